@@ -1,0 +1,55 @@
+"""FaceForensics++: folder names, list codes of each manipulation, and the pairs of its official split files."""
+
+import json
+from pathlib import Path
+
+from utils.cli import UserError
+
+REAL_CODE = "1000000000"
+# Manipulation folder -> list code (the order of digits is explained in models/label_tree.py).
+METHOD_CODES = {
+    "Deepfakes": "0101011111",
+    "Face2Face": "0110001100",
+    "FaceSwap": "0101011111",
+    "NeuralTextures": "0110001100",
+}
+# Region transplanted from a fake onto its real frame by the data set expansion -> list code.
+REGION_CODES = {"eyes": "0100110000", "nose": "0100100010", "mouth": "0100101100"}
+SPLITS = ("train", "val", "test")
+
+
+def compression_dir(data_root: Path, method: str, compression: str) -> Path:
+    """``method`` is "real" or a key of METHOD_CODES; returns the folder that holds ``videos`` and ``faces``."""
+    root = Path(data_root) / "FF++"
+    if method == "real":
+        return root / "original_sequences" / "youtube" / compression
+    return root / "manipulated_sequences" / method / compression
+
+
+def read_pairs(data_root: Path, split: str) -> list[tuple[str, str]]:
+    """The pairs (a, b) of FF++/<split>.json: reals a and b, fakes a_b and b_a of every method.
+
+    Raises UserError when the file is missing or is not a list of pairs.
+    """
+    path = Path(data_root) / "FF++" / f"{split}.json"
+    try:
+        pairs = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path} ({error.strerror}); put the official FF++ split files there or set --data_root"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); download the official FF++ split file again") from error
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair) for pair in pairs
+    ):
+        raise UserError(f'{path} must be a list of pairs such as [["000", "003"]]; download the official file again')
+    return [(a, b) for a, b in pairs]
+
+
+def split_videos(data_root: Path, split: str) -> list[tuple[str, str]]:
+    """(method, video) of every video of a split: reals first, then method by method, each sorted by name."""
+    pairs = read_pairs(data_root, split)
+    reals = sorted({name for pair in pairs for name in pair})
+    fakes = sorted(f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1]))
+    return [("real", video) for video in reals] + [(method, video) for method in METHOD_CODES for video in fakes]

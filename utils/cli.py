@@ -1,0 +1,106 @@
+"""What every script shares at its edges: the argument parser, errors a user can mend, and exit codes.
+
+Exit codes: 0 done; 2 bad arguments or bad data, one clear line; 130 stopped by Ctrl-C and 143 by SIGTERM, after
+saving; 1 anything else (a traceback).
+"""
+
+import argparse
+import functools
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+
+class UserError(Exception):
+    """Bad arguments or bad data. The message is one line that says what is wrong and how to mend it."""
+
+
+class Stopped(BaseException):
+    """The process was asked to stop by a signal and has saved what it had. ``code`` is the exit code, 128 + signal."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.code = 128 + signum
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse with defaults in --help, no abbreviations, and errors of one line."""
+
+    def __init__(self, **kwargs: object) -> None:
+        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+
+
+def positive_int(text: str) -> int:
+    """argparse type: an integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
+    return value
+
+
+def non_negative_int(text: str) -> int:
+    """argparse type: an integer of at least 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def positive_float(text: str) -> float:
+    """argparse type: a finite number above 0."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def probability(text: str) -> float:
+    """argparse type: a number in [0, 1]."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def boolean(text: str) -> bool:
+    """argparse type: True or False in words, as the reference's commands write them (``--test_log True``)."""
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+    return words[text.lower()]
+
+
+def _raise_stopped(signum: int, _frame: object) -> NoReturn:
+    raise Stopped(signum)
+
+
+def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str] | None], int]:
+    """Wrap a script's ``main(argv=None)`` so that it returns the project's exit codes and stops cleanly on SIGTERM."""
+
+    @functools.wraps(main)
+    def wrapper(argv: Sequence[str] | None = None) -> int:
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        previous = signal.signal(signal.SIGTERM, _raise_stopped) if in_main_thread else None
+        try:
+            main(argv)
+        except UserError as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("stopped by Ctrl-C", file=sys.stderr)
+            return 130
+        except Stopped as stop:
+            print(f"stopped by {stop}", file=sys.stderr)
+            return stop.code
+        finally:
+            if in_main_thread:
+                signal.signal(signal.SIGTERM, previous)
+        return 0
+
+    return wrapper
