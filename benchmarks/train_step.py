@@ -1,0 +1,80 @@
+"""Time one bi-level training step against a no-grad forward of the image tower; prints one line of JSON.
+
+Random weights and images: the cost does not depend on them. ratio = step_s / image_forward_s.
+"""
+
+import json
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import torch
+
+from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
+from models.label_tree import FFPP
+from models.trainer import WEIGHTINGS, Trainer, TrainerSettings
+from utils.cli import ArgumentParser, positive_int, script
+
+
+def random_batch(batch_size: int, size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """(images float [B, 3, S, S], labels float [B, nodes]) drawn at random."""
+    codes = list(FFPP.codes)
+    labels = torch.stack([torch.from_numpy(FFPP.encode(codes[i % len(codes)])) for i in range(batch_size)])
+    return torch.randn(batch_size, 3, size, size, generator=generator), labels
+
+
+def median_time(function: Callable[[], object], runs: int, device: torch.device) -> float:
+    """Median seconds of ``runs`` calls after one warm-up call."""
+    times = []
+    for _ in range(runs + 1):
+        started = time.perf_counter()
+        function()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark; see --help."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--VM", choices=MODEL_NAMES, default="ViT-B/32", help="CLIP model, random weights")
+    parser.add_argument("--batch_size", type=positive_int, default=32, help="images per step")
+    parser.add_argument("--runs", type=positive_int, default=3, help="timed runs of each; the median counts")
+    parser.add_argument("--weight", choices=WEIGHTINGS, default="autol", help="task weighting")
+    parser.add_argument("--hypergrad", choices=("exact", "fd"), default="exact", help="hypergradient")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
+    args = parser.parse_args(argv)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    model = JointEmbedding(architecture(args.VM), FFPP).to(device)
+    settings = TrainerSettings(weight=args.weight, hypergrad=args.hypergrad, precision=args.precision)
+    trainer = Trainer(model, settings)
+    trainer.set_learning_rate(6e-7)
+    batches = [random_batch(args.batch_size, model.image_size, generator) for _ in range(2)]
+    batches = [tuple(tensor.to(device) for tensor in batch) for batch in batches]
+    second = batches[1] if args.weight == "autol" else None
+
+    def image_forward() -> None:
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bfloat16"):
+            model.clip.visual(batches[0][0])
+
+    forward_s = median_time(image_forward, args.runs, device)
+    step_s = median_time(lambda: trainer.step(batches[0], second), args.runs, device)
+    on_gpu = device.type == "cuda"
+    peak = (
+        torch.cuda.max_memory_allocated() / 1e9 if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    )
+    figures = {"step_s": step_s, "image_forward_s": forward_s, "ratio": step_s / forward_s, "peak_rss_gb": peak}
+    print(json.dumps({key: round(value, 4) for key, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

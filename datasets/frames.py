@@ -1,0 +1,127 @@
+"""The one torch Dataset: records -> resized images, and the loaders for training and scoring."""
+
+import signal
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from datasets.records import Record, node_vector
+from datasets.transforms import ImageError, augment, read_image, resize
+
+
+class Frames(Dataset):
+    """Item (index, draw) -> (index, image or the reason why there is none).
+
+    image: uint8 [3, size, size] RGB. draw: seeds the augmentation of this very item; None means none. So what an item
+    looks like depends neither on the number of workers nor on what was read before.
+    """
+
+    def __init__(self, records: Sequence[Record], size: int, augment_probability: float = 0.0) -> None:
+        self.records = records
+        self.size = size
+        self.augment_probability = augment_probability
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, item: tuple[int, tuple[int, ...] | None]) -> tuple[int, torch.Tensor | str]:
+        index, draw = item
+        try:
+            image = read_image(self.records[index].path)
+        except ImageError as error:
+            return index, str(error)
+        if draw is not None and self.augment_probability > 0:
+            image = augment(image, self.augment_probability, np.random.default_rng(draw))
+        return index, torch.from_numpy(np.ascontiguousarray(resize(image, self.size).transpose(2, 0, 1)))
+
+
+Batch = tuple[torch.Tensor, torch.Tensor, list[tuple[int, str]]]
+
+
+def _collate(items: list[tuple[int, torch.Tensor | str]]) -> Batch:
+    """-> (images uint8 [B, 3, S, S], record indices int64 [B], [(index, reason)] of images that could not be read)."""
+    good = [(index, image) for index, image in items if isinstance(image, torch.Tensor)]
+    bad = [(index, image) for index, image in items if isinstance(image, str)]
+    images = torch.stack([image for _, image in good]) if good else torch.empty(0, 3, 0, 0, dtype=torch.uint8)
+    return images, torch.tensor([index for index, _ in good], dtype=torch.int64), bad
+
+
+class EpochBatches(Sampler):
+    """Batches of (index, draw) of one epoch's shuffled order, from batch ``start`` on, a function of its arguments.
+
+    stream tells independent shuffles of the same list apart (0 training batches, 1 second batches). The last, smaller
+    batch is left out unless it is the only one.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, epoch: int, stream: int = 0, start: int = 0) -> None:
+        self._n, self._batch_size = n, min(batch_size, n)
+        self._key = (seed, epoch, stream)
+        self._steps = list(range(start, batches_per_epoch(n, batch_size)))
+
+    def keep_every(self, every: int, offset: int) -> None:
+        """Keep only the batches whose number in the run (``offset`` + number in the epoch) is a multiple of ``every``;
+        none when it is 0."""
+        self._steps = [step for step in self._steps if every and (offset + step) % every == 0]
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
+        order = np.random.default_rng(self._key).permutation(self._n)
+        for step in self._steps:
+            positions = range(step * self._batch_size, (step + 1) * self._batch_size)
+            yield [(int(order[position]), (*self._key, position)) for position in positions]
+
+
+def batches_per_epoch(n: int, batch_size: int) -> int:
+    """Number of full batches in an epoch of n samples, at least 1."""
+    return max(n // batch_size, 1)
+
+
+class _InOrder(Sampler):
+    """Batches of (index, None) in the records' order, the last one possibly smaller."""
+
+    def __init__(self, n: int, batch_size: int) -> None:
+        self._n, self._batch_size = n, batch_size
+
+    def __len__(self) -> int:
+        return -(-self._n // self._batch_size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, None]]]:
+        for start in range(0, self._n, self._batch_size):
+            yield [(index, None) for index in range(start, min(start + self._batch_size, self._n))]
+
+
+def _quiet_worker(_worker: int) -> None:
+    # Ctrl-C and SIGTERM reach the whole process group; the main process decides, workers end when it lets them go.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+def _loader(frames: Frames, batches: Sampler, num_workers: int, pin_memory: bool) -> DataLoader:
+    return DataLoader(
+        frames,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=_collate,
+        worker_init_fn=_quiet_worker,
+        pin_memory=pin_memory,
+    )
+
+
+def training_loader(frames: Frames, batches: EpochBatches, num_workers: int, pin_memory: bool = False) -> DataLoader:
+    """Loader of the batches of one epoch (see ``_collate`` for what a batch is)."""
+    return _loader(frames, batches, num_workers, pin_memory)
+
+
+def scoring_loader(frames: Frames, batch_size: int, num_workers: int, pin_memory: bool = False) -> DataLoader:
+    """Loader of all records once, in their order; batches cross video borders."""
+    return _loader(frames, _InOrder(len(frames), batch_size), num_workers, pin_memory)
+
+
+def node_labels(records: Sequence[Record], indices: torch.Tensor) -> torch.Tensor:
+    """Node vectors of the records at ``indices`` [B] -> float32 [B, nodes]."""
+    return torch.from_numpy(np.stack([node_vector(records[i].code) for i in indices.tolist()]))

@@ -1,0 +1,106 @@
+"""Image reading, resizing and the training augmentation. Images are HWC RGB uint8 until ``normalise``."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+# CLIP's normalisation, RGB on [0, 1].
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+# RGB on [0, 1] -> YCbCr of studio swing (ITU-R BT.601): Y spans 16..235, Cb and Cr 16..240.
+_TO_YCBCR = np.array(
+    [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=np.float32
+)
+_FROM_YCBCR = np.linalg.inv(_TO_YCBCR).astype(np.float32)
+
+
+class ImageError(Exception):
+    """An image file that cannot be read; the message is the reason."""
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Image file -> HWC RGB uint8. Raises ImageError for a missing, truncated, oversized or foreign file."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except FileNotFoundError as error:
+        raise ImageError("missing_file") from error
+    # PIL raises SyntaxError for a broken PNG chunk and ValueError for absurd sizes.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ImageError(f"unreadable_image: {type(error).__name__}: {error}".replace("\n", " ")) from error
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """HWC RGB uint8 -> [size, size, 3] uint8 by PIL's antialiased bicubic, also for images that are not square.
+
+    Torch's own antialiased resize differs by 0.3 grey levels on average, which moves P(fake) by up to 9e-3.
+    """
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def normalise(images: torch.Tensor) -> torch.Tensor:
+    """uint8 [B, 3, S, S] RGB -> float32 [B, 3, S, S], CLIP-normalised."""
+    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
+    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
+    return (images.float() / 255 - mean) / std
+
+
+def augment(image: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
+    """With ``probability`` apply exactly one, uniformly drawn, of the five perturbations at one of its two strengths.
+
+    image: the full crop, HWC RGB uint8, before the resize. Returns the same shape and dtype.
+    """
+    if rng.random() >= probability:
+        return image
+    perturbation = _PERTURBATIONS[rng.integers(len(_PERTURBATIONS))]
+    return perturbation(image, int(rng.integers(2)), rng)
+
+
+def _blocks(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    height, width = image.shape[:2]
+    out = image.copy()
+    for _ in range(min(height, width) // 256 * (16, 32)[level]):
+        y, x = rng.integers(max(height - 8, 0) + 1), rng.integers(max(width - 8, 0) + 1)
+        out[y : y + 8, x : x + 8] = 128
+    return out
+
+
+def _gaussian_noise(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    # Noise of the given variance on [0, 1], added to each channel of 8-bit studio-swing YCbCr.
+    ycbcr = (image.astype(np.float32) / 255) @ _TO_YCBCR.T
+    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(255 * (0.001, 0.002)[level] ** 0.5)
+    rgb = (ycbcr + noise) @ _FROM_YCBCR.T
+    return np.clip(np.rint(rgb * 255), 0, 255).astype(np.uint8)
+
+
+def _gaussian_blur(image: np.ndarray, level: int, _rng: np.random.Generator) -> np.ndarray:
+    kernel = (7, 9)[level]
+    return cv2.GaussianBlur(image, (kernel, kernel), kernel / 6)
+
+
+def _pixelate(image: np.ndarray, level: int, _rng: np.random.Generator) -> np.ndarray:
+    height, width = image.shape[:2]
+    factor = (2, 3)[level]
+    small = cv2.resize(image, (max(width // factor, 1), max(height // factor, 1)), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _jpeg(image: np.ndarray, _level: int, rng: np.random.Generator) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=int(rng.choice((75, 80, 90))))
+    return np.asarray(Image.open(buffer))
+
+
+_PERTURBATIONS: tuple[Callable[[np.ndarray, int, np.random.Generator], np.ndarray], ...] = (
+    _blocks,
+    _gaussian_noise,
+    _gaussian_blur,
+    _pixelate,
+    _jpeg,
+)

@@ -1,0 +1,222 @@
+"""Checkpoints: published SJEDD files and our own, CLIP weights to start from; always loaded without free unpickling.
+
+Our files hold plain types and tensors only: ``model`` (OpenAI CLIP's key names, as in the published files),
+``architecture``, ``tree``, and whatever else the caller adds. Published files tell neither the tree nor the
+architecture; shapes tell the latter.
+"""
+
+import argparse
+import collections
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+
+from models.joint_embedding import JointEmbedding, openai_tag
+from models.label_tree import FFPP, LabelTree
+from utils.cli import UserError
+from utils.files import atomic_path
+
+FORMAT = "sjedd-1"
+# What a published checkpoint holds beside tensors and plain types. yacs need not be installed: its CfgNode is a dict.
+_ALLOWED_GLOBALS = [argparse.Namespace, (collections.OrderedDict, "yacs.config.CfgNode")]
+_OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")  # entries of OpenAI's archives, not weights
+_PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+
+
+def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
+    """Write ``model`` and ``extra`` (plain types and tensors) in one step: the old file or the whole new one."""
+    content = {
+        "format": FORMAT,
+        "model": model.clip.state_dict(),
+        "architecture": model.architecture,
+        "tree": model.tree.to_dict(),
+    } | extra
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """The content of a checkpoint file, tensors on the CPU. UserError when it is none, or holds foreign objects."""
+    path = Path(path)
+    try:
+        with torch.serialization.safe_globals(_ALLOWED_GLOBALS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"checkpoint {path} does not exist; check the path given to --resume or --init_from") from error
+    except IsADirectoryError as error:
+        raise UserError(f"checkpoint {path} is a folder; name the .pth file in it") from error
+    except pickle.UnpicklingError as error:
+        foreign = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class|global|operand) ([\w.]+)", str(error))
+        what = f"it wants to load {foreign[1]}" if foreign else "it is damaged or no PyTorch checkpoint"
+        raise UserError(
+            f"checkpoint {path} is refused: {what}; it may hold only tensors, plain types, argparse.Namespace and "
+            "yacs CfgNode"
+        ) from error
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"checkpoint {path} cannot be read, it is truncated or no checkpoint ({_first_line(error)})"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights")
+    return dict(content)
+
+
+def state_dict_of(content: Mapping, path: str | Path) -> dict[str, torch.Tensor]:
+    """The weights in a checkpoint's content, whatever wrapper (model, state_dict) and prefix (module.) it uses."""
+    state = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), Mapping)), content)
+    state = {str(key).removeprefix("module."): value for key, value in state.items() if str(key) not in _OPENAI_EXTRAS}
+    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f"{path} holds no model weights (no dictionary of tensors under 'model' or 'state_dict')")
+    return state
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu", tree: LabelTree | None = None) -> JointEmbedding:
+    """A checkpoint file -> JointEmbedding in eval mode, float32, with ``.tree``.
+
+    tree: the tree of a checkpoint that does not say (published ones do not; FFPP when None); a checkpoint that says
+    another one is refused.
+    """
+    return build_model(read_checkpoint(path), path, tree).to(device)
+
+
+def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = None) -> JointEmbedding:
+    """Content of ``read_checkpoint`` -> JointEmbedding (see ``load_model``); ``path`` is for messages only."""
+    state = state_dict_of(content, path)
+    try:
+        own_tree = LabelTree.from_dict(content["tree"]) if "tree" in content else tree or FFPP
+        config = content.get("architecture") or architecture_of(state)
+        model = JointEmbedding(config, own_tree)
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path} is no SJEDD checkpoint: its model cannot be built ({_first_line(error)})") from error
+    if tree is not None and own_tree is not tree:
+        raise UserError(
+            f"{path} was trained on the {own_tree.name} tree, not on {tree.name}; drop or change --train_dataset"
+        )
+    load_weights(model, state, path)
+    return model
+
+
+def load_weights(model: JointEmbedding, state: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """Copy ``state`` into ``model.clip`` as float32 after checking every key, shape and value."""
+    own = model.clip.state_dict()
+    state = {key: value for key, value in state.items() if not key.endswith("attn_mask")}
+    missing = sorted(set(own) - set(state) - {key for key in own if key.endswith("num_batches_tracked")})
+    extra = sorted(set(state) - set(own))
+    wrong = sorted(key for key in set(own) & set(state) if own[key].shape != state[key].shape)
+    for what, keys in (("lacks", missing), ("has unknown", extra), ("has wrong shapes for", wrong)):
+        if keys:
+            raise UserError(f"{path} does not fit the model: it {what} {len(keys)} weights, the first is {keys[0]}")
+    if bad := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise UserError(f"{path} holds NaN or infinite weights, the first in {bad[0]}; use an earlier checkpoint")
+    # Into a float32 model: open_clip's own loader of published files rounds biases to fp16 and moves P(fake) by 2e-4.
+    model.clip.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()}, strict=False)
+
+
+def architecture_of(state: Mapping[str, torch.Tensor]) -> dict:
+    """open_clip configuration read off the shapes of a state dict with OpenAI CLIP's keys.
+
+    The number of attention heads cannot be told from shapes; it is width // 64, as in all of OpenAI's models.
+    """
+    width = state["ln_final.weight"].shape[0]
+    text = {
+        "context_length": state["positional_embedding"].shape[0],
+        "vocab_size": state["token_embedding.weight"].shape[0],
+        "width": width,
+        "heads": width // 64,
+        "layers": _count(state, r"transformer\.resblocks\.(\d+)\."),
+    }
+    if "visual.proj" in state:
+        width, _, patch, _ = state["visual.conv1.weight"].shape
+        side = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
+        vision = {
+            "image_size": patch * side,
+            "layers": _count(state, r"visual\.transformer\.resblocks\.(\d+)\."),
+            "width": width,
+            "patch_size": patch,
+        }
+    else:
+        side = round((state["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
+        vision = {
+            "image_size": side * 32,
+            "layers": [_count(state, rf"visual\.layer{i}\.(\d+)\.") for i in (1, 2, 3, 4)],
+            "width": state["visual.layer1.0.conv1.weight"].shape[0],
+            "patch_size": None,
+        }
+    embed_dim = state["text_projection"].shape[1]
+    return {"embed_dim": embed_dim, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
+
+
+def _count(state: Mapping[str, torch.Tensor], pattern: str) -> int:
+    return len({match[1] for key in state if (match := re.match(pattern, key))})
+
+
+def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, torch.Tensor]:
+    """Pre-trained CLIP weights of ``name`` (a --VM name other than demo).
+
+    weights: a local file, OpenAI's TorchScript archive or an open_clip checkpoint (.pt, .pth, .bin, .safetensors).
+    Without it: pretrained/<OpenAI's file name> when it is there, else the cache of the clip package or a download.
+    """
+    file_name = name.replace("/", "-") + ".pt"
+    if weights is None and (_PRETRAINED / file_name).exists():
+        weights = _PRETRAINED / file_name
+    if weights is None:
+        config = open_clip.get_pretrained_cfg(openai_tag(name), "openai")
+        try:
+            # From OpenAI's own address into ~/.cache/clip, checked by SHA-256; the hub's client retries for a minute.
+            weights = open_clip.download_pretrained(config, prefer_hf_hub=False)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"cannot download the OpenAI weights of {name} ({_first_line(error)}); on a machine with internet get "
+                f"{file_name} (see pretrained/README.md) into pretrained/{file_name}, or use --clip_weights FILE"
+            ) from error
+    path = Path(weights)
+    if path.suffix == ".safetensors":
+        return state_dict_of(_read_safetensors(path), path)
+    if _is_torchscript(path):
+        return state_dict_of(torch.jit.load(path, map_location="cpu").state_dict(), path)
+    return state_dict_of(read_checkpoint(path), path)
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    import safetensors.torch
+
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"cannot read {path} ({_first_line(error)}); download the file again") from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False  # read_checkpoint says what is wrong with it
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def rng_state() -> dict:
+    """State of torch's generators (CPU and every CUDA device) and NumPy's global one, as plain types and tensors."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    numpy_state = [name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)]
+    return {"torch": torch.get_rng_state(), "cuda": cuda, "numpy": numpy_state}
+
+
+def set_rng_state(state: Mapping) -> None:
+    """Inverse of ``rng_state``."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    name, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))

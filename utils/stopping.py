@@ -1,0 +1,36 @@
+"""Ctrl-C and SIGTERM as a request that a loop can honour between two steps."""
+
+import signal
+import threading
+from types import TracebackType
+
+from utils.cli import Stopped
+
+
+class StopRequest:
+    """Inside the ``with`` block a first Ctrl-C or SIGTERM only sets ``signum``; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                self._previous[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+    def _note(self, signum: int, _frame: object) -> None:
+        if self.signum is not None:
+            self.raise_stop()
+        self.signum = signum
+
+    def raise_stop(self) -> None:
+        """Raise what the signal stands for: KeyboardInterrupt or Stopped."""
+        if self.signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise Stopped(self.signum)
