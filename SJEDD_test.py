@@ -161,7 +161,8 @@ def report(metrics: Mapping, args: argparse.Namespace, log: logging.Logger) -> N
 
     log.info(
         f"{metrics['dataset']}: {metrics['videos']} videos ({metrics['videos_real']} real, "
-        f"{metrics['videos_fake']} fake), {metrics['frames']} frames, coverage {metrics['coverage']:.4f}, dropped {len(metrics['dropped'])}"
+        f"{metrics['videos_fake']} fake), {metrics['frames']} frames, coverage {metrics['coverage']:.4f}, "
+        f"dropped {len(metrics['dropped'])}"
     )
     for drop in metrics["dropped"][:5]:
         log.info(f"  dropped {drop['path'] or drop['video']}: {drop['reason']}")

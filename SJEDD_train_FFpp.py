@@ -253,9 +253,8 @@ def train(argv: Sequence[str] | None, tree: LabelTree) -> None:
     log = open_log(run.folder / "log.txt")
     rates = epoch_learning_rates(args.initial_lr, args.num_epoch, args.t_max)
     log.info(f"{run.folder}: {args.VM}, {args.weight}, {args.precision}, on {describe(run.device)}")
-    log.info(
-        f"{len(run.train_set.records)} training images, {len(run.val_set.records)} of validation, {run.steps} steps an epoch"
-    )
+    images = f"{len(run.train_set.records)} training images, {len(run.val_set.records)} of validation"
+    log.info(f"{images}, {run.steps} steps an epoch")
     log.info(f"learning rates {' '.join(f'{rate:.3g}' for rate in rates)}")
     metrics = MetricsLog(run.folder, run.progress.epoch)
     try:

@@ -9,6 +9,7 @@ import argparse
 import collections
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +53,7 @@ def read_checkpoint(path: str | Path) -> dict:
     except IsADirectoryError as error:
         raise UserError(f"checkpoint {path} is a folder; name the .pth file in it") from error
     except pickle.UnpicklingError as error:
-        foreign = re.search(r"(?:Unsupported global: GLOBAL|Unsupported class|global|operand) ([\w.]+)", str(error))
+        foreign = re.search(r"(?:GLOBAL|Unsupported class|operand) ([\w.]+)", str(error))
         what = f"it wants to load {foreign[1]}" if foreign else "it is damaged or no PyTorch checkpoint"
         raise UserError(
             f"checkpoint {path} is refused: {what}; it may hold only tensors, plain types, argparse.Namespace and "
@@ -179,7 +180,10 @@ def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, t
     if path.suffix == ".safetensors":
         return state_dict_of(_read_safetensors(path), path)
     if _is_torchscript(path):
-        return state_dict_of(torch.jit.load(path, map_location="cpu").state_dict(), path)
+        with warnings.catch_warnings():  # torch.jit is deprecated, but OpenAI's files are written in its format
+            warnings.simplefilter("ignore")
+            state = torch.jit.load(path, map_location="cpu").state_dict()
+        return state_dict_of(state, path)
     return state_dict_of(read_checkpoint(path), path)
 
 

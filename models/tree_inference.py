@@ -14,7 +14,8 @@ from models.label_tree import LabelTree
 
 @functools.lru_cache(maxsize=32)
 def _states(tree: LabelTree, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(tree.legal_states).to(device=device, dtype=torch.float64)
+    with torch.inference_mode(False):  # cached for training too, whoever asks first
+        return torch.from_numpy(tree.legal_states).to(device=device, dtype=torch.float64)
 
 
 def _state_scores(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:

@@ -1,0 +1,92 @@
+import json
+
+import pytest
+
+from datasets.celeb_df import read_celeb_df
+from datasets.ffpp import read_ffpp
+from datasets.ffpp_methods import METHOD_CODES, compression_dir
+from datasets.records import evenly_spaced, node_code, node_vector
+from models.label_tree import FFPP
+from utils.cli import UserError
+
+
+def test_evenly_spaced_is_linspace_cut_to_integers_without_duplicates():
+    assert evenly_spaced(list(range(10)), 4) == [0, 3, 6, 9]
+    assert evenly_spaced(list(range(3)), 64) == [0, 1, 2]
+    assert evenly_spaced(list("abcde"), 1) == ["a"]
+    assert evenly_spaced([], 4) == []
+
+
+def test_node_code_round_trips():
+    assert node_code(node_vector("120110111101")) == "120110111101"
+
+
+def test_celeb_df_frames_are_the_references(golden_crops, golden_expected):
+    data = read_celeb_df(golden_crops, golden_expected["n_frames"])
+    chosen = {}
+    for record in data.records:
+        chosen.setdefault(record.video, []).append(record.frame + ".png")
+        assert record.label == int(record.video.startswith("FakeCDF"))
+    assert chosen == {video: expected["frames"] for video, expected in golden_expected["videos"].items()}
+
+
+def test_celeb_df_with_the_official_list_counts_missing_videos(crops_copy, tmp_path):
+    root = tmp_path / "CDF"
+    root.mkdir()
+    crops_copy.rename(root / "faces")
+    lines = ["1 Celeb-real/id0_0000.mp4", "0 Celeb-synthesis/id1_0001.mp4", "1 YouTube-real/00099.mp4"]
+    (root / "List_of_testing_videos.txt").write_text("\n".join(lines) + "\n")
+    for place in (root, root / "faces"):
+        data = read_celeb_df(place, 2)
+        assert {record.video for record in data.records} == {"RealCDF/id0_0000", "FakeCDF/id1_0001"}
+        assert [(drop.video, drop.label, drop.reason) for drop in data.dropped] == [("RealCDF/00099", 0, "no_crops")]
+        assert data.videos_listed == 3
+    (root / "List_of_testing_videos.txt").write_text("2 Celeb-real/id0_0000.mp4\n")
+    with pytest.raises(UserError, match=r"testing_videos\.txt:1"):
+        read_celeb_df(root, 2)
+
+
+def test_celeb_df_without_crops_says_what_to_do(tmp_path):
+    with pytest.raises(UserError, match="extract_faces"):
+        read_celeb_df(tmp_path, 4)
+
+
+@pytest.fixture
+def ffpp_root(tmp_path):
+    """A crop of each test video of one pair; Face2Face/001_000 has none."""
+    root = tmp_path / "FF++"
+    root.mkdir()
+    (root / "test.json").write_text(json.dumps([["000", "001"]]))
+    for method in ("real", *METHOD_CODES):
+        for video in ("000", "001") if method == "real" else ("000_001", "001_000"):
+            if (method, video) != ("Face2Face", "001_000"):
+                folder = compression_dir(tmp_path, method, "c23") / "faces" / video
+                folder.mkdir(parents=True)
+                for frame in range(5):
+                    (folder / f"{frame:04d}.png").write_bytes(b"")
+    return tmp_path
+
+
+def test_ffpp_ids_labels_codes_and_coverage(ffpp_root):
+    data = read_ffpp(ffpp_root, FFPP, 2)
+    assert data.videos_listed == 10
+    assert [(drop.video, drop.reason) for drop in data.dropped] == [("Face2Face/001_000", "no_crops")]
+    assert len({record.video for record in data.records}) == 9, "the four methods' videos of a pair stay apart"
+    first = {record.video: record for record in data.records}
+    assert (first["real/000"].label, first["real/000"].code) == (0, "0000000000")
+    assert (first["FaceSwap/000_001"].label, first["FaceSwap/000_001"].code) == (1, "1011111111")
+    assert first["NeuralTextures/001_000"].method == "NeuralTextures"
+    assert [r.frame for r in data.records if r.video == "real/000"] == ["0000", "0004"]
+    assert read_ffpp(ffpp_root / "FF++", FFPP, 2).records == data.records
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("{", "is not JSON"), ('{"a": 1}', "list of pairs"), ("[[1, 2]]", "pairs")]
+)
+def test_wrong_split_files_are_refused(tmp_path, content, message):
+    (tmp_path / "FF++").mkdir()
+    (tmp_path / "FF++" / "test.json").write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_ffpp(tmp_path, FFPP, 2)
+    with pytest.raises(UserError, match=r"train\.json"):
+        read_ffpp(tmp_path, FFPP, 2, split="train")

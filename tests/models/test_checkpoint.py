@@ -1,0 +1,198 @@
+import os
+import subprocess
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.checkpoint import (
+    architecture_of,
+    build_model,
+    clip_state_dict,
+    load_model,
+    load_weights,
+    read_checkpoint,
+    rng_state,
+    save_checkpoint,
+    set_rng_state,
+)
+from models.joint_embedding import JointEmbedding, architecture
+from models.label_tree import FFPP, FFSC
+from models.tree_inference import marginals
+from utils.cli import UserError
+
+
+def test_published_checkpoint_scores_as_the_reference(published_checkpoint, golden_crops, golden_expected):
+    from datasets.transforms import normalise, read_image, resize
+
+    model = load_model(published_checkpoint)
+    assert model.tree is FFPP
+    for video, expected in golden_expected["videos"].items():
+        images = [resize(read_image(golden_crops / video / name), 224) for name in expected["frames"]]
+        with torch.no_grad():
+            scores = model(normalise(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)))
+        p = marginals(scores, FFPP)
+        assert np.abs(scores[0].numpy() - expected["scores_first_frame"]).max() < 1e-4
+        assert np.abs(p[0].numpy() - expected["marginals_first_frame"]).max() < 1e-4
+        assert np.abs(p[:, 0].numpy() - expected["p_fake"]).max() < 1e-4
+
+
+def test_published_checkpoint_is_float32_and_its_architecture_is_read_off(published_checkpoint):
+    model = load_model(published_checkpoint)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert model.architecture["vision_cfg"] == {"image_size": 224, "layers": 2, "width": 64, "patch_size": 32}
+    assert model.architecture["text_cfg"]["heads"] == 1
+
+
+@pytest.mark.parametrize("name", ["ViT-B/32", "RN50"])
+def test_architecture_of_shapes_is_open_clips(name):
+    config = architecture(name)
+    state = JointEmbedding(config, FFPP).clip.state_dict()
+    assert architecture_of(state) == {key: config[key] for key in ("embed_dim", "quick_gelu", "vision_cfg", "text_cfg")}
+
+
+def test_our_checkpoint_round_trips_and_holds_plain_types(tmp_path):
+    torch.manual_seed(0)
+    model = JointEmbedding(architecture("demo"), FFSC)
+    save_checkpoint(tmp_path / "ckpt.pth", model, epoch=3, args={"seed": 0})
+    content = torch.load(tmp_path / "ckpt.pth", weights_only=True)  # no allow-list needed
+    assert content["epoch"] == 3
+    again = load_model(tmp_path / "ckpt.pth")
+    assert again.tree is FFSC
+    assert not again.training
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
+    assert [file.name for file in tmp_path.iterdir()] == ["ckpt.pth"], "no temporary file is left"
+
+
+def test_vit_checkpoint_of_ours_has_the_published_key_layout(published_checkpoint, tmp_path):
+    model = load_model(published_checkpoint)
+    save_checkpoint(tmp_path / "ours.pth", model)
+    published = read_checkpoint(published_checkpoint)["model"]
+    assert set(torch.load(tmp_path / "ours.pth", weights_only=True)["model"]) == set(published)
+
+
+def test_wrappers_and_prefixes_are_understood(published_checkpoint, tmp_path):
+    state = read_checkpoint(published_checkpoint)["model"]
+    torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "wrapped.pth")
+    torch.save(dict(state), tmp_path / "bare.pth")
+    expected = load_model(published_checkpoint).state_dict()
+    for name in ("wrapped", "bare"):
+        again = load_model(tmp_path / f"{name}.pth").state_dict()
+        assert all(torch.equal(value, again[key]) for key, value in expected.items())
+
+
+class _Foreign:
+    def __init__(self, function, *args):
+        self.call = (function, args)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        (os.system, "touch {}", "posix.system"),
+        (eval, "open({!r}, 'w')", "eval"),
+        (subprocess.call, ["touch", "{}"], "commands.call"),  # protocol 2 writes Python 2 names
+    ],
+    ids=["os.system", "eval", "subprocess"],
+)
+def test_foreign_globals_are_refused_and_do_not_run(tmp_path, payload):
+    function, argument, name = payload
+    victim = str(tmp_path / "executed")
+    argument = [part.format(victim) for part in argument] if isinstance(argument, list) else argument.format(victim)
+    torch.save({"model": _Foreign(function, argument)}, tmp_path / "evil.pth")
+    with pytest.raises(UserError, match=rf"refused: it wants to load [\w.]*{name}"):
+        load_model(tmp_path / "evil.pth")
+    assert not Path(victim).exists()
+
+
+def _truncated(path, state):
+    torch.save({"model": state}, path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _saved(content):
+    return lambda path, state: torch.save(content(state), path)
+
+
+BROKEN = {
+    "text": (lambda path, state: path.write_text("hello"), "refused|cannot be read"),
+    "empty": (lambda path, state: path.write_bytes(b""), "cannot be read"),
+    "truncated": (_truncated, "cannot be read"),
+    "list": (_saved(lambda state: [1, 2]), "not a dictionary"),
+    "no weights": (_saved(lambda state: {"epoch": 3}), "holds no model weights"),
+    "other model": (_saved(lambda state: {"model": {"fc.weight": torch.ones(2, 2)}}), "cannot be built"),
+    "missing key": (_saved(lambda s: {"model": {k: v for k, v in s.items() if k != "visual.proj"}}), "built|lacks"),
+    "extra key": (_saved(lambda s: {"model": s | {"visual.extra": torch.ones(1)}}), "unknown 1 weights"),
+    "wrong shape": (_saved(lambda s: {"model": s | {"visual.ln_pre.bias": torch.ones(3)}}), "wrong shapes"),
+    "nan": (_saved(lambda s: {"model": s | {"visual.ln_pre.bias": torch.full((64,), torch.nan)}}), "NaN"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_checkpoints_are_refused_with_the_reason(tmp_path, published_checkpoint, case):
+    make, message = BROKEN[case]
+    make(tmp_path / "broken.pth", dict(read_checkpoint(published_checkpoint)["model"]))
+    with pytest.raises(UserError, match=message):
+        load_model(tmp_path / "broken.pth")
+
+
+def test_missing_file_and_folder_are_refused(tmp_path):
+    for path in (tmp_path / "none.pth", tmp_path):
+        with pytest.raises(UserError, match=r"does not exist|is a folder"):
+            read_checkpoint(path)
+
+
+def test_tree_of_the_checkpoint_wins_and_a_contradiction_is_refused(tmp_path, published_checkpoint):
+    assert load_model(published_checkpoint, tree=FFSC).tree is FFSC
+    save_checkpoint(tmp_path / "ours.pth", load_model(published_checkpoint))
+    with pytest.raises(UserError, match="trained on the ffpp tree"):
+        load_model(tmp_path / "ours.pth", tree=FFSC)
+
+
+def test_local_clip_weights_in_three_formats(tmp_path, published_checkpoint):
+    import safetensors.torch
+
+    state = {key: value.float() for key, value in read_checkpoint(published_checkpoint)["model"].items()}
+    torch.save({"state_dict": state}, tmp_path / "open_clip.pt")
+    safetensors.torch.save_file(state, tmp_path / "open_clip.safetensors")
+    for name in ("open_clip.pt", "open_clip.safetensors"):
+        loaded = clip_state_dict("ViT-B/32", tmp_path / name)
+        assert all(torch.equal(value, loaded[key]) for key, value in state.items())
+    with pytest.raises(UserError, match=r"wrong shapes|lacks"):
+        load_weights(JointEmbedding(architecture("ViT-B/32"), FFPP), state, "tiny.pt")
+
+
+def test_openai_torchscript_archive_is_read(tmp_path, published_checkpoint):
+    clip = build_model(read_checkpoint(published_checkpoint), "published").clip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(clip.visual, torch.zeros(1, 3, 224, 224)), str(tmp_path / "ViT-B-32.pt"))
+    loaded = clip_state_dict("ViT-B/32", tmp_path / "ViT-B-32.pt")
+    assert torch.equal(loaded["proj"], clip.visual.proj)
+
+
+def test_offline_download_says_which_file_to_put_where(monkeypatch, tmp_path):
+    import open_clip
+
+    import models.checkpoint as module
+
+    def offline(*_, **__):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", offline)
+    monkeypatch.setattr(module, "_PRETRAINED", tmp_path)
+    with pytest.raises(UserError, match=r"pretrained/ViT-B-32\.pt"):
+        clip_state_dict("ViT-B/32")
+
+
+def test_rng_state_round_trips():
+    state = rng_state()
+    first = (torch.rand(3), np.random.rand(3))
+    set_rng_state(state)
+    assert torch.equal(first[0], torch.rand(3))
+    assert np.array_equal(first[1], np.random.rand(3))

@@ -1,0 +1,91 @@
+import open_clip
+import pytest
+import torch
+
+from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
+from models.label_tree import FFPP, FFSC
+
+
+@pytest.fixture(scope="module")
+def small_clip():
+    """A CLIP of OpenAI's layout, small."""
+    config = {
+        "embed_dim": 64,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 32},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 3},
+    }
+    torch.manual_seed(0)
+    return JointEmbedding(config, FFPP)
+
+
+@pytest.mark.parametrize("tree", [FFPP, FFSC], ids=lambda tree: tree.name)
+def test_short_text_pass_equals_all_77_positions(small_clip, tree):
+    model = JointEmbedding(small_clip.architecture, tree)
+    with torch.no_grad():
+        full = model.clip.encode_text(open_clip.tokenize(tree.prompts))
+        short = model.encode_prompts()
+    assert model.tokens.shape[1] < 20
+    assert (full - short).abs().max() < 1e-5
+
+
+def test_score_is_the_unnormalised_product_over_ten(small_clip):
+    images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        text, image = small_clip.encode_prompts(), small_clip.clip.encode_image(images)
+        scores = small_clip(images)
+    assert torch.allclose(scores, image @ text.T / 10, atol=1e-6)
+    assert image.norm(dim=1).max() > 1.5, "not normalised"
+
+
+def test_given_text_embeddings_are_used_and_no_text_pass_runs(small_clip, monkeypatch):
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        text, expected = small_clip.encode_prompts(), small_clip(images)
+        monkeypatch.setattr(JointEmbedding, "encode_prompts", None)
+        assert torch.equal(small_clip(images, text), expected)
+
+
+def test_one_image_encoding_and_one_text_pass_per_scoring(small_clip):
+    calls = []
+    hooks = [
+        small_clip.clip.visual.register_forward_hook(lambda *_: calls.append("image")),
+        small_clip.clip.transformer.register_forward_hook(lambda *_: calls.append("text")),
+    ]
+    with torch.no_grad():
+        small_clip(torch.zeros(2, 3, 64, 64))
+    for hook in hooks:
+        hook.remove()
+    assert sorted(calls) == ["image", "text"]
+
+
+def test_product_is_float32_outside_autocast(small_clip):
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        text, embedding = small_clip.encode_prompts(), small_clip.clip.visual(images)
+        scores = small_clip(images)
+    assert scores.dtype == torch.float32
+    assert torch.equal(scores, embedding.float() @ text.float().T / 10)
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_every_model_uses_quick_gelu_and_its_own_size(name):
+    config = architecture(name)
+    assert config["quick_gelu"] is True
+    assert config["vision_cfg"]["image_size"] == (112 if name == "demo" else 224)
+
+
+@pytest.mark.parametrize(("name", "width"), [("RN50", 1024), ("ViT-B/16", 512)])
+def test_real_architectures_score_images(name, width):
+    model = JointEmbedding(architecture(name), FFPP)
+    with torch.no_grad():
+        assert model.encode_prompts().shape == (10, width)
+        assert model(torch.zeros(1, 3, 224, 224)).isfinite().all()
+
+
+def test_demo_tower_tells_left_from_right():
+    torch.manual_seed(0)
+    tower = JointEmbedding(architecture("demo"), FFPP).clip.visual
+    image = torch.randn(1, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert not torch.allclose(tower(image), tower(image.flip(3)), atol=1e-2)

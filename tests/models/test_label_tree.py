@@ -1,0 +1,104 @@
+import hashlib
+import itertools
+
+import numpy as np
+import pytest
+
+from models.label_tree import FFPP, FFSC, LabelTree
+from utils.cli import UserError
+
+TREE = {"nodes": ("fake", "a", "b", "x", "y"), "edges": {"fake": ("a", "b"), "a": ("x",), "b": ("x", "y")}}
+
+
+@pytest.mark.parametrize("tree", [FFPP, FFSC], ids=lambda tree: tree.name)
+def test_legal_states_are_the_references(tree, golden_tree):
+    golden = golden_tree[tree.name]
+    rows = sorted("".join(str(int(value)) for value in state) for state in tree.legal_states)
+    assert len(rows) == golden["n_legal_states"]
+    assert hashlib.sha256("\n".join(rows).encode()).hexdigest() == golden["legal_states_sha256"]
+    assert not tree.legal_states[0].any()
+    assert (tree.legal_states[1:, 0]).all(), "every state but the first is fake"
+
+
+def test_legal_states_follow_from_the_edges_by_brute_force():
+    tree = LabelTree("small", **TREE)
+    expected = []
+    for fake, a, b, x, y in itertools.product([False, True], repeat=5):
+        parents = (not x or a or b) and (not y or b)
+        children = (not a or (fake and x)) and (not b or (fake and (x or y)))
+        if parents and children:
+            expected.append([fake, a, b, x, y])
+    assert tree.legal_states.tolist() == expected
+
+
+def test_prompts_and_levels():
+    assert FFPP.levels == ((0,), (1, 2, 3), (4, 5, 6, 7, 8, 9))
+    assert FFPP.prompts[0] == "A photo of a fake face"
+    assert FFPP.prompts[3] == "A photo of a face with the global attribute of physical inconsistency altered"
+    assert FFSC.prompts[11] == "A photo of a face with the local attribute of skin altered"
+
+
+@pytest.mark.parametrize(
+    ("code", "nodes"),
+    [
+        ("1000000000", "0000000000"),
+        ("0101011111", "1011111111"),
+        ("0110001100", "1101001100"),
+        ("0100110000", "1001100000"),
+        ("0100100010", "1001000010"),
+        ("0100101100", "1001001100"),
+    ],
+)
+def test_ffpp_codes_map_to_node_order(code, nodes):
+    assert "".join(str(int(value)) for value in FFPP.encode(code)) == nodes
+
+
+def test_ffsc_codes_are_in_node_order_with_unknown_digits():
+    assert FFSC.encode("120110111101").tolist() == [1, 2, 0, 1, 1, 0, 1, 1, 1, 1, 0, 1]
+    for code in ("110000100001", "101000001100", "101000101111", "120010111111", "100001111111", "000000000000"):
+        assert FFSC.encode(code).tolist() == [float(digit) for digit in code]
+
+
+@pytest.mark.parametrize(
+    ("tree", "code", "message"),
+    [
+        (FFPP, "110000100001", "10 digits"),
+        (FFPP, "0111111111", "unknown code"),
+        (FFPP, "01010111a1", "10 digits"),
+        (FFSC, "1000000000", "12 digits"),
+        (FFSC, "130000100001", "unknown digit"),
+        (FFSC, "100000100000", "no legal state"),
+    ],
+)
+def test_wrong_codes_are_refused(tree, code, message):
+    with pytest.raises(UserError, match=message):
+        tree.encode(code)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"edges": TREE["edges"] | {"a": ("x", "chin")}}, "unknown node 'chin'"),
+        ({"edges": TREE["edges"] | {"x": ("a",)}}, "cycle"),
+        ({"edges": TREE["edges"] | {"x": ("y",)}}, "cannot have children"),
+        ({"edges": {"fake": ("a", "b", "x"), "a": ("x",), "b": ("y",)}}, "from the root and from a global"),
+        ({"edges": {"fake": ("a", "b"), "a": ("x",), "b": ("x",)}}, "no path"),
+        ({"edges": {"fake": ("a", "b"), "a": ("x", "y")}}, "at least one region"),
+        ({"nodes": ("fake", "a", "x", "b", "y")}, "root first"),
+        ({"nodes": ("fake", "a", "a", "x", "y")}, "differ"),
+        ({"codes": {"10": (), "011": ("fake",)}}, "digits"),
+        ({"codes": {"1x": ()}}, "digits only"),
+        ({"codes": {"10": ("chin",)}}, "unknown nodes"),
+        ({"codes": {"10": ("fake", "a")}}, "do not allow"),
+    ],
+)
+def test_wrong_trees_are_refused_with_the_reason(change, message):
+    with pytest.raises(ValueError, match=message):
+        LabelTree("wrong", **(TREE | change))
+
+
+@pytest.mark.parametrize("tree", [FFPP, FFSC, LabelTree("small", **TREE)], ids=lambda tree: tree.name)
+def test_plain_form_round_trips(tree):
+    again = LabelTree.from_dict(tree.to_dict())
+    assert again.to_dict() == tree.to_dict()
+    assert np.array_equal(again.legal_states, tree.legal_states)

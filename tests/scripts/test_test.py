@@ -1,0 +1,211 @@
+"""The test script through main([...]), as a user runs it, on a CPU."""
+
+import csv
+import json
+
+import pytest
+
+import SJEDD_test
+from tests.conftest import REAL
+
+main = SJEDD_test.main
+
+
+@pytest.fixture
+def run(published_checkpoint, tmp_path):
+    """Run the test with the golden checkpoint; returns (exit code, folder of the results)."""
+
+    def call(dataset, *arguments):
+        argv = ["--auc", "--dataset", dataset, "--resume", str(published_checkpoint), "--output", str(tmp_path / "out")]
+        return main([*argv, "--num_workers", "0", *map(str, arguments)]), tmp_path / "out" / "SJEDD_test" / dataset
+
+    return call
+
+
+def read(folder):
+    with (folder / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file)), json.loads((folder / "metrics.json").read_text())
+
+
+def test_seed_command_gives_the_references_frames_scores_and_aucs(run, golden_crops, golden_expected, capsys):
+    seed = ["--test_log", "True", "--batch_size", "1", "--n_frames", "4"]
+    code, folder = run("CDF", *seed, "--datapath", golden_crops)
+    assert code == 0
+    rows, metrics = read(folder)
+    scored = {}
+    for row in rows:
+        scored.setdefault(row["video"], []).append((row["frame"] + ".png", float(row["p_fake"])))
+    assert list(scored) == sorted(scored, key=lambda v: (not v.startswith("Real"), v))
+    for video, expected in golden_expected["videos"].items():
+        assert [frame for frame, _ in scored[video]] == expected["frames"]
+        assert [p for _, p in scored[video]] == pytest.approx(expected["p_fake"], abs=1e-4)
+    assert metrics["frame_auc"] == pytest.approx(golden_expected["frame_auc"], abs=1e-9)
+    assert metrics["video_auc"] == pytest.approx(golden_expected["video_auc"], abs=1e-9)
+    assert " * AUC 33.333" in capsys.readouterr().out
+    assert "CDF AUC 33.333" in (folder / "test_log.txt").read_text()
+    assert (metrics["tree"], metrics["n_frames_per_video"], metrics["coverage"]) == ("ffpp", 4, 1.0)
+
+
+def test_columns_and_precision_of_predictions(run, golden_crops):
+    _, folder = run("CDF", "--n_frames", 2, "--datapath", golden_crops)
+    header = (folder / "predictions.csv").read_text().splitlines()[0]
+    nodes = "expression,identity,physical_inconsistency,eye,eyebrow,lip,mouth,nose,skin"
+    assert header == f"dataset,video,frame,path,label,method,code,p_fake,logit_fake,{nodes}"
+    rows, _ = read(folder)
+    assert all(len(row["p_fake"].lstrip("0.")) <= 9 for row in rows)
+
+
+def test_scores_do_not_depend_on_the_batch_size(run, golden_crops, tmp_path):
+    results = []
+    for batch_size in (1, 3):
+        run("CDF", "--n_frames", 3, "--batch_size", batch_size, "--datapath", golden_crops, "--name", f"b{batch_size}")
+        rows, _ = read(tmp_path / "out" / f"b{batch_size}" / "CDF")
+        results.append([(row["path"], pytest.approx(float(row["p_fake"]), abs=1e-6)) for row in rows])
+    assert [(path, p.expected) for path, p in results[0]] == results[1]
+
+
+def test_prompts_are_encoded_once_and_batches_cross_video_borders(run, golden_crops, monkeypatch):
+    from models.joint_embedding import JointEmbedding
+
+    calls = []
+    original = (JointEmbedding.encode_prompts, JointEmbedding.forward)
+    monkeypatch.setattr(JointEmbedding, "encode_prompts", lambda self: calls.append("text") or original[0](self))
+    monkeypatch.setattr(
+        JointEmbedding, "forward", lambda self, x, text=None: calls.append(len(x)) or original[1](self, x, text)
+    )
+    run("CDF", "--n_frames", 5, "--batch_size", 2, "--datapath", golden_crops)
+    assert calls == ["text", 10, 10, 8]  # 28 frames: the videos have 4 to 6, of which at most 5 are taken
+
+
+def test_unreadable_crops_are_dropped_and_counted_and_the_rest_scored(run, crops_copy, capsys):
+    good = (crops_copy / "FakeCDF" / "id1_0001" / "0001.png").read_bytes()
+    (crops_copy / "FakeCDF" / "id1_0001" / "0001.png").write_bytes(good[:3000])
+    (crops_copy / "FakeCDF" / "id9_none").mkdir()
+    code, folder = run("CDF", "--n_frames", 64, "--datapath", crops_copy)
+    assert code == 0
+    rows, metrics = read(folder)
+    total = len(list(crops_copy.glob("*/*/*.png")))
+    assert metrics["frames"] == len(rows) == total - 1
+    assert [(drop["video"], drop["label"]) for drop in metrics["dropped"]] == [
+        ("FakeCDF/id9_none", 1),
+        ("FakeCDF/id1_0001", 1),
+    ]
+    assert metrics["dropped"][0]["reason"] == "no_crops"
+    assert metrics["dropped"][1]["reason"].startswith("unreadable_image")
+    assert metrics["dropped"][1]["path"].endswith("id1_0001/0001.png")
+    assert metrics["coverage"] == pytest.approx(6 / 7)
+    assert "dropped 2" in capsys.readouterr().out
+
+
+def test_nothing_readable_is_exit_code_2_and_leaves_no_predictions(run, crops_copy, capsys):
+    for path in crops_copy.glob("*/*/*.png"):
+        path.write_bytes(b"text")
+    code, folder = run("CDF", "--datapath", crops_copy)
+    assert code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: CDF: none of its 30 images could be read")
+    assert not (folder / "metrics.json").exists()
+
+
+def test_no_crops_at_all_is_exit_code_2(run, tmp_path, capsys):
+    code, _ = run("CDF", "--datapath", tmp_path)
+    assert code == 2
+    assert "no face crops found" in capsys.readouterr().err
+
+
+def test_list_with_codes_reports_the_nodes(run, crop_lists):
+    code, folder = run("list", "--datapath", crop_lists[0], "--batch_size", 16)
+    assert code == 0
+    rows, metrics = read(folder)
+    assert {row["code"] for row in rows} == {"0000000000", "1011111111", "1101001100"}
+    assert metrics["nodes"]["expression"] is not None
+    assert {row["video"].split("/")[0] for row in rows} == {"RealCDF", "FakeCDF"}
+    assert metrics["n_frames_per_video"] is None
+
+
+def test_list_with_labels_of_one_class_has_no_auc_and_says_so(run, crop_lists, tmp_path, capsys):
+    lines = [line.split()[0] + " 1" for line in crop_lists[0].read_text().splitlines() if REAL not in line]
+    (tmp_path / "fakes.txt").write_text("\n".join(lines))
+    code, folder = run("list", "--datapath", tmp_path / "fakes.txt", "--batch_size", 8)
+    assert code == 0
+    _, metrics = read(folder)
+    assert metrics["video_auc"] is None
+    assert metrics["video_auc_ci95"] == [None, None]
+    assert "one class only" in capsys.readouterr().out
+
+
+def test_ffpp_reads_the_official_layout(run, golden_crops, tmp_path):
+    from datasets.ffpp_methods import METHOD_CODES, compression_dir
+
+    (tmp_path / "FF++").mkdir()
+    (tmp_path / "FF++" / "test.json").write_text('[["000", "001"]]')
+    for method in ("real", *METHOD_CODES):
+        for video in ("000", "001") if method == "real" else ("000_001", "001_000"):
+            source = golden_crops / ("RealCDF/id0_0000" if method == "real" else "FakeCDF/id1_0001")
+            target = compression_dir(tmp_path, method, "c23") / "faces" / video
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(source)
+    code, folder = run("FFpp", "--data_root", tmp_path, "--n_frames", 2)
+    assert code == 0
+    rows, metrics = read(folder)
+    assert len(rows) == 20
+    assert set(metrics["methods"]) == set(METHOD_CODES)
+    assert all(figures["videos"] == 2 for figures in metrics["methods"].values())
+    assert metrics["nodes"]["eye"] is not None
+
+
+def test_several_data_sets_share_the_model_but_not_a_datapath(run, crop_lists, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run("CDF", "--dataset", "CDF", "list", "--datapath", crop_lists[0])
+    assert exit_.value.code == 2
+    assert "--datapath is the place of one data set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "Celeb"], "invalid choice: 'Celeb'"),
+        (["--dataset", "list"], "--dataset list needs --datapath"),
+        (["--test_log", "maybe"], "neither True nor False"),
+        (["--gpus", "5"], "unrecognized arguments"),
+        (["--n_frames", "0"], "not a positive"),
+        (["--resume", "none.pth"], "does not exist"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_exit_code_2(run, capsys, arguments, message):
+    try:
+        code, _ = run("CDF", *arguments)
+    except SystemExit as exit_:
+        code = exit_.code
+    assert code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_checkpoint_that_is_none_is_exit_code_2(tmp_path, capsys, golden_crops):
+    (tmp_path / "no.pth").write_text("hello")
+    assert main(["--dataset", "CDF", "--resume", str(tmp_path / "no.pth"), "--datapath", str(golden_crops)]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_output_that_cannot_be_written_is_exit_code_2(run, golden_crops, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    code, _ = run("CDF", "--datapath", golden_crops, "--output", tmp_path / "file")
+    assert code == 2
+    assert "cannot write to the output folder" in capsys.readouterr().err
+
+
+def test_train_then_test_end_to_end(crop_lists, tmp_path, golden_crops):
+    import SJEDD_train_FFpp
+
+    train, val = crop_lists
+    command = f"--VM demo --num_epoch 3 --batch_size 8 --num_workers 0 --initial_lr 1e-3 --output {tmp_path} --tag t"
+    assert SJEDD_train_FFpp.main([*command.split(), "--txt_path_train", str(train), "--txt_path_val", str(val)]) == 0
+    best = tmp_path / "SJEDD" / "t" / "ckpt_best.pth"
+    argv = ["--dataset", "CDF", "--resume", str(best), "--datapath", str(golden_crops), "--output", str(tmp_path)]
+    assert main([*argv, "--num_workers", "0"]) == 0
+    _, metrics = read(tmp_path / "SJEDD_test" / "CDF")
+    assert metrics["video_auc"] == 1.0, "tested on what it was trained on"
+    assert metrics["video_acc_at_threshold"] == 1.0
+    assert metrics["n_frames_per_video"] == 64

@@ -1,0 +1,282 @@
+"""The training script through main([...]), as a user runs it, on a CPU."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import SJEDD_train_FFpp
+from models.checkpoint import read_checkpoint
+from tests.conftest import REAL, ROOT, SWAP
+
+main = SJEDD_train_FFpp.main
+
+
+@pytest.fixture
+def command(crop_lists, tmp_path):
+    """A short run of the demo tower with every part switched on; --name and --tag are a/b."""
+    train, val = crop_lists
+    line = "--name a --tag b --aug --aug_probs 0.5 --batch_size 8 --num_epoch 2 --num_workers 0 --initial_lr 1e-3 "
+    line += f"--VM demo --weight autol --lambda_every 2 --output {tmp_path}/out "
+    return [*line.split(), "--txt_path_train", str(train), "--txt_path_val", str(val)]
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def same_weights(a, b):
+    first, second = weights(a), weights(b)
+    return all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_run_folder_has_all_that_the_contract_names(command, tmp_path, capsys):
+    assert main(command) == 0
+    folder = tmp_path / "out" / "a" / "b"
+    names = {path.name.split(".tfevents")[0] for path in folder.iterdir()}
+    assert names >= {"args.json", "log.txt", "metrics.jsonl", "ckpt_last.pth", "ckpt_best.pth", "events.out"}
+    first, second = rows(folder)
+    keys = [
+        "epoch",
+        "lr",
+        "loss_binary",
+        "loss_global",
+        "loss_local",
+        "lambdas",
+        "val_frame_auc",
+        "val_video_auc",
+        "seconds",
+    ]
+    assert set(first) >= set(keys)
+    assert [first["epoch"], second["epoch"]] == [0, 1]
+    assert len(first["lambdas"]) == 3
+    assert first["lr"] == 1e-3
+    assert second["lr"] == pytest.approx(9.045e-4, rel=1e-3)
+    printed = capsys.readouterr().out
+    assert "mean P(real)" in printed
+    assert "gradient norm" in printed
+    assert "learning rates 0.001 0.000905" in printed
+    best = torch.load(folder / "ckpt_best.pth", weights_only=True)
+    assert "trainer" not in best, "the best checkpoint holds no optimizer state"
+    assert 0 < best["threshold"] < 1
+
+
+def test_seed_command_word_for_word_runs_on_the_cpu(crop_lists, tmp_path, monkeypatch):
+    """The README's training command; only the tower is swapped for the small one, its weights being a download."""
+    train, val = crop_lists
+    monkeypatch.setattr(SJEDD_train_FFpp, "architecture", lambda name: _small_tower())
+    monkeypatch.setattr(SJEDD_train_FFpp.checkpoint, "clip_state_dict", lambda name, weights: {})
+    monkeypatch.setattr(SJEDD_train_FFpp.checkpoint, "load_weights", lambda *_: None)
+    monkeypatch.chdir(tmp_path)
+    line = (
+        "--name lr6e-7_lambdaInit_1.0_lambdaLr1e-3_aug0.3_bz32 --aug --aug_probs 0.3 "
+        "--batch_size 32 --num_epoch 20 --output ./output/train_process/autoL-FFppHalf-SO-unnorm-noAnton "
+        f"--txt_path_train {train} --txt_path_val {val} "
+        "--weighting_method auto-l --task binary "
+        "--weight autol --gpu 0 --autol_lr 1e-3 --autol_init 1.0 --initial_lr 6e-7"
+    )
+    assert main(line.split()) == 0
+    (folder,) = Path("output/train_process/autoL-FFppHalf-SO-unnorm-noAnton").glob("*/*")
+    assert folder.parent.name == "lr6e-7_lambdaInit_1.0_lambdaLr1e-3_aug0.3_bz32"
+    assert not set(folder.name) & set(": "), "a tag without colons or spaces"
+    assert len(rows(folder)) == 20
+
+
+def _small_tower():
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    vision = {"image_size": 32, "demo_channels": [8, 8]}
+    return {"embed_dim": 16, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
+
+
+def test_resumed_run_ends_in_bit_identical_weights(command, tmp_path, monkeypatch):
+    assert main(command) == 0
+    whole = tmp_path / "out" / "a" / "b"
+    steps = iter(range(100))
+
+    class StopsAtStepFour(SJEDD_train_FFpp.StopRequest):
+        # What Ctrl-C in the middle of the second epoch does (3 steps an epoch): the signal number appears.
+        @property
+        def signum(self):
+            return signal.SIGINT if self._started and next(steps) >= 4 else None
+
+        @signum.setter
+        def signum(self, value):
+            self._started = True
+
+    monkeypatch.setattr(SJEDD_train_FFpp, "StopRequest", StopsAtStepFour)
+    interrupted = [*command, "--output", str(tmp_path / "cut")]
+    assert main(interrupted) == 130
+    monkeypatch.undo()
+    folder = tmp_path / "cut" / "a" / "b"
+    content = torch.load(folder / "ckpt_last.pth", weights_only=True)
+    assert (content["progress"]["epoch"], content["progress"]["step"]) == (1, 1)
+    assert not same_weights(whole / "ckpt_last.pth", folder / "ckpt_last.pth")
+    assert main(["--resume", str(folder / "ckpt_last.pth")]) == 0
+    for name in ("ckpt_last.pth", "ckpt_best.pth"):
+        assert same_weights(whole / name, folder / name)
+    pairs = zip(rows(whole), rows(folder), strict=True)
+    assert all({**a, "seconds": 0} == {**b, "seconds": 0} for a, b in pairs)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_save_and_give_their_exit_code(command, tmp_path, signum, code):
+    command[command.index("--num_epoch") + 1] = "500"
+    command[command.index("--num_workers") + 1] = "1"
+    process = subprocess.Popen(
+        [sys.executable, "SJEDD_train_FFpp.py", *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    metrics = tmp_path / "out" / "a" / "b" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (metrics.exists() and metrics.read_text()):
+        time.sleep(0.1)
+    os.killpg(process.pid, signum)  # as a terminal or a job scheduler does: workers get it too
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "go on with --resume" in out
+    assert "Traceback" not in err
+    assert "stopped by" in err
+    assert "trainer" in torch.load(metrics.parent / "ckpt_last.pth", weights_only=True)
+
+
+def test_resume_goes_on_for_more_epochs_and_refuses_other_settings(command, tmp_path, capsys):
+    assert main(command) == 0
+    last = tmp_path / "out" / "a" / "b" / "ckpt_last.pth"
+    assert main(["--resume", str(last), "--num_epoch", "3"]) == 0
+    assert [row["epoch"] for row in rows(last.parent)] == [0, 1, 2]
+    assert main(["--resume", str(last), "--batch_size", "4"]) == 2
+    assert "--batch_size 8" in capsys.readouterr().err
+    assert main(["--resume", str(last.parent / "ckpt_best.pth")]) == 2
+    assert "cannot be resumed" in capsys.readouterr().err
+
+
+def test_resume_on_another_list_is_refused(command, tmp_path, crop_lists, capsys):
+    assert main(command) == 0
+    last = tmp_path / "out" / "a" / "b" / "ckpt_last.pth"
+    lines = crop_lists[0].read_text().splitlines()
+    crop_lists[0].write_text("\n".join(lines[1:]) + "\n")
+    assert main(["--resume", str(last)]) == 2
+    assert "not the list" in capsys.readouterr().err
+
+
+def test_existing_run_is_not_overwritten(command, tmp_path, capsys):
+    assert main(command) == 0
+    before = (tmp_path / "out" / "a" / "b" / "ckpt_last.pth").read_bytes()
+    assert main(command) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert (tmp_path / "out" / "a" / "b" / "ckpt_last.pth").read_bytes() == before
+
+
+def test_init_from_takes_weights_alone_also_of_a_published_checkpoint(command, tmp_path, published_checkpoint):
+    command[command.index("--initial_lr") + 1] = "1e-30"
+    command[command.index("--num_epoch") + 1] = "1"
+    assert main([*command, "--init_from", str(published_checkpoint)]) == 0
+    ours = weights(tmp_path / "out" / "a" / "b" / "ckpt_last.pth")
+    published = read_checkpoint(published_checkpoint)["model"]
+    assert all(torch.allclose(value.float(), ours[key], rtol=0, atol=1e-12) for key, value in published.items())
+
+
+def test_patience_stops_early(command, tmp_path):
+    command[command.index("--num_epoch") + 1] = "9"
+    command[command.index("--initial_lr") + 1] = "1e-30"
+    assert main([*command, "--patience", "2"]) == 0
+    assert len(rows(tmp_path / "out" / "a" / "b")) == 3
+
+
+def test_same_seed_gives_the_same_weights_and_another_seed_others(command, tmp_path):
+    for name, seed in (("x", "0"), ("y", "0"), ("z", "1")):
+        assert main([*command, "--num_epoch", "1", "--name", name, "--seed", seed]) == 0
+    folders = [tmp_path / "out" / name / "b" / "ckpt_last.pth" for name in "xyz"]
+    assert same_weights(folders[0], folders[1])
+    assert not same_weights(folders[0], folders[2])
+
+
+def refused(argv, capsys):
+    """Exit code 2 and one line, no traceback; returns the line."""
+    try:
+        code = main(argv)
+    except SystemExit as exit_:
+        code = exit_.code
+    captured = capsys.readouterr()
+    assert code == 2
+    lines = captured.err.strip().splitlines()
+    assert "Traceback" not in captured.err
+    return lines[-1]
+
+
+def test_arguments_that_cannot_be_meant_are_refused(command, capsys):
+    cases = {
+        "contradicts --weight equal": [*command, "--weight", "equal", "--weighting_method", "auto-l"],
+        "invalid choice: 'dwa'": [*command, "--weight", "dwa"],
+        "invalid choice: 'pcgrad'": [*command, "--grad_method", "pcgrad"],
+        "unrecognized arguments: --btach_size": [*command, "--btach_size", "3"],
+        "not between 0 and 1": [*command, "--aug_probs", "1.5"],
+        "--txt_path_val is needed": command[:-2],
+        "--clip_weights": [*command, "--clip_weights", "x.pt"],
+        "give one of them": [*command, "--resume", "x.pth", "--init_from", "y.pth"],
+        "--hypergrad fd needs --precision float32": [*command, "--hypergrad", "fd", "--precision", "bfloat16"],
+    }
+    for message, argv in cases.items():
+        assert message in refused(argv, capsys)
+
+
+def test_bad_lists_are_refused_before_anything_is_written(command, crop_lists, tmp_path, capsys):
+    train, val = crop_lists
+    good = train.read_text()
+    cases = {
+        "cannot read the list": None,
+        "train.txt:1: code '110000100001'": good.splitlines()[0].replace(REAL, "110000100001") + "\n",
+        "train.txt:31: image": good + f"{tmp_path}/none.png {SWAP}\n",
+        "lists no image": "",
+    }
+    for message, text in cases.items():
+        train.unlink(missing_ok=True)
+        if text is not None:
+            train.write_text(text)
+        assert message in refused(command, capsys)
+    train.write_text(good)
+    val.write_text("\n".join(line for line in good.splitlines() if REAL in line))
+    assert "one class only" in refused(command, capsys)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "text"])
+@pytest.mark.parametrize("where", ["train", "val"])
+def test_unreadable_image_in_a_list_stops_with_its_path(command, crop_lists, tmp_path, capsys, damage, where):
+    path = crop_lists[0 if where == "train" else 1]
+    lines = path.read_text().splitlines()
+    good = Path(lines[3].split()[0]).read_bytes()
+    (tmp_path / "bad.png").write_bytes(good[: len(good) // 2] if damage == "truncated" else b"text")
+    line = f"{tmp_path}/bad.png {REAL}"
+    path.write_text("\n".join([line] * 30 if where == "train" else [*lines, line]) + "\n")
+    message = refused(command, capsys)
+    assert "bad.png" in message
+    assert "unreadable_image" in message
+
+
+def test_output_that_cannot_be_written_is_refused(command, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    command[command.index("--output") + 1] = str(tmp_path / "file" / "out")
+    assert "cannot write to the output folder" in refused(command, capsys)
+
+
+def test_loss_that_is_not_finite_names_epoch_step_and_images(command, capsys):
+    command[command.index("--initial_lr") + 1] = "1e30"
+    message = refused(command, capsys)
+    assert "epoch 0, step " in message
+    assert "not finite" in message
+    assert ".png" in message
