@@ -1,0 +1,212 @@
+"""Pictures for the demonstration data set: two public-domain photographs -> varied faces and imitated manipulations.
+
+Everything happens on a canvas where the face is aligned (its landmarks lie where align.template puts them), so a face
+of one person can be laid over the other's; pose, light, sharpness and noise come last and fall on reals and fakes
+alike. Lengths are in eye distances, colours in 0..255, images RGB. An (a, b) pair is a range drawn from uniformly.
+"""
+
+import functools
+from typing import NamedTuple
+
+import cv2
+import matplotlib.cbook
+import numpy as np
+import skimage.data
+
+from preprocessing.align import similarity_matrix, template
+
+# How visible the manipulations are: the face (or mouth) is synthesised with so few pixels across the face's width,
+# its colour follows the target's only in part, and it is pasted with a seam of so many pixels of blur.
+STRENGTHS = {
+    "Deepfakes": {"pixels_across": (20, 30), "seam": (4.0, 8.0), "colour_match": (0.5, 0.9), "colour_error": 7.0},
+    "FaceSwap": {"pixels_across": (22, 34), "seam": (1.0, 2.5), "colour_match": (0.3, 0.8), "colour_error": 9.0},
+    "Face2Face": {"pixels_across": (16, 26), "seam": (2.0, 4.0), "colour_match": (1.0, 1.0), "colour_error": 7.0},
+    "NeuralTextures": {"pixels_across": (18, 28), "seam": (3.0, 6.0), "colour_match": (1.0, 1.0), "colour_error": 5.0},
+}
+# What every video gets, real or fake: much milder than the strengths above.
+RENDER = {"shrink": (1.0, 1.5), "blur": (0.2, 0.7), "noise": (0.5, 4.0), "crf": (18, 30)}
+
+FRAME = 240  # px, side of a video frame
+CANVAS = 320  # px, side of the aligned canvas; its rim gives pose and motion room
+CANVAS_SCALE = 1.865  # of align.template: the eyes are 54 px apart
+GRID = 4  # px, step of the small grid on which expressions are computed
+POINTS = template(CANVAS, CANVAS_SCALE)
+EYE_DISTANCE = float(POINTS[1, 0] - POINTS[0, 0])
+FACE_WIDTH = 2.0  # eye distances
+# Found once with MTCNN: left eye, right eye, nose, left mouth corner, right mouth corner in the photograph.
+ASTRONAUT_POINTS = [[205.3, 102.0], [247.3, 104.0], [225.9, 129.1], [202.7, 139.9], [245.7, 142.1]]
+HOPPER_POINTS = [[221.0, 191.0], [309.3, 186.8], [268.9, 238.0], [231.0, 280.8], [307.9, 277.8]]
+# Places of an expression: (landmark it hangs on, shift from there, radius), in eye distances.
+HANDLES = {
+    "left_corner": (3, (0.0, 0.0), 0.20), "right_corner": (4, (0.0, 0.0), 0.20),
+    "upper_lip": (3, (0.41, -0.08), 0.18), "lower_lip": (3, (0.41, 0.14), 0.20), "chin": (3, (0.41, 0.55), 0.35),
+    "left_brow": (0, (-0.05, -0.32), 0.25), "right_brow": (1, (0.05, -0.32), 0.25),
+    "left_lid": (0, (0.0, -0.07), 0.12), "right_lid": (1, (0.0, -0.07), 0.12),
+}  # fmt: skip
+MOUTH = ("left_corner", "right_corner", "upper_lip", "lower_lip", "chin")
+
+
+class Scene(NamedTuple):
+    """The draw that a real video shares with the fakes made from it."""
+
+    person: int
+    flip: bool
+    expression: dict[str, np.ndarray]  # handle -> shift [2], eye distances
+    pose: np.ndarray  # [T, 3, 3] canvas -> frame
+    swing: np.ndarray  # [T] how far the expression is played, about 1
+    light: np.ndarray  # [FRAME, FRAME, 3] float32 gain
+    gamma: float
+
+
+@functools.cache
+def people() -> tuple[np.ndarray, np.ndarray]:
+    """The two photographs aligned on the canvas, [CANVAS, CANVAS, 3] uint8 RGB, about equally sharp."""
+    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
+        hopper = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR_RGB)
+    photos = ((skimage.data.astronaut(), ASTRONAUT_POINTS, 0.0), (hopper, HOPPER_POINTS, 0.8))
+    canvases = []
+    for photo, points, blur in photos:
+        matrix = similarity_matrix(np.array(points), 2 * CANVAS, CANVAS_SCALE)
+        large = cv2.warpAffine(photo, matrix, (2 * CANVAS, 2 * CANVAS), borderMode=cv2.BORDER_REFLECT)
+        canvas = cv2.resize(large, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA)
+        canvases.append(cv2.GaussianBlur(canvas, (0, 0), blur) if blur else canvas)
+    return canvases[0], canvases[1]
+
+
+def draw_expression(rng: np.random.Generator, mouth: float = 1.0) -> dict[str, np.ndarray]:
+    """A smile or frown, an opened or pressed mouth, brows and lids; ``mouth`` multiplies what the mouth does."""
+    smile, opening, brows, lids = rng.uniform([-0.07, -0.05, -0.09, -0.04], [0.10, 0.10, 0.07, 0.05])
+    shifts = {
+        "left_corner": (-smile, -smile), "right_corner": (smile, -smile), "upper_lip": (0, -opening / 2),
+        "lower_lip": (0, opening), "chin": (0, opening / 2), "left_brow": (0, brows), "right_brow": (0, brows),
+        "left_lid": (0, lids), "right_lid": (0, lids),
+    }  # fmt: skip
+    return {
+        name: (np.array(shift) + rng.normal(0, 0.02, 2)) * (mouth if name in MOUTH else 1.0)
+        for name, shift in shifts.items()
+    }
+
+
+def draw_scene(rng: np.random.Generator, person: int, frames: int) -> Scene:
+    """Draw identity photo, expression, pose, motion and light of a video."""
+    flip, expression = bool(rng.integers(2)), draw_expression(rng)
+    phase = rng.uniform(0, 2 * np.pi) + rng.uniform(0.15, 0.5) * np.arange(frames)
+    sway = np.sin(phase)[:, None] * rng.uniform(-1, 1, 4) + rng.uniform(-1, 1, 4)
+    angles, scales = np.deg2rad(5 * sway[:, 0]), np.exp(0.06 * sway[:, 1] + rng.uniform(-0.02, 0.08))
+    shifts, tilt = 5 * sway[:, 2:], rng.uniform(-2.5e-4, 2.5e-4, 2)
+    pose = []
+    for angle, scale, shift in zip(angles, scales, shifts, strict=True):
+        cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+        to_centre = np.array([[1, 0, -CANVAS / 2], [0, 1, -CANVAS / 2], [0, 0, 1]])
+        turn = np.array([[cos, -sin, 0], [sin, cos, 0], [*tilt, 1]])
+        to_frame = np.array([[1, 0, FRAME / 2 + shift[0]], [0, 1, FRAME / 2 + shift[1]], [0, 0, 1]])
+        pose.append(to_frame @ turn @ to_centre)
+    direction, y, x = rng.uniform(0, 2 * np.pi), *np.mgrid[-1 : 1 : FRAME * 1j, -1 : 1 : FRAME * 1j]
+    gradient = 1 + rng.uniform(0, 0.25) * (np.cos(direction) * x + np.sin(direction) * y)
+    warmth = rng.uniform(-0.08, 0.08)
+    light = rng.uniform(0.85, 1.1) * gradient[..., None] * np.array([1 + warmth, 1.0, 1 - warmth])
+    swing = 1 + rng.uniform(0, 0.3) * np.sin(phase * rng.uniform(0.7, 1.4))
+    return Scene(person, flip, expression, np.array(pose), swing, light.astype(np.float32), rng.uniform(0.8, 1.25))
+
+
+@functools.cache
+def handle_weights() -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of the handles and how much each moves the points of a small grid, [handles, CANVAS/GRID, CANVAS/GRID]."""
+    grid = np.mgrid[0:CANVAS:GRID, 0:CANVAS:GRID][::-1]  # x, y
+    weights = []
+    for landmark, offset, radius in HANDLES.values():
+        centre = POINTS[landmark] + np.array(offset) * EYE_DISTANCE
+        away = (grid - centre[:, None, None]) / (radius * EYE_DISTANCE)
+        weights.append(np.exp(-(away**2).sum(axis=0) / 2))
+    return tuple(HANDLES), np.array(weights)
+
+
+def play(person: int, flip: bool, expression: dict[str, np.ndarray], swing: float) -> np.ndarray:
+    """A person with an expression: the photograph warped smoothly. Returns [CANVAS, CANVAS, 3] uint8."""
+    names, weights = handle_weights()
+    shifts = swing * EYE_DISTANCE * np.array([expression[name] for name in names])
+    field = np.tensordot(shifts.T, weights, axes=1)  # [2, H, W] on the small grid
+    # A resize puts the first value of the small grid, which stands for pixel 0, at (GRID - 1) / 2.
+    grid = np.mgrid[0:CANVAS:GRID, 0:CANVAS:GRID][::-1] - field + (GRID - 1) / 2
+    x, y = (cv2.resize(axis.astype(np.float32), (CANVAS, CANVAS)) for axis in grid)
+    played = cv2.remap(people()[person], x, y, cv2.INTER_LINEAR)
+    return cv2.flip(played, 1) if flip else played
+
+
+def soft_mask(rng: np.random.Generator, centre: np.ndarray, radii: tuple[float, float], seam: float) -> np.ndarray:
+    """A blurred super-ellipse of slightly random shape. Returns [CANVAS, CANVAS, 1] float32 in 0..1."""
+    y, x = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
+    radius = (np.array(radii) * EYE_DISTANCE * rng.uniform(0.92, 1.08, 2)).astype(np.float32)
+    centre = (centre + rng.normal(0, 0.03 * EYE_DISTANCE, 2)).astype(np.float32)
+    power = np.float32(rng.uniform(2.0, 3.2))
+    inside = np.abs((x - centre[0]) / radius[0]) ** power + np.abs((y - centre[1]) / radius[1]) ** power < 1
+    return cv2.GaussianBlur(inside.astype(np.float32), (0, 0), seam)[..., None]
+
+
+def coarse(image: np.ndarray, pixels_across: float, interpolation: int) -> np.ndarray:
+    """The image as a generator with ``pixels_across`` pixels over the width of the face would give it."""
+    side = round(CANVAS * pixels_across / (FACE_WIDTH * EYE_DISTANCE))
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (CANVAS, CANVAS), interpolation=interpolation)
+
+
+def colour_match(source: np.ndarray, target: np.ndarray, mask: np.ndarray, share: float) -> tuple[np.ndarray, ...]:
+    """(gain, offset), each [3] float32: source * gain + offset has its mean and spread inside ``mask`` moved towards
+    those of ``target`` by ``share`` (0..1)."""
+    inside = mask[..., 0] > 0.5
+    mean, spread = source[inside].mean(axis=0), source[inside].std(axis=0)
+    mean_to, spread_to = target[inside].mean(axis=0), target[inside].std(axis=0)
+    gain = (spread_to / spread) ** share
+    return gain.astype(np.float32), (mean + share * (mean_to - mean) - mean * gain).astype(np.float32)
+
+
+def manipulate(rng: np.random.Generator, method: str, scene: Scene) -> list[np.ndarray]:
+    """The scene's canvases with the manipulation of ``method``: list of T [CANVAS, CANVAS, 3] uint8.
+
+    Deepfakes and FaceSwap lay the other person's face, with an expression like the target's, over the target;
+    Face2Face and NeuralTextures give the mouth another expression. The new part is coarse, its colour a little off.
+    """
+    strength = STRENGTHS[method]
+    pixels_across, seam, share = (rng.uniform(*strength[key]) for key in ("pixels_across", "seam", "colour_match"))
+    error = rng.normal(0, strength["colour_error"], 3).astype(np.float32)
+    interpolation = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(2)]
+    mouth = POINTS[3:].mean(axis=0)
+    if method in ("Deepfakes", "FaceSwap"):
+        person, flip = 1 - scene.person, bool(rng.integers(2))
+        expression = {name: shift + rng.normal(0, 0.015, 2) for name, shift in scene.expression.items()}
+        mask = soft_mask(rng, 0.45 * POINTS[:2].mean(axis=0) + 0.55 * mouth, (0.9, 1.1), seam)
+    else:
+        person, flip = scene.person, scene.flip
+        expression = scene.expression | {k: v for k, v in draw_expression(rng, mouth=1.6).items() if k in MOUTH}
+        mask = soft_mask(rng, mouth + [0, 0.05 * EYE_DISTANCE], (0.66, 0.42), seam)
+    box = tuple(slice(span.min(), span.max() + 1) for span in np.nonzero(mask[..., 0]))
+    mask = mask[box]
+    canvases = []
+    for swing in scene.swing:
+        canvas = play(scene.person, scene.flip, scene.expression, swing)
+        source = coarse(play(person, flip, expression, swing), pixels_across, interpolation)[box]
+        target = canvas[box].astype(np.float32)
+        if not canvases:  # one colour error for the whole video
+            gain, offset = colour_match(source, target, mask, share)
+        mixed = target + mask * (source * gain + (offset + error) - target)
+        canvas[box] = np.clip(np.rint(mixed), 0, 255)
+        canvases.append(canvas)
+    return canvases
+
+
+def render(rng: np.random.Generator, scene: Scene, canvases: list[np.ndarray]) -> tuple[np.ndarray, int]:
+    """Canvases -> frames [T, FRAME, FRAME, 3] uint8 with pose and light of the scene, and the CRF to encode them with.
+
+    Sharpness, noise and CRF are drawn anew for every video.
+    """
+    shrink, blur, noise = (rng.uniform(*RENDER[key]) for key in ("shrink", "blur", "noise"))
+    side = round(FRAME / shrink)
+    curve = (255 * np.linspace(0, 1, 256) ** scene.gamma).astype(np.uint8)
+    frames = []
+    for canvas, pose in zip(canvases, scene.pose, strict=True):
+        frame = cv2.warpPerspective(curve[canvas], pose, (FRAME, FRAME), borderMode=cv2.BORDER_REFLECT) * scene.light
+        frame = cv2.resize(cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA), (FRAME, FRAME))
+        frame = cv2.GaussianBlur(frame, (0, 0), blur)
+        frame += np.float32(noise) * rng.standard_normal((FRAME, FRAME, 1), dtype=np.float32)
+        frames.append(np.clip(np.rint(frame), 0, 255).astype(np.uint8))
+    return np.stack(frames), int(rng.integers(RENDER["crf"][0], RENDER["crf"][1] + 1))

@@ -1,0 +1,178 @@
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from datasets.ffpp_methods import compression_dir
+from preprocessing.align import similarity_matrix, template
+from preprocessing.extract_faces import main
+from preprocessing.make_demo_videos import write_video
+from preprocessing.manifest import COLUMNS, landmarks_of
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def snapshot(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def videos(raw_demo, tmp_path):
+    """A folder with two good videos in a subfolder, a grey one without a face, an empty one and a text file."""
+    folder = tmp_path / "in"
+    (folder / "a b").mkdir(parents=True)
+    source = compression_dir(raw_demo, "real", "c23") / "videos"
+    for name in ("000", "001"):
+        shutil.copy(source / f"{name}.mp4", folder / "a b" / f"{name}.mp4")
+    write_video(folder / "grey.mp4", np.full((3, 64, 64, 3), 90, np.uint8), 20)
+    (folder / "empty.mp4").touch()
+    (folder / "text.mp4").write_text("not a video")
+    (folder / "notes.txt").write_text("no video at all")
+    return folder
+
+
+def run(videos, out, *more):
+    common = ["--dataset", "videos", "--video_path", str(videos), "--save_path", str(out), "--n_frames", "2"]
+    return main([*common, "--workers", "1", *more])
+
+
+def test_ffpp_crops_and_manifest(demo):
+    root = compression_dir(demo, "Deepfakes", "c23")
+    rows = read(root / "manifest.csv")
+    assert tuple(rows[0]) == COLUMNS
+    assert [(row["video"], row["frame"]) for row in rows] == sorted((row["video"], row["frame"]) for row in rows)
+    assert len(rows) == 6 * 2
+    for row in rows:
+        assert row["status"] == "ok"
+        assert row["frame"] in ("0", "3")  # first and last of 4 frames
+        assert row["path"] == f"faces/{row['video']}/{int(row['frame']):04d}.png"
+        assert float(row["score"]) >= 0.8
+        assert row["faces_in_frame"] == "1"
+        assert cv2.imread(str(root / row["path"])).shape == (317, 317, 3)
+        # the crop's landmarks lie near the template's
+        matrix, points = similarity_matrix(landmarks_of(row)), landmarks_of(row)
+        assert np.abs(points @ matrix[:, :2].T + matrix[:, 2] - template()).max() < 20
+    assert len(list((root / "faces").rglob("*.png"))) == len(rows)
+    note = json.loads((root / "manifest.json").read_text())
+    assert (note["detector"], note["size"], note["scale"], note["n_frames"]) == ("mtcnn", 317, 1.3, 2)
+
+
+def test_every_video_is_accounted_for(videos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(videos, out) == 0
+    rows = read(out / "manifest.csv")
+    status = [(row["video"], row["frame"], row["status"]) for row in rows]
+    assert status == [
+        ("a b/000", "0", "ok"), ("a b/000", "3", "ok"), ("a b/001", "0", "ok"), ("a b/001", "3", "ok"),
+        ("empty", "", "video_unreadable"), ("grey", "0", "no_face"), ("grey", "2", "no_face"),
+        ("text", "", "video_unreadable"),
+    ]  # fmt: skip
+    assert (out / "a b" / "000" / "0003.png").is_file()
+    printed = capsys.readouterr().out
+    assert "2 no_face, 2 video_unreadable" in printed
+    assert "66.7%" in printed
+
+
+def test_a_second_run_does_what_is_missing_and_clears_leftovers(videos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(videos, out) == 0
+    before = snapshot(out)
+    # what kill -9 leaves: a video without rows, with a crop, a temporary file and a half-written row file
+    (out / ".manifest" / "a b" / "000.csv").unlink()
+    (out / "a b" / "000" / "0003.png").unlink()
+    (out / "a b" / "000" / ".0001.abc.png").write_bytes(b"half")
+    (out / "a b" / "000" / "0001.png").write_bytes(b"of another run")
+    (out / ".manifest" / ".text.abc.csv").write_text("video,fra")
+    untouched = (out / "a b" / "001" / "0000.png").stat().st_mtime_ns
+    capsys.readouterr()
+    assert run(videos, out) == 0
+    assert "3 videos and 2 frames" in capsys.readouterr().out  # the unreadable ones are tried again
+    (out / ".manifest" / ".text.abc.csv").unlink()
+    assert snapshot(out) == before
+    assert (out / "a b" / "001" / "0000.png").stat().st_mtime_ns == untouched
+
+
+def test_other_settings_are_refused_unless_overwritten(videos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(videos, out) == 0
+    before = snapshot(out)
+    assert run(videos, out, "--size", "112") == 2
+    error = capsys.readouterr().err
+    assert "size 317 there, 112 now" in error
+    assert "--overwrite" in error
+    assert snapshot(out) == before
+    assert run(videos, out, "--size", "112", "--limit", "1", "--overwrite") == 0
+    crops = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png"))
+    assert crops == ["a b/000/0000.png", "a b/000/0003.png"]
+    assert cv2.imread(str(out / crops[0])).shape == (112, 112, 3)
+    assert {row["video"] for row in read(out / "manifest.csv")} == {"a b/000"}
+
+
+def test_missing_ffpp_videos_are_rows_unless_all_are_missing(raw_demo, tmp_path, capsys):
+    root = tmp_path / "data"
+    (root / "FF++").mkdir(parents=True)
+    common = ["--dataset", "FFpp", "--data_root", str(root), "--split", "test", "--n_frames", "1", "--workers", "1"]
+    assert main(common) == 2
+    assert "test.json" in capsys.readouterr().err
+    shutil.copy(raw_demo / "FF++" / "test.json", root / "FF++")
+    assert main(common) == 2
+    assert "none of 10 videos is there" in capsys.readouterr().err
+    source, target = (compression_dir(folder, "real", "c23") / "videos" for folder in (raw_demo, root))
+    target.mkdir(parents=True)
+    shutil.copy(source / "004.mp4", target)
+    assert main(common) == 0
+    rows = read(target.parent / "manifest.csv")
+    assert [(row["video"], row["status"]) for row in rows] == [("004", "ok"), ("005", "video_unreadable")]
+
+
+def test_a_folder_in_which_nothing_can_be_read_is_an_error(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    assert run(tmp_path / "in", tmp_path / "out") == 2
+    assert "no video" in capsys.readouterr().err
+    (tmp_path / "in" / "x.mp4").write_text("text")
+    assert run(tmp_path / "in", tmp_path / "out") == 2
+    assert "none of 1 videos could be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--dataset", "CDF"],
+        ["--dataset", "videos"],
+        ["--dataset", "FFpp", "--save_path", "x"],
+        ["--dataset", "FFpp", "--n_frames", "0"],
+        ["--dataset", "FFpp", "--detector", "haar"],
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options):
+    with pytest.raises(SystemExit) as caught:
+        main(options)
+    assert caught.value.code == 2
+
+
+def test_two_processes_give_the_same_files_and_stop_cleanly(videos, tmp_path):
+    assert run(videos, tmp_path / "one") == 0
+    script = [sys.executable, "preprocessing/extract_faces.py", "--dataset", "videos", "--video_path", str(videos)]
+    script += ["--n_frames", "2", "--workers", "2", "--save_path"]
+    process = subprocess.Popen([*script, str(tmp_path / "two")], cwd=REPOSITORY, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "two" / "manifest.json").is_file():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143
+    assert not [path for path in (tmp_path / "two").rglob(".*") if path.is_file()]
+    subprocess.run([*script, str(tmp_path / "two")], cwd=REPOSITORY, check=True, capture_output=True)
+    assert snapshot(tmp_path / "two") == snapshot(tmp_path / "one")
