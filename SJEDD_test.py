@@ -13,8 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from datasets.celeb_df import read_celeb_df
 from datasets.ffpp import read_ffpp
 from datasets.frames import Frames, scoring_loader
@@ -29,6 +27,7 @@ from utils.cli import ArgumentParser, UserError, boolean, non_negative_int, posi
 from utils.devices import choose_device, default_workers, describe
 from utils.files import atomic_path, output_dir, write_json
 from utils.metrics import evaluate
+from utils.progress import progress_bar
 from utils.run_log import close_log, open_log
 
 DATASETS = ("FFpp", "CDF", "list")
@@ -82,7 +81,7 @@ def prediction_rows(
     frames = Frames(data.records, model.image_size)
     loader = scoring_loader(frames, batch_size, args.num_workers, pin_memory=device.type == "cuda")
     columns = _node_columns(model.tree)
-    with tqdm(total=len(frames), desc=data.name, unit="frame", leave=False) as bar:
+    with progress_bar(total=len(frames), desc=data.name, unit="frame", leave=False) as bar:
         for batch in score_loader(model, loader, normalise, args.precision):
             for index, reason in batch.unreadable:
                 record = data.records[index]

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from models.losses import TASKS, fidelity_losses
 from models.scoring import score_loader
 from models.trainer import Trainer
 from utils.cli import UserError
 from utils.metrics import auc, best_threshold, video_scores
+from utils.progress import progress_bar
 from utils.stopping import StopRequest
 
 # images float [B, 3, S, S] and labels float [B, nodes] on the model's device, paths [B]
@@ -57,7 +57,9 @@ def train_epoch(
     batches yields the batches left; second_batches those of the steps that update lambda. Returns early, after a whole
     step, when ``stop`` asks for it. Raises UserError naming epoch, step, losses and images when a loss is not finite.
     """
-    bar = tqdm(batches, f"epoch {progress.epoch}", steps, initial=progress.step, unit="step", leave=False)
+    bar = progress_bar(
+        batches, desc=f"epoch {progress.epoch}", total=steps, initial=progress.step, unit="step", leave=False
+    )
     started, images_done = time.perf_counter(), 0
     try:
         for images, labels, paths in bar:
@@ -118,7 +120,7 @@ def validate(
     marginals = np.full(vectors.shape, np.nan, dtype=np.float32)
     logits = np.full(len(vectors), np.nan)
     batches = score_loader(trainer.model, loader, prepare, trainer.settings.precision)
-    for batch in tqdm(batches, "validating", len(loader), leave=False):
+    for batch in progress_bar(batches, desc="validating", total=len(loader), leave=False):
         if batch.unreadable:
             on_unreadable(batch.unreadable)
         marginals[batch.indices], logits[batch.indices] = batch.marginals, batch.logit_fake

@@ -13,9 +13,11 @@ import csv
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from datasets.ffpp_methods import METHOD_CODES, REAL_CODE, SPLITS, compression_dir, split_videos
 from preprocessing.video import frame_indices
-from utils.cli import ArgumentParser, UserError, positive_int, script
+from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, script
 from utils.files import output_dir, write_text
 
 
@@ -26,6 +28,8 @@ def get_args_parser() -> ArgumentParser:
     parser.add_argument("--n_frames", type=positive_int, default=32, help="at most so many crops per video, evenly")
     parser.add_argument("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="lists to write")
     parser.add_argument("--expansion", action="store_true", help="add the images of expand_FFpp.py to train.txt")
+    parser.add_argument("--shuffle_codes", type=non_negative_int, metavar="SEED", help="control: deal the codes of "
+                        "train.txt out anew, so that nothing can be learnt from it")  # fmt: skip
     parser.add_argument("--output", type=Path, required=True, help="folder for train.txt, val.txt and test.txt")
     return parser
 
@@ -43,6 +47,12 @@ def expansion_lines(data_root: Path, split: str) -> list[str]:
             return [f"{folder / row['path']} {row['code']}" for row in csv.DictReader(file)]
     except FileNotFoundError as error:
         raise UserError(f"--expansion: {error.filename} is missing; run preprocessing/expand_FFpp.py") from error
+
+
+def shuffled(lines: list[str], seed: int) -> list[str]:
+    """The same paths and the same codes, but dealt out anew."""
+    paths, codes = zip(*(line.rsplit(" ", 1) for line in lines), strict=True)
+    return [f"{path} {code}" for path, code in zip(paths, np.random.default_rng(seed).permutation(codes), strict=True)]
 
 
 @script
@@ -68,6 +78,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 print(f"{split}: {number} {method} videos have no crop")
         if args.expansion and split == "train":
             lines += expansion_lines(args.data_root, split)
+        if args.shuffle_codes is not None and split == "train":
+            lines = shuffled(lines, args.shuffle_codes)
         lists[split] = lines
     folder = output_dir(args.output)
     for split, lines in lists.items():

@@ -10,7 +10,8 @@ from multiprocessing.synchronize import Event
 from typing import TypeVar
 
 import cv2
-from tqdm import tqdm
+
+from utils.progress import progress_bar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -40,7 +41,7 @@ def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], workers: in
     a job ends the run. Ctrl-C and SIGTERM reach this process only: running jobs are told to stop (see check_stop) and
     waited for, waiting ones are dropped, then the exception goes on.
     """
-    bar = tqdm(total=len(jobs), unit=unit, disable=not jobs, dynamic_ncols=True)
+    bar = progress_bar(total=len(jobs), unit=unit, disable=not jobs, dynamic_ncols=True)
     with bar:
         if workers == 1 or len(jobs) < 2:
             results = []

@@ -1,0 +1,66 @@
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO_DATA := data/demo
+DEMO_OUT := output/demo
+DEMO_LISTS := $(DEMO_OUT)/lists
+# The small tower learns from 2.9k crops in minutes; lambda is updated in every fourth step.
+DEMO_TRAIN := --VM demo --aug --aug_probs 0.3 --batch_size 32 --num_epoch 5 --initial_lr 1e-3 --weight autol --lambda_every 4
+CONTROL_OUT := output/demo-control
+
+.PHONY: setup demo demo-data demo-control test lint bench clean
+
+setup: .venv/.runtime
+
+.venv/.runtime: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed; make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/.dev: .venv/.runtime requirements-dev.txt
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+demo-data: .venv/.runtime
+	@echo "== 1/5 miniature FF++ from two photographs"
+	$(BIN)/python preprocessing/make_demo_videos.py --data_root $(DEMO_DATA) --n_train 160 --n_val 20 --n_test 80
+	@echo "== 2/5 face crops"
+	$(BIN)/python preprocessing/extract_faces.py --dataset FFpp --data_root $(DEMO_DATA) --n_frames 2
+	$(BIN)/python preprocessing/expand_FFpp.py --data_root $(DEMO_DATA)
+
+demo: demo-data
+	@echo "== 3/5 lists"
+	$(BIN)/python preprocessing/make_lists.py --data_root $(DEMO_DATA) --n_frames 2 --expansion --output $(DEMO_LISTS)
+	@echo "== 4/5 training"
+	rm -rf $(DEMO_OUT)/train
+	$(BIN)/python SJEDD_train_FFpp.py $(DEMO_TRAIN) --output $(DEMO_OUT) --name train --tag demo \
+		--txt_path_train $(DEMO_LISTS)/train.txt --txt_path_val $(DEMO_LISTS)/val.txt
+	@echo "== 5/5 test on videos that training never saw"
+	$(BIN)/python SJEDD_test.py --auc --dataset FFpp --data_root $(DEMO_DATA) --n_frames 2 --batch_size 32 \
+		--resume $(DEMO_OUT)/train/demo/ckpt_best.pth --output $(DEMO_OUT) --name test
+	$(BIN)/python -m utils.report $(DEMO_OUT)/test/FFpp
+
+# The same with the codes of the training list shuffled among its images: what is left is no detector.
+demo-control: demo-data
+	$(BIN)/python preprocessing/make_lists.py --data_root $(DEMO_DATA) --n_frames 2 --expansion --shuffle_codes 0 \
+		--output $(CONTROL_OUT)/lists
+	rm -rf $(CONTROL_OUT)/train
+	$(BIN)/python SJEDD_train_FFpp.py $(DEMO_TRAIN) --output $(CONTROL_OUT) --name train --tag demo \
+		--txt_path_train $(CONTROL_OUT)/lists/train.txt --txt_path_val $(CONTROL_OUT)/lists/val.txt
+	$(BIN)/python SJEDD_test.py --auc --dataset FFpp --data_root $(DEMO_DATA) --n_frames 2 --batch_size 32 \
+		--resume $(CONTROL_OUT)/train/demo/ckpt_last.pth --output $(CONTROL_OUT) --name test
+	$(BIN)/python -m utils.report $(CONTROL_OUT)/test/FFpp
+
+test: .venv/.dev
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: .venv/.runtime
+	$(BIN)/python benchmarks/train_step.py
+	$(BIN)/python benchmarks/score.py
+
+clean:
+	rm -rf $(DEMO_DATA) $(DEMO_OUT) $(CONTROL_OUT) .pytest_cache .ruff_cache
