@@ -43,6 +43,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             for _ in batches:
                 model.clip.visual(ready)
 
+    def score() -> None:
+        for _ in score_loader(model, batches, normalise, args.precision):
+            pass
+
     frames = args.batch_size * args.batches
     forward_rate = frames / median_time(forward, args.runs, device)
     rate = frames / median_time(
