@@ -49,9 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     frames = args.batch_size * args.batches
     forward_rate = frames / median_time(forward, args.runs, device)
-    rate = frames / median_time(
-        lambda: list(score_loader(model, batches, normalise, args.precision)), args.runs, device
-    )
+    rate = frames / median_time(score, args.runs, device)
     figures = {"frames_per_s": rate, "image_forward_frames_per_s": forward_rate, "ratio": forward_rate / rate}
     print(json.dumps({key: round(value, 4) for key, value in figures.items()}))
 

@@ -1,0 +1,88 @@
+import os
+import signal
+
+import pytest
+
+from utils.cli import ArgumentParser, Stopped, UserError, boolean, script
+from utils.files import atomic_path, output_dir, write_json
+from utils.progress import progress_bar
+from utils.stopping import StopRequest
+
+
+def raising(error):
+    @script
+    def main(argv=None):
+        if error is not None:
+            raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(None, 0), (UserError("a\n  b"), 2), (KeyboardInterrupt(), 130), (Stopped(signal.SIGTERM), 143)],
+)
+def test_exit_codes(error, code, capsys):
+    assert raising(error)() == code
+    assert len(capsys.readouterr().err.splitlines()) == (code != 0)
+
+
+def test_other_errors_are_not_swallowed():
+    with pytest.raises(ZeroDivisionError):
+        raising(ZeroDivisionError())()
+
+
+def test_sigterm_inside_a_script_is_143():
+    @script
+    def main(argv=None):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert main() == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_parser_refuses_abbreviations_in_one_line(capsys):
+    parser = ArgumentParser(prog="x")
+    parser.add_argument("--batch_size")
+    with pytest.raises(SystemExit) as exit_:
+        parser.parse_args(["--batch", "3"])
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == "x: error: unrecognized arguments: --batch 3 (see --help)\n"
+
+
+def test_boolean_words():
+    assert [boolean(word) for word in ("True", "false", "1", "0")] == [True, False, True, False]
+
+
+def test_first_signal_is_a_request_the_second_stops():
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signum == signal.SIGTERM
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+        stop.signum = signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            stop.raise_stop()
+
+
+def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(tmp_path / "b.json", {"x": float("nan")})
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_output_dir_makes_parents(tmp_path):
+    assert output_dir(tmp_path / "a" / "b").is_dir()
+
+
+def test_progress_in_a_log_file_is_not_a_flood(capsys):
+    for _ in progress_bar(range(5000), desc="work"):
+        pass
+    assert len(capsys.readouterr().err) < 300
