@@ -5,7 +5,6 @@ Labels are 0 real, 1 fake; p_fake is the probability of fake; a video's score is
 
 import argparse
 import csv
-import json
 import logging
 import math
 import sys
@@ -25,7 +24,7 @@ from models.label_tree import FFPP, TREES, LabelTree
 from models.scoring import score_loader
 from utils.cli import ArgumentParser, UserError, boolean, non_negative_int, positive_int, script
 from utils.devices import choose_device, default_workers, describe
-from utils.files import atomic_path, output_dir, write_json
+from utils.files import atomic_path, output_dir, read_json, write_json
 from utils.metrics import evaluate
 from utils.progress import progress_bar
 from utils.run_log import close_log, open_log
@@ -118,7 +117,7 @@ def crops_of(data: DataSet) -> dict | None:
     """The detector and parameters the crops were made with (manifest.json beside the first faces folder), if known."""
     for parent in list(Path(data.records[0].path).parents)[:4]:
         if (parent / "manifest.json").is_file():
-            return json.loads((parent / "manifest.json").read_text(encoding="utf-8"))
+            return read_json(parent / "manifest.json")
     return None
 
 

@@ -84,7 +84,8 @@ def train_epoch(
             images_done += len(images)
             speed = images_done / (time.perf_counter() - started)
             weights = "/".join(f"{weight:.3f}" for weight in result.weights)
-            bar.set_postfix_str(f"loss {sum(result.task_losses):.3f}, lambda {weights}, {speed:.1f} images/s")
+            state = f"loss {sum(result.task_losses):.3f}, lambda {weights}, {speed:.1f} images/s"
+            bar.set_postfix_str(state, refresh=False)
             if stop.signum is not None:
                 return
     finally:

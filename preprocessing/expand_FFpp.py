@@ -18,7 +18,6 @@ if __name__ == "__main__":
 import argparse
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -32,7 +31,7 @@ from preprocessing.align import similarity_matrix
 from preprocessing.pool import available_cores, run_jobs
 from preprocessing.regions import move_crop, region_mask, transplant
 from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, script
-from utils.files import atomic_path, output_dir, write_json, write_text
+from utils.files import atomic_path, output_dir, read_json, write_json, write_text
 
 FIRST_LOCAL_DIGIT = 5  # of a list code: eye, lip, mouth, nose, skin
 COLUMNS = ("path", "region", "code", "method", "video", "frame", "real", "fake", "grow")
@@ -83,7 +82,7 @@ def read_crops(folder: Path) -> dict[str, dict[int, manifest.Row]]:
 
 def crop_recipe(folder: Path) -> tuple[int, float]:
     """(size, scale) of the crops of a folder."""
-    note = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    note = read_json(folder / "manifest.json")
     return note["size"], note["scale"]
 
 

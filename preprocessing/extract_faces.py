@@ -14,7 +14,6 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root instead of this script's folder
 
 import argparse
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from preprocessing.face_crops import MIN_CONFIDENCE, MIN_FACE, Job, Settings, cr
 from preprocessing.pool import available_cores, run_jobs
 from preprocessing.video import VIDEO_SUFFIXES
 from utils.cli import ArgumentParser, UserError, positive_float, positive_int, script
-from utils.files import output_dir, write_json
+from utils.files import output_dir, read_json, write_json
 
 
 class Group(NamedTuple):
@@ -121,7 +120,7 @@ def prepare(group: Group, recipe: dict[str, object], overwrite: bool) -> None:
     """Make the group's folder and its manifest.json, or check that what is there was made with the same settings."""
     note = output_dir(group.root) / "manifest.json"
     if note.is_file():
-        old = json.loads(note.read_text(encoding="utf-8"))
+        old = read_json(note)
         changed = [key for key, value in recipe.items() if key != "versions" and old.get(key) != value]
         if changed and not overwrite:
             differences = ", ".join(f"{key} {old.get(key)} there, {recipe[key]} now" for key in changed)

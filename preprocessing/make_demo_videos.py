@@ -24,7 +24,7 @@ from datasets.ffpp_methods import METHOD_CODES, SPLITS, compression_dir
 from preprocessing.demo_faces import FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
 from preprocessing.pool import available_cores, run_jobs
 from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, script
-from utils.files import atomic_path, output_dir, write_json
+from utils.files import atomic_path, output_dir, read_json, write_json
 
 FPS = 25
 
@@ -91,7 +91,7 @@ def prepare(root: Path, recipe: dict[str, object]) -> None:
     """Refuse a folder that holds another data set, or a demo made with other settings."""
     note = root / "demo.json"
     if note.is_file():
-        if json.loads(note.read_text(encoding="utf-8")) != recipe:
+        if read_json(note) != recipe:
             raise UserError(f"{root} holds a demo made with other settings; remove it or set another --data_root")
     elif any((root / f"{split}.json").exists() for split in SPLITS):
         raise UserError(f"{root} holds a data set that is no demo; set another --data_root")

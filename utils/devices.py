@@ -8,7 +8,15 @@ from utils.cli import UserError
 
 
 def choose_device(gpu: int) -> torch.device:
-    """CUDA device number ``gpu``, or the CPU on a machine without CUDA. UserError for a number that is not there."""
+    """CUDA device number ``gpu``, or the CPU on a machine without CUDA.
+
+    UserError for a number that is not there, and under torchrun: the scripts are one process so far, and several would
+    do the same work and write the same files.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            "several processes (torchrun) are not supported yet; start the script with python, on one device"
+        )
     if not torch.cuda.is_available():
         return torch.device("cpu")
     if gpu >= torch.cuda.device_count():

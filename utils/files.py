@@ -42,6 +42,16 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def read_json(path: Path) -> object:
+    """The content of a JSON file; UserError when it cannot be read or is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror})") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}); remove it or make it again") from error
+
+
 def output_dir(path: str | Path) -> Path:
     """Make the folder ``path`` (parents too) and check that it can be written; UserError when not."""
     path = Path(path)

@@ -4,7 +4,6 @@ python -m utils.report output/SJEDD_test/FFpp
 """
 
 import csv
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from PIL import Image
 from sklearn.metrics import roc_curve
 
 from utils.cli import ArgumentParser, UserError, script
-from utils.files import atomic_path
+from utils.files import atomic_path, read_json
 from utils.metrics import video_scores
 
 _SAMPLES = 4  # crops shown per method
@@ -29,7 +28,7 @@ def read_results(folder: Path) -> tuple[list[dict], dict]:
     """Rows of predictions.csv and the content of metrics.json in ``folder``; UserError when they are not there."""
     try:
         with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file)), json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+            return list(csv.DictReader(file)), read_json(folder / "metrics.json")
     except OSError as error:
         raise UserError(f"cannot read {error.filename} ({error.strerror}); run SJEDD_test.py first") from error
 
