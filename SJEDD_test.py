@@ -102,14 +102,19 @@ def _row(dataset: str, record: Record, p_fake: float, logit: float) -> dict:
 
 
 def write_predictions(path: Path, columns: list[str], rows: Iterator[dict]) -> list[dict]:
-    """Stream rows into a CSV file that appears when it is whole; returns them."""
+    """Stream rows into a CSV file that appears when it is whole, and only if there are rows; returns them."""
     kept = []
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         for row in rows:
             writer.writerow(row)
             kept.append(row)
+        if not kept:
+            raise UserError("none of the images could be read")
     return kept
 
 
@@ -117,8 +122,17 @@ def crops_of(data: DataSet) -> dict | None:
     """The detector and parameters the crops were made with (manifest.json beside the first faces folder), if known."""
     for parent in list(Path(data.records[0].path).parents)[:4]:
         if (parent / "manifest.json").is_file():
-            return read_json(parent / "manifest.json")
+            content = read_json(parent / "manifest.json")
+            return content if isinstance(content, dict) and "detector" in content else None
     return None
+
+
+def threshold_of(content: Mapping, path: str) -> float | None:
+    """The decision threshold from validation that a checkpoint of ours holds; None in a published one."""
+    threshold = content.get("threshold")
+    if threshold is not None and not (isinstance(threshold, float) and 0 <= threshold <= 1):
+        raise UserError(f"{path} holds a damaged decision threshold ({threshold!r}); use another checkpoint")
+    return threshold
 
 
 def test_one(name: str, model: JointEmbedding, content: Mapping, args: argparse.Namespace, folder: Path) -> dict:
@@ -128,24 +142,24 @@ def test_one(name: str, model: JointEmbedding, content: Mapping, args: argparse.
     batch_size = args.batch_size if name == "list" else args.batch_size * n_frames
     dropped = list(data.dropped)
     columns = _COLUMNS + _node_columns(model.tree)
-    folder = output_dir(folder)
-    rows = write_predictions(
-        folder / "predictions.csv", columns, prediction_rows(model, data, args, batch_size, dropped)
-    )
-    if not rows:
-        raise UserError(
-            f"{name}: none of its {len(data.records)} images could be read; the first: {dropped[-1].reason}"
-        )
+    folder, crops = output_dir(folder), crops_of(data)
+    (folder / "metrics.json").unlink(missing_ok=True)  # never beside predictions it does not belong to
+    try:
+        scored = prediction_rows(model, data, args, batch_size, dropped)
+        rows = write_predictions(folder / "predictions.csv", columns, scored)
+    except UserError as error:
+        first = f"{dropped[-1].path}: {dropped[-1].reason}" if dropped else ""
+        raise UserError(f"{name}: {error}, {len(data.records)} were tried ({first})") from error
     metrics = {
         "dataset": name,
         "tree": model.tree.name,
         "checkpoint": str(args.resume),
         "protocol": "ours",
         "precision": args.precision,
-        "crops": crops_of(data),
+        "crops": crops,
         "n_frames_per_video": None if name == "list" else n_frames,
     }
-    metrics |= evaluate(rows, model.tree.nodes[1:], content.get("threshold"), data.videos_listed)
+    metrics |= evaluate(rows, model.tree.nodes[1:], threshold_of(content, args.resume), data.videos_listed)
     metrics["dropped"] = [{"video": d.video, "path": d.path, "label": d.label, "reason": d.reason} for d in dropped]
     write_json(folder / "metrics.json", metrics)
     return metrics | {"image_level": data.image_level}
@@ -179,6 +193,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.datapath and len(args.dataset) > 1:
         parser.error("--datapath is the place of one data set; give one --dataset, or use --data_root")
     content = read_checkpoint(args.resume)
+    threshold_of(content, args.resume)
     device = choose_device(args.gpu)
     model = build_model(content, args.resume, TREES[args.train_dataset] if args.train_dataset else None).to(device)
     for name in args.dataset:

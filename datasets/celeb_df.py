@@ -34,8 +34,12 @@ def _listed_videos(path: Path | None) -> list[tuple[str, str]] | None:
     """[(RealCDF or FakeCDF, video)] of the official list, whose first column is 1 for REAL; None without a list."""
     if path is None:
         return None
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path} ({error}); download the official list again") from error
     videos = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         parts = line.split(maxsplit=1)
         if not parts:
             continue
@@ -44,4 +48,4 @@ def _listed_videos(path: Path | None) -> list[tuple[str, str]] | None:
                 f"{path}:{number}: expected `1 folder/video.mp4` or `0 ...`; download the official list again"
             )
         videos.append(("RealCDF" if parts[0] == "1" else "FakeCDF", Path(parts[1]).stem))
-    return videos
+    return list(dict.fromkeys(videos))

@@ -1,9 +1,9 @@
 """FaceForensics++: folder names, list codes of each manipulation, and the pairs of its official split files."""
 
-import json
 from pathlib import Path
 
 from utils.cli import UserError
+from utils.files import read_json
 
 REAL_CODE = "1000000000"
 # Manipulation folder -> list code (the order of digits is explained in models/label_tree.py).
@@ -18,9 +18,15 @@ REGION_CODES = {"eyes": "0100110000", "nose": "0100100010", "mouth": "0100101100
 SPLITS = ("train", "val", "test")
 
 
+def ffpp_root(data_root: Path) -> Path:
+    """The FF++ folder: ``data_root``/FF++, or ``data_root`` itself when it is the one."""
+    data_root = Path(data_root)
+    return data_root if (data_root / "original_sequences").is_dir() else data_root / "FF++"
+
+
 def compression_dir(data_root: Path, method: str, compression: str) -> Path:
     """``method`` is "real" or a key of METHOD_CODES; returns the folder that holds ``videos`` and ``faces``."""
-    root = Path(data_root) / "FF++"
+    root = ffpp_root(data_root)
     if method == "real":
         return root / "original_sequences" / "youtube" / compression
     return root / "manipulated_sequences" / method / compression
@@ -31,15 +37,10 @@ def read_pairs(data_root: Path, split: str) -> list[tuple[str, str]]:
 
     Raises UserError when the file is missing or is not a list of pairs.
     """
-    path = Path(data_root) / "FF++" / f"{split}.json"
-    try:
-        pairs = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"cannot read {path} ({error.strerror}); put the official FF++ split files there or set --data_root"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}); download the official FF++ split file again") from error
+    path = ffpp_root(data_root) / f"{split}.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; put the official FF++ split files there or set --data_root")
+    pairs = read_json(path)
     if not isinstance(pairs, list) or not all(
         isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair) for pair in pairs
     ):
@@ -51,5 +52,5 @@ def split_videos(data_root: Path, split: str) -> list[tuple[str, str]]:
     """(method, video) of every video of a split: reals first, then method by method, each sorted by name."""
     pairs = read_pairs(data_root, split)
     reals = sorted({name for pair in pairs for name in pair})
-    fakes = sorted(f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1]))
+    fakes = sorted({f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1])})
     return [("real", video) for video in reals] + [(method, video) for method in METHOD_CODES for video in fakes]

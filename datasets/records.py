@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from utils.cli import UserError
+from utils.sampling import evenly_spaced_indices
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 T = TypeVar("T")
@@ -67,9 +68,8 @@ def node_vector(code: str) -> np.ndarray:
 
 
 def evenly_spaced(items: Sequence[T], n: int) -> list[T]:
-    """At most ``n`` items at indices linspace(0, len - 1, n) cut to integers, duplicates once (protocol of FF++)."""
-    indices = np.linspace(0, len(items) - 1, n, endpoint=True, dtype=int) if items else []
-    return [items[i] for i in dict.fromkeys(int(i) for i in indices)]
+    """At most ``n`` items, evenly from the first to the last (the FF++ protocol's choice of frames)."""
+    return [items[i] for i in evenly_spaced_indices(len(items), n)]
 
 
 def list_images(folder: Path) -> list[str]:
@@ -79,8 +79,8 @@ def list_images(folder: Path) -> list[str]:
             names = [entry.name for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except OSError as error:
-        raise UserError(f"cannot list {folder} ({error.strerror}); check its permissions") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in a name from a list
+        raise UserError(f"cannot list {str(folder)!r} ({error}); check its name and permissions") from error
     return [str(Path(folder) / name) for name in sorted(names) if not name.startswith(".")]
 
 

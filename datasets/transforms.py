@@ -27,7 +27,9 @@ class ImageError(Exception):
 def read_image(path: str | Path) -> np.ndarray:
     """Image file -> HWC RGB uint8. Raises ImageError for a missing, truncated, oversized or foreign file."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG", "JPEG", "BMP", "WEBP", "TIFF")) as image:
+            if image.mode[0] in "IF":  # 16 or 32 bits a channel: PIL would clip them to white
+                raise ImageError(f"unreadable_image: {image.mode} pixels; save it with 8 bits a channel")
             return np.asarray(image.convert("RGB"))
     except FileNotFoundError as error:
         raise ImageError("missing_file") from error

@@ -14,7 +14,8 @@ import numpy as np
 from datasets.records import DataSet, Record, node_code
 from utils.cli import UserError
 
-_LINE = re.compile(r"(?P<path>.+?)(?:[\s,]+(?P<flag>\d+))?[\s,]+(?P<code>\d+)", re.DOTALL)
+_LAST_NUMBER = re.compile(r"(?<=[\s,])\d+$")
+_SEPARATORS = " \t\r\f\v,"
 
 
 class CodeBook(Protocol):
@@ -47,10 +48,9 @@ def read_txt_list(path: str | Path, tree: CodeBook, name: str = "list", labels_a
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        match = _LINE.fullmatch(line.strip())
-        if match is None:
+        name, code = _split(line.strip())
+        if not code:
             raise UserError(f"{where}: expected `path code`, got {line.strip()[:80]!r}")
-        code = match["code"]
         if codes and len(code) != len(codes[0]):
             raise UserError(
                 f"{where}: code {code} has {len(code)} digits, the lines above have {len(codes[0])}; one form per list"
@@ -62,8 +62,8 @@ def read_txt_list(path: str | Path, tree: CodeBook, name: str = "list", labels_a
                 vectors[code] = _label_vector(code) if len(code) == 1 else tree.encode(code)
             except UserError as error:
                 raise UserError(f"{where}: {error}") from error
-        image = _existing(match["path"], path, where)
-        earlier = rows.setdefault(image, (number, code))
+        image = _existing(name, path, where)
+        earlier = rows.setdefault(os.path.abspath(image), (number, code))  # noqa: PTH100 - see _existing
         if earlier[1] != code:
             raise UserError(
                 f"{where}: {image} has code {code} here and {earlier[1]} on line {earlier[0]}; keep one of them"
@@ -79,6 +79,17 @@ def read_txt_list(path: str | Path, tree: CodeBook, name: str = "list", labels_a
         for image, video, label, code in zip(image_paths, videos, labels, codes, strict=True)
     ]
     return DataSet(name, records, len(set(videos)), [], image_level)
+
+
+def _split(line: str) -> tuple[str, str]:
+    """`path code` or `path flag code` -> (path, code), read from the right; ("", "") when the line is neither."""
+    code = _LAST_NUMBER.search(line)
+    if code is None:
+        return "", ""
+    path = line[: code.start()].rstrip(_SEPARATORS)
+    flag = _LAST_NUMBER.search(path)
+    path = path[: flag.start()].rstrip(_SEPARATORS) if flag else path
+    return (path, code[0]) if path else ("", "")
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -99,10 +110,12 @@ def _label_vector(label: str) -> np.ndarray:
 def _existing(image: str, list_path: Path, where: str) -> str:
     if os.path.isfile(image):  # noqa: PTH113 - a list has 100,000s of lines and Path costs 10 times as much
         return image
-    beside = list_path.parent / image
-    if beside.is_file():
-        return str(beside)
-    raise UserError(f"{where}: image {image} does not exist (nor does {beside}); mend the path or remove the line")
+    beside = os.path.join(list_path.parent, image)  # noqa: PTH118
+    if os.path.isfile(beside):  # noqa: PTH113
+        return beside
+    raise UserError(
+        f"{where}: image {image[:200]} does not exist, nor beside the list; mend the path or remove the line"
+    )
 
 
 def _videos(images: list[str], labels: list[int]) -> tuple[list[str], bool]:

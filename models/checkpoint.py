@@ -26,6 +26,9 @@ from utils.files import atomic_path
 FORMAT = "sjedd-1"
 # What a published checkpoint holds beside tensors and plain types. yacs need not be installed: its CfgNode is a dict.
 _ALLOWED_GLOBALS = [argparse.Namespace, (collections.OrderedDict, "yacs.config.CfgNode")]
+# What building a model from a file's malformed content can raise, in our code, open_clip or torch.
+_MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError)
+_MALFORMED += (AssertionError, ZeroDivisionError, OverflowError, MemoryError)
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")  # entries of OpenAI's archives, not weights
 _PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
@@ -49,7 +52,7 @@ def read_checkpoint(path: str | Path) -> dict:
         with torch.serialization.safe_globals(_ALLOWED_GLOBALS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise UserError(f"checkpoint {path} does not exist; check the path given to --resume or --init_from") from error
+        raise UserError(f"checkpoint {path} does not exist; check the path") from error
     except IsADirectoryError as error:
         raise UserError(f"checkpoint {path} is a folder; name the .pth file in it") from error
     except pickle.UnpicklingError as error:
@@ -93,7 +96,7 @@ def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = Non
         own_tree = LabelTree.from_dict(content["tree"]) if "tree" in content else tree or FFPP
         config = content.get("architecture") or architecture_of(state)
         model = JointEmbedding(config, own_tree)
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+    except _MALFORMED as error:
         raise UserError(f"{path} is no SJEDD checkpoint: its model cannot be built ({_first_line(error)})") from error
     if tree is not None and own_tree is not tree:
         raise UserError(
@@ -160,7 +163,8 @@ def _count(state: Mapping[str, torch.Tensor], pattern: str) -> int:
 def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, torch.Tensor]:
     """Pre-trained CLIP weights of ``name`` (a --VM name other than demo).
 
-    weights: a local file, OpenAI's TorchScript archive or an open_clip checkpoint (.pt, .pth, .bin, .safetensors).
+    weights: a local file, OpenAI's TorchScript archive or an open_clip checkpoint (.pt, .pth, .bin, .safetensors)
+    trained with QuickGELU, as OpenAI's and those of open_clip's `-quickgelu` models are; shapes do not tell.
     Without it: pretrained/<OpenAI's file name> when it is there, else the cache of the clip package or a download.
     """
     file_name = name.replace("/", "-") + ".pt"
@@ -182,7 +186,10 @@ def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, t
     if _is_torchscript(path):
         with warnings.catch_warnings():  # torch.jit is deprecated, but OpenAI's files are written in its format
             warnings.simplefilter("ignore")
-            state = torch.jit.load(path, map_location="cpu").state_dict()
+            try:
+                state = torch.jit.load(path, map_location="cpu").state_dict()
+            except RuntimeError as error:
+                raise UserError(f"{path} is a damaged TorchScript archive; download it again") from error
         return state_dict_of(state, path)
     return state_dict_of(read_checkpoint(path), path)
 

@@ -125,6 +125,8 @@ def validate(
         if batch.unreadable:
             on_unreadable(batch.unreadable)
         marginals[batch.indices], logits[batch.indices] = batch.marginals, batch.logit_fake
+    if not np.isfinite(logits).all():
+        raise UserError("the model's scores on the validation set are not finite; lower --initial_lr")
     losses = fidelity_losses(torch.from_numpy(marginals), vectors, trainer.model.tree, trainer.settings.unknown)
     labels = vectors[:, 0].numpy().astype(int)
     rows = [

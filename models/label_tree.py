@@ -54,6 +54,12 @@ class LabelTree:
     def _check_edges(self) -> None:
         if len(set(self.nodes)) != len(self.nodes) or not self.nodes:
             raise ValueError(f"tree {self.name}: node names must be there and differ from each other, got {self.nodes}")
+        if len(self.nodes) > 20:
+            raise ValueError(
+                f"tree {self.name}: {len(self.nodes)} nodes are more than the 20 whose states can be summed"
+            )
+        if not self.edges.get(self.nodes[0]):
+            raise ValueError(f"tree {self.name}: no edge leads from the root {self.nodes[0]!r}")
         for parent, children in self.edges.items():
             for name in (parent, *children):
                 if name not in self.nodes:

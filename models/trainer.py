@@ -99,10 +99,16 @@ class Trainer:
 
     def losses(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Task losses float32 [3] of a batch at the present parameters: images and prompts are encoded once each."""
+        return self._losses_of(self._marginals(images), labels)
+
+    def _marginals(self, images: torch.Tensor) -> torch.Tensor:
         bfloat16 = self.settings.precision == "bfloat16"
         with torch.autocast(self._device_type, torch.bfloat16, enabled=bfloat16):
             scores = self.model(images)
-        return fidelity_losses(marginals(scores, self.model.tree), labels, self.model.tree, self.settings.unknown)
+        return marginals(scores, self.model.tree)
+
+    def _losses_of(self, p: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return fidelity_losses(p, labels, self.model.tree, self.settings.unknown)
 
     def step(self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor] | None = None) -> StepResult:
         """One AdamW step on ``batch``. With a second batch lambda is updated first (the bi-level step).
@@ -125,7 +131,8 @@ class Trainer:
                 self.settings.weight_decay,
                 self.settings.hypergrad,
             )
-            task_losses = self._checked(torch.cat([result.task_losses, result.hypergradient]))[: len(TASKS)]
+            task_losses = self._checked(result.task_losses)
+            self._checked(result.hypergradient, "hypergradient")
             self.auto_lambda.update(result.hypergradient)
             weights, hypergradient = self.weights, result.hypergradient.tolist()
             gradients = weighted_sum(result.task_gradients, weights)
@@ -136,12 +143,12 @@ class Trainer:
         return StepResult(task_losses, weights, hypergradient)
 
     @staticmethod
-    def _checked(losses: torch.Tensor) -> list[float]:
-        values = losses.tolist()
+    def _checked(of_tasks: torch.Tensor, what: str = "loss") -> list[float]:
+        values = of_tasks.tolist()
         if not all(math.isfinite(value) for value in values):
-            named = ", ".join(f"{name} {value:g}" for name, value in zip(TASKS, values, strict=False))
+            named = ", ".join(f"{name} {value:g}" for name, value in zip(TASKS, values, strict=True))
             raise UserError(
-                f"the loss is not finite ({named}); lower --initial_lr or check the weights the run started from"
+                f"the {what} is not finite ({named}); lower --initial_lr or check the weights the run started from"
             )
         return values
 
@@ -155,13 +162,12 @@ class Trainer:
         for name, chosen in (("real", labels[:, 0] == 0), ("fake", labels[:, 0] == 1)):
             if not chosen.any():
                 continue
-            losses = self.losses(images[chosen], labels[chosen])
+            p = self._marginals(images[chosen])
+            losses = self._losses_of(p, labels[chosen])
             total = (losses * torch.tensor(self.weights, device=losses.device)).sum()
             gradients = torch.autograd.grad(total, self.parameters, materialize_grads=True)
             norm = torch.stack([g.double().square().sum() for g in gradients]).sum().sqrt().item()
-            with torch.no_grad():
-                p_fake = marginals(self.model(images[chosen]), self.model.tree)[:, 0]
-            report[name] = (int(chosen.sum()), float(1 - p_fake.mean()), norm)
+            report[name] = (int(chosen.sum()), float(1 - p[:, 0].detach().mean()), norm)
         return report
 
     def state_dict(self) -> dict:

@@ -28,9 +28,10 @@ import numpy as np
 from datasets.ffpp_methods import METHOD_CODES, REGION_CODES, SPLITS, compression_dir, split_videos
 from preprocessing import manifest
 from preprocessing.align import similarity_matrix
-from preprocessing.pool import available_cores, run_jobs
+from preprocessing.pool import run_jobs
 from preprocessing.regions import move_crop, region_mask, transplant
 from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, script
+from utils.cpu import available_cores
 from utils.files import atomic_path, output_dir, read_json, write_json, write_text
 
 FIRST_LOCAL_DIGIT = 5  # of a list code: eye, lip, mouth, nose, skin
@@ -83,6 +84,8 @@ def read_crops(folder: Path) -> dict[str, dict[int, manifest.Row]]:
 def crop_recipe(folder: Path) -> tuple[int, float]:
     """(size, scale) of the crops of a folder."""
     note = read_json(folder / "manifest.json")
+    if not isinstance(note, dict) or not {"size", "scale"} <= note.keys():
+        raise UserError(f"{folder / 'manifest.json'} does not tell size and scale of the crops; extract them again")
     return note["size"], note["scale"]
 
 

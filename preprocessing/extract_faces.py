@@ -28,9 +28,10 @@ from datasets.ffpp_methods import METHOD_CODES, SPLITS, compression_dir, split_v
 from preprocessing import manifest
 from preprocessing.detectors import NAMES, resolve_name
 from preprocessing.face_crops import MIN_CONFIDENCE, MIN_FACE, Job, Settings, crop_video, remove_crops
-from preprocessing.pool import available_cores, run_jobs
+from preprocessing.pool import run_jobs
 from preprocessing.video import VIDEO_SUFFIXES
 from utils.cli import ArgumentParser, UserError, positive_float, positive_int, script
+from utils.cpu import available_cores
 from utils.files import output_dir, read_json, write_json
 
 
@@ -62,7 +63,6 @@ def get_args_parser() -> ArgumentParser:
     crops.add_argument("--n_frames", type=n_frames_type, default=32, help="frames per video, evenly spaced, or all")
     crops.add_argument("--size", type=positive_int, default=317, help="side of a crop, px")
     crops.add_argument("--scale", type=positive_float, default=1.3, help="width of a crop over that of the tight face")
-    crops.add_argument("--format", choices=("png",), default="png", help="image format of the crops")
     crops.add_argument("--detector", choices=NAMES, default="auto", help="face detector")
     work = parser.add_argument_group("work")
     work.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda where there is one")
@@ -79,6 +79,8 @@ def choose_device(name: str) -> str:
         kind = torch.device(name).type
     except RuntimeError as error:
         raise UserError(f"--device {name} is not a device; use cpu, cuda or cuda:1") from error
+    if kind not in ("cpu", "cuda"):
+        raise UserError(f"--device {name} is not supported; use cpu, cuda or cuda:1")
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {name}: torch finds no CUDA device here; use --device cpu")
     return name
@@ -116,11 +118,22 @@ def is_finished(root: Path, name: str) -> bool:
     return bool(rows) and rows[0]["status"] != "video_unreadable"
 
 
+def refuse_foreign_images(group: Group) -> None:
+    """Crop folders of a place without manifest.json must be empty: what is there is not ours to replace."""
+    for name in group.videos:
+        folder = group.faces / name
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UserError(f"{folder} holds files that no extraction made (no {group.root / 'manifest.json'}); "
+                            "move them, or choose another place for the crops")  # fmt: skip
+
+
 def prepare(group: Group, recipe: dict[str, object], overwrite: bool) -> None:
     """Make the group's folder and its manifest.json, or check that what is there was made with the same settings."""
     note = output_dir(group.root) / "manifest.json"
     if note.is_file():
         old = read_json(note)
+        if not isinstance(old, dict):
+            raise UserError(f"{note} holds no settings of an extraction; remove it, or choose another folder")
         changed = [key for key, value in recipe.items() if key != "versions" and old.get(key) != value]
         if changed and not overwrite:
             differences = ", ".join(f"{key} {old.get(key)} there, {recipe[key]} now" for key in changed)
@@ -130,6 +143,8 @@ def prepare(group: Group, recipe: dict[str, object], overwrite: bool) -> None:
         for path in finished:
             remove_crops(group.faces / path.relative_to(group.root / ".manifest").with_suffix(""))
             path.unlink()
+    else:
+        refuse_foreign_images(group)
     if overwrite:
         for name in group.videos:
             manifest.row_file(group.root, name).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import functools
 import multiprocessing
+import re
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from preprocessing.pool import check_stop
 from preprocessing.video import VideoError, count_frames, frame_indices, read_frames
 from utils.files import atomic_path
 
+_OWN_FILE = re.compile(r"\d{4,}\.png|\.\d{4,}\..*\.png")  # a crop, or a temporary name of one
 MIN_CONFIDENCE = 0.8  # detector score, as in the paper
 MIN_FACE = 32  # px, shorter side of a face's box in the frame
 BATCH = 16  # frames detected at once; a batch never holds frames of two videos
@@ -44,8 +46,8 @@ class Job(NamedTuple):
 
 def remove_crops(folder: Path) -> None:
     """Remove what an earlier or a killed run left in one video's folder (temporary names too)."""
-    for pattern in ("[0-9]*.png", ".[0-9]*.png"):
-        for path in folder.glob(pattern):
+    for path in folder.glob("*.png"):
+        if _OWN_FILE.fullmatch(path.name):
             path.unlink()
 
 

@@ -22,8 +22,9 @@ import numpy as np
 
 from datasets.ffpp_methods import METHOD_CODES, SPLITS, compression_dir
 from preprocessing.demo_faces import FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
-from preprocessing.pool import available_cores, run_jobs
+from preprocessing.pool import run_jobs
 from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, script
+from utils.cpu import available_cores
 from utils.files import atomic_path, output_dir, read_json, write_json
 
 FPS = 25

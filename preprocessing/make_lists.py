@@ -45,6 +45,8 @@ def expansion_lines(data_root: Path, split: str) -> list[str]:
     try:
         with (folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
             return [f"{folder / row['path']} {row['code']}" for row in csv.DictReader(file)]
+    except (KeyError, UnicodeDecodeError) as error:
+        raise UserError(f"{folder / 'manifest.csv'} is damaged; run preprocessing/expand_FFpp.py again") from error
     except FileNotFoundError as error:
         raise UserError(f"--expansion: {error.filename} is missing; run preprocessing/expand_FFpp.py") from error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from utils.cli import UserError
 from utils.files import write_text
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -67,8 +68,17 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a row file or a manifest; none when there is no such file."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is damaged ({error}); remove it and run extract_faces.py again") from error
+    if tuple(reader.fieldnames or ()) != COLUMNS or not all(
+        row["frame"].isdigit() or row["frame"] == "" for row in rows
+    ):
+        raise UserError(f"{path} is no manifest of face crops; remove it and run extract_faces.py again")
+    return rows
 
 
 def merge(folder: Path) -> list[Row]:

@@ -23,11 +23,6 @@ class JobStopped(Exception):
     """Raised inside a worker process that has been told to leave its job unfinished."""
 
 
-def available_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def check_stop() -> None:
     """To be called now and then by long jobs: raises JobStopped when the whole run is being stopped."""
     if _stop is not None and _stop.is_set():

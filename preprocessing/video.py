@@ -9,6 +9,8 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # libav's own messages; r
 import cv2
 import numpy as np
 
+from utils.sampling import evenly_spaced_indices
+
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
@@ -28,6 +30,10 @@ class VideoError(Exception):
 def _open_video(path: Path) -> Iterator[cv2.VideoCapture]:
     if not Path(path).is_file():
         raise VideoError("missing", path, "there is no such file")
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError as error:  # OpenCV crashes on such a name
+        raise VideoError("unreadable", path, "its name is not UTF-8; rename it") from error
     capture = cv2.VideoCapture(os.fspath(path), cv2.CAP_FFMPEG)
     try:
         if not capture.isOpened():
@@ -58,7 +64,7 @@ def frame_indices(count: int, wanted: int | None) -> list[int]:
     """The frames to take from ``count``: ``wanted`` of them evenly from first to last, duplicates once; None = all."""
     if wanted is None:
         return list(range(count))
-    return np.unique(np.linspace(0, count - 1, wanted, endpoint=True, dtype=int)).tolist()
+    return evenly_spaced_indices(count, wanted)
 
 
 def read_frames(path: Path, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:

@@ -5,6 +5,7 @@ import os
 import torch
 
 from utils.cli import UserError
+from utils.cpu import available_cores
 
 
 def choose_device(gpu: int) -> torch.device:
@@ -13,7 +14,7 @@ def choose_device(gpu: int) -> torch.device:
     UserError for a number that is not there, and under torchrun: the scripts are one process so far, and several would
     do the same work and write the same files.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError(
             "several processes (torchrun) are not supported yet; start the script with python, on one device"
         )
@@ -33,4 +34,4 @@ def describe(device: torch.device) -> str:
 
 def default_workers() -> int:
     """Loader processes when none are asked for: one per CPU core this process may use, at most 8."""
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(8, available_cores())

@@ -27,10 +27,19 @@ _SAMPLES = 4  # crops shown per method
 def read_results(folder: Path) -> tuple[list[dict], dict]:
     """Rows of predictions.csv and the content of metrics.json in ``folder``; UserError when they are not there."""
     try:
-        with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file)), read_json(folder / "metrics.json")
+        with (folder / "predictions.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows, metrics = list(csv.DictReader(file)), read_json(folder / "metrics.json")
     except OSError as error:
         raise UserError(f"cannot read {error.filename} ({error.strerror}); run SJEDD_test.py first") from error
+    known = {"video", "path", "label", "method", "p_fake", "logit_fake"}
+    if (
+        not rows
+        or not known <= rows[0].keys()
+        or not isinstance(metrics, dict)
+        or not {"nodes", "methods"} <= metrics.keys()
+    ):
+        raise UserError(f"{folder} holds no results of SJEDD_test.py; run it again")
+    return rows, metrics
 
 
 def summary(metrics: Mapping, folder: Path) -> str:
@@ -71,6 +80,15 @@ def sample_rows(rows: Sequence[Mapping], n: int = _SAMPLES) -> dict[str, list[Ma
     return chosen
 
 
+def _thumbnail(path: str) -> Image.Image:
+    """The crop, small; a grey tile when it is no longer there."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB").resize((160, 160))
+    except OSError:
+        return Image.new("RGB", (160, 160), "lightgrey")
+
+
 def summary_figure(rows: Sequence[Mapping], metrics: Mapping) -> Figure:
     """Sample crops with their P(fake), a row per method, beside the ROC of the videos."""
     samples = sample_rows(rows)
@@ -82,7 +100,7 @@ def summary_figure(rows: Sequence[Mapping], metrics: Mapping) -> Figure:
     for line, (method, frames) in zip(axes, samples.items(), strict=True):
         for axis, row in zip(line, frames, strict=False):
             p, fake = float(row["p_fake"]), row["label"] == "1"
-            axis.imshow(Image.open(row["path"]).convert("RGB").resize((160, 160)))
+            axis.imshow(_thumbnail(row["path"]))
             colour = "tab:green" if (p >= 0.5) == fake else "tab:red"
             axis.set_title(f"{method}\nP(fake) {p:.3f}", fontsize=8, color=colour)
     axis = right.subplots()

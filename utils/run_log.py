@@ -11,13 +11,14 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from utils.cli import UserError
+from utils.files import write_text
 
 
 class _TqdmHandler(logging.Handler):
     """Prints above a running progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stdout)
+        tqdm.write(self.format(record).encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stdout)
 
 
 def open_log(path: Path | None) -> logging.Logger:
@@ -28,7 +29,10 @@ def open_log(path: Path | None) -> logging.Logger:
     logger.propagate = False
     logger.addHandler(_TqdmHandler())
     if path is not None:
-        to_file = logging.FileHandler(path, encoding="utf-8")
+        try:
+            to_file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise UserError(f"cannot write {path} ({error.strerror})") from error
         to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         logger.addHandler(to_file)
     return logger
@@ -47,20 +51,23 @@ class MetricsLog:
     def __init__(self, folder: Path, first_epoch: int) -> None:
         """Lines of epochs from ``first_epoch`` on, left by a run that is resumed from before them, are removed."""
         self.path = folder / "metrics.jsonl"
-        kept = [line for line in self._lines() if json.loads(line)["epoch"] < first_epoch]
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        kept = [line for epoch, line in self._rows() if epoch < first_epoch]
+        write_text(self.path, "".join(line + "\n" for line in kept))
         self._board = SummaryWriter(str(folder), purge_step=first_epoch or None)
 
-    def _lines(self) -> list[str]:
+    def _rows(self) -> list[tuple[int, str]]:
+        """(epoch, line) of the file; a last line cut short by a kill is left out."""
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").splitlines()
+        rows = []
         try:
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
             for line in lines:
-                json.loads(line)["epoch"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{self.path} holds a line that is no epoch record; remove the line or the file") from error
-        return lines
+                if line.endswith("\n") and line.strip():
+                    rows.append((int(json.loads(line)["epoch"]), line.rstrip("\n")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{self.path} is no log of epochs ({error}); move it away") from error
+        return rows
 
     def add(self, row: dict) -> None:
         """Append an epoch's row; lists become one scalar per item."""

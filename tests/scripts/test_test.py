@@ -103,8 +103,8 @@ def test_nothing_readable_is_exit_code_2_and_leaves_no_predictions(run, crops_co
     code, folder = run("CDF", "--datapath", crops_copy)
     assert code == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: CDF: none of its 30 images could be read")
-    assert not (folder / "metrics.json").exists()
+    assert error.startswith("error: CDF: none of the images could be read, 30 were tried")
+    assert {path.name for path in folder.iterdir()} == {"log.txt"}
 
 
 def test_no_crops_at_all_is_exit_code_2(run, tmp_path, capsys):

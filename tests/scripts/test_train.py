@@ -98,22 +98,24 @@ def _small_tower():
     return {"embed_dim": 16, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
 
 
+def interrupt_at(monkeypatch, method, call):
+    """Ctrl-C reaches the run during the given call of a Trainer's or Run's method."""
+    owner = SJEDD_train_FFpp.Trainer if method == "step" else SJEDD_train_FFpp.Run
+    original, calls = getattr(owner, method), []
+
+    def interrupted(self, *arguments):
+        calls.append(1)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(owner, method, interrupted)
+
+
 def test_resumed_run_ends_in_bit_identical_weights(command, tmp_path, monkeypatch):
     assert main(command) == 0
     whole = tmp_path / "out" / "a" / "b"
-    steps = iter(range(100))
-
-    class StopsAtStepFour(SJEDD_train_FFpp.StopRequest):
-        # What Ctrl-C in the middle of the second epoch does (3 steps an epoch): the signal number appears.
-        @property
-        def signum(self):
-            return signal.SIGINT if self._started and next(steps) >= 4 else None
-
-        @signum.setter
-        def signum(self, value):
-            self._started = True
-
-    monkeypatch.setattr(SJEDD_train_FFpp, "StopRequest", StopsAtStepFour)
+    interrupt_at(monkeypatch, "step", call=4)
     interrupted = [*command, "--output", str(tmp_path / "cut")]
     assert main(interrupted) == 130
     monkeypatch.undo()
@@ -164,13 +166,102 @@ def test_resume_goes_on_for_more_epochs_and_refuses_other_settings(command, tmp_
     assert "cannot be resumed" in capsys.readouterr().err
 
 
+def test_run_killed_while_validating_loses_no_step(command, tmp_path, monkeypatch):
+    assert main(command) == 0
+    whole = tmp_path / "out" / "a" / "b"
+
+    def killed(self):
+        raise SystemExit(9)
+
+    monkeypatch.setattr(SJEDD_train_FFpp.Run, "validate", killed)
+    with pytest.raises(SystemExit):
+        main([*command, "--output", str(tmp_path / "cut")])
+    monkeypatch.undo()
+    folder = tmp_path / "cut" / "a" / "b"
+    assert torch.load(folder / "ckpt_last.pth", weights_only=True)["progress"]["step"] == 3
+    assert main(["--resume", str(folder / "ckpt_last.pth")]) == 0
+    assert same_weights(whole / "ckpt_last.pth", folder / "ckpt_last.pth")
+    assert [row["loss_binary"] for row in rows(whole)] == [row["loss_binary"] for row in rows(folder)]
+
+
+def test_interrupt_while_validating_finishes_the_epoch(command, tmp_path, monkeypatch):
+    interrupt_at(monkeypatch, "validate", call=1)
+    assert main(command) == 130
+    folder = tmp_path / "out" / "a" / "b"
+    assert len(rows(folder)) == 1
+    assert torch.load(folder / "ckpt_last.pth", weights_only=True)["progress"]["epoch"] == 1
+
+
+def test_resume_into_another_folder_takes_the_history_along_and_overwrites_nothing(command, tmp_path, capsys):
+    assert main(command) == 0
+    first = tmp_path / "out" / "a" / "b"
+    more = ["--resume", str(first / "ckpt_last.pth"), "--num_epoch", "3", "--tag", "c"]
+    assert main(more) == 0
+    assert [row["epoch"] for row in rows(tmp_path / "out" / "a" / "c")] == [0, 1, 2]
+    assert (tmp_path / "out" / "a" / "c" / "ckpt_best.pth").exists()
+    assert [row["epoch"] for row in rows(first)] == [0, 1]
+    assert main(more) == 2
+    assert "holds a run already" in capsys.readouterr().err
+
+
+def test_train_killed_resumed_and_tested(command, tmp_path, golden_crops):
+    """The chain of a user whose machine goes down: kill -9 in the second epoch, resume, test."""
+    import SJEDD_test
+
+    command[command.index("--num_epoch") + 1] = "6"
+    process = subprocess.Popen([sys.executable, "SJEDD_train_FFpp.py", *command], cwd=ROOT, stdout=subprocess.DEVNULL)
+    folder = tmp_path / "out" / "a" / "b"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (folder / "ckpt_last.pth").exists():
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert main(["--resume", str(folder / "ckpt_last.pth")]) == 0
+    assert [row["epoch"] for row in rows(folder)] == list(range(6))
+    test = f"--auc --dataset CDF --num_workers 0 --datapath {golden_crops} --output {tmp_path} --resume"
+    assert SJEDD_test.main([*test.split(), str(folder / "ckpt_best.pth")]) == 0
+    assert json.loads((tmp_path / "SJEDD_test" / "CDF" / "metrics.json").read_text())["video_auc"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"args": None}, "lacks settings"),
+        ({"args": {"VM": "demo"}}, "lacks settings"),
+        ({"progress": {"epoch": 1, "what": 2}}, "damaged"),
+        ({"trainer": {}}, "damaged"),
+        ({"rng": None}, "damaged"),
+        ({"data_hash": ["x", "y"]}, "not the lists"),
+    ],
+)
+def test_damaged_checkpoints_are_not_resumed(command, tmp_path, capsys, change, message):
+    assert main([*command, "--num_epoch", "1"]) == 0
+    last = tmp_path / "out" / "a" / "b" / "ckpt_last.pth"
+    torch.save(torch.load(last, weights_only=True) | change, last)
+    assert message in refused(["--resume", str(last), "--num_epoch", "2"], capsys)
+
+
+@pytest.mark.parametrize("option", [["--hypergrad", "fd"], ["--precision", "bfloat16"], ["--weight", "equal"]])
+def test_options_of_the_step_train(command, tmp_path, option):
+    assert main([*command, "--num_epoch", "1", *option]) == 0
+    assert rows(tmp_path / "out" / "a" / "b")[0]["loss_binary"] > 0
+
+
+def test_checkpoint_with_a_foreign_global_is_exit_code_2(command, tmp_path, capsys):
+    torch.save({"model": Path}, tmp_path / "evil.pth")
+    argv = [part for part in command if part not in ("--VM", "demo")]
+    assert "refused: it wants to load pathlib.Path" in refused(
+        [*argv, "--init_from", str(tmp_path / "evil.pth")], capsys
+    )
+
+
 def test_resume_on_another_list_is_refused(command, tmp_path, crop_lists, capsys):
     assert main(command) == 0
     last = tmp_path / "out" / "a" / "b" / "ckpt_last.pth"
     lines = crop_lists[0].read_text().splitlines()
     crop_lists[0].write_text("\n".join(lines[1:]) + "\n")
     assert main(["--resume", str(last)]) == 2
-    assert "not the list" in capsys.readouterr().err
+    assert "not the lists" in capsys.readouterr().err
 
 
 def test_existing_run_is_not_overwritten(command, tmp_path, capsys):
@@ -184,6 +275,9 @@ def test_existing_run_is_not_overwritten(command, tmp_path, capsys):
 def test_init_from_takes_weights_alone_also_of_a_published_checkpoint(command, tmp_path, published_checkpoint):
     command[command.index("--initial_lr") + 1] = "1e-30"
     command[command.index("--num_epoch") + 1] = "1"
+    assert main([*command, "--init_from", str(published_checkpoint)]) == 2, "another model than --VM demo"
+    assert not (tmp_path / "out" / "a" / "b" / "ckpt_last.pth").exists()
+    command = [part for part in command if part not in ("--VM", "demo")]
     assert main([*command, "--init_from", str(published_checkpoint)]) == 0
     ours = weights(tmp_path / "out" / "a" / "b" / "ckpt_last.pth")
     published = read_checkpoint(published_checkpoint)["model"]
@@ -213,9 +307,10 @@ def refused(argv, capsys):
         code = exit_.code
     captured = capsys.readouterr()
     assert code == 2
-    lines = captured.err.strip().splitlines()
-    assert "Traceback" not in captured.err
-    return lines[-1]
+    # What is not a progress bar (they end in a carriage return) must be one line.
+    lines = [line for line in captured.err.strip().splitlines() if "%|" not in line and line.strip()]
+    assert len(lines) == 1, captured.err
+    return lines[0]
 
 
 def test_arguments_that_cannot_be_meant_are_refused(command, capsys):
@@ -225,6 +320,9 @@ def test_arguments_that_cannot_be_meant_are_refused(command, capsys):
         "invalid choice: 'pcgrad'": [*command, "--grad_method", "pcgrad"],
         "unrecognized arguments: --btach_size": [*command, "--btach_size", "3"],
         "not between 0 and 1": [*command, "--aug_probs", "1.5"],
+        "-1 is negative": [*command, "--weight_decay", "-1"],
+        "nan is not a finite number": [*command, "--autol_init", "nan"],
+        "larger than 2**63": [*command, "--seed", str(2**70)],
         "--txt_path_val is needed": command[:-2],
         "--clip_weights": [*command, "--clip_weights", "x.pt"],
         "give one of them": [*command, "--resume", "x.pth", "--init_from", "y.pth"],

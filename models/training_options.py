@@ -1,0 +1,116 @@
+"""The command line of the training scripts, and what --resume makes of it."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.checkpoint import FORMAT, read_checkpoint
+from models.joint_embedding import MODEL_NAMES
+from models.losses import TASKS
+from models.trainer import WEIGHTINGS
+from utils.cli import (
+    ArgumentParser,
+    UserError,
+    finite_float,
+    non_negative_float,
+    non_negative_int,
+    positive_float,
+    positive_int,
+    probability,
+    seed,
+)
+from utils.devices import default_workers
+
+# What --resume may change: where files are, how fast the run goes and how long, not what it computes.
+_FREE_ON_RESUME = {"resume", "num_epoch", "num_workers", "gpu", "output", "name", "tag", "patience", "auc"}
+_FREE_ON_RESUME |= {"txt_path_train", "txt_path_val"}
+
+
+def get_args_parser(description: str = "") -> ArgumentParser:
+    """The command line of the training scripts."""
+    parser = ArgumentParser(description=description)
+    run = parser.add_argument_group("run")
+    run.add_argument("--name", default="SJEDD", help="name of the experiment, a folder under --output")
+    run.add_argument("--tag", help="folder of this run under the name; made from the settings when not given")
+    run.add_argument("--output", default="output", help="folder for all runs")
+    run.add_argument("--seed", type=seed, default=0, help="seed of weights, shuffles and augmentation")
+    run.add_argument("--gpu", type=non_negative_int, default=0, help="number of the CUDA device; without CUDA, the CPU")
+    run.add_argument("--resume", metavar="CKPT", help="go on exactly from a ckpt_last.pth, with its settings")
+    run.add_argument("--init_from", metavar="CKPT", help="start from this checkpoint's weights alone")
+    data = parser.add_argument_group("data")
+    data.add_argument("--txt_path_train", metavar="FILE", help="training list, lines `path code`")
+    data.add_argument("--txt_path_val", metavar="FILE", help="validation list, lines `path code`")
+    data.add_argument("--batch_size", type=positive_int, default=32, help="images per step, over all devices")
+    data.add_argument("--num_workers", type=non_negative_int, default=default_workers(), help="image reading processes")
+    data.add_argument("--aug", action="store_true", help="perturb training images")
+    data.add_argument("--aug_probs", type=probability, default=0.3, help="share of training images --aug perturbs")
+    data.add_argument(
+        "--unknown", choices=("zero", "mask"), default="zero", help="digit 2 of codes (FFSC): off, or left out"
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument("--VM", choices=MODEL_NAMES, help="CLIP model (default: ViT-B/32); demo: small, from scratch")
+    model.add_argument("--clip_weights", metavar="FILE", help="local OpenAI or open_clip weights of --VM")
+    model.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
+    optim = parser.add_argument_group("optimisation")
+    optim.add_argument("--num_epoch", type=positive_int, default=20, help="epochs")
+    optim.add_argument("--initial_lr", type=positive_float, default=6e-7, help="AdamW's learning rate in epoch 0")
+    optim.add_argument("--t_max", type=positive_int, default=5, help="epochs in which the cosine falls to 0")
+    optim.add_argument("--weight_decay", type=non_negative_float, default=1e-3, help="AdamW's weight decay")
+    optim.add_argument(
+        "--patience", type=positive_int, help="stop after so many epochs without a better validation AUC"
+    )
+    optim.add_argument("--auc", action="store_true", help="validation AUC: always on, accepted for older commands")
+    tasks = parser.add_argument_group("task weighting")
+    tasks.add_argument("--weight", choices=WEIGHTINGS, help="weighting of the three tasks (default: autol)")
+    tasks.add_argument("--weighting_method", choices=("none", "auto-l"), default="none", help="auto-l: --weight autol")
+    tasks.add_argument("--grad_method", choices=("none",), default="none", help="combination of the task gradients")
+    tasks.add_argument("--task", nargs="+", choices=TASKS, default=["binary"], help="primary task(s) of auto-lambda")
+    tasks.add_argument("--autol_init", type=finite_float, default=1.0, help="initial weight of each task")
+    tasks.add_argument("--autol_lr", type=positive_float, default=1e-3, help="Adam's learning rate of the weights")
+    tasks.add_argument("--hypergrad", choices=("exact", "fd"), default="exact", help="fd: central finite difference")
+    tasks.add_argument("--lambda_every", type=positive_int, default=1, help="steps from one lambda update to the next")
+    return parser
+
+
+def parse_args(argv: Sequence[str] | None, description: str) -> tuple[argparse.Namespace, dict | None]:
+    """The run's settings, and the content of the checkpoint it resumes (whose settings then hold), else None."""
+    parser = get_args_parser(description)
+    args = parser.parse_args(argv)
+    if args.resume and args.init_from:
+        parser.error("--resume goes on with a run, --init_from starts a new one; give one of them")
+    if args.resume:
+        return _resumed(args.resume, argv)
+    if args.weighting_method == "auto-l" and args.weight not in (None, "autol"):
+        parser.error(f"--weighting_method auto-l contradicts --weight {args.weight}; drop one of them")
+    args.weight = args.weight or "autol"
+    for key in ("txt_path_train", "txt_path_val"):
+        if getattr(args, key) is None:
+            parser.error(f"--{key} is needed: a list file with lines `path code`")
+    if args.clip_weights and (args.init_from or args.VM == "demo"):
+        parser.error("--clip_weights goes neither with --VM demo (trained from scratch) nor with --init_from")
+    args.VM = args.VM or ("init" if args.init_from else "ViT-B/32")
+    if args.tag is None:
+        aug = f"aug{args.aug_probs:g}" if args.aug else "noaug"
+        settings = (args.VM.replace("/", "-"), args.weight, f"lr{args.initial_lr:g}", f"bz{args.batch_size}", aug)
+        args.tag = "_".join((*settings, f"seed{args.seed}"))
+    return args, None
+
+
+def _resumed(path: str, argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict]:
+    content = read_checkpoint(path)
+    needed = {"trainer", "args", "progress", "rng", "data_hash"}
+    if content.get("format") != FORMAT or not needed <= content.keys():
+        raise UserError(f"{path} cannot be resumed, only our ckpt_last.pth can; use --init_from for its weights")
+    parser = get_args_parser()
+    saved = content["args"]
+    if not isinstance(saved, dict) or not vars(parser.parse_args([])).keys() <= saved.keys():
+        raise UserError(f"{path} lacks settings of its run and cannot be resumed; use --init_from for its weights")
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    given = vars(parser.parse_args(argv))
+    for key in sorted(given.keys() - _FREE_ON_RESUME):
+        if given[key] != saved[key]:
+            raise UserError(f"{path} was trained with --{key} {saved[key]} and goes on so; drop --{key}")
+    folder = Path(path).resolve().parent
+    places = {"output": str(folder.parent.parent), "name": folder.parent.name, "tag": folder.name}
+    return argparse.Namespace(**(saved | places | given)), content
