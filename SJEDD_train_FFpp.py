@@ -30,6 +30,7 @@ from utils.cli import (
 )
 from utils.devices import choose_device, describe
 from utils.files import output_dir, write_json
+from utils.memory import keep_freed_memory
 from utils.run_log import MetricsLog, close_log, fingerprint, open_log
 from utils.stopping import StopRequest
 
@@ -92,6 +93,8 @@ class Run:
         self.steps = batches_per_epoch(len(self.train_set.records), args.batch_size)
         self.folder = run_folder(args)
         self.device = choose_device(args.gpu)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         settings = {key: getattr(args, key) for key in TrainerSettings.__dataclass_fields__}
         self.trainer = Trainer(build_model(args, content, tree).to(self.device), TrainerSettings(**settings))
         self.progress = Progress()

@@ -19,6 +19,7 @@ from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
 from models.label_tree import FFPP
 from models.trainer import WEIGHTINGS, Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_int, script
+from utils.memory import keep_freed_memory
 
 
 def random_batch(batch_size: int, size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -52,6 +53,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
     args = parser.parse_args(argv)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        keep_freed_memory()
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     model = JointEmbedding(architecture(args.VM), FFPP).to(device)

@@ -90,3 +90,22 @@ def test_wrong_split_files_are_refused(tmp_path, content, message):
         read_ffpp(tmp_path, FFPP, 2)
     with pytest.raises(UserError, match=r"train\.json"):
         read_ffpp(tmp_path, FFPP, 2, split="train")
+
+
+def test_pairs_and_list_lines_named_twice_count_once(ffpp_root, crops_copy):
+    (ffpp_root / "FF++" / "test.json").write_text(json.dumps([["000", "001"], ["001", "000"]]))
+    assert read_ffpp(ffpp_root, FFPP, 2).videos_listed == 10
+    (crops_copy / "List_of_testing_videos.txt").write_text("1 Celeb-real/id0_0000.mp4\n" * 2)
+    assert read_celeb_df(crops_copy, 2).videos_listed == 1
+
+
+def test_ffpp_folder_may_have_any_name(ffpp_root):
+    expected = read_ffpp(ffpp_root, FFPP, 2)
+    (ffpp_root / "FF++").rename(ffpp_root / "faceforensics")
+    assert len(read_ffpp(ffpp_root / "faceforensics", FFPP, 2).records) == len(expected.records)
+
+
+def test_celeb_df_list_that_is_no_text_is_refused(crops_copy):
+    (crops_copy / "List_of_testing_videos.txt").write_bytes(b"1 Celeb-real/\xe9.mp4\n")
+    with pytest.raises(UserError, match="cannot read"):
+        read_celeb_df(crops_copy, 2)

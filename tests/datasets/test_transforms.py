@@ -99,3 +99,10 @@ def test_blocks_are_grey_and_counted_by_size():
         assert (out[..., 0] == 128).sum() <= count * 64
         assert (out[..., 0] == 128).sum() > count * 64 * 0.8
     assert not transforms._blocks(image[:200, :200], 1, np.random.default_rng(0)).any(), "none below 256 px"
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_more_than_8_bits_a_channel_is_refused_not_clipped(tmp_path, dtype):
+    Image.fromarray(np.full((8, 8), 300, dtype)).save(tmp_path / "deep.tif")
+    with pytest.raises(ImageError, match="8 bits a channel"):
+        read_image(tmp_path / "deep.tif")

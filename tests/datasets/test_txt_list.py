@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,10 @@ def test_folders_that_mix_labels_are_no_videos(folder, text):
         ("crops/a/0.png 110000100001\n", r"list\.txt:1: code '110000100001' has 12 digits, the tree's codes have 10"),
         (f"crops/a/0.png {REAL}\ncrops/b/0.png 1\n", r"list\.txt:2: code 1 has 1 digits, the lines above have 10"),
         (f"crops/a/0.png {REAL}\ncrops/a/0.png {SWAP}\n", r"list\.txt:2: crops/a/0\.png has code .* on line 1"),
+        (f"crops/a/0.png {REAL}\ncrops/a/./0.png {SWAP}\n", r"list\.txt:2: crops/a/\./0\.png has code .* on line 1"),
+        (f"{'x' * 5000}.png {REAL}\n", r"list\.txt:1: image x+ does not exist"),
+        (f"crops {REAL}\n", r"list\.txt:1: image crops does not exist"),
+        (f"{REAL}\n", r"list\.txt:1: expected `path code`"),
         ("crops/a/0.png\n", r"list\.txt:1: expected `path code`"),
         ("crops/a/0.png 3\n", r"list\.txt:1: label 3 is neither 0"),
         ("", "lists no image"),
@@ -99,3 +104,10 @@ def test_missing_list_and_binary_list(folder):
 def test_same_line_twice_is_allowed(folder):
     text = f"crops/a/0.png {REAL}\ncrops/a/0.png {REAL}\ncrops/b/0.png {SWAP}\n"
     assert len(read_txt_list(write(folder, text), FFPP).records) == 3
+
+
+def test_very_long_line_of_separators_is_read_at_once(folder):
+    path = write(folder, f"crops/a/0.png{' ' * 100_000}{REAL}\ncrops/b/0.png{',' * 100_000}{SWAP}\n")
+    started = time.perf_counter()
+    assert len(read_txt_list(path, FFPP).records) == 2
+    assert time.perf_counter() - started < 5  # a pattern that backtracks took minutes

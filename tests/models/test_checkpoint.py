@@ -141,6 +141,32 @@ def test_broken_checkpoints_are_refused_with_the_reason(tmp_path, published_chec
         load_model(tmp_path / "broken.pth")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": {"embed_dim": 64}},
+        {"architecture": "ViT"},
+        {"tree": {"name": "x", "nodes": ["fake"], "edges": {}}},
+        {"tree": 5},
+    ],
+)
+def test_our_checkpoints_with_malformed_parts_are_refused(tmp_path, change):
+    save_checkpoint(tmp_path / "ours.pth", JointEmbedding(architecture("demo"), FFPP))
+    torch.save(torch.load(tmp_path / "ours.pth", weights_only=True) | change, tmp_path / "ours.pth")
+    with pytest.raises(UserError, match="cannot be built"):
+        load_model(tmp_path / "ours.pth")
+
+
+@pytest.mark.parametrize("heads", [3, 0])
+def test_absurd_architectures_are_refused(tmp_path, heads):
+    config = architecture("demo") | {"text_cfg": architecture("demo")["text_cfg"] | {"heads": heads}}
+    save_checkpoint(tmp_path / "ours.pth", JointEmbedding(architecture("demo"), FFPP))
+    content = torch.load(tmp_path / "ours.pth", weights_only=True)
+    torch.save(content | {"architecture": config}, tmp_path / "ours.pth")
+    with pytest.raises(UserError, match="cannot be built"):
+        load_model(tmp_path / "ours.pth")
+
+
 def test_missing_file_and_folder_are_refused(tmp_path):
     for path in (tmp_path / "none.pth", tmp_path):
         with pytest.raises(UserError, match=r"does not exist|is a folder"):

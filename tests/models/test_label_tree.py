@@ -84,6 +84,8 @@ def test_wrong_codes_are_refused(tree, code, message):
         ({"edges": {"fake": ("a", "b", "x"), "a": ("x",), "b": ("y",)}}, "from the root and from a global"),
         ({"edges": {"fake": ("a", "b"), "a": ("x",), "b": ("x",)}}, "no path"),
         ({"edges": {"fake": ("a", "b"), "a": ("x", "y")}}, "at least one region"),
+        ({"edges": {}}, "no edge leads from the root"),
+        ({"nodes": tuple(f"n{i}" for i in range(21))}, "more than the 20"),
         ({"nodes": ("fake", "a", "x", "b", "y")}, "root first"),
         ({"nodes": ("fake", "a", "a", "x", "y")}, "differ"),
         ({"codes": {"10": (), "011": ("fake",)}}, "digits"),

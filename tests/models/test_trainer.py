@@ -133,3 +133,11 @@ def test_finite_difference_needs_float32(model):
 def test_model_stays_in_eval_mode(model):
     assert not model.training
     assert not any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in model.clip.visual.modules())
+
+
+def test_hypergradient_that_is_not_finite_is_named(model):
+    trainer = Trainer(copy.deepcopy(model), TrainerSettings(weight="autol"))
+    trainer.set_learning_rate(1e-3)
+    images, labels = batch(1)
+    with pytest.raises(UserError, match="hypergradient is not finite"):
+        trainer.step(batch(0), (images * float("nan"), labels))

@@ -176,3 +176,28 @@ def test_two_processes_give_the_same_files_and_stop_cleanly(videos, tmp_path):
     assert not [path for path in (tmp_path / "two").rglob(".*") if path.is_file()]
     subprocess.run([*script, str(tmp_path / "two")], cwd=REPOSITORY, check=True, capture_output=True)
     assert snapshot(tmp_path / "two") == snapshot(tmp_path / "one")
+
+
+def test_pictures_of_the_user_are_never_replaced(raw_demo, tmp_path, capsys):
+    video = next((raw_demo / "FF++").rglob("*.mp4"))
+    folder = tmp_path / "videos"
+    (folder / "clip").mkdir(parents=True)
+    shutil.copy(video, folder / "clip.mp4")
+    for name in ("0001.png", "0002_notes.png"):
+        (folder / "clip" / name).write_bytes(b"mine")
+    argv = ["--dataset", "videos", "--video_path", str(folder), "--save_path", str(folder), "--workers", "1"]
+    assert main(argv) == 2
+    assert "no extraction made" in capsys.readouterr().err
+    assert sorted(path.name for path in (folder / "clip").iterdir()) == ["0001.png", "0002_notes.png"]
+
+
+def test_name_that_is_not_utf8_is_a_row_not_a_crash(tmp_path):
+    import os
+
+    from preprocessing.video import VideoError, count_frames
+
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp4")
+    with open(path, "wb") as file:  # noqa: PTH123
+        file.write(b"x")
+    with pytest.raises(VideoError, match="not UTF-8"):
+        count_frames(path)

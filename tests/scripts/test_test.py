@@ -209,3 +209,31 @@ def test_train_then_test_end_to_end(crop_lists, tmp_path, golden_crops):
     assert metrics["video_auc"] == 1.0, "tested on what it was trained on"
     assert metrics["video_acc_at_threshold"] == 1.0
     assert metrics["n_frames_per_video"] == 64
+
+
+@pytest.mark.parametrize("threshold", ["0.5", [1], float("nan"), 7.0])
+def test_damaged_threshold_is_refused_before_scoring(tmp_path, capsys, threshold):
+    from models.checkpoint import save_checkpoint
+    from models.joint_embedding import JointEmbedding, architecture
+    from models.label_tree import FFPP
+
+    save_checkpoint(tmp_path / "c.pth", JointEmbedding(architecture("demo"), FFPP), threshold=threshold)
+    assert main(["--dataset", "CDF", "--resume", str(tmp_path / "c.pth"), "--output", str(tmp_path)]) == 2
+    assert "damaged decision threshold" in capsys.readouterr().err
+
+
+def test_failed_run_leaves_no_metrics_of_an_earlier_one(run, crops_copy, capsys):
+    assert run("CDF", "--n_frames", 1, "--datapath", crops_copy)[0] == 0
+    for path in crops_copy.glob("*/*/*.png"):
+        path.write_bytes(b"text")
+    code, folder = run("CDF", "--n_frames", 1, "--datapath", crops_copy)
+    assert code == 2
+    assert not (folder / "metrics.json").exists()
+
+
+def test_precision_bfloat16_is_near_and_recorded(run, golden_crops, golden_expected):
+    code, folder = run("CDF", "--n_frames", 4, "--datapath", golden_crops, "--precision", "bfloat16")
+    assert code == 0
+    _, metrics = read(folder)
+    assert metrics["precision"] == "bfloat16"
+    assert metrics["video_auc"] == pytest.approx(golden_expected["video_auc"], abs=0.35)

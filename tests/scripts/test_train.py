@@ -93,7 +93,7 @@ def test_seed_command_word_for_word_runs_on_the_cpu(crop_lists, tmp_path, monkey
 
 
 def _small_tower():
-    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 1}
     vision = {"image_size": 32, "demo_channels": [8, 8]}
     return {"embed_dim": 16, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
 

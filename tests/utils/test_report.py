@@ -56,3 +56,13 @@ def test_samples_come_from_different_videos(folder):
 def test_missing_results_are_exit_code_2(tmp_path, capsys):
     assert report.main([str(tmp_path)]) == 2
     assert "run SJEDD_test.py first" in capsys.readouterr().err
+
+
+def test_crop_that_is_gone_is_a_grey_tile_and_foreign_results_are_refused(folder, capsys):
+    rows, _ = report.read_results(folder)
+    text = (folder / "predictions.csv").read_text()
+    (folder / "predictions.csv").write_text(text.replace(rows[0]["path"], "gone.png"))
+    assert report.main([str(folder)]) == 0
+    (folder / "predictions.csv").write_text("a,b\n1,2\n")
+    assert report.main([str(folder)]) == 2
+    assert "no results of SJEDD_test.py" in capsys.readouterr().err
