@@ -1,8 +1,9 @@
 """One video -> its face crops and its rows of the manifest."""
 
+import contextlib
 import functools
-import multiprocessing
 import re
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -54,9 +55,19 @@ def remove_crops(folder: Path) -> None:
 @functools.cache
 def detector_of(name: str, device: str) -> Mtcnn:
     """One detector per process."""
-    if multiprocessing.parent_process() is not None:
-        torch.set_num_threads(1)
     return build_detector(name, device)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch with one thread: its sums round differently with several, and a run's crops must not depend on how many
+    processes share the cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def pick_face(faces: Faces) -> tuple[str, int | None]:
@@ -77,7 +88,8 @@ def crop_frames(job: Job, indices: list[int]) -> dict[int, manifest.Row]:
     frames = read_frames(job.video, indices)
     while batch := list(islice(frames, BATCH)):
         check_stop()
-        found = detector_of(job.settings.detector, job.device).detect([frame for _, frame in batch])
+        with one_thread():
+            found = detector_of(job.settings.detector, job.device).detect([frame for _, frame in batch])
         for (index, frame), faces in zip(batch, found, strict=True):
             status, face = pick_face(faces)
             row = manifest.frame_row(job.name, index, status, int((faces.scores >= MIN_CONFIDENCE).sum()))
