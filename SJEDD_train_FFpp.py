@@ -193,6 +193,7 @@ def train(argv: Sequence[str] | None, tree: LabelTree, description: str) -> None
     """The whole of a training script, for one label tree."""
     args, content = parse_args(argv, description)
     run = Run(args, content, tree)
+    del content  # gigabytes when a run is resumed
     write_json(run.folder / "args.json", vars(args))
     log = open_log(run.folder / "log.txt")
     rates = epoch_learning_rates(args.initial_lr, args.num_epoch, args.t_max)
