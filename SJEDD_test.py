@@ -135,14 +135,19 @@ def threshold_of(content: Mapping, path: str) -> float | None:
     return threshold
 
 
-def test_one(name: str, model: JointEmbedding, content: Mapping, args: argparse.Namespace, folder: Path) -> dict:
-    """Score one data set and write its predictions.csv and metrics.json; returns the metrics."""
+def test_one(
+    name: str, model: JointEmbedding, threshold: float | None, args: argparse.Namespace, folder: Path
+) -> tuple[dict, float | None]:
+    """Score one data set and write predictions.csv and metrics.json into ``folder``.
+
+    Returns the metrics and the AUC that --auc prints: of the videos, or of the frames of an image set.
+    """
     n_frames = args.n_frames or (64 if model.tree is FFPP else 32)
     data = read_dataset(name, args, model.tree, n_frames)
     batch_size = args.batch_size if name == "list" else args.batch_size * n_frames
     dropped = list(data.dropped)
     columns = _COLUMNS + _node_columns(model.tree)
-    folder, crops = output_dir(folder), crops_of(data)
+    crops = crops_of(data)
     (folder / "metrics.json").unlink(missing_ok=True)  # never beside predictions it does not belong to
     try:
         scored = prediction_rows(model, data, args, batch_size, dropped)
@@ -159,13 +164,13 @@ def test_one(name: str, model: JointEmbedding, content: Mapping, args: argparse.
         "crops": crops,
         "n_frames_per_video": None if name == "list" else n_frames,
     }
-    metrics |= evaluate(rows, model.tree.nodes[1:], threshold_of(content, args.resume), data.videos_listed)
+    metrics |= evaluate(rows, model.tree.nodes[1:], threshold, data.videos_listed)
     metrics["dropped"] = [{"video": d.video, "path": d.path, "label": d.label, "reason": d.reason} for d in dropped]
     write_json(folder / "metrics.json", metrics)
-    return metrics | {"image_level": data.image_level}
+    return metrics, metrics["frame_auc" if data.image_level else "video_auc"]
 
 
-def report(metrics: Mapping, args: argparse.Namespace, log: logging.Logger) -> None:
+def report(metrics: Mapping, auc: float | None, args: argparse.Namespace, log: logging.Logger) -> None:
     """The lines a person reads after one data set."""
 
     def percent(value: float | None) -> str:
@@ -182,7 +187,7 @@ def report(metrics: Mapping, args: argparse.Namespace, log: logging.Logger) -> N
     if metrics["frame_auc"] is None:
         log.info("  one class only, so AUC, EER and AP are undefined")
     if args.auc:
-        log.info(f" * AUC {percent(metrics['frame_auc' if metrics['image_level'] else 'video_auc'])}")
+        log.info(f" * AUC {percent(auc)}")
 
 
 @script
@@ -193,21 +198,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.datapath and len(args.dataset) > 1:
         parser.error("--datapath is the place of one data set; give one --dataset, or use --data_root")
     content = read_checkpoint(args.resume)
-    threshold_of(content, args.resume)
+    threshold = threshold_of(content, args.resume)
     device = choose_device(args.gpu)
     model = build_model(content, args.resume, TREES[args.train_dataset] if args.train_dataset else None).to(device)
+    del content  # its optimizer state is larger than the model
     for name in args.dataset:
         folder = output_dir(Path(args.output) / args.name / name)
         log = open_log(folder / "log.txt")
         try:
             log.info(f"{args.resume} ({model.tree.name} tree, {args.precision}) on {describe(device)}")
             started = time.perf_counter()
-            metrics = test_one(name, model, content, args, folder)
-            report(metrics, args, log)
+            metrics, auc = test_one(name, model, threshold, args, folder)
+            report(metrics, auc, args, log)
             seconds = time.perf_counter() - started
             log.info(f"  {seconds:.1f} s, {metrics['frames'] / seconds:.1f} frames/s; {folder / 'predictions.csv'}")
             if args.test_log:
-                auc = metrics["frame_auc" if metrics["image_level"] else "video_auc"]
                 line = f"{args.resume} {name} AUC {math.nan if auc is None else 100 * auc:.3f}\n"
                 with (folder / "test_log.txt").open("a", encoding="utf-8") as file:
                     file.write(line)

@@ -100,7 +100,7 @@ def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = Non
         raise UserError(f"{path} is no SJEDD checkpoint: its model cannot be built ({_first_line(error)})") from error
     if tree is not None and own_tree is not tree:
         raise UserError(
-            f"{path} was trained on the {own_tree.name} tree, not on {tree.name}; drop or change --train_dataset"
+            f"{path} was trained on the {own_tree.name} tree, not on {tree.name}; use that tree's script or option"
         )
     load_weights(model, state, path)
     return model

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -36,7 +36,7 @@ class StepResult:
 
     task_losses: list[float]
     weights: list[float]
-    hypergradient: list[float] | None = field(default=None)
+    hypergradient: list[float] | None = None
 
 
 def epoch_learning_rates(initial: float, n_epochs: int, t_max: int = 5) -> list[float]:
@@ -110,6 +110,11 @@ class Trainer:
     def _losses_of(self, p: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return fidelity_losses(p, labels, self.model.tree, self.settings.unknown)
 
+    def _gradient(self, losses: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Gradient of the losses [3] weighted with the present task weights, by every parameter."""
+        total = (losses * torch.tensor(self.weights, device=losses.device)).sum()
+        return torch.autograd.grad(total, self.parameters, materialize_grads=True)
+
     def step(self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor] | None = None) -> StepResult:
         """One AdamW step on ``batch``. With a second batch lambda is updated first (the bi-level step).
 
@@ -119,8 +124,7 @@ class Trainer:
             losses = self.losses(*batch)
             task_losses = self._checked(losses.detach())
             weights, hypergradient = self.weights, None
-            total = (losses * torch.tensor(weights, device=losses.device)).sum()
-            gradients = torch.autograd.grad(total, self.parameters, materialize_grads=True)
+            gradients = self._gradient(losses)
         else:
             result = bilevel_step(
                 lambda: self.losses(*batch),
@@ -163,9 +167,7 @@ class Trainer:
             if not chosen.any():
                 continue
             p = self._marginals(images[chosen])
-            losses = self._losses_of(p, labels[chosen])
-            total = (losses * torch.tensor(self.weights, device=losses.device)).sum()
-            gradients = torch.autograd.grad(total, self.parameters, materialize_grads=True)
+            gradients = self._gradient(self._losses_of(p, labels[chosen]))
             norm = torch.stack([g.double().square().sum() for g in gradients]).sum().sqrt().item()
             report[name] = (int(chosen.sum()), float(1 - p[:, 0].detach().mean()), norm)
         return report

@@ -16,8 +16,6 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root instead of this script's folder
 
 import argparse
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -32,7 +30,7 @@ from preprocessing.pool import run_jobs
 from preprocessing.regions import move_crop, region_mask, transplant
 from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, script
 from utils.cpu import available_cores
-from utils.files import atomic_path, output_dir, read_json, write_json, write_text
+from utils.files import atomic_path, output_dir, read_json, write_json
 
 FIRST_LOCAL_DIGIT = 5  # of a list code: eye, lip, mouth, nose, skin
 COLUMNS = ("path", "region", "code", "method", "video", "frame", "real", "fake", "grow")
@@ -157,13 +155,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                             "video; run extract_faces.py on this split first")  # fmt: skip
         output_dir(target)
         run_jobs(make_image, jobs, args.workers, "image")
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
         recipe = {"compression": args.compression, "per_video": args.per_video, "seed": args.seed}
         write_json(target / "manifest.json", recipe)
-        write_text(target / "manifest.csv", text.getvalue())
+        manifest.write_rows(target / "manifest.csv", rows, COLUMNS)
         remove_others(target, {job.path for job in jobs})
         counts = ", ".join(f"{number} {region}" for region, number in Counter(job.region for job in jobs).items())
         print(f"{split}: {len(jobs)} images ({counts}) in {target}; {lonely} fake videos have no crop in common "

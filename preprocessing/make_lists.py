@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from datasets.ffpp_methods import METHOD_CODES, REAL_CODE, SPLITS, compression_dir, split_videos
-from preprocessing.video import frame_indices
+from datasets.records import evenly_spaced, list_images
 from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, script
 from utils.files import output_dir, write_text
 
@@ -32,12 +32,6 @@ def get_args_parser() -> ArgumentParser:
                         "train.txt out anew, so that nothing can be learnt from it")  # fmt: skip
     parser.add_argument("--output", type=Path, required=True, help="folder for train.txt, val.txt and test.txt")
     return parser
-
-
-def crops_of(folder: Path, wanted: int) -> list[Path]:
-    """At most ``wanted`` crops of a video, evenly over those that exist; [] where there are none."""
-    crops = sorted(path for path in folder.glob("*.png") if not path.name.startswith("."))
-    return [crops[i] for i in frame_indices(len(crops), wanted)] if crops else []
 
 
 def expansion_lines(data_root: Path, split: str) -> list[str]:
@@ -68,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         lines, without = [], Counter()
         for method, video in split_videos(args.data_root, split):
             faces = compression_dir(args.data_root, method, args.compression) / "faces"
-            crops = crops_of(faces / video, args.n_frames)
+            crops = evenly_spaced(list_images(faces / video), args.n_frames)
             without[method] += not crops
             code = REAL_CODE if method == "real" else METHOD_CODES[method]
             lines += [f"{path} {code}" for path in crops]

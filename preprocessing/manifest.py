@@ -6,7 +6,7 @@ as finished when, and only when, its row file is there. The row files are merged
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,10 +54,10 @@ def row_files(folder: Path) -> list[Path]:
     return sorted(path for path in (Path(folder) / ".manifest").rglob("*.csv") if not path.name.startswith("."))
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
+def write_rows(path: Path, rows: Iterable[Row], columns: Sequence[str] = COLUMNS) -> None:
     """Write rows as CSV in one step."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
