@@ -1,0 +1,40 @@
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from preprocessing.pool import run_jobs
+from utils.cli import UserError, script
+
+
+def double(number):
+    return 2 * number
+
+
+def die(number):
+    os._exit(3)
+
+
+def test_results_come_in_the_order_of_the_jobs():
+    assert run_jobs(double, range(11), 1, "job") == run_jobs(double, range(11), 2, "job") == list(range(0, 22, 2))
+    assert run_jobs(double, [], 2, "job") == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_processes_start_stops_cleanly(monkeypatch, signum):
+    """Raised inside ProcessPoolExecutor.submit it would leave a thread that was never started to be joined."""
+    launch = ProcessPoolExecutor._start_executor_manager_thread
+
+    def interrupted(executor):
+        os.kill(os.getpid(), signum)
+        launch(executor)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "_start_executor_manager_thread", interrupted)
+    exit_codes = {signal.SIGTERM: 143, signal.SIGINT: 130}
+    assert script(lambda argv: run_jobs(double, range(4), 2, "job"))([]) == exit_codes[signum]
+
+
+def test_a_process_that_dies_is_one_clear_line():
+    with pytest.raises(UserError, match="a worker process died"):
+        run_jobs(die, range(4), 2, "job")
