@@ -1,11 +1,11 @@
 """Celeb-DF v2: crops under faces/RealCDF/<video> and faces/FakeCDF/<video>, 518 test videos in the official list."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from datasets.records import DataSet, video_folders_to_dataset
 from utils.cli import UserError
 
-_LIST = "List_of_testing_videos.txt"
+LIST_NAME = "List_of_testing_videos.txt"
 _CLASSES = {"RealCDF": (0, "real"), "FakeCDF": (1, "Celeb-synthesis")}
 
 
@@ -17,9 +17,11 @@ def read_celeb_df(root: Path, n_frames: int) -> DataSet:
     """
     root = Path(root)
     faces = root if any((root / name).is_dir() for name in _CLASSES) else root / "faces"
-    wanted = _listed_videos(next((f / _LIST for f in (root, faces.parent) if (f / _LIST).is_file()), None))
-    if wanted is None:
+    official = next((f / LIST_NAME for f in (root, faces.parent) if (f / LIST_NAME).is_file()), None)
+    if official is None:
         wanted = [(name, folder.name) for name in _CLASSES for folder in _subfolders(faces / name)]
+    else:
+        wanted = list(dict.fromkeys((name, PurePath(video).stem) for name, video in listed_videos(official)))
     videos = [
         (f"{name}/{video}", faces / name / video, _CLASSES[name][0], "", _CLASSES[name][1]) for name, video in wanted
     ]
@@ -30,10 +32,8 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
 
 
-def _listed_videos(path: Path | None) -> list[tuple[str, str]] | None:
-    """[(RealCDF or FakeCDF, video)] of the official list, whose first column is 1 for REAL; None without a list."""
-    if path is None:
-        return None
+def listed_videos(path: Path) -> list[tuple[str, str]]:
+    """[(RealCDF or FakeCDF, folder/video.mp4)] of the official list, whose first column is 1 for REAL."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -47,5 +47,5 @@ def _listed_videos(path: Path | None) -> list[tuple[str, str]] | None:
             raise UserError(
                 f"{path}:{number}: expected `1 folder/video.mp4` or `0 ...`; download the official list again"
             )
-        videos.append(("RealCDF" if parts[0] == "1" else "FakeCDF", Path(parts[1]).stem))
+        videos.append(("RealCDF" if parts[0] == "1" else "FakeCDF", parts[1].strip()))
     return list(dict.fromkeys(videos))

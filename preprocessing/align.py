@@ -20,14 +20,8 @@ def template(size: int = 317, scale: float = 1.3) -> np.ndarray:
     return (TEMPLATE_112 * size / 112 + margin) * size / (size + 2 * margin)
 
 
-def similarity_matrix(landmarks: np.ndarray, size: int = 317, scale: float = 1.3) -> np.ndarray:
-    """The least-squares similarity (rotation, one scale, shift; no mirroring) from a frame to its crop.
-
-    landmarks: [5, 2] (x, y) in pixels of the frame, in the order of TEMPLATE_112; fractions are kept.
-    Returns [2, 3] float64 with crop = matrix @ (x, y, 1). Raises ValueError for another shape, for values that are
-    not finite and for landmarks that all coincide. Formula: with points as complex numbers the similarity is
-    target = factor * source + shift, and least squares gives factor = sum(conj(s) t) / sum(|s|^2) about the means.
-    """
+def _fit(landmarks: np.ndarray, size: int, scale: float) -> tuple[complex, np.ndarray, np.ndarray, float]:
+    """The least-squares factor, both point sets as complex numbers, and the sum of squares of the centred source."""
     landmarks = np.asarray(landmarks, dtype=np.float64)
     if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
         raise ValueError(f"landmarks must be five finite (x, y) points, got {landmarks.tolist()}")
@@ -36,9 +30,30 @@ def similarity_matrix(landmarks: np.ndarray, size: int = 317, scale: float = 1.3
     spread = np.vdot(centred, centred).real
     if spread < 1e-6:
         raise ValueError("the five landmarks coincide, so they give no scale or rotation")
-    factor = np.vdot(centred, target - target.mean()) / spread
+    return np.vdot(centred, target - target.mean()) / spread, source, target, spread
+
+
+def similarity_matrix(landmarks: np.ndarray, size: int = 317, scale: float = 1.3) -> np.ndarray:
+    """The least-squares similarity (rotation, one scale, shift; no mirroring) from a frame to its crop.
+
+    landmarks: [5, 2] (x, y) in pixels of the frame, in the order of TEMPLATE_112; fractions are kept.
+    Returns [2, 3] float64 with crop = matrix @ (x, y, 1). Raises ValueError for another shape, for values that are
+    not finite and for landmarks that all coincide. Formula: with points as complex numbers the similarity is
+    target = factor * source + shift, and least squares gives factor = sum(conj(s) t) / sum(|s|^2) about the means.
+    """
+    factor, source, target, _ = _fit(landmarks, size, scale)
     shift = target.mean() - factor * source.mean()
     return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
+
+
+def misfit(landmarks: np.ndarray) -> float:
+    """How little five landmarks look like a face: the share of the template's variance left by similarity_matrix.
+
+    landmarks and errors: as similarity_matrix. Returns 0 (the template's shape) to 1 (nothing alike): about 0.4 for a
+    face in full profile, whose eyes coincide, 0.95 for a mirrored one.
+    """
+    factor, _, target, spread = _fit(landmarks, 112, 1.0)
+    return 1 - abs(factor) ** 2 * spread / np.square(np.abs(target - target.mean())).sum()
 
 
 def align_face(image: np.ndarray, landmarks: np.ndarray, size: int = 317, scale: float = 1.3) -> np.ndarray:

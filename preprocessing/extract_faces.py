@@ -4,7 +4,7 @@ python preprocessing/extract_faces.py --dataset FFpp --data_root data --compress
 python preprocessing/extract_faces.py --dataset videos --video_path DIR --save_path DIR
 
 Crops go to <faces>/<video>/%04d.png, the number being the frame's index in its video. A second run with the same
-options does what is missing; a run can be stopped at any time.
+options does what is missing; a run can be stopped at any time, and several may work in one place.
 """
 
 import sys
@@ -14,67 +14,34 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root instead of this script's folder
 
 import argparse
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
-from itertools import islice
-from typing import NamedTuple
 
 import cv2
 import torch
 
-from datasets.ffpp_methods import METHOD_CODES, SPLITS, compression_dir, split_videos
+from datasets import video_layouts
+from datasets.ffpp_methods import SPLITS
+from datasets.video_layouts import Video, VideoSet
 from preprocessing import manifest
-from preprocessing.detectors import NAMES, resolve_name
-from preprocessing.face_crops import MIN_CONFIDENCE, MIN_FACE, Job, Settings, crop_video, remove_crops
+from preprocessing.crop_folder import crop_unclaimed, is_finished, merge, prepare, working_in
+from preprocessing.detectors import choose_detector
+from preprocessing.extraction_options import environment_number, parse_args
+from preprocessing.face_crops import MAX_MISFIT, MIN_CONFIDENCE, MIN_FACE, Job, Settings
 from preprocessing.pool import run_jobs
-from preprocessing.video import VIDEO_SUFFIXES
-from utils.cli import ArgumentParser, UserError, positive_float, positive_int, script
-from utils.cpu import available_cores
-from utils.files import output_dir, read_json, write_json
-
-
-class Group(NamedTuple):
-    """The videos that share a manifest: one FF++ folder, or everything of --dataset videos."""
-
-    label: str
-    root: Path  # holds manifest.csv
-    faces: Path  # holds <video>/%04d.png
-    videos: dict[str, Path]  # name -> file
-
-
-def n_frames_type(text: str) -> int | None:
-    """argparse type: a positive whole number, or "all" (None)."""
-    return None if text == "all" else positive_int(text)
-
-
-def get_args_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="Cut aligned face crops out of videos.")
-    data = parser.add_argument_group("data")
-    data.add_argument("--dataset", required=True, choices=("FFpp", "videos"), help="layout of the videos")
-    data.add_argument("--data_root", type=Path, default=Path("data"), help="FFpp: folder that holds FF++")
-    data.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="FFpp: which files")
-    data.add_argument("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="FFpp: official splits")
-    data.add_argument("--video_path", type=Path, help="videos: folder searched for videos, subfolders too")
-    data.add_argument("--save_path", type=Path, help="videos: where crops and manifest go")
-    data.add_argument("--limit", type=positive_int, help="only the first LIMIT videos of each class")
-    crops = parser.add_argument_group("crops")
-    crops.add_argument("--n_frames", type=n_frames_type, default=32, help="frames per video, evenly spaced, or all")
-    crops.add_argument("--size", type=positive_int, default=317, help="side of a crop, px")
-    crops.add_argument("--scale", type=positive_float, default=1.3, help="width of a crop over that of the tight face")
-    crops.add_argument("--detector", choices=NAMES, default="auto", help="face detector")
-    work = parser.add_argument_group("work")
-    work.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda where there is one")
-    work.add_argument("--workers", type=positive_int, default=min(8, available_cores()), help="processes over videos")
-    work.add_argument("--overwrite", action="store_true", help="crop finished videos again; with other settings than "
-                      "those of the crops that are there, these crops are all removed first")  # fmt: skip
-    return parser
+from preprocessing.video import VIDEO_SUFFIXES, find_videos
+from utils.cli import UserError, script
+from utils.files import file_sha256
 
 
 def choose_device(name: str) -> str:
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        if not torch.cuda.is_available():
+            return "cpu"
+        return f"cuda:{environment_number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
     try:
         kind = torch.device(name).type
     except RuntimeError as error:
@@ -86,139 +53,125 @@ def choose_device(name: str) -> str:
     return name
 
 
-def ffpp_groups(data_root: Path, compression: str, splits: Sequence[str]) -> list[Group]:
-    names: dict[str, set[str]] = {method: set() for method in ("real", *METHOD_CODES)}
-    for split in splits:
-        for method, video in split_videos(data_root, split):
-            names[method].add(video)
-    groups = []
-    for method, videos in names.items():
-        root = compression_dir(data_root, method, compression)
-        paths = {video: root / "videos" / f"{video}.mp4" for video in sorted(videos)}
-        groups.append(Group(method, root, root / "faces", paths))
-    return groups
-
-
-def folder_group(video_path: Path, save_path: Path) -> Group:
-    if not video_path.is_dir():
-        raise UserError(f"--video_path {video_path} is not a folder")
-    videos: dict[str, Path] = {}
-    for path in sorted(video_path.rglob("*")):
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file():
-            name = path.relative_to(video_path).with_suffix("").as_posix()
-            if name in videos:
-                raise UserError(f"{videos[name]} and {path} would share the crop folder {name}; rename one of them")
-            videos[name] = path
-    return Group("videos", save_path, save_path, videos)
-
-
-def is_finished(root: Path, name: str) -> bool:
-    """Rows are there; a video that could not be read is tried again by the next run."""
-    rows = manifest.read_rows(manifest.row_file(root, name))
-    return bool(rows) and rows[0]["status"] != "video_unreadable"
-
-
-def refuse_foreign_images(group: Group) -> None:
-    """Crop folders of a place without manifest.json must be empty: what is there is not ours to replace."""
-    for name in group.videos:
-        folder = group.faces / name
-        if folder.is_dir() and any(folder.iterdir()):
-            raise UserError(f"{folder} holds files that no extraction made (no {group.root / 'manifest.json'}); "
-                            "move them, or choose another place for the crops")  # fmt: skip
-
-
-def prepare(group: Group, recipe: dict[str, object], overwrite: bool) -> None:
-    """Make the group's folder and its manifest.json, or check that what is there was made with the same settings."""
-    note = output_dir(group.root) / "manifest.json"
-    if note.is_file():
-        old = read_json(note)
-        if not isinstance(old, dict):
-            raise UserError(f"{note} holds no settings of an extraction; remove it, or choose another folder")
-        changed = [key for key, value in recipe.items() if key != "versions" and old.get(key) != value]
-        if changed and not overwrite:
-            differences = ", ".join(f"{key} {old.get(key)} there, {recipe[key]} now" for key in changed)
-            raise UserError(f"{group.root} holds crops made with other settings ({differences}); repeat those, "
-                            "or give --overwrite to remove these crops")  # fmt: skip
-        finished = manifest.row_files(group.root) if changed else []
-        for path in finished:
-            remove_crops(group.faces / path.relative_to(group.root / ".manifest").with_suffix(""))
-            path.unlink()
+def video_sets(args: argparse.Namespace) -> list[VideoSet]:
+    """The videos of the data set, at most --limit of each class."""
+    root, everything = args.data_root, "all" in args.split
+    if args.dataset == "FFpp":
+        sets = video_layouts.ffpp(root, args.compression, SPLITS if everything else args.split)
+    elif args.dataset == "CDF":
+        sets = video_layouts.celeb_df(root, everything)
+    elif args.dataset == "FSh":
+        sets = video_layouts.faceshifter(root, args.compression, everything)
+    elif args.dataset == "Deeper":
+        sets = video_layouts.deeperforensics(root, everything)
+    elif args.dataset == "DFDC":
+        sets = video_layouts.dfdc(root)
     else:
-        refuse_foreign_images(group)
-    if overwrite:
-        for name in group.videos:
-            manifest.row_file(group.root, name).unlink(missing_ok=True)
-    write_json(note, recipe)
+        videos = [Video(name, path, "videos") for name, path in find_videos(args.video_path).items()]
+        sets = [VideoSet(args.save_path, args.save_path, videos)]
+    return [group._replace(videos=first_of_each_class(group.videos, args.limit)) for group in sets]
 
 
-def print_summary(groups: list[Group], tables: dict[Path, list[manifest.Row]], jobs: list[Job], seconds: float) -> None:
-    done = {(job.root, job.name) for job in jobs}
-    fresh = 0
+def first_of_each_class(videos: list[Video], limit: int | None) -> list[Video]:
+    """At most ``limit`` videos of each label; None = all."""
+    seen: Counter[str] = Counter()
+    kept = []
+    for video in videos:
+        seen[video.label] += 1
+        if limit is None or seen[video.label] <= limit:
+            kept.append(video)
+    return kept
+
+
+def settings_of(args: argparse.Namespace, detector: str, weights: Path | None) -> Settings:
+    return Settings(
+        protocol=args.protocol,
+        detector=detector,
+        weights=file_sha256(weights) if weights else None,
+        detect_side=None if args.detect_side == "full" else args.detect_side,
+        n_frames=None if args.n_frames == "all" else args.n_frames,
+        retry=args.retry,
+        track=args.track,
+        size=args.size,
+        scale=args.scale,
+        format=args.format,
+        quality=args.quality,
+    )
+
+
+def recipe_of(args: argparse.Namespace, settings: Settings) -> dict[str, object]:
+    """manifest.json: everything that decides the crops, and the versions of the libraries that made them."""
+    recipe = settings._asdict() | {"dataset": args.dataset, "min_confidence": MIN_CONFIDENCE}
+    recipe |= {"min_face": MIN_FACE, "max_misfit": MAX_MISFIT} if args.protocol == "ours" else {}
+    recipe["n_frames"] = args.n_frames
+    recipe["compression"] = args.compression if args.dataset in ("FFpp", "FSh") else None
+    libraries = {"opencv": cv2.__version__, "torch": torch.__version__}
+    return recipe | {"versions": libraries | {"facenet-pytorch": version("facenet-pytorch")}}
+
+
+def print_summary(sets: list[VideoSet], tables: dict[Path, list[manifest.Row]]) -> None:
+    """One line per class: what became of its videos and frames. coverage: crops of the wanted frames."""
     print(f"{'class':15} {'videos':>7} {'with crops':>10} {'frames':>7} {'crops':>7} {'coverage':>8}  dropped")
-    for group in groups:
-        rows = [row for row in tables[group.root] if row["video"] in group.videos]
-        fresh += sum((group.root, row["video"]) in done and row["frame"] != "" for row in rows)
-        status = Counter(row["status"] for row in rows)
-        wanted = len(rows) - status["video_unreadable"]
-        covered = len({row["video"] for row in rows if row["status"] == "ok"})
-        dropped = ", ".join(f"{status[name]} {name}" for name in manifest.STATUSES[1:] if status[name]) or "none"
-        share = f"{status['ok'] / wanted:8.1%}" if wanted else "       -"
-        print(f"{group.label:15} {len(group.videos):7} {covered:10} {wanted:7} {status['ok']:7} {share}  {dropped}")
-    rate = fresh / seconds if seconds else 0.0
-    print(f"{len(jobs)} videos and {fresh} frames in {seconds:.1f} s, {rate:.1f} frames/s")
-
-
-def check_options(parser: ArgumentParser, args: argparse.Namespace) -> None:
-    foreign = ("video_path", "save_path") if args.dataset == "FFpp" else ("data_root", "compression", "split")
-    for name in foreign:
-        if getattr(args, name) != parser.get_default(name):
-            parser.error(f"--{name} does not go with --dataset {args.dataset}")
-    if args.dataset == "videos" and not (args.video_path and args.save_path):
-        parser.error("--dataset videos needs --video_path and --save_path")
+    for group in sets:
+        labels = {video.name: video.label for video in group.videos}
+        for label in dict.fromkeys(labels.values()):
+            rows = [row for row in tables[group.root] if labels.get(row["video"]) == label]
+            status = Counter(row["status"] for row in rows)
+            wanted = sum(row["frame"] != "" for row in rows)
+            covered = len({row["video"] for row in rows if row["status"] == "ok"})
+            dropped = [f"{status[name]} {name}" for name in manifest.STATUSES[1:] if status[name]]
+            unfinished = list(labels.values()).count(label) - len({row["video"] for row in rows})
+            dropped += [f"{unfinished} videos not done yet"] if unfinished else []
+            moved = sum(row["status"] == "ok" and row["frame"] != row["wanted_frame"] for row in rows)
+            dropped += [f"({moved} crops are of a neighbouring frame)"] if moved else []
+            share = f"{status['ok'] / wanted:8.1%}" if wanted else "       -"
+            print(f"{label:15} {list(labels.values()).count(label):7} {covered:10} {wanted:7} {status['ok']:7} "
+                  f"{share}  {', '.join(dropped) or 'none'}")  # fmt: skip
 
 
 @script
 def main(argv: Sequence[str] | None = None) -> None:
-    parser = get_args_parser()
-    args = parser.parse_args(argv)
-    check_options(parser, args)
+    args = parse_args(argv)
     device = choose_device(args.device)
-    settings = Settings(resolve_name(args.detector), args.n_frames, args.size, args.scale)
-    if args.dataset == "FFpp":
-        groups = ffpp_groups(args.data_root, args.compression, args.split)
-    else:
-        groups = [folder_group(args.video_path, args.save_path)]
-    groups = [group._replace(videos=dict(islice(group.videos.items(), args.limit))) for group in groups]
-    paths = [path for group in groups for path in group.videos.values()]
-    if not any(path.is_file() for path in paths):
-        where = (
-            f"none of {len(paths)} videos is there, such as {paths[0]}" if paths else f"no video in {args.video_path}"
-        )
-        raise UserError(f"{where}; check --data_root and --compression, or --video_path")
-    chosen = " (auto)" if args.detector == "auto" else ""
-    print(f"detector: {settings.detector}{chosen}, device: {device}, processes: {args.workers}")
-    recipe = settings._asdict() | {"dataset": args.dataset, "min_confidence": MIN_CONFIDENCE, "min_face": MIN_FACE}
-    recipe["n_frames"] = "all" if args.n_frames is None else args.n_frames
-    recipe["compression"] = args.compression if args.dataset == "FFpp" else None
-    recipe["versions"] = {"opencv": cv2.__version__, "torch": torch.__version__} | {
-        "facenet-pytorch": version("facenet-pytorch")
-    }
-    for group in groups:
-        prepare(group, recipe, args.overwrite)
-    jobs = [
-        Job(name, path, group.root, group.faces, settings, device)
-        for group in groups
-        for name, path in group.videos.items()
-        if not is_finished(group.root, name)
-    ]
-    start = time.perf_counter()
-    try:
-        run_jobs(crop_video, jobs, args.workers, "video")
-    finally:
-        tables = {group.root: manifest.merge(group.root) for group in groups}
-    print_summary(groups, tables, jobs, time.perf_counter() - start)
-    if not any(row["status"] != "video_unreadable" for rows in tables.values() for row in rows):
-        raise UserError(f"none of {len(paths)} videos could be read; the reasons are in {groups[0].root}/manifest.csv")
+    detector, weights = choose_detector(args.detector, args.detector_weights)
+    settings = settings_of(args, detector, weights)
+    recipe = recipe_of(args, settings)
+    sets = video_sets(args)
+    videos = [(group, video) for group in sets for video in group.videos]
+    if not any(video.path.is_file() for _, video in videos):
+        where = f"none of {len(videos)} videos is there, such as {videos[0][1].path}" if videos else "there is no video"
+        hint = f"{', '.join(VIDEO_SUFFIXES)} count" if args.dataset == "videos" else "check --data_root"
+        raise UserError(f"{where}; {hint}")
+    number, count = args.shard
+    auto = " (auto: no RetinaFace weights in pretrained/)" if args.detector == "auto" and weights is None else ""
+    part = f", shard {number} of {count}" if count > 1 else ""
+    print(f"detector: {detector}{auto}, device: {device}, processes: {args.workers}{part}")
+    shard = videos[number::count]
+    with contextlib.ExitStack() as stack:
+        for group in sets:
+            mine = [video.name for owner, video in shard if owner is group]
+            prepare(group.root, group.faces, [video.name for video in group.videos], mine, recipe, args.overwrite)
+            stack.enter_context(working_in(group.root))
+        jobs = [
+            Job(video.name, video.path, group.root, group.faces, settings, device, weights)
+            for group, video in shard
+            if not is_finished(group.root, video.name)
+        ]
+        start = time.perf_counter()
+        try:
+            cropped = run_jobs(crop_unclaimed, jobs, args.workers, "video")
+        finally:
+            tables = {group.root: merge(group.root) for group in sets}
+    seconds = time.perf_counter() - start
+    print_summary(sets, tables)
+    done = {(job.root, job.name) for job, mine in zip(jobs, cropped, strict=True) if mine}
+    frames = sum((root, row["video"]) in done and row["frame"] != "" for root, rows in tables.items() for row in rows)
+    print(f"{len(done)} videos and {frames} frames in {seconds:.1f} s, {frames / max(seconds, 1e-9):.1f} frames/s")
+    if not all(cropped):
+        print(f"{len(jobs) - len(done)} more videos are being cropped by another run in the same place")
+    status = {(root, row["video"]): row["status"] for root, rows in tables.items() for row in rows}
+    if all(status.get((group.root, video.name)) in manifest.NO_VIDEO for group, video in videos):
+        raise UserError(f"none of {len(videos)} videos could be read; the reasons are in {sets[0].root}/manifest.csv")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -13,25 +13,35 @@ import numpy as np
 import torch
 
 from preprocessing import manifest
-from preprocessing.align import align_face
-from preprocessing.detectors import Faces, Mtcnn, build_detector
+from preprocessing.align import align_face, misfit
+from preprocessing.detectors import Detector, build_detector
+from preprocessing.faces import Faces
 from preprocessing.pool import check_stop
+from preprocessing.tracks import follow_face
 from preprocessing.video import VideoError, count_frames, frame_indices, read_frames
 from utils.files import atomic_path
 
-_OWN_FILE = re.compile(r"\d{4,}\.png|\.\d{4,}\..*\.png")  # a crop, or a temporary name of one
+_OWN_FILE = re.compile(r"\d{4,}\.(png|jpg)|\.\d{4,}\..*\.(png|jpg)")  # a crop, or a temporary name of one
 MIN_CONFIDENCE = 0.8  # detector score, as in the paper
 MIN_FACE = 32  # px, shorter side of a face's box in the frame
+MAX_MISFIT = 0.6  # of the landmarks (align.misfit); about 0.4 is a face in full profile
 BATCH = 16  # frames detected at once; a batch never holds frames of two videos
 
 
 class Settings(NamedTuple):
     """What decides which crops come out; two runs into one place must agree on it."""
 
+    protocol: str  # ours | reference: landmarks cut to whole pixels, and no face too small or too odd
     detector: str
+    weights: str | None  # SHA-256 of the detector's file of weights; None: those of its package
+    detect_side: int | None  # px, longer side of the image the detector sees; None = as it is
     n_frames: int | None  # None = all
+    retry: int  # how far from a wanted frame without a face another one may be taken, frames
+    track: bool  # follow one face instead of taking each frame's largest
     size: int
     scale: float
+    format: str  # png | jpg
+    quality: int | None  # of jpg, 1..100
 
 
 class Job(NamedTuple):
@@ -43,19 +53,28 @@ class Job(NamedTuple):
     faces: Path
     settings: Settings
     device: str
+    weights: Path | None
+
+
+class Pick(NamedTuple):
+    """What became of a frame: a status of the manifest, and the face it is about."""
+
+    status: str
+    face: int | None = None
 
 
 def remove_crops(folder: Path) -> None:
     """Remove what an earlier or a killed run left in one video's folder (temporary names too)."""
-    for path in folder.glob("*.png"):
-        if _OWN_FILE.fullmatch(path.name):
-            path.unlink()
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if _OWN_FILE.fullmatch(path.name):
+                path.unlink()
 
 
 @functools.cache
-def detector_of(name: str, device: str) -> Mtcnn:
+def detector_of(name: str, device: str, weights: Path | None, side: int | None) -> Detector:
     """One detector per process."""
-    return build_detector(name, device)
+    return build_detector(name, device, weights, side)
 
 
 @contextlib.contextmanager
@@ -70,41 +89,143 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def pick_face(faces: Faces) -> tuple[str, int | None]:
-    """(status, index of the face): the largest confident face; else the largest one and the reason against it."""
+def confident(faces: Faces) -> np.ndarray:
+    """Indices of the faces sure enough to be taken, largest first."""
+    return np.flatnonzero(faces.scores >= MIN_CONFIDENCE)
+
+
+def judge(faces: Faces, face: int, settings: Settings) -> Pick:
+    """ok, or what speaks against cropping this face."""
+    x1, y1, x2, y2 = faces.boxes[face]
+    landmarks = faces.landmarks[face]
+    if np.ptp(landmarks, axis=0).max() < 1:
+        return Pick("bad_landmarks", face)
+    if settings.protocol == "ours":
+        if min(x2 - x1, y2 - y1) < MIN_FACE:
+            return Pick("too_small", face)
+        if misfit(landmarks) > MAX_MISFIT:
+            return Pick("bad_landmarks", face)
+    return Pick("ok", face)
+
+
+def pick_largest(faces: Faces, settings: Settings) -> Pick:
+    """The largest confident face; without one the largest and low_confidence, or no_face."""
     if not len(faces.scores):
-        return "no_face", None
-    confident = np.flatnonzero(faces.scores >= MIN_CONFIDENCE)
-    if not len(confident):
-        return "low_confidence", 0
-    x1, y1, x2, y2 = faces.boxes[confident[0]]
-    return "ok" if min(x2 - x1, y2 - y1) >= MIN_FACE else "too_small", int(confident[0])
+        return Pick("no_face")
+    sure = confident(faces)
+    return judge(faces, int(sure[0]), settings) if len(sure) else Pick("low_confidence", 0)
 
 
-def crop_frames(job: Job, indices: list[int]) -> dict[int, manifest.Row]:
-    """Detect, align and save the frames ``indices``; a row for each one that could be decoded."""
-    rows = {}
-    folder = job.faces / job.name
+def pick_faces(found: dict[int, Faces], settings: Settings) -> dict[int, Pick]:
+    """A pick for each frame. found: frame number -> its faces."""
+    if not settings.track:
+        return {frame: pick_largest(faces, settings) for frame, faces in found.items()}
+    followed = follow_face(found, MIN_CONFIDENCE)
+    picks = {}
+    for frame, faces in found.items():
+        if frame in followed:
+            picks[frame] = judge(faces, followed[frame], settings)
+        else:
+            picks[frame] = Pick("not_tracked") if len(confident(faces)) else pick_largest(faces, settings)
+    return picks
+
+
+def neighbours(frame: int, reach: int, count: int) -> Iterator[int]:
+    """The frames within ``reach`` of a frame, nearest first and the later one before the earlier one."""
+    for distance in range(1, reach + 1):
+        yield from (other for other in (frame + distance, frame - distance) if 0 <= other < count)
+
+
+def frames_used(wanted: Sequence[int], picks: dict[int, Pick], reach: int, count: int) -> dict[int, int]:
+    """Wanted frame -> the frame taken for it: itself, or the nearest good neighbour when it is not good itself.
+
+    No frame is taken twice, nor one that is wanted anyway.
+    """
+    good = {frame for frame, pick in picks.items() if pick.status == "ok"}
+    free, used = good.difference(wanted), {}
+    for frame in wanted:
+        near = () if frame in good else neighbours(frame, reach, count)
+        used[frame] = next((other for other in near if other in free), frame)
+        free.discard(used[frame])
+    return used
+
+
+def detect_frames(job: Job, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray, Faces]]:
+    """(frame number, frame, its faces) of each frame that can be decoded, in rising order; detected in batches."""
+    settings = job.settings
+    detector = detector_of(settings.detector, job.device, job.weights, settings.detect_side)
     frames = read_frames(job.video, indices)
     while batch := list(islice(frames, BATCH)):
         check_stop()
         with one_thread():
-            found = detector_of(job.settings.detector, job.device).detect([frame for _, frame in batch])
+            found = detector.detect([frame for _, frame in batch])
+        if settings.protocol == "reference":
+            found = [faces._replace(landmarks=np.trunc(faces.landmarks)) for faces in found]
         for (index, frame), faces in zip(batch, found, strict=True):
-            status, face = pick_face(faces)
-            row = manifest.frame_row(job.name, index, status, int((faces.scores >= MIN_CONFIDENCE).sum()))
-            if face is not None:
-                row |= manifest.face_values(faces.boxes[face], faces.scores[face], faces.landmarks[face])
-            if status == "ok":
-                path = folder / f"{index:04d}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                crop = align_face(frame, faces.landmarks[face], job.settings.size, job.settings.scale)
-                with atomic_path(path) as temporary:
-                    if not cv2.imwrite(str(temporary), cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)):
-                        raise OSError(f"cannot write {path}")
-                row["path"] = path.relative_to(job.root).as_posix()
-            rows[index] = row
-    return rows
+            yield index, frame, faces
+
+
+def save_crop(job: Job, index: int, frame: np.ndarray, landmarks: np.ndarray) -> None:
+    """Align one face of a frame [H, W, 3] uint8 RGB and write its crop."""
+    settings = job.settings
+    path = crop_path(job, index)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    crop = align_face(frame, landmarks, settings.size, settings.scale)
+    options = [cv2.IMWRITE_JPEG_QUALITY, settings.quality] if settings.format == "jpg" else []
+    with atomic_path(path) as temporary:
+        if not cv2.imwrite(str(temporary), cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options):
+            raise OSError(f"cannot write {path}")
+
+
+def crop_path(job: Job, index: int) -> Path:
+    return job.faces / job.name / f"{index:04d}.{job.settings.format}"
+
+
+def look(job: Job, indices: Sequence[int]) -> tuple[dict[int, Faces], set[int]]:
+    """(frame -> its faces, frames whose crop is saved): without tracking a good face is cropped at once."""
+    found, saved = {}, set()
+    for index, frame, faces in detect_frames(job, indices):
+        found[index] = faces
+        if not job.settings.track:
+            pick = pick_largest(faces, job.settings)
+            if pick.status == "ok":
+                save_crop(job, index, frame, faces.landmarks[pick.face])
+                saved.add(index)
+    return found, saved
+
+
+def finish(job: Job, wanted: Sequence[int], count: int, found: dict[int, Faces], saved: set[int]) -> list[manifest.Row]:
+    """Look at neighbours of the frames without a good face, save the crops that are left, and return all rows.
+
+    A video without a good face in any wanted frame is not searched further.
+    """
+    settings = job.settings
+    picks = pick_faces(found, settings)
+    lost = [index for index in wanted if index not in picks or picks[index].status != "ok"]
+    if len(lost) < len(wanted):
+        nearby = {other for index in lost for other in neighbours(index, settings.retry, count)}.difference(wanted)
+        found = found | {index: faces for index, _, faces in detect_frames(job, nearby)}
+        picks = pick_faces(found, settings)
+    used = frames_used(wanted, picks, settings.retry, count)
+    late = {index for index in used.values() if index in picks and picks[index].status == "ok"} - saved
+    for index, frame in read_frames(job.video, late):
+        save_crop(job, index, frame, found[index].landmarks[picks[index].face])
+        saved = saved | {index}
+    return [_row(job, index, used[index], found, picks, saved) for index in wanted]
+
+
+def _row(
+    job: Job, wanted: int, used: int, found: dict[int, Faces], picks: dict[int, Pick], saved: set[int]
+) -> manifest.Row:
+    pick = picks.get(used, Pick("decode_error"))
+    if pick.status == "decode_error" or (pick.status == "ok" and used not in saved):
+        return manifest.frame_row(job.name, used, "decode_error", wanted=wanted)
+    faces = found[used]
+    path = crop_path(job, used).relative_to(job.root).as_posix() if pick.status == "ok" else ""
+    row = manifest.frame_row(job.name, used, pick.status, len(confident(faces)), path, wanted)
+    if pick.face is not None:
+        row |= manifest.face_values(faces.boxes[pick.face], faces.scores[pick.face], faces.landmarks[pick.face])
+    return row
 
 
 def crop_video(job: Job) -> None:
@@ -112,15 +233,16 @@ def crop_video(job: Job) -> None:
     remove_crops(job.faces / job.name)
     try:
         count = count_frames(job.video)
-        indices = frame_indices(count, job.settings.n_frames)
-        rows = crop_frames(job, indices)
-        if indices[-1] not in rows:  # the container promised more frames than there are
+        wanted = frame_indices(count, job.settings.n_frames)
+        found, saved = look(job, wanted)
+        if wanted[-1] not in found:  # the container promised more frames than there are
             true_count = count_frames(job.video, decode=True)
             if true_count < count:
                 remove_crops(job.faces / job.name)
-                indices = frame_indices(true_count, job.settings.n_frames)
-                rows = crop_frames(job, indices)
-        table = [rows.get(index) or manifest.frame_row(job.name, index, "decode_error") for index in indices]
-    except VideoError:
-        table = [manifest.frame_row(job.name, None, "video_unreadable")]
-    manifest.write_rows(manifest.row_file(job.root, job.name), table)
+                count, wanted = true_count, frame_indices(true_count, job.settings.n_frames)
+                found, saved = look(job, wanted)
+        rows = finish(job, wanted, count, found, saved)
+    except VideoError as error:
+        status = "video_missing" if error.code == "missing" else "video_unreadable"
+        rows = [manifest.frame_row(job.name, None, status)]
+    manifest.write_rows(manifest.row_file(job.root, job.name), rows)

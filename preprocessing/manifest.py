@@ -18,17 +18,21 @@ POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 COLUMNS = (
     ("video", "frame", "status", "x1", "y1", "x2", "y2", "score")
     + tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
-    + ("faces_in_frame", "path")
+    + ("faces_in_frame", "path", "wanted_frame")
 )
-# What can become of a wanted frame. video_unreadable is one row for a whole video, its frame number empty.
-STATUSES = ("ok", "no_face", "low_confidence", "too_small", "decode_error", "video_unreadable")
+NO_VIDEO = ("video_missing", "video_unreadable")  # one row for a whole video, its frame numbers empty
+# What can become of a wanted frame. `frame` is a neighbour of `wanted_frame` where that has no good face itself.
+STATUSES = ("ok", "no_face", "low_confidence", "too_small", "bad_landmarks", "not_tracked", "decode_error", *NO_VIDEO)
 
 Row = dict[str, str]
 
 
-def frame_row(video: str, frame: int | None, status: str, faces: int | None = None, path: str = "") -> Row:
-    """A row without a face. path: of the crop, relative to the manifest's folder."""
-    numbers = {"frame": frame, "faces_in_frame": faces}
+def frame_row(
+    video: str, frame: int | None, status: str, faces: int | None = None, path: str = "", wanted: int | None = None
+) -> Row:
+    """A row without a face. faces: confident faces in the frame. path: of the crop, relative to the manifest's folder.
+    wanted: the frame that was asked for, ``frame`` itself when not given."""
+    numbers = {"frame": frame, "faces_in_frame": faces, "wanted_frame": frame if wanted is None else wanted}
     texts = {name: "" if value is None else str(value) for name, value in numbers.items()}
     return dict.fromkeys(COLUMNS, "") | {"video": video, "status": status, "path": path} | texts
 

@@ -9,6 +9,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # libav's own messages; r
 import cv2
 import numpy as np
 
+from utils.cli import UserError
 from utils.sampling import evenly_spaced_indices
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -34,7 +35,7 @@ def _open_video(path: Path) -> Iterator[cv2.VideoCapture]:
         os.fspath(path).encode("utf-8")
     except UnicodeEncodeError as error:  # OpenCV crashes on such a name
         raise VideoError("unreadable", path, "its name is not UTF-8; rename it") from error
-    capture = cv2.VideoCapture(os.fspath(path), cv2.CAP_FFMPEG)
+    capture = cv2.VideoCapture(str(Path(path).absolute()), cv2.CAP_FFMPEG)  # a relative a:b.mp4 would be a protocol
     try:
         if not capture.isOpened():
             raise VideoError("unreadable", path, "not a video that ffmpeg can open, or it holds no picture")
@@ -75,11 +76,56 @@ def read_frames(path: Path, indices: Iterable[int]) -> Iterator[tuple[int, np.nd
     be opened.
     """
     wanted = set(indices)
+    if not wanted:
+        return
     with _open_video(path) as capture:
-        for index in range(max(wanted, default=-1) + 1):
+        for index in range(max(wanted) + 1):
             if not capture.grab():
                 return
             if index in wanted:
                 decoded, frame = capture.retrieve()
                 if decoded:
                     yield index, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
+    """Name -> file of all videos in folders (subfolders too), given as files, or named in .txt files, sorted by name.
+
+    A name is the path below the folder, without its ending; for files and lines of .txt files the path below the
+    deepest folder they share. Hidden files and folders are left out. Lines are relative to the current folder. Raises
+    UserError for what is not there, a file that is no text, and two videos of one name.
+    """
+    found: list[tuple[str, Path]] = []
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = ((file.relative_to(path), file) for file in path.rglob("*") if file.is_file())
+            found += [
+                (below.with_suffix("").as_posix(), file)
+                for below, file in inside
+                if file.suffix.lower() in VIDEO_SUFFIXES and not any(part.startswith(".") for part in below.parts)
+            ]
+        elif path.suffix.lower() == ".txt":
+            files += _listed_files(path)
+        else:
+            files.append(path)
+    for path in files:
+        if not path.is_file():
+            raise UserError(f"there is no file or folder {path}")
+    if files:
+        absolute = [path.absolute() for path in files]
+        shared = os.path.commonpath([path.parent for path in absolute])
+        found += [(path.relative_to(shared).with_suffix("").as_posix(), path) for path in absolute]
+    videos: dict[str, Path] = {}
+    for name, path in sorted(found):
+        name = name.encode("utf-8", "backslashreplace").decode()  # the manifest is UTF-8
+        if videos.setdefault(name, path) != path:
+            raise UserError(f"{videos[name]} and {path} would share the crop folder {name}; rename one of them")
+    return videos
+
+
+def _listed_files(path: Path) -> list[Path]:
+    try:
+        return [Path(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the list {path} ({error})") from error

@@ -1,6 +1,7 @@
 """Writing files so that a reader never sees half of one, and output folders that can really be written."""
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
@@ -66,3 +67,12 @@ def output_dir(path: str | Path) -> Path:
     except OSError as error:
         raise UserError(f"cannot write to the output folder {path} ({error.strerror}); choose another one") from error
     return path
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -3,13 +3,15 @@ import numpy as np
 import pytest
 import skimage.data
 
-from preprocessing.detectors import build_detector
+from preprocessing import detectors
+from preprocessing.detectors import Detector, build_detector, choose_detector
+from preprocessing.faces import Faces
 from utils.cli import UserError
 
 
 @pytest.fixture(scope="module")
 def detector():
-    return build_detector("auto", "cpu")
+    return build_detector("mtcnn", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +54,41 @@ def test_a_result_does_not_depend_on_the_batch(detector, astronaut):
             np.testing.assert_allclose(a, b, atol=1e-3)
 
 
-def test_unknown_names_and_weights_are_refused():
+class Corners:
+    """Finds one face that fills the image, edge to edge (centres of pixels lie on whole numbers)."""
+
+    def detect(self, images):
+        sizes = [np.float32([image.shape[1], image.shape[0]]) for image in images]
+        edges = [np.r_[-0.5, -0.5, size - 0.5][None].astype(np.float32) for size in sizes]
+        return [Faces(box, np.ones(1), np.tile(box[:, 2:], (1, 5, 1))) for box in edges]
+
+
+@pytest.mark.parametrize("max_side", [640, 321, 1280, None])
+def test_faces_are_mapped_back_from_the_downscaled_image(max_side):
+    frame, small = np.zeros((719, 1280, 3), np.uint8), np.zeros((36, 64, 3), np.uint8)
+    large, untouched = Detector(Corners(), max_side).detect([frame, small])
+    np.testing.assert_allclose(large.boxes, [[-0.5, -0.5, 1279.5, 718.5]], atol=1e-3)
+    np.testing.assert_allclose(large.landmarks, np.tile([1279.5, 718.5], (1, 5, 1)), atol=1e-3)
+    assert untouched.boxes.tolist() == [[-0.5, -0.5, 63.5, 35.5]]
+
+
+def test_auto_is_retinaface_where_there_are_weights(tmp_path, monkeypatch):
+    here, there = tmp_path / "here.pth", tmp_path / "there.pth"
+    monkeypatch.setattr(detectors, "RETINAFACE_WEIGHTS", here)
+    assert choose_detector("auto") == ("mtcnn", None)
+    assert choose_detector("mtcnn") == ("mtcnn", None)
+    for name, weights in (("retinaface", None), ("retinaface", there), ("auto", there), ("retinaface", tmp_path)):
+        with pytest.raises(UserError, match=f"no file {weights or here} .*pretrained/.* --detector_weights FILE"):
+            choose_detector(name, weights)
+    here.touch()
+    assert choose_detector("auto") == choose_detector("retinaface") == ("retinaface", here)
+    assert choose_detector("mtcnn") == ("mtcnn", None)
+    there.touch()
+    assert choose_detector("auto", there) == ("retinaface", there)
+
+
+def test_unknown_names_and_weights_are_refused(tmp_path):
     with pytest.raises(UserError, match="no detector 'haar'"):
         build_detector("haar")
     with pytest.raises(UserError, match="its own weights"):
-        build_detector("mtcnn", weights="x.pth")
+        build_detector("mtcnn", weights=tmp_path / "x.pth")

@@ -1,0 +1,26 @@
+"""DFDC (test set of the full version): videos in one folder, labels.csv with filename,label (1 = fake)."""
+
+import csv
+from pathlib import Path
+
+from utils.cli import UserError
+
+
+def read_labels(path: Path) -> list[tuple[str, int]]:
+    """[(file name of the video, 0 real or 1 fake)] of labels.csv, in its order. UserError says what is wrong."""
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"cannot read {path} ({error}); it comes with the DFDC test set") from error
+    if not rows or rows[0][:2] != ["filename", "label"]:
+        raise UserError(f"{path} does not start with the line filename,label; take the file of the DFDC test set")
+    videos: dict[str, int] = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        if len(row) < 2 or not row[0] or Path(row[0]).name != row[0] or row[1] not in ("0", "1"):
+            raise UserError(f"{path}:{number}: expected a file name and 0 or 1, such as aalscayrfi.mp4,1")
+        if videos.setdefault(row[0], int(row[1])) != int(row[1]):
+            raise UserError(f"{path}:{number}: {row[0]} has two different labels; keep the right line")
+    return list(videos.items())

@@ -1,0 +1,117 @@
+"""Where the raw videos of each data set lie, and where their face crops go (official downloads under one folder).
+
+FF++ and FaceShifter keep a folder per compression; the others have one. Crops lie in <faces>/<name>/, where the tests
+look for them; the manifest lies beside the faces folder.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from datasets.celeb_df import LIST_NAME, listed_videos
+from datasets.dfdc import read_labels
+from datasets.ffpp_methods import METHOD_CODES, compression_dir, read_pairs, split_videos
+from utils.cli import UserError
+
+
+class Video(NamedTuple):
+    """One raw video. name: its crop folder below the faces folder. label: class it is counted under."""
+
+    name: str
+    path: Path
+    label: str
+
+
+class VideoSet(NamedTuple):
+    """Videos that share a manifest: root holds manifest.csv, faces holds the crop folders."""
+
+    root: Path
+    faces: Path
+    videos: list[Video]
+
+
+def ffpp(data_root: Path, compression: str, splits: Sequence[str]) -> list[VideoSet]:
+    """FaceForensics++: the reals and four manipulations of the official splits, one set each."""
+    wanted: dict[str, set[str]] = {method: set() for method in ("real", *METHOD_CODES)}
+    for split in splits:
+        for method, name in split_videos(data_root, split):
+            wanted[method].add(name)
+    sets = []
+    for method, names in wanted.items():
+        root = compression_dir(data_root, method, compression)
+        sets.append(_video_set(root, [(name, root / "videos" / f"{name}.mp4", method) for name in names]))
+    return sets
+
+
+def celeb_df(data_root: Path, everything: bool) -> list[VideoSet]:
+    """Celeb-DF v2: the videos of the official test list, or of all three folders."""
+    root = data_root / "CDF"
+    if everything:
+        folders = (("Celeb-real", "RealCDF"), ("YouTube-real", "RealCDF"), ("Celeb-synthesis", "FakeCDF"))
+        listed = [(label, path) for folder, label in folders for path in _mp4_files(root / folder / "videos")]
+        if not listed:
+            raise UserError(f"no video in {root}/Celeb-real/videos and its sisters; set --data_root")
+    else:
+        if not (root / LIST_NAME).is_file():
+            raise UserError(f"{root / LIST_NAME} is missing; it comes with Celeb-DF v2 (or use --split all)")
+        listed = []
+        for label, entry in listed_videos(root / LIST_NAME):
+            folder, _, file = entry.replace("\\", "/").rpartition("/")
+            if folder not in ("Celeb-real", "YouTube-real", "Celeb-synthesis") or not file:
+                raise UserError(f"{root / LIST_NAME}: {entry!r} names no Celeb-DF v2 video; download the list again")
+            listed.append((label, root / folder / "videos" / file))
+    return [_video_set(root, [(f"{label}/{path.stem}", path, label) for label, path in listed])]
+
+
+def faceshifter(data_root: Path, compression: str, everything: bool) -> list[VideoSet]:
+    """FaceShifter: the fakes of the FF++ test pairs, or all. Its reals are FF++'s."""
+    root = data_root / "FSh" / compression
+    if everything:
+        paths = _all_videos(root / "videos")
+    else:
+        pairs = _ffpp_test_pairs(data_root)
+        paths = [root / "videos" / f"{name}.mp4" for pair in pairs for name in ("_".join(pair), "_".join(pair[::-1]))]
+    return [_video_set(root, [(path.stem, path, "FaceShifter") for path in paths])]
+
+
+def deeperforensics(data_root: Path, everything: bool) -> list[VideoSet]:
+    """DeeperForensics-1.0, end_to_end: the fakes whose target is an FF++ test video, or all."""
+    root = data_root / "DF-1.0"
+    paths = _all_videos(root / "videos" / "end_to_end")
+    if not everything:
+        targets = {name for pair in _ffpp_test_pairs(data_root) for name in pair}
+        paths = [path for path in paths if path.stem.split("_")[0] in targets]
+    return [_video_set(root, [(f"end_to_end/{path.stem}", path, "end_to_end") for path in paths])]
+
+
+def dfdc(data_root: Path) -> list[VideoSet]:
+    """DFDC test set: every video of labels.csv."""
+    root = data_root / "DFDC"
+    labels = read_labels(root / "labels.csv")
+    videos = [(Path(name).stem, root / "videos" / name, ("real", "fake")[label]) for name, label in labels]
+    return [_video_set(root, videos)]
+
+
+def _video_set(root: Path, videos: Iterable[tuple[str, Path, str]]) -> VideoSet:
+    named = {name: Video(name, path, label) for name, path, label in sorted(videos)}
+    return VideoSet(root, root / "faces", list(named.values()))
+
+
+def _mp4_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.mp4") if not path.name.startswith(".")) if folder.is_dir() else []
+
+
+def _all_videos(folder: Path) -> list[Path]:
+    paths = _mp4_files(folder)
+    if not paths:
+        raise UserError(f"no .mp4 file in {folder}; put the videos there or set --data_root")
+    return paths
+
+
+def _ffpp_test_pairs(data_root: Path) -> list[tuple[str, str]]:
+    try:
+        return read_pairs(data_root, "test")
+    except UserError as error:
+        raise UserError(
+            f"which fakes are tested follows from FF++'s test.json: {error} (or use --split all)"
+        ) from error
