@@ -33,7 +33,10 @@ def test_a_claimed_name_is_refused_to_others_until_it_is_given_up(tmp_path):
     assert path.stat().st_size == 0
 
 
-@pytest.mark.parametrize(("ours", "theirs", "granted"), [(True, "shared", True), (True, "alone", False), (False, "shared", False)])  # fmt: skip
+CASES = [(True, "shared", True), (True, "alone", False), (False, "shared", False)]
+
+
+@pytest.mark.parametrize(("ours", "theirs", "granted"), CASES)
 def test_a_file_is_held_together_or_alone(tmp_path, ours, theirs, granted):
     with ExitStack() as stack:
         assert stack.enter_context(hold(tmp_path / "lock", shared=ours, wait=False))

@@ -1,0 +1,147 @@
+"""FFSC, the image data set of the sister paper (arXiv 2405.08487): its folders and the list code of every method.
+
+Facts, from the data set's published description: Train and Val hold METHODS and Real, Test/Protocol-1 holds
+PROTOCOL1_METHODS, Test holds Real; images lie in a method's folder or any depth below it; the file names of fomm-expr
+end in _surprised.
+
+Assumptions: Val and the in-distribution fakes of Test (the description shows neither) are laid out like Train; without
+a Real folder of its own, Protocol-1 takes the reals of Test; StyleRes-expr is smile (UNVERIFIED).
+"""
+
+import os
+from pathlib import Path
+
+from datasets.records import IMAGE_SUFFIXES, Record
+from utils.cli import UserError
+
+# What was changed -> list code: a digit per node of the FFSC tree, 2 where the data set does not tell.
+CODES = {
+    "real": "000000000000",
+    "age": "110000100001",
+    "smile": "101000001100",
+    "surprise": "101000101111",
+    "gender": "120110111101",
+    "identity": "120010111111",
+    "pose": "100001111111",
+}
+# Method folder -> key of CODES.
+METHODS = {
+    "BlendFace": "identity",
+    "diffae-age": "age",
+    "diffae-gender": "gender",
+    "fomm-expr": "surprise",
+    "fomm-pose": "pose",
+    "fsgan": "identity",
+    "simswap": "identity",
+    "StyleGAN2_dis-gender": "gender",
+    "StyleRes-age": "age",
+    "StyleRes-expr": "smile",
+    "TPS-pose": "pose",
+}
+PROTOCOL1_METHODS = {
+    "FNeVR": "pose",
+    "HFGI-age": "age",
+    "HFGI-smile": "smile",
+    "InfoSwap": "identity",
+    "StyleCLIP-gender": "gender",
+}
+UNVERIFIED = {"StyleRes-expr": "its images are taken as smile; no source tells whether they smile or look surprised"}
+FOLDERS = {"train": "Train", "val": "Val", "test": "Test"}
+
+
+def ffsc_root(data_root: Path) -> Path:
+    """The FFSC folder: ``data_root`` itself when it holds Train, Val or Test, else ``data_root``/FFSC."""
+    own = any(_child(data_root, name) for name in FOLDERS.values())
+    return Path(data_root) if own else Path(data_root) / "FFSC"
+
+
+def read_ffsc(data_root: Path, split: str) -> dict[str, list[Record]]:
+    """List name -> its records, sorted by path; codes are node codes, and list codes too.
+
+    train and val give one list of the same name. test gives "test" when fakes lie directly in Test, and
+    "test_protocol1" when Test holds Protocol-1; both may hold the same reals.
+    UserError for a missing or empty folder, a folder of no known method, and an image whose code is not known.
+    """
+    root = ffsc_root(data_root)
+    folder = _child(root, FOLDERS[split])
+    if folder is None:
+        raise UserError(f"{root / FOLDERS[split]} is missing; set --data_root, or choose other splits with --split")
+    if split != "test":
+        reals, fakes = _read(folder, METHODS)
+        return {split: _whole(folder, reals, fakes)}
+    protocol1 = _child(folder, "Protocol-1")
+    reals, fakes = _read(folder, METHODS, besides=protocol1)
+    lists = {"test": _whole(folder, reals, fakes)} if fakes or protocol1 is None else {}
+    if protocol1:
+        own_reals, unseen = _read(protocol1, PROTOCOL1_METHODS)
+        lists["test_protocol1"] = _whole(protocol1, own_reals or reals, unseen)
+    return lists
+
+
+def _child(folder: Path, name: str) -> Path | None:
+    """The folder ``name`` in ``folder``, whatever the case of its letters."""
+    return next((path for path in _folders(folder) if path.name.lower() == name.lower()), None)
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        children = sorted(Path(folder).iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(f"cannot list {folder} ({error.strerror}); check its permissions") from error
+    return [path for path in children if not path.name.startswith(".") and path.is_dir()]
+
+
+def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) -> tuple[list[Record], list[Record]]:
+    """(reals, fakes) of the method folders in ``folder``, but not of ``besides``."""
+    reals, fakes = [], []
+    for path in _folders(folder):
+        if path == besides:
+            continue
+        method = _method(path, methods)
+        for image in _images_below(path):
+            code = CODES["real"] if method == "real" else _code(image, method, methods)
+            records = reals if method == "real" else fakes
+            records.append(Record(image, image, int(method != "real"), code, method))
+    return reals, fakes
+
+
+def _method(folder: Path, methods: dict[str, str]) -> str:
+    """The method of a folder: its name in any case, what was changed may follow (FNeVR-pose, InfoSwap_identity)."""
+    name = folder.name.lower().replace("_", "-")
+    for method, changed in {"real": "", **methods}.items():
+        plain = method.lower().replace("_", "-")
+        if name in (plain, f"{plain}-{changed}"):
+            return method
+    raise UserError(f"{folder} is the folder of no known method; known here are Real, {', '.join(methods)}: rename it, "
+                    "or move it away")  # fmt: skip
+
+
+def _code(image: str, method: str, methods: dict[str, str]) -> str:
+    if method == "fomm-expr" and not Path(image).stem.lower().endswith("_surprised"):
+        raise UserError(f"{image}: only the images of fomm-expr that end in _surprised have a known code; move it away")
+    return CODES[methods[method]]
+
+
+def _images_below(folder: Path) -> list[str]:
+    """Paths of the images in ``folder`` and below, sorted; links are followed."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"cannot list {error.filename} ({error.strerror}); check its permissions") from error
+
+    images = []
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        images += [
+            f"{parent}/{name}" for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+        ]
+    return sorted(images)
+
+
+def _whole(folder: Path, reals: list[Record], fakes: list[Record]) -> list[Record]:
+    for records, what in ((reals, "real"), (fakes, "fake")):
+        if not records:
+            raise UserError(f"no {what} image under {folder}; unpack the data set again, or choose other splits "
+                            "with --split")  # fmt: skip
+    return sorted(reals + fakes, key=lambda record: record.path)
