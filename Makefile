@@ -30,7 +30,8 @@ demo-data: .venv/.runtime
 
 demo: demo-data
 	@echo "== 3/5 lists"
-	$(BIN)/python preprocessing/make_lists.py --data_root $(DEMO_DATA) --n_frames 2 --expansion --output $(DEMO_LISTS)
+	$(BIN)/python preprocessing/make_lists.py --data_root $(DEMO_DATA) --n_frames 2 --balance none --expansion --expansion_share 1 \
+		--output $(DEMO_LISTS)
 	@echo "== 4/5 training"
 	rm -rf $(DEMO_OUT)/train
 	$(BIN)/python SJEDD_train_FFpp.py $(DEMO_TRAIN) --output $(DEMO_OUT) --name train --tag demo \
@@ -42,8 +43,8 @@ demo: demo-data
 
 # The same with the codes of the training list shuffled among its images: what is left is no detector.
 demo-control: demo-data
-	$(BIN)/python preprocessing/make_lists.py --data_root $(DEMO_DATA) --n_frames 2 --expansion --shuffle_codes 0 \
-		--output $(CONTROL_OUT)/lists
+	$(BIN)/python preprocessing/make_lists.py --data_root $(DEMO_DATA) --n_frames 2 --balance none --expansion --expansion_share 1 \
+		--shuffle_codes 0 --output $(CONTROL_OUT)/lists
 	rm -rf $(CONTROL_OUT)/train
 	$(BIN)/python SJEDD_train_FFpp.py $(DEMO_TRAIN) --output $(CONTROL_OUT) --name train --tag demo \
 		--txt_path_train $(CONTROL_OUT)/lists/train.txt --txt_path_val $(CONTROL_OUT)/lists/val.txt

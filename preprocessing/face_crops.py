@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,14 +13,13 @@ import torch
 
 from preprocessing import manifest
 from preprocessing.align import align_face, misfit
+from preprocessing.crop_files import OWN_FILE, save_image
 from preprocessing.detectors import Detector, build_detector
 from preprocessing.faces import Faces
 from preprocessing.pool import check_stop
 from preprocessing.tracks import follow_face
 from preprocessing.video import VideoError, count_frames, frame_indices, read_frames
-from utils.files import atomic_path
 
-_OWN_FILE = re.compile(r"\d{4,}\.(png|jpg)|\.\d{4,}\..*\.(png|jpg)")  # a crop, or a temporary name of one
 MIN_CONFIDENCE = 0.8  # detector score, as in the paper
 MIN_FACE = 32  # px, shorter side of a face's box in the frame
 MAX_MISFIT = 0.6  # of the landmarks (align.misfit); about 0.4 is a face in full profile
@@ -67,7 +65,7 @@ def remove_crops(folder: Path) -> None:
     """Remove what an earlier or a killed run left in one video's folder (temporary names too)."""
     if folder.is_dir():
         for path in folder.iterdir():
-            if _OWN_FILE.fullmatch(path.name):
+            if OWN_FILE.fullmatch(path.name):
                 path.unlink()
 
 
@@ -167,14 +165,8 @@ def detect_frames(job: Job, indices: Iterable[int]) -> Iterator[tuple[int, np.nd
 
 def save_crop(job: Job, index: int, frame: np.ndarray, landmarks: np.ndarray) -> None:
     """Align one face of a frame [H, W, 3] uint8 RGB and write its crop."""
-    settings = job.settings
-    path = crop_path(job, index)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    crop = align_face(frame, landmarks, settings.size, settings.scale)
-    options = [cv2.IMWRITE_JPEG_QUALITY, settings.quality] if settings.format == "jpg" else []
-    with atomic_path(path) as temporary:
-        if not cv2.imwrite(str(temporary), cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options):
-            raise OSError(f"cannot write {path}")
+    crop = align_face(frame, landmarks, job.settings.size, job.settings.scale)
+    save_image(crop_path(job, index), cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), job.settings.quality)
 
 
 def crop_path(job: Job, index: int) -> Path:
