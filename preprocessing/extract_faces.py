@@ -87,6 +87,7 @@ def settings_of(args: argparse.Namespace, detector: str, weights: Path | None) -
     return Settings(
         protocol=args.protocol,
         detector=detector,
+        min_confidence=MIN_CONFIDENCE[detector],
         weights=file_sha256(weights) if weights else None,
         detect_side=None if args.detect_side == "full" else args.detect_side,
         n_frames=None if args.n_frames == "all" else args.n_frames,
@@ -101,7 +102,7 @@ def settings_of(args: argparse.Namespace, detector: str, weights: Path | None) -
 
 def recipe_of(args: argparse.Namespace, settings: Settings) -> dict[str, object]:
     """manifest.json: everything that decides the crops, and the versions of the libraries that made them."""
-    recipe = settings._asdict() | {"dataset": args.dataset, "min_confidence": MIN_CONFIDENCE}
+    recipe = settings._asdict() | {"dataset": args.dataset}
     recipe |= {"min_face": MIN_FACE, "max_misfit": MAX_MISFIT} if args.protocol == "ours" else {}
     recipe["n_frames"] = args.n_frames
     recipe["compression"] = args.compression if args.dataset in ("FFpp", "FSh") else None

@@ -17,10 +17,12 @@ from preprocessing.crop_files import OWN_FILE, save_image
 from preprocessing.detectors import Detector, build_detector
 from preprocessing.faces import Faces
 from preprocessing.pool import check_stop
-from preprocessing.tracks import follow_face
+from preprocessing.tracks import Look, follow_face, views_of
 from preprocessing.video import VideoError, count_frames, frame_indices, read_frames
 
-MIN_CONFIDENCE = 0.8  # detector score, as in the paper
+# Least score of a face. RetinaFace: the paper's. MTCNN is surer of everything: on benchmarks/footage.py the right faces
+# have 0.998 and more, three quarters of the false ones less than 0.95.
+MIN_CONFIDENCE = {"retinaface": 0.8, "mtcnn": 0.95}
 MIN_FACE = 32  # px, shorter side of a face's box in the frame
 MAX_MISFIT = 0.6  # of the landmarks (align.misfit); about 0.4 is a face in full profile
 BATCH = 16  # frames detected at once; a batch never holds frames of two videos
@@ -31,6 +33,7 @@ class Settings(NamedTuple):
 
     protocol: str  # ours | reference: landmarks cut to whole pixels, and no face too small or too odd
     detector: str
+    min_confidence: float
     weights: str | None  # SHA-256 of the detector's file of weights; None: those of its package
     detect_side: int | None  # px, longer side of the image the detector sees; None = as it is
     n_frames: int | None  # None = all
@@ -87,9 +90,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def confident(faces: Faces) -> np.ndarray:
+def confident(faces: Faces, settings: Settings) -> np.ndarray:
     """Indices of the faces sure enough to be taken, largest first."""
-    return np.flatnonzero(faces.scores >= MIN_CONFIDENCE)
+    return np.flatnonzero(faces.scores >= settings.min_confidence)
 
 
 def judge(faces: Faces, face: int, settings: Settings) -> Pick:
@@ -110,21 +113,21 @@ def pick_largest(faces: Faces, settings: Settings) -> Pick:
     """The largest confident face; without one the largest and low_confidence, or no_face."""
     if not len(faces.scores):
         return Pick("no_face")
-    sure = confident(faces)
+    sure = confident(faces, settings)
     return judge(faces, int(sure[0]), settings) if len(sure) else Pick("low_confidence", 0)
 
 
-def pick_faces(found: dict[int, Faces], settings: Settings) -> dict[int, Pick]:
+def pick_faces(found: dict[int, Look], settings: Settings) -> dict[int, Pick]:
     """A pick for each frame. found: frame number -> its faces."""
     if not settings.track:
-        return {frame: pick_largest(faces, settings) for frame, faces in found.items()}
-    followed = follow_face(found, MIN_CONFIDENCE)
+        return {frame: pick_largest(look.faces, settings) for frame, look in found.items()}
+    followed = follow_face(found, settings.min_confidence)
     picks = {}
-    for frame, faces in found.items():
+    for frame, (faces, _) in found.items():
         if frame in followed:
             picks[frame] = judge(faces, followed[frame], settings)
         else:
-            picks[frame] = Pick("not_tracked") if len(confident(faces)) else pick_largest(faces, settings)
+            picks[frame] = Pick("not_tracked") if len(confident(faces, settings)) else pick_largest(faces, settings)
     return picks
 
 
@@ -148,7 +151,7 @@ def frames_used(wanted: Sequence[int], picks: dict[int, Pick], reach: int, count
     return used
 
 
-def detect_frames(job: Job, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray, Faces]]:
+def detect_frames(job: Job, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray, Look]]:
     """(frame number, frame, its faces) of each frame that can be decoded, in rising order; detected in batches."""
     settings = job.settings
     detector = detector_of(settings.detector, job.device, job.weights, settings.detect_side)
@@ -160,7 +163,7 @@ def detect_frames(job: Job, indices: Iterable[int]) -> Iterator[tuple[int, np.nd
         if settings.protocol == "reference":
             found = [faces._replace(landmarks=np.trunc(faces.landmarks)) for faces in found]
         for (index, frame), faces in zip(batch, found, strict=True):
-            yield index, frame, faces
+            yield index, frame, Look(faces, views_of(frame, faces) if settings.track else np.zeros(0))
 
 
 def save_crop(job: Job, index: int, frame: np.ndarray, landmarks: np.ndarray) -> None:
@@ -173,48 +176,48 @@ def crop_path(job: Job, index: int) -> Path:
     return job.faces / job.name / f"{index:04d}.{job.settings.format}"
 
 
-def look(job: Job, indices: Sequence[int]) -> tuple[dict[int, Faces], set[int]]:
+def first_look(job: Job, indices: Sequence[int]) -> tuple[dict[int, Look], set[int]]:
     """(frame -> its faces, frames whose crop is saved): without tracking a good face is cropped at once."""
     found, saved = {}, set()
-    for index, frame, faces in detect_frames(job, indices):
-        found[index] = faces
+    for index, frame, look in detect_frames(job, indices):
+        found[index] = look
         if not job.settings.track:
-            pick = pick_largest(faces, job.settings)
+            pick = pick_largest(look.faces, job.settings)
             if pick.status == "ok":
-                save_crop(job, index, frame, faces.landmarks[pick.face])
+                save_crop(job, index, frame, look.faces.landmarks[pick.face])
                 saved.add(index)
     return found, saved
 
 
-def finish(job: Job, wanted: Sequence[int], count: int, found: dict[int, Faces], saved: set[int]) -> list[manifest.Row]:
+def finish(job: Job, wanted: Sequence[int], count: int, found: dict[int, Look], saved: set[int]) -> list[manifest.Row]:
     """Look at neighbours of the frames without a good face, save the crops that are left, and return all rows.
 
-    A video without a good face in any wanted frame is not searched further.
+    A video in which most of the wanted frames have no good face is not searched further.
     """
     settings = job.settings
     picks = pick_faces(found, settings)
     lost = [index for index in wanted if index not in picks or picks[index].status != "ok"]
-    if len(lost) < len(wanted):
+    if lost and len(lost) <= len(wanted) / 2:
         nearby = {other for index in lost for other in neighbours(index, settings.retry, count)}.difference(wanted)
-        found = found | {index: faces for index, _, faces in detect_frames(job, nearby)}
+        found = found | {index: look for index, _, look in detect_frames(job, nearby)}
         picks = pick_faces(found, settings)
     used = frames_used(wanted, picks, settings.retry, count)
     late = {index for index in used.values() if index in picks and picks[index].status == "ok"} - saved
     for index, frame in read_frames(job.video, late):
-        save_crop(job, index, frame, found[index].landmarks[picks[index].face])
+        save_crop(job, index, frame, found[index].faces.landmarks[picks[index].face])
         saved = saved | {index}
     return [_row(job, index, used[index], found, picks, saved) for index in wanted]
 
 
 def _row(
-    job: Job, wanted: int, used: int, found: dict[int, Faces], picks: dict[int, Pick], saved: set[int]
+    job: Job, wanted: int, used: int, found: dict[int, Look], picks: dict[int, Pick], saved: set[int]
 ) -> manifest.Row:
     pick = picks.get(used, Pick("decode_error"))
     if pick.status == "decode_error" or (pick.status == "ok" and used not in saved):
         return manifest.frame_row(job.name, used, "decode_error", wanted=wanted)
-    faces = found[used]
+    faces = found[used].faces
     path = crop_path(job, used).relative_to(job.root).as_posix() if pick.status == "ok" else ""
-    row = manifest.frame_row(job.name, used, pick.status, len(confident(faces)), path, wanted)
+    row = manifest.frame_row(job.name, used, pick.status, len(confident(faces, job.settings)), path, wanted)
     if pick.face is not None:
         row |= manifest.face_values(faces.boxes[pick.face], faces.scores[pick.face], faces.landmarks[pick.face])
     return row
@@ -226,13 +229,13 @@ def crop_video(job: Job) -> None:
     try:
         count = count_frames(job.video)
         wanted = frame_indices(count, job.settings.n_frames)
-        found, saved = look(job, wanted)
+        found, saved = first_look(job, wanted)
         if wanted[-1] not in found:  # the container promised more frames than there are
             true_count = count_frames(job.video, decode=True)
             if true_count < count:
                 remove_crops(job.faces / job.name)
                 count, wanted = true_count, frame_indices(true_count, job.settings.n_frames)
-                found, saved = look(job, wanted)
+                found, saved = first_look(job, wanted)
         rows = finish(job, wanted, count, found, saved)
     except VideoError as error:
         status = "video_missing" if error.code == "missing" else "video_unreadable"

@@ -1,14 +1,47 @@
-"""Follow one face through the frames of a video."""
+"""Follow one face through the frames of a video, by where it is and by how it looks."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
+from preprocessing.align import align_face
 from preprocessing.faces import Faces
+from utils.sampling import evenly_spaced_indices
 
 MAX_STEP = 1.0  # mean distance of the landmarks between two looks at a face, in face sides
 MAX_GROWTH = 2.0  # factor between the sides of a face at two looks
 MAX_GAP = 30  # frames a face may be away (or two looks, where frames are further apart)
+# Correlation of two views. Measured on benchmarks/footage.py: one person at consecutive looks 0.79 to 1, two people
+# 0.35 to 0.71. Tracks that are joined without a common place need more.
+MIN_LIKENESS, MIN_LIKENESS_APART = 0.7, 0.85
+VIEW = 12  # px, side of a view
+MAX_VIEWS = 32  # of a track, compared when tracks are joined
+
+
+class Look(NamedTuple):
+    """One frame: its faces, and how each looks [n, 3 * VIEW^2] (see views_of)."""
+
+    faces: Faces
+    views: np.ndarray
+
+
+def views_of(frame: np.ndarray, faces: Faces) -> np.ndarray:
+    """How each face of a frame [H, W, 3] uint8 RGB looks: [n, 3 * VIEW^2] float32, unit vectors.
+
+    A view is the aligned face (no hair, no background) in CIELAB at VIEW x VIEW px, without its mean colour; the scalar
+    product of two of them is their correlation. Landmarks that all coincide give zeros.
+    """
+    views = np.zeros((len(faces.scores), 3 * VIEW**2), np.float32)
+    for view, landmarks in zip(views, faces.landmarks, strict=True):
+        if np.ptp(landmarks, axis=0).max() >= 1:
+            face = align_face(frame, landmarks, 8 * VIEW, 1.0)[VIEW:-VIEW, VIEW:-VIEW]
+            small = cv2.resize(face, (VIEW, VIEW), interpolation=cv2.INTER_AREA)
+            colours = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32)
+            colours -= colours.mean(axis=(0, 1))
+            view[:] = colours.ravel() / max(float(np.linalg.norm(colours)), 1e-6)
+    return views
 
 
 @dataclass
@@ -18,11 +51,16 @@ class _Track:
     frame: int = 0  # of the last look, as the two below
     side: float = 0.0
     landmarks: np.ndarray | None = None
+    views: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, frame: int, index: int, faces: Faces) -> None:
+    def add(self, frame: int, index: int, look: Look) -> None:
         self.members[frame] = index
-        self.frame, self.side, self.landmarks = frame, _side(faces, index), faces.landmarks[index]
+        self.frame, self.side, self.landmarks = frame, _side(look.faces, index), look.faces.landmarks[index]
         self.presence += self.side
+        self.views.append(look.views[index])
+
+    def some_views(self) -> np.ndarray:
+        return np.array([self.views[i] for i in evenly_spaced_indices(len(self.views), MAX_VIEWS)])
 
 
 def _side(faces: Faces, index: int) -> float:
@@ -31,36 +69,61 @@ def _side(faces: Faces, index: int) -> float:
     return float(np.sqrt(max(x2 - x1, 1) * max(y2 - y1, 1)))
 
 
-def follow_face(found: dict[int, Faces], min_confidence: float) -> dict[int, int]:
+def follow_face(found: dict[int, Look], min_confidence: float) -> dict[int, int]:
     """Frame -> index of the followed face, for the frames that show it.
 
-    found: frame number -> its faces. Confident faces of consecutive looks are joined, nearest first, by the mean
-    distance of their landmarks (in face sides; MAX_STEP, MAX_GROWTH and MAX_GAP say what is too far). Of all tracks
-    the one with the largest sum of box sides is followed: a face that stays beats one that comes close for a moment.
+    found: frame number -> its faces. Confident faces of consecutive looks are joined into tracks, nearest first, when
+    they are near each other (landmarks, in face sides), of like size and alike. Tracks that look very much alike and
+    never share a frame are then joined: a face that went away and came back. Of all tracks the one with the largest
+    sum of box sides is followed: a face that stays beats one that comes close for a moment.
     """
     tracks: list[_Track] = []
     previous = 0
     for frame in sorted(found):
-        faces, allowed = found[frame], max(MAX_GAP, 2 * (frame - previous))
+        look, allowed = found[frame], max(MAX_GAP, 2 * (frame - previous))
         previous = frame
-        free = [index for index in range(len(faces.scores)) if faces.scores[index] >= min_confidence]
+        free = [index for index in range(len(look.faces.scores)) if look.faces.scores[index] >= min_confidence]
         live = [track for track in tracks if frame - track.frame <= allowed]
-        steps = sorted((step, t, i) for t, track in enumerate(live) for i in free if (step := _step(track, faces, i)))
+        steps = sorted(
+            (step, t, i) for t, track in enumerate(live) for i in free if (step := _step(track, look, i)) is not None
+        )
         for _, t, i in steps:
             if live[t].frame != frame and i in free:
-                live[t].add(frame, i, faces)
+                live[t].add(frame, i, look)
                 free.remove(i)
         for i in free:
             tracks.append(_Track())
-            tracks[-1].add(frame, i, faces)
-    return max(tracks, key=lambda track: track.presence).members if tracks else {}
+            tracks[-1].add(frame, i, look)
+    groups = _joined(tracks)
+    best = max(groups, key=lambda group: sum(track.presence for track in group), default=[])
+    return {frame: index for track in best for frame, index in track.members.items()}
 
 
-def _step(track: _Track, faces: Faces, index: int) -> float | None:
-    """Distance between a track's last look and a face, in face sides; None when too far to be the same face."""
-    side = _side(faces, index)
+def _step(track: _Track, look: Look, index: int) -> float | None:
+    """How far a face is from a track's last look: face sides moved, plus 1 - correlation; None for another face."""
+    side = _side(look.faces, index)
     if not 1 / MAX_GROWTH <= side / track.side <= MAX_GROWTH:
         return None
-    distance = np.linalg.norm(faces.landmarks[index] - track.landmarks, axis=1).mean()
-    step = float(distance) / np.sqrt(side * track.side)
-    return max(step, 1e-9) if step <= MAX_STEP else None
+    step = float(
+        np.linalg.norm(look.faces.landmarks[index] - track.landmarks, axis=1).mean() / np.sqrt(side * track.side)
+    )
+    likeness = float(track.views[-1] @ look.views[index])
+    return step + 1 - likeness if step <= MAX_STEP and likeness >= MIN_LIKENESS else None
+
+
+def _joined(tracks: list[_Track]) -> list[list[_Track]]:
+    """Groups of tracks of one face: the most alike first, none with two faces in one frame."""
+    views = [track.some_views() for track in tracks]
+    alike = [
+        (float((views[a] @ views[b].T).max()), a, b) for a in range(len(tracks)) for b in range(a + 1, len(tracks))
+    ]
+    group_of = [[track] for track in tracks]
+    for likeness, a, b in sorted(alike, key=lambda pair: -pair[0]):
+        one, other = group_of[a], group_of[b]
+        if likeness < MIN_LIKENESS_APART or one is other:
+            continue
+        frames = [{frame for track in group for frame in track.members} for group in (one, other)]
+        if frames[0].isdisjoint(frames[1]):
+            one += other
+            group_of = [one if group is other else group for group in group_of]
+    return list({id(group): group for group in group_of}.values())

@@ -1,54 +1,96 @@
+import matplotlib.cbook
 import numpy as np
 import pytest
+import skimage.data
+from PIL import Image
 
 from preprocessing.align import TEMPLATE_112, misfit
 from preprocessing.faces import Faces
-from preprocessing.tracks import follow_face
+from preprocessing.tracks import Look, follow_face, views_of
+
+# Landmarks of the photographs, found by hand.
+ASTRONAUT = np.array([[203, 100], [246, 102], [226, 129], [205, 141], [246, 143]])
+HOPPER = np.array([[222, 190], [305, 187], [263, 225], [230, 270], [305, 265]])
 
 
-def face(x, side, score=0.99):
-    """(box, score, landmarks) of a face whose box starts at (x, 0)."""
-    return [x, 0, x + side, side], score, TEMPLATE_112 / 112 * side + [x, 0]
+def view(person):
+    """People look as unlike each other as unit vectors at right angles."""
+    return np.eye(432, dtype=np.float32)[person]
 
 
-def faces(*several):
+def face(x, side, score=0.99, person=0):
+    """(box, score, landmarks, view) of a face whose box starts at (x, 0)."""
+    return [x, 0, x + side, side], score, TEMPLATE_112 / 112 * side + [x, 0], view(person)
+
+
+def look(*several):
     several = sorted(several, key=lambda item: -(item[0][2] - item[0][0]))
-    boxes, scores, landmarks = zip(*several, strict=True) if several else ([], [], [])
-    return Faces(*(np.array(part, np.float32).reshape(shape) for part, shape in (
-        (boxes, (-1, 4)), (scores, (-1,)), (landmarks, (-1, 5, 2)))))  # fmt: skip
+    columns = zip(*several, strict=True) if several else ([], [], [], [])
+    shapes = ((-1, 4), (-1,), (-1, 5, 2), (-1, 432))
+    boxes, scores, landmarks, views = (
+        np.array(column, np.float32).reshape(shape) for column, shape in zip(columns, shapes, strict=True)
+    )
+    return Look(Faces(boxes, scores, landmarks), views)
 
 
 def test_a_passer_by_who_comes_close_does_not_enter():
     """The main face moves slowly; another one walks past and is the larger one in the frames 20 and 30."""
     passing = {10: face(500, 90), 20: face(450, 150), 30: face(380, 150), 40: face(300, 90)}
-    others = {frame: [passing[frame]] if frame in passing else [] for frame in range(0, 60, 10)}
-    found = {frame: faces(face(100 + frame, 100), *others[frame]) for frame in others}
-    assert [len(found[frame].scores) for frame in found] == [1, 2, 2, 2, 2, 1]
+    others = {frame: [(*passing[frame][:3], view(1))] if frame in passing else [] for frame in range(0, 60, 10)}
+    found = {frame: look(face(100 + frame, 100), *others[frame]) for frame in others}
+    assert [len(found[frame].views) for frame in found] == [1, 2, 2, 2, 2, 1]
     followed = follow_face(found, 0.8)
     assert sorted(followed) == list(found)
     for frame, index in followed.items():
-        assert found[frame].boxes[index][0] == 100 + frame
+        assert found[frame].faces.boxes[index][0] == 100 + frame
+
+
+def test_two_people_who_cross_keep_their_tracks():
+    """At frame 20 the main face is hidden and the other one stands where it was."""
+    found = {
+        0: look(face(0, 100), face(200, 90, person=1)),
+        10: look(face(5, 100), face(100, 90, person=1)),
+        20: look(face(8, 90, person=1)),
+        30: look(face(10, 100)),
+        40: look(face(12, 100)),
+    }
+    assert follow_face(found, 0.8) == {0: 0, 10: 0, 30: 0, 40: 0}
+
+
+def test_a_face_that_comes_back_elsewhere_is_known_again():
+    away = {frame: look(face(600, 90, person=1)) for frame in range(20, 120, 10)}
+    found = {0: look(face(0, 100)), 10: look(face(5, 100)), **away}
+    found |= {frame: look(face(500, 70), face(900, 90, person=1)) for frame in range(120, 300, 10)}
+    assert sorted(follow_face(found, 0.8)) == list(range(20, 300, 10))  # person 1, away from nothing, stays longest
+    found = {frame: look(face(0, 150)) if frame < 100 else look() for frame in range(0, 200, 10)}
+    found[300] = look(face(800, 40))
+    found[310] = look(face(800, 40, person=1))
+    assert sorted(follow_face(found, 0.8)) == [*range(0, 100, 10), 300]
 
 
 def test_frames_without_the_followed_face_have_none():
-    found = {
-        0: faces(face(0, 100)),
-        10: faces(face(5, 100)),
-        20: faces(),
-        30: faces(face(400, 60)),
-        40: faces(face(0, 95)),
-    }
+    found = {0: look(face(0, 100)), 10: look(face(5, 100)), 20: look(), 30: look(face(400, 60, person=1))}
+    found[40] = look(face(0, 95))
     assert follow_face(found, 0.8) == {0: 0, 10: 0, 40: 0}
-    assert follow_face({0: faces(face(0, 100, 0.5)), 1: faces()}, 0.8) == {}
+    assert follow_face({0: look(face(0, 100, 0.5)), 1: look()}, 0.8) == {}
     assert follow_face({}, 0.8) == {}
 
 
-def test_a_face_far_away_is_another_one_and_so_is_a_face_of_another_size_and_one_that_was_long_gone():
-    assert follow_face({0: faces(face(0, 100)), 10: faces(face(150, 101))}, 0.8) == {10: 0}
-    assert follow_face({0: faces(face(0, 100)), 10: faces(face(0, 210))}, 0.8) == {10: 0}
-    gone = {0: faces(face(0, 100)), **{frame: faces() for frame in range(1, 40)}, 40: faces(face(0, 101))}
-    assert follow_face(gone, 0.8) == {40: 0}
-    assert follow_face({0: faces(face(0, 100)), 40: faces(face(0, 101))}, 0.8) == {0: 0, 40: 0}
+def test_views_tell_people_apart():
+    astronaut = skimage.data.astronaut()
+    hopper = np.array(Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
+    views = []
+    for photo, points in ((astronaut, ASTRONAUT), (hopper, HOPPER)):
+        for picture, landmarks in ((photo, points), (photo // 2 + 40, points + [2, -2])):
+            one = Faces(np.zeros((1, 4)), np.ones(1), np.float32(landmarks)[None])
+            views.append(views_of(picture, one)[0])
+    likeness = np.array(views) @ np.array(views).T
+    np.testing.assert_allclose(np.diag(likeness), 1, atol=1e-5)
+    assert likeness[0, 1] > 0.85
+    assert likeness[2, 3] > 0.85
+    assert likeness[:2, 2:].max() < 0.7
+    degenerate = Faces(np.zeros((1, 4)), np.ones(1), np.full((1, 5, 2), 9, np.float32))
+    assert not views_of(astronaut, degenerate).any()
 
 
 def test_misfit_tells_faces_from_nonsense():

@@ -1,0 +1,342 @@
+"""Measure face extraction on the videos of benchmarks/footage.py; prints one line of JSON.
+
+python benchmarks/preprocess.py --quality FOOTAGE   right faces, false crops, error of the eyes
+python benchmarks/preprocess.py --speed FOOTAGE     seconds a video, and where they go
+python benchmarks/preprocess.py --memory            growth over 200 short videos
+
+What stands behind a lone -- goes to preprocessing/extract_faces.py, such as: --quality FOOTAGE -- --size 224
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root instead of this script's folder
+
+import argparse
+import contextlib
+import csv
+import json
+import math
+import statistics
+import subprocess
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import islice
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks import footage
+from preprocessing import manifest
+from preprocessing.align import align_face, similarity_matrix, template
+from preprocessing.detectors import NAMES, build_detector
+from preprocessing.retinaface import RetinaFace
+from preprocessing.video import count_frames, frame_indices, read_frames
+from utils.cli import ArgumentParser, UserError, positive_int, script
+from utils.files import read_json
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZE = 317  # px, crops of --speed
+BATCH = 16  # frames detected at once in --speed
+MIN_CONFIDENCE = 0.8
+RIGHT_FACE = 0.5  # eye distances, farthest that the eyes of the right face may be found from the truth
+MEMORY_VIDEOS, MEMORY_FIRST = 200, 20
+
+
+def get_args_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="%(prog)s MODE [options] [-- ...]",
+    )
+    modes = parser.add_argument_group("modes").add_mutually_exclusive_group(required=True)
+    modes.add_argument("--quality", type=Path, metavar="FOOTAGE", help="compare crops with footage.py's truth")
+    modes.add_argument("--speed", type=Path, metavar="FOOTAGE", help="time extraction of an even number of videos; "
+                       "those with frames without a face cost more")  # fmt: skip
+    modes.add_argument("--memory", action="store_true", help="resident memory over 200 short videos, one process")
+    parser.add_argument("--crops", type=Path, help="quality: crops made before (default: they are made now)")
+    parser.add_argument("--detector", choices=NAMES, default="mtcnn", help="face detector (default: mtcnn)")
+    parser.add_argument("--detector_weights", help='its file of weights, or "random" for retinaface: such weights '
+                        "show its speed but find no faces")  # fmt: skip
+    parser.add_argument("--n_frames", type=positive_int, default=32, help="frames per video (default: 32)")
+    parser.add_argument("--runs", type=positive_int, default=3, help="speed: runs, the median counts (default: 3)")
+    parser.add_argument("extract_options", nargs="*", metavar="-- ...", help="options for extract_faces.py")
+    return parser
+
+
+def read_csv(path: Path) -> list[manifest.Row]:
+    if not path.is_file():
+        raise UserError(f"there is no {path}; make it with benchmarks/footage.py or extract_faces.py")
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def extract_command(args: argparse.Namespace, videos: Path, crops: Path, *options: str) -> list[str]:
+    """The command line that extracts all ``videos``."""
+    command = [sys.executable, str(ROOT / "preprocessing/extract_faces.py"), "--dataset", "videos"]
+    command += ["--video_path", str(videos), "--save_path", str(crops), "--detector", args.detector]
+    command += ["--n_frames", str(args.n_frames)]
+    if args.detector_weights:
+        command += ["--detector_weights", args.detector_weights]
+    return [*command, *options, *args.extract_options]
+
+
+def run_command(command: list[str]) -> float:
+    """Run an extraction; returns its seconds."""
+    started = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+    return time.perf_counter() - started
+
+
+def random_weights(path: Path) -> None:
+    """Write random weights of RetinaFace that keep its activations finite (their sizes are all that matters)."""
+    generator = torch.Generator().manual_seed(0)
+    state = RetinaFace().state_dict()
+    for key in sorted(state):
+        shape = state[key].shape
+        if key.endswith("num_batches_tracked"):
+            continue
+        draw = torch.randn(shape, generator=generator)
+        if key.endswith("running_var"):
+            state[key] = 0.5 * draw.abs() + 0.75
+        elif len(shape) == 4:
+            state[key] = draw * 0.6 / math.sqrt(math.prod(shape[1:]))
+        else:
+            state[key] = 0.1 * draw + (1.0 if len(shape) == 1 and key.endswith("weight") else 0.0)
+    torch.save(state, path)
+
+
+def eyes_of(person: manifest.Row) -> np.ndarray:
+    """[2, 2] the eyes of a row of truth.csv."""
+    return np.array([[float(person[f"{eye}_eye_{axis}"]) for axis in "xy"] for eye in ("left", "right")])
+
+
+def eye_errors(row: manifest.Row, truth: np.ndarray, size: int, scale: float) -> np.ndarray:
+    """[2] how far the true eyes lie from the template's in a row's crop, % of the crop's width."""
+    matrix = similarity_matrix(manifest.landmarks_of(row), size, scale)
+    there = truth @ matrix[:, :2].T + matrix[:, 2]
+    return 100 / size * np.linalg.norm(there - template(size, scale)[:2], axis=1)
+
+
+def is_at(row: manifest.Row, truth: np.ndarray) -> bool:
+    """The crop's own eyes lie near the true ones."""
+    away = np.linalg.norm(manifest.landmarks_of(row)[:2] - truth, axis=1).max()
+    return bool(away <= RIGHT_FACE * np.linalg.norm(truth[1] - truth[0]))
+
+
+def judge(rows: list[manifest.Row], truth: list[manifest.Row], size: int, scale: float) -> dict[str, object]:
+    """Compare the manifest rows of some videos with their rows of truth.csv.
+
+    recall: share of the frames with a visible main face whose crop shows it. other_person_crops: crops that show the
+    other person, whether the main one is visible or not. false_crops: crops of nobody's face; empty_frames: frames in
+    which a crop could only be false. Eye errors: over both eyes of the right crops, % of the crop's width.
+    """
+    people = defaultdict(list)
+    for person in truth:
+        people[person["video"], person["frame"]].append(person)
+    counts: Counter[str] = Counter()
+    missed: Counter[str] = Counter()
+    errors = []
+    for row in rows:
+        here = people[row["video"], row["frame"]]
+        main = next((person for person in here if person["main"] == "1"), None)
+        visible = main is not None and main["visible"] == "1"
+        counts["visible_frames"] += visible
+        counts["empty_frames"] += not here
+        shown = [person for person in here if row["status"] == "ok" and is_at(row, eyes_of(person))]
+        if main in shown and visible:
+            counts["right_crops"] += 1
+            errors.append(eye_errors(row, eyes_of(main), size, scale))
+        elif visible:
+            missed["other_person" if shown else "false_crop" if row["status"] == "ok" else row["status"]] += 1
+        counts["other_person_crops"] += bool(shown) and main not in shown
+        counts["false_crops"] += row["status"] == "ok" and not shown
+        counts["false_crops_on_empty_frames"] += row["status"] == "ok" and not here
+    figures: dict[str, object] = {"frames": len(rows)}
+    for name in ("visible_frames", "right_crops", "other_person_crops", "false_crops", "empty_frames"):
+        figures[name] = counts[name]
+    figures["false_crops_on_empty_frames"] = counts["false_crops_on_empty_frames"]
+    figures["missed"] = dict(missed)
+    figures["recall"] = counts["right_crops"] / counts["visible_frames"] if counts["visible_frames"] else None
+    if errors:
+        figures["eye_error_mean_percent"] = float(np.mean(errors))
+        figures["eye_error_median_percent"] = float(np.median(errors))
+        figures["eye_error_p95_percent"] = float(np.percentile(errors, 95))
+    return figures
+
+
+def quality(folder: Path, crops: Path) -> dict[str, object]:
+    """Compare the crops made of footage with its truth, over all videos and per kind."""
+    truth, rows = read_csv(folder / "truth.csv"), read_csv(crops / "manifest.csv")
+    settings = read_json(crops / "manifest.json")
+    figures = judge(rows, truth, settings["size"], settings["scale"])
+    figures["kinds"] = {}
+    for kind in footage.KINDS:
+        members = [row for row in rows if row["video"].endswith(f"_{kind}")]
+        if members:
+            figures["kinds"][kind] = judge(members, truth, settings["size"], settings["scale"])
+    return figures
+
+
+def time_steps(args: argparse.Namespace, video: Path) -> dict[str, float]:
+    """Seconds of the steps of one video's extraction in this process, the detector being ready."""
+    detector = build_detector(args.detector, "cpu", Path(args.detector_weights) if args.detector_weights else None)
+    runs = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(args.runs + 1):
+            seconds = dict.fromkeys(("decode_s", "detect_s", "warp_s", "write_s"), 0.0)
+
+            def lap(step: str, seconds: dict[str, float] = seconds) -> None:
+                nonlocal mark
+                now = time.perf_counter()
+                seconds[step] += now - mark
+                mark = now
+
+            crops = 0
+            started = mark = time.perf_counter()
+            frames = read_frames(video, frame_indices(count_frames(video), args.n_frames))
+            while batch := list(islice(frames, BATCH)):
+                lap("decode_s")
+                found = detector.detect([frame for _, frame in batch])
+                lap("detect_s")
+                for (index, frame), faces in zip(batch, found, strict=True):
+                    confident = np.flatnonzero(faces.scores >= MIN_CONFIDENCE)
+                    if not len(confident):
+                        continue
+                    crop = align_face(frame, faces.landmarks[confident[0]], SIZE)
+                    lap("warp_s")
+                    cv2.imwrite(f"{folder}/{index:04d}.png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
+                    lap("write_s")
+                    crops += 1
+            lap("decode_s")
+            runs["seconds_per_video"].append(time.perf_counter() - started)
+            for step, value in seconds.items():
+                runs[step].append(value)
+            runs["crops"].append(crops)
+    return {name: statistics.median(values[1:]) for name, values in runs.items()}  # the first run warms up
+
+
+def time_plain_read(video: Path, n_frames: int, runs: int) -> float:
+    """Seconds of reading the same frames with nothing but cv2.VideoCapture."""
+    wanted = set(frame_indices(count_frames(video), n_frames))
+    times = []
+    for _ in range(runs + 1):
+        started = time.perf_counter()
+        capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+        for index in range(max(wanted) + 1):
+            capture.grab()
+            if index in wanted:
+                capture.retrieve()
+        capture.release()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+def speed(args: argparse.Namespace) -> dict[str, object]:
+    """Time one video in this process on one thread, then the command with two processes.
+
+    The command runs over half of the videos and over all of them; the difference leaves out the start of its
+    processes. The videos should be alike (footage.py --kinds single); decoding may use more threads, here as there.
+    """
+    videos = sorted((args.speed / "videos").glob("*.mp4"))
+    if len(videos) < 2 or len(videos) % 2:
+        raise UserError(f"--speed needs an even number of videos, {args.speed}/videos holds {len(videos)}")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    figures: dict[str, object] = {"detector": args.detector, "video": videos[0].stem, **time_steps(args, videos[0])}
+    figures["plain_read_s"] = time_plain_read(videos[0], args.n_frames, args.runs)
+    figures["decode_ratio"] = figures["decode_s"] / figures["plain_read_s"]
+    half = len(videos) // 2
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for limit in (half, len(videos)):
+            crops = Path(folder) / str(limit)
+            options = ("--workers", "2", "--limit", str(limit))
+            seconds[limit] = run_command(extract_command(args, args.speed / "videos", crops, *options))
+    figures["command_videos"] = half
+    figures["command_seconds_per_video"] = (seconds[len(videos)] - seconds[half]) / half
+    figures["command_start_s"] = seconds[half] - half * figures["command_seconds_per_video"]
+    figures["frames_per_s"] = args.n_frames / figures["command_seconds_per_video"]
+    return figures
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of a process, MB; 0 when it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1e3 for line in status.splitlines() if line.startswith("VmRSS")), 0.0)
+
+
+def memory(args: argparse.Namespace) -> dict[str, float]:
+    """Extract 200 short videos in one process and watch its resident memory.
+
+    A figure "after n" is the median of what was seen in the ten videos up to the n-th.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = ["--output", str(folder / "made"), "--n_videos", "4", "--frames", "12", "--workers", "1"]
+        with contextlib.redirect_stdout(sys.stderr):
+            footage.main([*made, "--kinds", "single", "two"])
+        (folder / "videos").mkdir()
+        sources = sorted((folder / "made" / "videos").glob("*.mp4"))
+        for i in range(MEMORY_VIDEOS):
+            (folder / "videos" / f"{i:03d}.mp4").symlink_to(sources[i % len(sources)])
+        crops = folder / "crops"
+        command = extract_command(args, folder / "videos", crops, "--workers", "1")
+        seen: list[tuple[int, float]] = []
+        with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+            while process.poll() is None:
+                seen.append(
+                    (len(list(crops.glob("[0-9]*"))), resident_mb(process.pid))
+                )  # crop folders: all show a face
+                time.sleep(0.1)
+        if process.returncode:
+            raise UserError(f"{' '.join(command)} failed: {(folder / 'log').read_text()}")
+    early, late = (
+        statistics.median(mb for done, mb in seen if after - 10 <= done <= after and mb)
+        for after in (MEMORY_FIRST, MEMORY_VIDEOS)
+    )
+    peak = max(mb for _, mb in seen)
+    return {"rss_after_20_mb": early, "rss_after_200_mb": late, "rss_growth_mb": late - early, "rss_peak_mb": peak}
+
+
+def rounded(value: object) -> object:
+    """Floats to four digits behind the point, in nested dictionaries too."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
+
+
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark; see --help."""
+    parser = get_args_parser()
+    args = parser.parse_args(argv)
+    if args.crops and not args.quality:
+        parser.error("--crops goes with --quality only")
+    with tempfile.TemporaryDirectory() as folder:
+        if args.detector_weights == "random":
+            if args.detector != "retinaface":
+                parser.error("--detector_weights random goes with --detector retinaface")
+            args.detector_weights = f"{folder}/random.pth"
+            random_weights(Path(args.detector_weights))
+        if args.quality:
+            crops = args.crops or Path(folder) / "crops"
+            if not args.crops:
+                run_command(extract_command(args, args.quality / "videos", crops))
+            figures = quality(args.quality, crops)
+        else:
+            figures = speed(args) if args.speed else memory(args)
+    print(json.dumps(rounded(figures)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
