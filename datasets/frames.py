@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from datasets.perturbations import CompressedVideos, Perturbation, perturb, record_rng
 from datasets.records import Record, node_vector
 from datasets.transforms import ImageError, augment, read_image, resize
 
@@ -14,14 +15,26 @@ from datasets.transforms import ImageError, augment, read_image, resize
 class Frames(Dataset):
     """Item (index, draw) -> (index, image or the reason why there is none).
 
-    image: uint8 [3, size, size] RGB. draw: seeds the augmentation of this very item; None means none. So what an item
-    looks like depends neither on the number of workers nor on what was read before.
+    image: uint8 [3, size, size] RGB. draw: seeds the augmentation of this very item; None means none. perturbation: of
+    every image, before the resize; ``seed`` and the record seed its draws. So what an item looks like depends neither
+    on the number of workers nor on what was read before.
     """
 
-    def __init__(self, records: Sequence[Record], size: int, augment_probability: float = 0.0) -> None:
+    def __init__(
+        self,
+        records: Sequence[Record],
+        size: int,
+        augment_probability: float = 0.0,
+        perturbation: Perturbation | None = None,
+        seed: int = 0,
+    ) -> None:
         self.records = records
         self.size = size
         self.augment_probability = augment_probability
+        self.perturbation = perturbation
+        self.seed = seed
+        compress = perturbation is not None and perturbation.name == "compression"
+        self._compressed = CompressedVideos(records, int(perturbation.parameter)) if compress else None
 
     def __len__(self) -> int:
         return len(self.records)
@@ -29,12 +42,21 @@ class Frames(Dataset):
     def __getitem__(self, item: tuple[int, tuple[int, ...] | None]) -> tuple[int, torch.Tensor | str]:
         index, draw = item
         try:
-            image = read_image(self.records[index].path)
+            image = self._read(index)
         except ImageError as error:
             return index, str(error)
         if draw is not None and self.augment_probability > 0:
             image = augment(image, self.augment_probability, np.random.default_rng(draw))
         return index, torch.from_numpy(np.ascontiguousarray(resize(image, self.size).transpose(2, 0, 1)))
+
+    def _read(self, index: int) -> np.ndarray:
+        if self._compressed is not None:
+            return self._compressed.read(index)
+        record = self.records[index]
+        image = read_image(record.path)
+        if self.perturbation is None:
+            return image
+        return perturb(image, self.perturbation, record_rng(self.seed, self.perturbation, record))
 
 
 Batch = tuple[torch.Tensor, torch.Tensor, list[tuple[int, str]]]

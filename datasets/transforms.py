@@ -64,33 +64,50 @@ def augment(image: np.ndarray, probability: float, rng: np.random.Generator) -> 
     return perturbation(image, int(rng.integers(2)), rng)
 
 
-def _blocks(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+def grey_blocks(image: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """``n`` blocks of 8 x 8 pixels of grey 128 at uniformly drawn places, which may overlap."""
     height, width = image.shape[:2]
     out = image.copy()
-    for _ in range(min(height, width) // 256 * (16, 32)[level]):
+    for _ in range(n):
         y, x = rng.integers(max(height - 8, 0) + 1), rng.integers(max(width - 8, 0) + 1)
         out[y : y + 8, x : x + 8] = 128
     return out
 
 
-def _gaussian_noise(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    # Noise of the given variance on [0, 1], added to each channel of 8-bit studio-swing YCbCr.
+def gaussian_noise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
+    """White noise of ``variance`` on [0, 1], added to each channel of 8-bit studio-swing YCbCr."""
     ycbcr = (image.astype(np.float32) / 255) @ _TO_YCBCR.T
-    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(255 * (0.001, 0.002)[level] ** 0.5)
+    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(255 * variance**0.5)
     rgb = (ycbcr + noise) @ _FROM_YCBCR.T
     return np.clip(np.rint(rgb * 255), 0, 255).astype(np.uint8)
 
 
-def _gaussian_blur(image: np.ndarray, level: int, _rng: np.random.Generator) -> np.ndarray:
-    kernel = (7, 9)[level]
+def gaussian_blur(image: np.ndarray, kernel: int) -> np.ndarray:
+    """Gaussian of ``kernel`` x ``kernel`` pixels (odd), sigma kernel / 6."""
     return cv2.GaussianBlur(image, (kernel, kernel), kernel / 6)
 
 
-def _pixelate(image: np.ndarray, level: int, _rng: np.random.Generator) -> np.ndarray:
+def pixelate(image: np.ndarray, factor: int) -> np.ndarray:
+    """Bilinear down by ``factor`` and up again."""
     height, width = image.shape[:2]
-    factor = (2, 3)[level]
     small = cv2.resize(image, (max(width // factor, 1), max(height // factor, 1)), interpolation=cv2.INTER_LINEAR)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _blocks(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    return grey_blocks(image, min(image.shape[:2]) // 256 * (16, 32)[level], rng)
+
+
+def _gaussian_noise(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
+    return gaussian_noise(image, (0.001, 0.002)[level], rng)
+
+
+def _gaussian_blur(image: np.ndarray, level: int, _rng: np.random.Generator) -> np.ndarray:
+    return gaussian_blur(image, (7, 9)[level])
+
+
+def _pixelate(image: np.ndarray, level: int, _rng: np.random.Generator) -> np.ndarray:
+    return pixelate(image, (2, 3)[level])
 
 
 def _jpeg(image: np.ndarray, _level: int, rng: np.random.Generator) -> np.ndarray:

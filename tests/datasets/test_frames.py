@@ -1,7 +1,10 @@
+import pytest
 import torch
 
 from datasets.frames import EpochBatches, Frames, batches_per_epoch, node_labels, scoring_loader, training_loader
+from datasets.perturbations import parse_perturbation
 from datasets.records import Record
+from datasets.transforms import read_image, resize
 
 
 def records(golden_crops, n=9):
@@ -71,3 +74,66 @@ def test_unreadable_image_leaves_the_batch_with_its_reason(golden_crops, tmp_pat
 def test_node_labels():
     rows = [Record("a", "v", 0, "0000000000"), Record("b", "v", 1, "1011111111")]
     assert node_labels(rows, torch.tensor([1, 0])).tolist() == [[1, 0] + [1] * 8, [0] * 10]
+
+
+def by_path(frames, batch_size, workers):
+    """Path -> image as served, and the paths in the order in which they were served."""
+    order, images = [], {}
+    for batch, indices, _ in collect(scoring_loader(frames, batch_size, workers)):
+        for image, index in zip(batch, indices, strict=True):
+            order.append(frames.records[index].path)
+            images[order[-1]] = image
+    return images, order
+
+
+def test_unperturbed_scoring_serves_the_resized_files(golden_crops):
+    rows = records(golden_crops)
+    images, order = by_path(Frames(rows, 64), 4, 0)
+    assert order == [row.path for row in rows]
+    for path, image in images.items():
+        assert torch.equal(image, torch.from_numpy(resize(read_image(path), 64).transpose(2, 0, 1).copy()))
+
+
+@pytest.mark.parametrize("text", ["noise:3", "blockwise:2", "compression:4"])
+def test_perturbed_scoring_depends_neither_on_workers_nor_batches_nor_order(golden_crops, text):
+    rows, perturbation = records(golden_crops, 18), parse_perturbation(text)
+    images, order = by_path(Frames(rows, 64, perturbation=perturbation, seed=1), 4, 0)
+    assert order == [row.path for row in rows]
+    plain, _ = by_path(Frames(rows, 64), 4, 0)
+    assert not any(torch.equal(images[path], plain[path]) for path in order)
+    other, order = by_path(Frames(rows, 64, perturbation=perturbation, seed=1), 5, 2)
+    assert order == [row.path for row in rows]
+    assert all(torch.equal(images[path], other[path]) for path in order)
+    if perturbation.name != "compression":  # where the order of a video's frames matters
+        rows = rows[::-1]
+        other, _ = by_path(Frames(rows, 64, perturbation=perturbation, seed=1), 4, 0)
+        assert all(torch.equal(images[path], other[path]) for path in order)
+        other, _ = by_path(Frames(rows, 64, perturbation=perturbation, seed=2), 4, 0)
+        assert not any(torch.equal(images[path], other[path]) for path in order)
+
+
+def test_compression_takes_scattered_frames_of_a_video_together(golden_crops):
+    rows, compression = records(golden_crops, 18), parse_perturbation("compression:1")
+    images, _ = by_path(Frames(rows, 64, perturbation=compression), 4, 0)
+    scattered = sorted(rows, key=lambda row: row.frame)
+    assert scattered != rows
+    other, order = by_path(Frames(scattered, 64, perturbation=compression), 4, 0)
+    assert order == [row.path for row in scattered]
+    assert all(torch.equal(images[path], other[path]) for path in order)
+
+
+@pytest.mark.parametrize("text", ["contrast:1", "compression:1"])
+def test_unreadable_image_of_a_perturbed_video_leaves_with_its_reason(golden_crops, tmp_path, text):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    rows = records(golden_crops, 3)
+    whole, _ = by_path(Frames(rows, 64, perturbation=parse_perturbation(text)), 8, 0)
+    rows.insert(0, Record(str(tmp_path / "bad.png"), rows[0].video, 0))
+    rows.insert(2, Record(str(tmp_path / "none.png"), rows[0].video, 0))
+    frames = Frames(rows, 64, perturbation=parse_perturbation(text))
+    (_, indices, bad), (_, last, _) = collect(scoring_loader(frames, 4, 0))
+    assert (indices, last) == ([1, 3], [4])
+    assert [index for index, _ in bad] == [0, 2]
+    assert bad[0][1].startswith("unreadable_image")
+    assert bad[1][1] == "missing_file"
+    without, _ = by_path(frames, 4, 0)
+    assert all(torch.equal(without[path], image) for path, image in whole.items())

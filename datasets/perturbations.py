@@ -1,0 +1,194 @@
+"""The robustness suite: seven perturbations at five levels, applied to a crop before the resize.
+
+Defined as by the public code of DeeperForensics-1.0 (Jiang et al., CVPR 2020), where level 5 is the worst. Three things
+differ: crops are perturbed, not the videos they were cut from; values are rounded to the nearest integer, not cut off;
+and compression sees the chosen crops of a video as a clip of their own.
+"""
+
+import hashlib
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets.records import Record
+from datasets.transforms import ImageError, gaussian_blur, gaussian_noise, grey_blocks, pixelate, read_image
+from utils.cli import UserError
+
+# Name -> parameter at the levels 1 to 5.
+SUITE: dict[str, tuple[float, ...]] = {
+    "saturation": (0.4, 0.3, 0.2, 0.1, 0.0),  # factor of the chroma
+    "contrast": (0.85, 0.725, 0.6, 0.475, 0.35),  # factor of the pixel values
+    "blockwise": (16, 32, 48, 64, 80),  # grey blocks for every whole 256 px of the shorter side
+    "noise": (0.001, 0.002, 0.005, 0.01, 0.05),  # variance on [0, 1]
+    "blur": (7, 9, 13, 17, 21),  # kernel in pixels
+    "pixelation": (2, 3, 4, 5, 6),  # factor of the downscaling
+    "compression": (30, 32, 35, 38, 40),  # H.264 constant rate factor
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Perturbation:
+    """One perturbation of the suite at a level of 1 to 5, the worst. ``str`` gives the text it is asked for by."""
+
+    name: str
+    level: int
+
+    @property
+    def parameter(self) -> float:
+        return SUITE[self.name][self.level - 1]
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.level}"
+
+
+def whole_suite() -> list[Perturbation]:
+    """All perturbations at all levels, in the suite's order."""
+    return [Perturbation(name, level) for name, levels in SUITE.items() for level in range(1, len(levels) + 1)]
+
+
+def parse_perturbation(text: str) -> Perturbation:
+    """``NAME:LEVEL`` -> the perturbation; UserError for any other text."""
+    named = {str(perturbation): perturbation for perturbation in whole_suite()}
+    if text not in named:
+        raise UserError(
+            f"no perturbation {text!r}; give NAME:LEVEL with a level of 1 (weak) to 5 and one of {', '.join(SUITE)}"
+        )
+    return named[text]
+
+
+def record_rng(seed: int, perturbation: Perturbation, record: Record) -> np.random.Generator:
+    """The generator of a record's draws, a function of the seed, the perturbation's name and the record's video and
+    frame. Levels share the draws: a stronger noise is the same noise scaled, more blocks are added to the same ones."""
+    identity = "\0".join((perturbation.name, record.video, record.frame))
+    digest = hashlib.sha256(identity.encode("utf-8", errors="surrogateescape")).digest()
+    return np.random.default_rng([seed, *np.frombuffer(digest, dtype="<u4").tolist()])
+
+
+def perturb(image: np.ndarray, perturbation: Perturbation, rng: np.random.Generator) -> np.ndarray:
+    """Perturb a crop, HWC RGB uint8, into the same shape and dtype; compression makes it a clip of one frame.
+
+    - saturation: Cb and Cr scaled about grey, Y (ITU-R BT.601) kept; level 5 is grey.
+    - contrast: all values scaled towards black, as the public code does, not about the mean.
+    - blockwise: (min(H, W) // 256) * parameter grey blocks, see ``grey_blocks``. Below 256 px the public code draws
+      none; here a smaller crop counts as 256 px.
+    - noise, blur, pixelation: see ``gaussian_noise``, ``gaussian_blur`` and ``pixelate``.
+    - compression: see ``compress_clip``.
+    """
+    parameter = perturbation.parameter
+    match perturbation.name:
+        case "saturation":
+            return _saturate(image, parameter)
+        case "contrast":
+            return np.rint(image.astype(np.float32) * np.float32(parameter)).astype(np.uint8)
+        case "blockwise":
+            return grey_blocks(image, max(min(image.shape[:2]) // 256, 1) * int(parameter), rng)
+        case "noise":
+            return gaussian_noise(image, parameter, rng)
+        case "blur":
+            return gaussian_blur(image, int(parameter))
+        case "pixelation":
+            return pixelate(image, int(parameter))
+        case "compression":
+            return compress_clip([image], int(parameter))[0]
+    raise ValueError(perturbation.name)
+
+
+def _saturate(image: np.ndarray, factor: float) -> np.ndarray:
+    # Scaling Cb and Cr with Y kept is the mix of the image with its luma: a colour between two that are in gamut.
+    rgb = image.astype(np.float32)
+    luma = (rgb @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[..., np.newaxis]
+    return np.rint(luma + np.float32(factor) * (rgb - luma)).astype(np.uint8)
+
+
+def compress_clip(frames: Sequence[np.ndarray], crf: int) -> list[np.ndarray]:
+    """Encode frames of one size, HWC RGB uint8, in order as an H.264 clip and decode it: the same number and shape.
+
+    libx264 with its default preset, yuv420p (BT.601, studio swing), 25 frames a second. An odd size is padded with its
+    last row and column for the encoder and cut again. The same frames give the same result on any machine with this
+    ffmpeg: one thread, exact colour conversion (ffmpeg's quick one darkens by 1.3 grey levels).
+
+    OSError when ffmpeg cannot run or fails.
+    """
+    height, width = frames[0].shape[:2]
+    padded = [np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") for frame in frames]
+    shape = (len(frames), *padded[0].shape)
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24"]
+    colours = ["-sws_flags", "accurate_rnd+full_chroma_int+bitexact"]
+    x264 = ["-c:v", "libx264", "-preset", "medium", "-crf", str(crf), "-pix_fmt", "yuv420p", "-threads", "1"]
+    source = [*raw, "-video_size", f"{shape[2]}x{shape[1]}", "-framerate", "25", "-i", "-"]
+    encoded = _ffmpeg([*source, *colours, *x264, "-f", "h264", "-"], b"".join(frame.tobytes() for frame in padded))
+    source = ["-threads", "1", "-f", "h264", "-i", "-"]
+    decoded = _ffmpeg([*source, *colours, "-fps_mode", "passthrough", *raw, "-"], encoded)
+    if len(decoded) != np.prod(shape):
+        raise OSError(f"ffmpeg returned {len(decoded)} bytes for a clip of {np.prod(shape)}")
+    return list(np.frombuffer(decoded, dtype=np.uint8).reshape(shape)[:, :height, :width])
+
+
+def _ffmpeg(arguments: list[str], content: bytes) -> bytes:
+    """Standard output of imageio-ffmpeg's ffmpeg for ``content`` on its standard input."""
+    try:
+        import imageio_ffmpeg
+
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments]
+    except (ImportError, RuntimeError) as error:  # RuntimeError: the package without its binary
+        raise OSError(f"imageio-ffmpeg has no ffmpeg ({error})") from error
+    # A session of its own: Ctrl-C is for the script, which stops its workers itself.
+    done = subprocess.run(command, input=content, capture_output=True, check=False, start_new_session=True)
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+        raise OSError(f"ffmpeg failed with code {done.returncode}: {lines[0]}")
+    return done.stdout
+
+
+def compression_unavailable() -> str | None:
+    """Why clips cannot be compressed on this machine, found by compressing one; None where they can be."""
+    try:
+        compress_clip([np.full((16, 16, 3), 128, dtype=np.uint8)], 30)
+    except OSError as error:
+        return (
+            f"perturbation compression needs ffmpeg with libx264: {error}; pip install --force-reinstall imageio-ffmpeg"
+        )
+    return None
+
+
+class CompressedVideos:
+    """Records' images after video compression. All readable ones of a video make one clip (one for each image size), in
+    the records' order; it is read and compressed when one of them is asked for, and kept until another video is: read
+    the records of a video one after the other.
+    """
+
+    def __init__(self, records: Sequence[Record], crf: int) -> None:
+        self._records, self._crf = records, crf
+        self._indices: dict[str, list[int]] = {}
+        for index, record in enumerate(records):
+            self._indices.setdefault(record.video, []).append(index)
+        self._video: str | None = None
+        self._images: dict[int, np.ndarray | str] = {}
+
+    def read(self, index: int) -> np.ndarray:
+        """The compressed image of a record, HWC RGB uint8; ImageError as by ``read_image``."""
+        video = self._records[index].video
+        if video != self._video:
+            self._images = self._compress(self._indices[video])
+            self._video = video
+        image = self._images[index]
+        if isinstance(image, str):
+            raise ImageError(image)
+        return image
+
+    def _compress(self, indices: list[int]) -> dict[int, np.ndarray | str]:
+        """Record index -> compressed image, or the reason why there is none."""
+        images: dict[int, np.ndarray | str] = {}
+        sizes: dict[tuple[int, ...], list[int]] = {}
+        for index in indices:
+            try:
+                images[index] = read_image(self._records[index].path)
+                sizes.setdefault(images[index].shape, []).append(index)
+            except ImageError as error:
+                images[index] = str(error)
+        for members in sizes.values():
+            clip = compress_clip([images[index] for index in members], self._crf)
+            images.update(zip(members, clip, strict=True))
+        return images
