@@ -11,11 +11,21 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
     return float(roc_auc_score(labels, scores)) if 0 < labels.sum() < len(labels) else None
 
 
-def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> tuple[float | None, float | None]:
-    """(EER interpolated on the ROC where FPR = FNR, FPR at the ROC point nearest to that); None with one class."""
+def average_precision(labels: np.ndarray, scores: np.ndarray) -> float | None:
+    """Mean precision over the fakes, each at the threshold that finds it, ties together; None with one class."""
+    return float(average_precision_score(labels, scores)) if 0 < labels.sum() < len(labels) else None
+
+
+def equal_error_rate(
+    labels: np.ndarray, scores: np.ndarray, corners: bool = False
+) -> tuple[float | None, float | None]:
+    """(EER interpolated on the ROC where FPR = FNR, FPR at the ROC point nearest to that); None with one class.
+
+    The points of the ROC are all thresholds; with ``corners`` only those where it turns (scikit-learn's default).
+    """
     if not 0 < labels.sum() < len(labels):
         return None, None
-    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=corners)
     gap = fpr - (1 - tpr)  # rises from -1 to 1
     nearest = float(fpr[np.argmin(np.abs(gap))])
     after = int(np.argmax(gap >= 0))
@@ -54,19 +64,57 @@ def auc_interval(labels: np.ndarray, scores: np.ndarray, draws: int = 1000, seed
     """95% bootstrap interval [low, high] of the AUC: rows drawn with replacement; one-class draws skipped."""
     if not 0 < labels.sum() < len(labels):
         return [None, None]
-    rng = np.random.default_rng(seed)
-    order = np.argsort(scores, kind="stable")
-    fake = labels[order] == 1
-    groups = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # first row of each run of equal scores
-    values = []
-    for _ in range(draws):
-        counts = np.bincount(rng.integers(len(labels), size=len(labels)), minlength=len(labels))[order]
-        reals, fakes = np.add.reduceat(counts * ~fake, groups), np.add.reduceat(counts * fake, groups)
-        pairs = reals.sum() * fakes.sum()
-        if pairs:
-            # A fake beats the reals of all lower scores and half of those it ties with.
-            values.append((fakes * (np.cumsum(reals) - reals / 2)).sum() / pairs)
+    values = _resampled_aucs(labels, [scores], draws, seed)[:, 0]
     return [float(value) for value in np.quantile(values, [0.025, 0.975])]
+
+
+def auc_difference(
+    labels: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarray, draws: int = 1000, seed: int = 0
+) -> dict | None:
+    """Paired bootstrap of AUC(b) - AUC(a): both are taken on the same rows, drawn with replacement.
+
+    Returns {"difference", "ci95": [low, high], "p"}; p is two-sided: twice the smaller share of draws (the observed
+    one among them) on one side of 0. None with one class.
+    """
+    if not 0 < labels.sum() < len(labels):
+        return None
+    values = _resampled_aucs(labels, [scores_a, scores_b], draws, seed)
+    difference = values[:, 1] - values[:, 0]
+    low, high = np.quantile(difference, [0.025, 0.975])
+    tail = 1 + min((difference <= 0).sum(), (difference >= 0).sum())
+    return {
+        "difference": auc(labels, scores_b) - auc(labels, scores_a),
+        "ci95": [float(low), float(high)],
+        "p": min(1.0, float(2 * tail / (len(difference) + 1))),
+    }
+
+
+def _resampled_aucs(labels: np.ndarray, scores: Sequence[np.ndarray], draws: int, seed: int) -> np.ndarray:
+    """AUC of every score vector in every draw of rows that has both classes: [draws, len(scores)]."""
+    rng = np.random.default_rng(seed)
+    rankings = [_ranking(labels, values) for values in scores]
+    aucs = []
+    for _ in range(draws):
+        drawn = np.bincount(rng.integers(len(labels), size=len(labels)), minlength=len(labels))
+        won = [_won_pairs(drawn, *ranking) for ranking in rankings]
+        n_fakes = drawn[rankings[0][1]].sum()
+        if pairs := n_fakes * (len(labels) - n_fakes):
+            aucs.append(np.divide(won, pairs))
+    return np.array(aucs)
+
+
+def _ranking(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, ...]:
+    """(rows of the reals by score, rows of the fakes by score, per fake: reals below it, reals not above it)."""
+    order = np.argsort(scores, kind="stable")
+    reals, fakes = order[labels[order] == 0], order[labels[order] == 1]
+    below, not_above = (np.searchsorted(scores[reals], scores[fakes], side) for side in ("left", "right"))
+    return reals, fakes, below, not_above
+
+
+def _won_pairs(drawn: np.ndarray, reals: np.ndarray, fakes: np.ndarray, below: np.ndarray, upto: np.ndarray) -> float:
+    """Pairs in which the fake beats the real, ties counted half, when row i was drawn ``drawn[i]`` times."""
+    passed = np.concatenate([[0], np.cumsum(drawn[reals])])
+    return float(drawn[fakes] @ (passed[below] + passed[upto])) / 2
 
 
 def video_scores(rows: Sequence[Mapping]) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -78,6 +126,16 @@ def video_scores(rows: Sequence[Mapping]) -> tuple[list[str], np.ndarray, np.nda
         labels.setdefault(row["video"], int(row["label"]))
     videos = list(scores)
     return videos, np.array([labels[v] for v in videos]), np.array([np.mean(scores[v]) for v in videos])
+
+
+def video_means(video: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Mean of the frames' values per video [V]. video: [N] integers 0..V-1, each of which occurs."""
+    return np.bincount(video, weights=values) / np.bincount(video)
+
+
+def first_rows(video: np.ndarray) -> np.ndarray:
+    """Index of the first frame of each video [V]."""
+    return np.unique(video, return_index=True)[1]
 
 
 def evaluate(
@@ -92,54 +150,94 @@ def evaluate(
     per name in ``node_names`` (nodes 1.. of the code; spaces as underscores). threshold: the checkpoint's, for the
     _at_threshold figures. videos_listed: for the coverage. Fractions 0..1, None where undefined.
     """
-    labels = np.array([int(row["label"]) for row in rows])
-    p_fake = np.array([float(row["p_fake"]) for row in rows])
-    # P(fake) rounds to 1 above log-odds of about 14: frames are ranked by their log-odds.
-    ranks = np.array([float(row.get("logit_fake", row["p_fake"])) for row in rows])
-    videos, video_labels, video_p = video_scores(rows)
-    result: dict = {
-        "videos": len(videos),
-        "frames": len(rows),
-        "videos_real": int((video_labels == 0).sum()),
-        "videos_fake": int((video_labels == 1).sum()),
-    }
-    for level, y, p, score in (("frame", labels, p_fake, ranks), ("video", video_labels, video_p, video_p)):
-        result[f"{level}_auc"] = auc(y, score)
-        result[f"{level}_eer"], result[f"{level}_eer_nearest"] = equal_error_rate(y, score)
-        result[f"{level}_ap"] = float(average_precision_score(y, score)) if 0 < y.sum() < len(y) else None
-        result[f"{level}_acc"], result[f"{level}_balanced_acc"] = accuracy(y, p, 0.5)
-        at = accuracy(y, p, threshold) if threshold is not None else (None, None)
-        result[f"{level}_acc_at_threshold"], result[f"{level}_balanced_acc_at_threshold"] = at
-    result["video_tpr_at_fpr01"] = tpr_at_fpr(video_labels, video_p, 0.01)
-    result["video_tpr_at_fpr05"] = tpr_at_fpr(video_labels, video_p, 0.05)
+    columns = [name.replace(" ", "_") for name in node_names]
+    index: dict[str, int] = {}
+    known, numbers = [], []
+    for row in rows:  # once: a row may be made when it is asked for
+        known.append(
+            (int(row["label"]), index.setdefault(row["video"], len(index)), row.get("method", ""), row.get("code", ""))
+        )
+        # P(fake) rounds to 1 above log-odds of about 14: frames are ranked by their log-odds.
+        scores = (row["p_fake"], row.get("logit_fake", row["p_fake"]), *(row.get(name, "nan") for name in columns))
+        numbers.append([float(value) for value in scores])
+    labels, video = np.array([row[:2] for row in known]).T
+    p_fake, ranks, *nodes = np.array(numbers).T
+    methods, codes = [row[2] for row in known], [row[3] for row in known]
+    video_labels, video_p = labels[first_rows(video)], video_means(video, p_fake)
+    result = counts(video_labels, len(rows))
+    result |= level_metrics("frame", labels, p_fake, ranks, threshold)
+    result |= level_metrics("video", video_labels, video_p, video_p, threshold)
+    result |= operating_points(video_labels, video_p)
     result["video_auc_ci95"] = auc_interval(video_labels, video_p)
-    result["methods"] = _per_method(rows, labels, ranks)
-    result["nodes"] = _per_node(rows, node_names)
-    result["coverage"] = len(videos) / videos_listed if videos_listed else None
+    result["methods"] = method_metrics(methods, labels, p_fake, ranks, video)
+    result["nodes"] = node_aucs(codes, dict(zip(node_names, nodes, strict=True)))
+    result["coverage"] = len(index) / videos_listed if videos_listed else None
     return result
 
 
-def _per_method(rows: Sequence[Mapping], labels: np.ndarray, ranks: np.ndarray) -> dict:
-    methods = np.array([row.get("method", "") for row in rows])
+def counts(video_labels: np.ndarray, frames: int) -> dict:
+    """Numbers of videos, frames, real and fake videos."""
+    fakes = int((video_labels == 1).sum())
+    return {
+        "videos": len(video_labels),
+        "frames": frames,
+        "videos_real": len(video_labels) - fakes,
+        "videos_fake": fakes,
+    }
+
+
+def level_metrics(
+    level: str, labels: np.ndarray, p_fake: np.ndarray | None, ranks: np.ndarray, threshold: float | None = None
+) -> dict:
+    """AUC, EER, AP and accuracies of frames or videos, named <level>_auc and so on.
+
+    ranks: what the ranking metrics use. p_fake: what is held against 0.5 and the threshold; None where the scores are
+    no probabilities, then the accuracies are None.
+    """
+    result: dict = {f"{level}_auc": auc(labels, ranks)}
+    result[f"{level}_eer"], result[f"{level}_eer_nearest"] = equal_error_rate(labels, ranks)
+    result[f"{level}_ap"] = average_precision(labels, ranks)
+    for suffix, limit in (("", 0.5), ("_at_threshold", threshold)):
+        known = p_fake is not None and limit is not None
+        at = accuracy(labels, p_fake, limit) if known else (None, None)
+        result[f"{level}_acc{suffix}"], result[f"{level}_balanced_acc{suffix}"] = at
+    return result
+
+
+def operating_points(video_labels: np.ndarray, video_scores: np.ndarray) -> dict:
+    """True positive rates of the videos at false positive rates of 1% and 5%."""
+    limits = {"video_tpr_at_fpr01": 0.01, "video_tpr_at_fpr05": 0.05}
+    return {name: tpr_at_fpr(video_labels, video_scores, limit) for name, limit in limits.items()}
+
+
+def method_metrics(
+    methods: Sequence[str], labels: np.ndarray, p_fake: np.ndarray, ranks: np.ndarray, video: np.ndarray
+) -> dict:
+    """Every method's fakes against all reals: {name: {videos, frame_auc, video_auc}}; unnamed ones left out."""
+    methods = np.asarray(methods)
     report = {}
-    for method in dict.fromkeys(methods[labels == 1]):
+    for method in dict.fromkeys(methods[labels == 1].tolist()):
         if not method:
             continue
         chosen = (labels == 0) | (methods == method)
-        _, video_labels, video_p = video_scores([row for row, keep in zip(rows, chosen, strict=True) if keep])
-        report[str(method)] = {
+        _, index = np.unique(video[chosen], return_inverse=True)
+        video_labels = labels[chosen][first_rows(index)]
+        report[method] = {
             "videos": int((video_labels == 1).sum()),
             "frame_auc": auc(labels[chosen], ranks[chosen]),
-            "video_auc": auc(video_labels, video_p),
+            "video_auc": auc(video_labels, video_means(index, p_fake[chosen])),
         }
     return report
 
 
-def _per_node(rows: Sequence[Mapping], node_names: Sequence[str]) -> dict:
-    known = [row for row in rows if row.get("code")]
+def node_aucs(codes: Sequence[str], nodes: Mapping[str, np.ndarray]) -> dict:
+    """Frame AUC of every node among the frames whose code tells its state; None where it has one state only.
+
+    nodes: name -> probabilities [N], in the order of the code's digits 1, 2, ...; codes: "" where not known.
+    """
     report = {}
-    for position, name in enumerate(node_names, start=1):
-        told = [row for row in known if row["code"][position] in "01"]
-        truth = np.array([int(row["code"][position]) for row in told])
-        report[name] = auc(truth, np.array([float(row[name.replace(" ", "_")]) for row in told])) if told else None
+    for position, (name, p) in enumerate(nodes.items(), start=1):
+        digits = np.array([code[position] if code else "2" for code in codes])
+        told = (digits == "0") | (digits == "1")
+        report[name] = auc((digits[told] == "1").astype(int), p[told])
     return report

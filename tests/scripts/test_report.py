@@ -1,0 +1,210 @@
+"""The report script through main([...]), as a user runs it."""
+
+import csv
+import hashlib
+import html.parser
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import SJEDD_report
+from utils.calibration import apply_temperature, read_calibration
+from utils.metrics import auc, evaluate
+
+main = SJEDD_report.main
+PLOTS = ("roc", "precision_recall", "scores", "methods", "calibration")
+NASTY = "<script>alert('$x^$')</script>"
+
+
+@pytest.fixture
+def predictions(tmp_path, golden_crops):
+    """Write a run's predictions.csv and metrics.json over the golden crops; the scores depend on the seed."""
+
+    def call(name, seed=0):
+        rng = np.random.default_rng(seed)
+        rows = []
+        for path in sorted(golden_crops.glob("*/*/*.png")):
+            fake = path.parent.parent.name == "FakeCDF"
+            z = rng.normal() + (0.6 if fake else -0.6)
+            where = {"dataset": "CDF", "video": f"{path.parent.parent.name}/{path.parent.name}", "frame": path.stem}
+            what = {"path": str(path), "label": int(fake), "method": NASTY if fake else "real"}
+            score = {"p_fake": f"{1 / (1 + np.exp(-z)):.9g}", "logit_fake": f"{z:.9g}"}
+            rows.append(where | what | {"code": "11" if fake else "00"} | score | {"a_node": score["p_fake"]})
+        folder = tmp_path / name
+        folder.mkdir()
+        with (folder / "predictions.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        dropped = [{"video": "FakeCDF/gone", "path": "", "label": 1, "reason": "no <crops>"}]
+        (folder / "metrics.json").write_text(json.dumps({"dropped": dropped}))
+        return str(folder / "predictions.csv"), rows
+
+    return call
+
+
+class Page(html.parser.HTMLParser):
+    """Collects tags and attribute values."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "srcset")]
+
+
+def test_report_of_one_run(predictions, tmp_path, capsys):
+    path, rows = predictions("run")
+    assert main([path, "--output", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "3 real and 3 fake videos, 30 frames, 1 dropped" in printed
+    assert all(f"  {name}: " in printed for name in ("ours", "benchmark", "sbi", "strict"))
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert list(report) == [path]
+    assert list(report[path]) == ["ours", "benchmark", "sbi", "strict"]
+    expected = evaluate(rows, ["a node"], None, 7)
+    assert {key: report[path]["ours"][key] for key in expected} == expected
+    for name in PLOTS:
+        with Image.open(tmp_path / "out" / f"{name}.png") as picture:
+            assert min(picture.size) > 200
+    assert not (tmp_path / "out" / "comparison.json").exists()
+
+
+def test_page_stands_alone_and_escapes(predictions, tmp_path):
+    path, _ = predictions("run")
+    main([path, "--output", str(tmp_path / "out")])
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert "script" not in page.tags
+    assert page.links
+    assert all(link.startswith("data:") for link in page.links)
+    assert not re.search(r"url\(|@import|https?:", text)
+    assert "no &lt;crops&gt;" in text
+    assert "prefers-color-scheme: dark" in text
+    assert 'name="viewport"' in text
+    assert text.count("data:image/jpeg") == 6, "the worst reals and fakes as thumbnails"
+    assert '<th scope="row">a node</th>' in text
+
+
+def test_report_is_the_same_again(predictions, tmp_path):
+    path, _ = predictions("run")
+    for name in ("one", "two"):
+        main([path, "--output", str(tmp_path / name)])
+    for file in sorted((tmp_path / "one").iterdir()):
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+def test_unreadable_crops_are_left_out(predictions, tmp_path, monkeypatch):
+    predictions("run")
+    monkeypatch.setattr(SJEDD_report, "draw_plots", lambda *_: [])
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    Image.new("RGB", (400, 300)).save(tmp_path / "run" / "beside.png")
+    text = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
+    fields = [line.split(",") for line in text]
+    for i, row in enumerate(fields[1:]):
+        row[3] = ("broken.png", "beside.png", "gone/x.png", "nul\0.png")[i % 4]
+        row[1] = f"{row[1]}{i}"
+    (tmp_path / "run" / "predictions.csv").write_text("\n".join(map(",".join, fields)) + "\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["run/predictions.csv", "--output", "out"]) == 0
+    shown = (tmp_path / "out" / "report.html").read_text().count("data:image/jpeg")
+    assert 0 < shown < 16
+
+
+def test_comparison_and_seeds(predictions, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(SJEDD_report, "draw_plots", lambda *_: [])
+    files = [predictions(f"seed{i}", i)[0] for i in range(3)]
+    out = tmp_path / "out"
+    assert main([*files, "--output", str(out)]) == 0
+    pairs = json.loads((out / "comparison.json").read_text())["pairs"]
+    assert [(pair["a"], pair["b"], pair["videos"]) for pair in pairs] == [(files[0], f, 6) for f in files[1:]]
+    assert "6 common videos: video AUC" in capsys.readouterr().out
+    assert main([*files, "--seeds", "--output", str(out)]) == 0
+    seeds = json.loads((out / "comparison.json").read_text())["seeds"]
+    report = json.loads((out / "report.json").read_text())
+    values = [report[file]["strict"]["video_auc"] for file in files]
+    assert seeds["strict"]["video_auc"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    assert main([files[0], "--output", str(out)]) == 0
+    assert not (out / "comparison.json").exists(), "none of an earlier report stays"
+
+
+def test_plots_of_several_runs(predictions, tmp_path):
+    files = [predictions(name, i)[0] for i, name in enumerate(("_hidden", "b"))]
+    assert main([*files, "--output", str(tmp_path / "out")]) == 0
+    assert all((tmp_path / "out" / f"{name}.png").is_file() for name in PLOTS)
+
+
+def test_other_system_with_scores_that_are_no_probabilities(tmp_path, capsys):
+    (tmp_path / "other.csv").write_text(
+        "img,y,z\nr/0/a.png,real,-3\nr/1/a.png,real,2\nf/0/a.png,fake,4\nf/1/a.png,fake,5\n"
+    )
+    columns = ["--score_column", "z", "--label_column", "y", "--path_column", "img"]
+    assert main([str(tmp_path / "other.csv"), *columns, "--output", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "no probabilities" in printed
+    assert "no column method" in printed
+    ours = json.loads((tmp_path / "out" / "report.json").read_text())[str(tmp_path / "other.csv")]["ours"]
+    assert (ours["video_auc"], ours["video_acc"], ours["methods"], ours["coverage"]) == (1.0, None, {}, None)
+    assert not (tmp_path / "out" / "calibration.png").exists()
+    assert not (tmp_path / "out" / "methods.png").exists()
+
+
+def test_one_class_is_said_and_nothing_crashes(tmp_path, capsys):
+    (tmp_path / "one.csv").write_text("video,label,p_fake\na,1,0.5\nb,1,0.6\n")
+    assert main([str(tmp_path / "one.csv"), "--output", str(tmp_path / "out")]) == 0
+    assert "one class only" in capsys.readouterr().out
+    assert (
+        json.loads((tmp_path / "out" / "report.json").read_text())[str(tmp_path / "one.csv")]["sbi"]["video_auc"]
+        is None
+    )
+
+
+def test_calibration(predictions, tmp_path, capsys):
+    path, rows = predictions("val")
+    assert main([path, "--calibrate", "--output", str(tmp_path / "out")]) == 0
+    content = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    temperature = read_calibration(tmp_path / "out" / "calibration.json")
+    assert content["temperature"] == temperature
+    assert (content["frames"], content["videos"], content["source"]) == (30, 6, path)
+    assert content["sha256"] == hashlib.sha256((tmp_path / "val" / "predictions.csv").read_bytes()).hexdigest()
+    assert content["nll_after"] <= content["nll_before"]
+    assert set(content) >= {"ece_before", "ece_after"}
+    labels, logits = np.array([r["label"] for r in rows]), np.array([float(r["logit_fake"]) for r in rows])
+    assert auc(labels, apply_temperature(logits, temperature)) == auc(labels, logits)
+    assert f"temperature {temperature:.4f}" in capsys.readouterr().out
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["gone.csv"], "cannot read gone.csv"),
+        (["p.csv", "--score_column", "x"], "p.csv:1: no column x; name it with --score_column"),
+        (["p.csv", "--video_column", "x"], "p.csv:1: no column x; name it with --video_column"),
+        (["p.csv", "--calibrate"], "calibration needs the log-odds"),
+        (["p.csv", "--output", "p.csv"], "cannot write to the output folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p.csv").write_text("video,label,p_fake\na,0,0.5\nb,1,0.6\n")
+    assert main(["--output", "out", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["p.csv", "p.csv"], ["p.csv", "--seeds"], ["p.csv", "q.csv", "--calibrate"], ["p.csv", "--threshold", "2"]],
+)
+def test_arguments_that_contradict_each_other_are_refused(arguments):
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--output", "out"])
+    assert stop.value.code == 2

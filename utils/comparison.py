@@ -1,0 +1,66 @@
+"""Several runs side by side: paired differences on the videos they share, and the spread over seeds."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from utils.metrics import auc, auc_difference
+from utils.prediction_table import Predictions
+
+SEED_METRICS = ("frame_auc", "video_auc", "video_eer", "video_ap", "video_acc", "video_balanced_acc")
+
+
+def common_videos(a: Predictions, b: Predictions) -> tuple[np.ndarray, np.ndarray, int]:
+    """(index in a, index in b of the videos both have with the same label; how many they label differently).
+
+    Videos are matched by id, and by data set too where both files name it.
+    """
+    by_dataset = all(dataset for run in (a, b) for dataset, _ in run.video_ids)
+
+    def keys(run: Predictions) -> list[tuple]:
+        names = run.video_ids if by_dataset else [video for _, video in run.video_ids]
+        return list(zip(names, run.video_labels.tolist(), strict=True))
+
+    place = {key: i for i, key in enumerate(keys(b))}
+    pairs = [(i, place[key]) for i, key in enumerate(keys(a)) if key in place]
+    # A file may give a video both labels; only what the other file knows under the opposite label alone differs.
+    opposite = sum((name, label) not in place and (name, 1 - label) in place for name, label in keys(a))
+    left, right = np.array(pairs, dtype=int).reshape(-1, 2).T
+    return left, right, opposite
+
+
+def compare(a: Predictions, b: Predictions) -> dict:
+    """Video AUC of both on their common videos, and the paired bootstrap of b minus a; None where undefined."""
+    left, right, opposite = common_videos(a, b)
+    labels, scores_a, scores_b = a.video_labels[left], a.video_scores[left], b.video_scores[right]
+    result = {"a": a.source, "b": b.source, "videos": len(left), "labelled_differently": opposite}
+    if len(left) == 0:
+        return result | {"auc_a": None, "auc_b": None, "difference": None, "ci95": [None, None], "p": None}
+    undefined = {"difference": None, "ci95": [None, None], "p": None}
+    bootstrap = auc_difference(labels, scores_a, scores_b) or undefined
+    return result | {"auc_a": auc(labels, scores_a), "auc_b": auc(labels, scores_b)} | bootstrap
+
+
+def run_names(sources: Sequence[str]) -> list[str]:
+    """Short names of the files: their paths without the folders and the file name that all share."""
+    parts = [[part for part in source.replace("\\", "/").split("/") if part not in ("", ".")] for source in sources]
+    if len(parts) == 1:
+        return ["/".join(parts[0][-2:])]
+    shortest = min(map(len, parts))
+    head = next((i for i in range(shortest) if len({part[i] for part in parts}) > 1), shortest)
+    tail = next((i for i in range(shortest - head) if len({part[-1 - i] for part in parts}) > 1), shortest - head)
+    names = ["/".join(part[head : len(part) - tail]) for part in parts]
+    return names if all(names) and len(set(names)) == len(names) else list(sources)
+
+
+def seed_spread(metrics: Sequence[Mapping[str, Mapping]]) -> dict[str, dict[str, dict]]:
+    """{convention: {metric: {mean, sd, n}}} over runs that differ in their seed; sd with n - 1."""
+    spread: dict[str, dict[str, dict]] = {}
+    for convention in metrics[0]:
+        for name in SEED_METRICS:
+            values = [run[convention][name] for run in metrics]
+            known = None not in values
+            mean = float(np.mean(values)) if known else None
+            sd = float(np.std(values, ddof=1)) if known else None
+            spread.setdefault(convention, {})[name] = {"mean": mean, "sd": sd, "n": len(values)}
+    return spread

@@ -1,0 +1,288 @@
+"""Reading a predictions file, ours or another system's, into columns, with the metrics.json beside it.
+
+Labels are 0 real, 1 fake; a higher score means more fake.
+"""
+
+import csv
+import math
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from utils.cli import UserError
+from utils.files import read_json
+from utils.metrics import first_rows, video_means
+
+LABEL_WORDS = {
+    **dict.fromkeys(("0", "0.0", "real", "original", "pristine"), 0),
+    **dict.fromkeys(("1", "1.0", "fake", "manipulated", "deepfake"), 1),
+}
+_KNOWN = ("dataset", "video", "frame", "path", "label", "method", "code", "p_fake", "logit_fake")
+_CALIBRATED = "p_fake_calibrated"  # the last column of a test with --calibration; no node of the label tree
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns to read. path and video: None takes the usual name where the file has it."""
+
+    score: str = "p_fake"
+    label: str = "label"
+    path: str | None = None
+    video: str | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The scored frames of one file, N rows, and their videos, V of them in order of first appearance.
+
+    labels: [N] 0 real, 1 fake. scores: [N]; ranks: [N], what orders the frames (the log-odds where there are any).
+    probabilities: whether all scores lie in [0, 1]. video: [N] index into ``video_ids``, pairs (data set, video).
+    paths: [N]. frame_names: [N], "" where not known. logits: [N] or None. methods, codes: [N], "" where not known.
+    nodes: name -> [N] probabilities, in the order of the code's digits. dropped: the entries of metrics.json, None
+    where there is no such file. notes: what is missing or was decided, a line each.
+    """
+
+    source: str
+    labels: np.ndarray
+    scores: np.ndarray
+    ranks: np.ndarray
+    probabilities: bool
+    video: np.ndarray
+    video_ids: list[tuple[str, str]]
+    paths: list[str]
+    frame_names: list[str]
+    logits: np.ndarray | None
+    methods: list[str]
+    codes: list[str]
+    nodes: dict[str, np.ndarray]
+    dropped: list[dict] | None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def video_labels(self) -> np.ndarray:
+        """[V] 0 real, 1 fake."""
+        return self.labels[first_rows(self.video)]
+
+    @property
+    def video_scores(self) -> np.ndarray:
+        """[V] mean score of the video's frames."""
+        return video_means(self.video, self.scores)
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """Videos of which nothing was scored, with their labels."""
+        scored = {video for _, video in self.video_ids}
+        return {d["video"]: d["label"] for d in self.dropped or () if d["video"] not in scored}
+
+
+def read_predictions(source: str, columns: Columns | None = None) -> Predictions:
+    """Read a CSV file with a header; UserError naming file and line for anything that is no prediction."""
+    columns = columns or Columns()
+    try:
+        with Path(source).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            header, cells, lines = _read_cells(source, csv.reader(file), columns)
+    except OSError as error:
+        raise UserError(f"cannot read {source} ({error.strerror})") from error
+    except ValueError as error:  # a NUL in the name
+        raise UserError(f"cannot read {source!r} ({error})") from error
+    scores = _numbers(source, columns.score, cells[columns.score], lines)
+    labels = _labels(source, columns.label, cells[columns.label], lines)
+    notes: list[str] = []
+    datasets = cells.get("dataset") or [""] * len(labels)
+    paths, videos = _paths_and_videos(source, columns, cells, labels, lines, notes)
+    index: dict[tuple[str, str, int], int] = {}
+    keys = zip(datasets, videos, labels.tolist(), strict=True)
+    video = np.array([index.setdefault(key, len(index)) for key in keys])
+    mixed = len(index) - len({key[:2] for key in index})
+    if mixed:
+        notes.append(f"{mixed} videos have rows of both labels: their real and their fake rows count as two videos")
+    logits = None
+    if columns.score == "p_fake" and "logit_fake" in cells:
+        logits = _numbers(source, "logit_fake", cells["logit_fake"], lines)
+    probabilities = bool(((scores >= 0) & (scores <= 1)).all())
+    if not probabilities:
+        notes.append(f"scores of {columns.score} outside [0, 1]: no probabilities, so no accuracy and no calibration")
+    if not 0 < labels.sum() < len(labels):
+        notes.append("one class only: AUC, EER and AP are undefined")
+    for name, use in (("method", "figures per method"), ("code", "figures per node of the label tree")):
+        if name not in cells:
+            notes.append(f"no column {name}: no {use}")
+    empty = [""] * len(labels)
+    dropped = _read_dropped(Path(source).parent / "metrics.json", len(labels), notes)
+    return Predictions(
+        source=source,
+        labels=labels,
+        scores=scores,
+        ranks=scores if logits is None else logits,
+        probabilities=probabilities,
+        video=video,
+        video_ids=[key[:2] for key in index],
+        paths=paths,
+        frame_names=cells.get("frame", empty),
+        logits=logits,
+        methods=cells.get("method", empty),
+        codes=cells.get("code", empty),
+        nodes=_nodes(source, header, cells, lines, notes),
+        dropped=dropped,
+        notes=notes,
+    )
+
+
+def _read_cells(
+    source: str, reader: Iterator[list[str]], columns: Columns
+) -> tuple[list[str], dict[str, list[str]], list[int]]:
+    """(header, the columns that are used, line number of every row)."""
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        wanted = _wanted_columns(source, header, columns)
+        cells: dict[str, list[str]] = {name: [] for name in wanted}
+        targets = [(header.index(name), values.append) for name, values in cells.items()]
+        lines: list[int] = []
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise UserError(f"{source}:{reader.line_num}: {len(row)} fields, the header has {len(header)}")
+            for position, append in targets:
+                append(row[position])
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise UserError(f"{source}:{reader.line_num}: not CSV ({error})") from error
+    if not lines:
+        raise UserError(f"{source}:1: no rows below the header; nothing was scored")
+    return header, cells, lines
+
+
+def _wanted_columns(source: str, header: Sequence[str], columns: Columns) -> list[str]:
+    if not any(header):
+        raise UserError(f"{source}:1: the file is empty; it needs a header and a row per scored image")
+    shown = ", ".join(header[:20])
+    for option, name in (
+        ("score", columns.score),
+        ("label", columns.label),
+        ("path", columns.path),
+        ("video", columns.video),
+    ):
+        if name is not None and name not in header:
+            raise UserError(f"{source}:1: no column {name}; name it with --{option}_column (the file has: {shown})")
+    places = {columns.path or "path", columns.video or "video"} & set(header)
+    if not places:
+        raise UserError(
+            f"{source}:1: neither a column path nor video; name one with --path_column (the file has: {shown})"
+        )
+    wanted = {columns.score, columns.label, *places, *(name for name in _KNOWN if name in header)}
+    return [name for name in header if name in wanted] + _node_columns(header)
+
+
+def _node_columns(header: Sequence[str]) -> list[str]:
+    """Our files have a column per node of the label tree after logit_fake."""
+    if "code" not in header or "logit_fake" not in header:
+        return []
+    return [name for name in header[header.index("logit_fake") + 1 :] if name != _CALIBRATED]
+
+
+def _numbers(source: str, name: str, cells: Sequence[str], lines: Sequence[int]) -> np.ndarray:
+    try:
+        values = np.array([float(cell) for cell in cells])
+        if np.isfinite(values).all():
+            return values
+    except ValueError:
+        pass
+    for cell, line in zip(cells, lines, strict=True):
+        if not _is_finite(cell):
+            raise UserError(f"{source}:{line}: {name} is {cell!r}, not a finite number")
+    raise AssertionError("one of the cells is not a finite number")
+
+
+def _is_finite(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
+
+
+def _labels(source: str, name: str, cells: Sequence[str], lines: Sequence[int]) -> np.ndarray:
+    known = {cell: LABEL_WORDS.get(cell.strip().lower()) for cell in set(cells)}
+    if None in known.values():
+        cell, line = next(pair for pair in zip(cells, lines, strict=True) if known[pair[0]] is None)
+        raise UserError(f"{source}:{line}: {name} is {cell!r}; use 0 or real, 1 or fake")
+    return np.array([known[cell] for cell in cells])
+
+
+def _paths_and_videos(
+    source: str,
+    columns: Columns,
+    cells: Mapping[str, list[str]],
+    labels: np.ndarray,
+    lines: Sequence[int],
+    notes: list[str],
+) -> tuple[list[str], list[str]]:
+    """Path and video id of every row.
+
+    Without a video column a video is a folder; but folders that mix labels or hold a whole class are image sets.
+    """
+    paths = cells.get(columns.path or "path")
+    if paths is None:
+        notes.append("no column path: the benchmark's video key is the last part of the video id, and no thumbnails")
+    folders = [folder_of(path) or path for path in paths or [""] * len(labels)]
+    videos = cells.get(columns.video or "video")
+    if videos is not None:
+        videos = [video or folder for video, folder in zip(videos, folders, strict=True)]
+    elif _are_image_sets(folders, labels):
+        notes.append("no column video, and folders that mix labels or hold a whole class: every image is a video")
+        videos = paths
+    else:
+        notes.append("no column video: the images of a folder count as a video")
+        videos = folders
+    for video, line in zip(videos, lines, strict=True):
+        if not video:
+            raise UserError(f"{source}:{line}: neither a path nor a video")
+    return paths or [""] * len(labels), videos
+
+
+def _are_image_sets(folders: Sequence[str], labels: np.ndarray) -> bool:
+    """Whether a folder holds both labels, or all images of a class lie in one folder."""
+    by_label = [{f for f, y in zip(folders, labels.tolist(), strict=True) if y == label} for label in (0, 1)]
+    return bool(by_label[0] & by_label[1]) or 1 in map(len, by_label)
+
+
+def folder_of(path: str) -> str:
+    """The part of a path before its last slash, either kind of slash; "" where it has none."""
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[0]
+
+
+def _nodes(
+    source: str, header: Sequence[str], cells: Mapping[str, list[str]], lines: Sequence[int], notes: list[str]
+) -> dict[str, np.ndarray]:
+    names = _node_columns(header)
+    lengths = {len(code) for code in set(cells.get("code", ())) if code}
+    if not lengths:
+        if "code" in cells:
+            notes.append("no row has a code: no figures per node of the label tree")
+        return {}
+    strange = {letter for code in set(cells["code"]) for letter in code} - set(string.digits)
+    if lengths != {len(names) + 1} or strange:
+        notes.append(f"the codes do not fit the {len(names)} columns after logit_fake: no figures per node")
+        return {}
+    return {name.replace("_", " "): _numbers(source, name, cells[name], lines) for name in names}
+
+
+def _read_dropped(path: Path, rows: int, notes: list[str]) -> list[dict] | None:
+    """The dropped videos and images of metrics.json; None, with a note, where there is no such file."""
+    if not path.is_file():
+        notes.append("no metrics.json beside the file: dropped and failed videos are not known")
+        return None
+    content = read_json(path)
+    dropped = content.get("dropped") if isinstance(content, dict) else None
+    types = {"video": str, "path": str, "label": int, "reason": str}
+    if not isinstance(dropped, list) or not all(
+        isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in types.items())
+        and entry["label"] in (0, 1) for entry in dropped
+    ):  # fmt: skip
+        raise UserError(f"{path} has no list `dropped` of video, path, label, reason; run SJEDD_test.py again")
+    if content.get("frames", rows) != rows:
+        notes.append(f"metrics.json counts {content['frames']} frames, this file has {rows}: was it edited?")
+    return dropped
