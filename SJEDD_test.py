@@ -4,7 +4,6 @@ Labels are 0 real, 1 fake; p_fake is the probability of fake; a video's score is
 """
 
 import argparse
-import csv
 import logging
 import math
 import sys
@@ -12,110 +11,115 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from datasets.celeb_df import read_celeb_df
-from datasets.ffpp import read_ffpp
+import numpy as np
+import torch
+
+from datasets.ffpp_methods import SPLITS
 from datasets.frames import Frames, scoring_loader
-from datasets.records import DataSet, Dropped, Record
+from datasets.predictions import Scores, write_predictions
+from datasets.records import DataSet, Dropped
+from datasets.test_sets import PROTOCOLS, READERS, WITH_SPLITS, WITHOUT_USUAL_PLACE, Wanted, frames_per_video
 from datasets.transforms import normalise
-from datasets.txt_list import read_txt_list
 from models.checkpoint import build_model, read_checkpoint
 from models.joint_embedding import JointEmbedding
-from models.label_tree import FFPP, TREES, LabelTree
-from models.scoring import score_loader
+from models.label_tree import TREES
+from models.scoring import encode_text, score_loader
+from utils.calibration import apply_temperature, expected_calibration_error, read_calibration
 from utils.cli import ArgumentParser, UserError, boolean, non_negative_int, positive_int, script
+from utils.cli import seed as seed_type
 from utils.devices import choose_device, default_workers, describe
-from utils.files import atomic_path, output_dir, read_json, write_json
+from utils.files import output_dir, read_json, write_json
 from utils.metrics import evaluate
 from utils.progress import progress_bar
 from utils.run_log import close_log, open_log
-
-DATASETS = ("FFpp", "CDF", "list")
-_COLUMNS = ["dataset", "video", "frame", "path", "label", "method", "code", "p_fake", "logit_fake"]
 
 
 def get_args_parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", nargs="+", choices=DATASETS, required=True, help="data sets to test on")
-    parser.add_argument("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
-    parser.add_argument("--train_dataset", choices=tuple(TREES), help="tree of a checkpoint that does not say (ffpp)")
-    parser.add_argument("--data_root", default="data", help="folder that holds CDF/, FF++/ and the other data sets")
-    parser.add_argument("--datapath", help="place of the one --dataset: its root or faces folder; for list, the file")
-    parser.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="of the FF++ videos")
-    parser.add_argument("--n_frames", type=positive_int, help="frames per video (default: 64, FFSC model: 32)")
-    parser.add_argument(
-        "--batch_size", type=positive_int, default=1, help="per forward: videos of n_frames frames; for list, images"
-    )
-    parser.add_argument(
+    data = parser.add_argument_group("what is tested")
+    data.add_argument("--dataset", nargs="+", choices=tuple(READERS), required=True, help="data sets to test on")
+    data.add_argument("--protocol", choices=PROTOCOLS, default="ours", help="Deeper: fakes of test targets, or the "
+                      "reference's draw of fakes; DFDC: all videos, or those with n_frames crops")  # fmt: skip
+    data.add_argument("--seed", type=seed_type, default=0, help="of the draw of --protocol reference")
+    data.add_argument("--data_root", default="data", help="folder that holds CDF/, FF++/ and the other data sets")
+    data.add_argument("--datapath", help="place of the one --dataset: its root or faces folder (of FSh and Deeper: of "
+                      "the fakes); for list, json, csv the file; for folder the folder")  # fmt: skip
+    data.add_argument("--split", choices=SPLITS, help="of FFpp, FSh, Deeper, json (default: test)")
+    data.add_argument("--compression", choices=("c23", "c40", "raw"), help="of the same (default: c23)")
+    data.add_argument("--n_frames", type=positive_int, help="frames per video (default: 64, FFSC model 32; list and "
+                      "csv: all that are listed)")  # fmt: skip
+    model = parser.add_argument_group("the model")
+    model.add_argument("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
+    model.add_argument("--train_dataset", choices=tuple(TREES), help="tree of a checkpoint that does not say (ffpp)")
+    model.add_argument("--calibration", metavar="FILE", help="calibration.json of SJEDD_report.py --calibrate: "
+                       "adds the column p_fake_calibrated, changes no other figure")  # fmt: skip
+    machine = parser.add_argument_group("the machine")
+    machine.add_argument("--batch_size", type=positive_int, default=1, help="per forward: videos of n_frames frames; "
+                         "images of image sets and of lists without --n_frames")  # fmt: skip
+    machine.add_argument(
         "--num_workers", type=non_negative_int, default=default_workers(), help="image reading processes"
     )
-    parser.add_argument(
+    machine.add_argument(
         "--gpu", type=non_negative_int, default=0, help="number of the CUDA device; without CUDA, the CPU"
     )
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
-    parser.add_argument("--output", default="output", help="folder for all runs")
-    parser.add_argument("--name", default="SJEDD_test", help="folder of this test under --output")
-    parser.add_argument("--auc", action="store_true", help="print the video AUC (frame AUC of image sets) in percent")
-    parser.add_argument("--test_log", type=boolean, nargs="?", const=True, default=False, help="append to test_log.txt")
+    machine.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
+    output = parser.add_argument_group("results")
+    output.add_argument("--output", default="output", help="folder for all runs")
+    output.add_argument("--name", default="SJEDD_test", help="folder of this test under --output")
+    output.add_argument("--auc", action="store_true", help="print the video AUC (frame AUC of image sets) in percent")
+    output.add_argument("--test_log", type=boolean, nargs="?", const=True, default=False, help="append to test_log.txt")
     return parser
 
 
-def read_dataset(name: str, args: argparse.Namespace, tree: LabelTree, n_frames: int) -> DataSet:
-    """The records of a data set; every frame in it is scored."""
-    if name == "CDF":
-        return read_celeb_df(Path(args.datapath or Path(args.data_root) / "CDF"), n_frames)
-    if name == "FFpp":
-        codes_of = tree if tree is FFPP else None
-        return read_ffpp(Path(args.datapath or args.data_root), codes_of, n_frames, args.compression)
-    if args.datapath is None:
-        raise UserError("--dataset list needs --datapath FILE, a list with lines `path code` or `path label`")
-    return read_txt_list(args.datapath, tree)
+def check_arguments(parser: ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuse combinations that are surely a mistake."""
+    names = args.dataset = list(dict.fromkeys(args.dataset))
+    if args.datapath and len(names) > 1:
+        parser.error("--datapath is the place of one data set; give one --dataset, or use --data_root")
+    for name in names:
+        if name in WITHOUT_USUAL_PLACE and not args.datapath:
+            what = "DIR, the folder that holds real/ and fake/" if name == "folder" else "FILE"
+            parser.error(f"--dataset {name} needs --datapath {what}, and to be the only data set")
+    for option in ("split", "compression"):
+        if getattr(args, option) and not set(names) & set(WITH_SPLITS):
+            parser.error(f"--{option} changes nothing for {', '.join(names)}; drop it")
 
 
-def prediction_rows(
-    model: JointEmbedding, data: DataSet, args: argparse.Namespace, batch_size: int, dropped: list[Dropped]
-) -> Iterator[dict]:
-    """A row of predictions.csv per scored frame, in the data set's order; unreadable images go to ``dropped``."""
+def wanted_data(name: str, args: argparse.Namespace, model: JointEmbedding) -> Wanted:
+    """The arguments as the readers take them."""
+    return Wanted(
+        data_root=Path(args.data_root),
+        datapath=Path(args.datapath) if args.datapath else None,
+        compression=args.compression or "c23",
+        split=args.split or "test",
+        protocol=args.protocol,
+        seed=args.seed,
+        n_frames=args.n_frames,
+        tree=model.tree,
+        trees=TREES,
+    )
+
+
+def scored_batches(
+    model: JointEmbedding,
+    text: torch.Tensor,
+    data: DataSet,
+    batch_size: int,
+    args: argparse.Namespace,
+    dropped: list[Dropped],
+) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+    """Batches for ``write_predictions``; images that cannot be read go to ``dropped``, nothing takes their place."""
     device = next(model.parameters()).device
     frames = Frames(data.records, model.image_size)
     loader = scoring_loader(frames, batch_size, args.num_workers, pin_memory=device.type == "cuda")
-    columns = _node_columns(model.tree)
     with progress_bar(total=len(frames), desc=data.name, unit="frame", leave=False) as bar:
-        for batch in score_loader(model, loader, normalise, args.precision):
+        for batch in score_loader(model, loader, normalise, args.precision, text):
             for index, reason in batch.unreadable:
                 record = data.records[index]
                 dropped.append(Dropped(record.video, record.path, record.label, reason))
-            for index, p, logit in zip(batch.indices, batch.marginals, batch.logit_fake, strict=True):
-                nodes = {name: f"{value:.9g}" for name, value in zip(columns, p[1:], strict=True)}
-                yield _row(data.name, data.records[index], float(p[0]), float(logit)) | nodes
+            yield batch.indices, batch.marginals, batch.logit_fake
             bar.update(len(batch.indices) + len(batch.unreadable))
-
-
-def _node_columns(tree: LabelTree) -> list[str]:
-    return [name.replace(" ", "_") for name in tree.nodes[1:]]
-
-
-def _row(dataset: str, record: Record, p_fake: float, logit: float) -> dict:
-    where = {"dataset": dataset, "video": record.video, "frame": record.frame, "path": record.path}
-    what = {"label": record.label, "method": record.method, "code": record.code}
-    return where | what | {"p_fake": f"{p_fake:.9g}", "logit_fake": f"{logit:.9g}"}
-
-
-def write_predictions(path: Path, columns: list[str], rows: Iterator[dict]) -> list[dict]:
-    """Stream rows into a CSV file that appears when it is whole, and only if there are rows; returns them."""
-    kept = []
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(row)
-            kept.append(row)
-        if not kept:
-            raise UserError("none of the images could be read")
-    return kept
 
 
 def crops_of(data: DataSet) -> dict | None:
@@ -135,59 +139,110 @@ def threshold_of(content: Mapping, path: str) -> float | None:
     return threshold
 
 
+def calibration_metrics(scores: Scores, temperature: float) -> dict:
+    """The temperature, and the calibration error of the frames without and with it."""
+    labels, logits = np.array([row["label"] for row in scores]), scores.values[:, 1]
+    errors = [expected_calibration_error(labels, apply_temperature(logits, t)) for t in (1, temperature)]
+    return {"temperature": temperature, "ece_before": errors[0], "ece_after": errors[1]}
+
+
+def class_coverage(scores: Scores, dropped: Sequence[Dropped]) -> dict:
+    """Videos scored / videos listed, of each class."""
+    scored = {row["video"]: row["label"] for row in scores}
+    listed = list((scored | {drop.video: drop.label for drop in dropped}).values())
+    shares = {}
+    for label, name in enumerate(("real", "fake")):
+        found = list(scored.values()).count(label)
+        shares[f"coverage_{name}"] = found / listed.count(label) if label in listed else None
+    return shares
+
+
 def test_one(
-    name: str, model: JointEmbedding, threshold: float | None, args: argparse.Namespace, folder: Path
+    name: str,
+    model: JointEmbedding,
+    text: torch.Tensor,
+    threshold: float | None,
+    temperature: float | None,
+    args: argparse.Namespace,
+    folder: Path,
 ) -> tuple[dict, float | None]:
     """Score one data set and write predictions.csv and metrics.json into ``folder``.
 
     Returns the metrics and the AUC that --auc prints: of the videos, or of the frames of an image set.
     """
-    n_frames = args.n_frames or (64 if model.tree is FFPP else 32)
-    data = read_dataset(name, args, model.tree, n_frames)
-    batch_size = args.batch_size if name == "list" else args.batch_size * n_frames
-    dropped = list(data.dropped)
-    columns = _COLUMNS + _node_columns(model.tree)
+    wanted = wanted_data(name, args, model)
+    data = READERS[name](wanted)
+    n_frames = frames_per_video(name, data, wanted)
     crops = crops_of(data)
     (folder / "metrics.json").unlink(missing_ok=True)  # never beside predictions it does not belong to
+    dropped = list(data.dropped)
+    nodes = [node.replace(" ", "_") for node in model.tree.nodes[1:]]
     try:
-        scored = prediction_rows(model, data, args, batch_size, dropped)
-        rows = write_predictions(folder / "predictions.csv", columns, scored)
+        batches = scored_batches(model, text, data, args.batch_size * (n_frames or 1), args, dropped)
+        scores = write_predictions(folder / "predictions.csv", data, nodes, batches, temperature)
     except UserError as error:
         first = f"{dropped[-1].path}: {dropped[-1].reason}" if dropped else ""
         raise UserError(f"{name}: {error}, {len(data.records)} were tried ({first})") from error
     metrics = {
         "dataset": name,
+        "source": data.source,
         "tree": model.tree.name,
         "checkpoint": str(args.resume),
-        "protocol": "ours",
+        "protocol": args.protocol,
         "precision": args.precision,
         "crops": crops,
-        "n_frames_per_video": None if name == "list" else n_frames,
+        "n_frames_per_video": n_frames,
     }
-    metrics |= evaluate(rows, model.tree.nodes[1:], threshold, data.videos_listed)
+    metrics |= evaluate(scores, model.tree.nodes[1:], threshold, data.videos_listed)
+    metrics |= class_coverage(scores, dropped)
+    if temperature:
+        metrics["calibration"] = calibration_metrics(scores, temperature)
     metrics["dropped"] = [{"video": d.video, "path": d.path, "label": d.label, "reason": d.reason} for d in dropped]
     write_json(folder / "metrics.json", metrics)
     return metrics, metrics["frame_auc" if data.image_level else "video_auc"]
 
 
+def percent(value: float | None, undefined: str = "undefined") -> str:
+    """A fraction as percent with three digits."""
+    return undefined if value is None else f"{100 * value:.3f}"
+
+
 def report(metrics: Mapping, auc: float | None, args: argparse.Namespace, log: logging.Logger) -> None:
     """The lines a person reads after one data set."""
-
-    def percent(value: float | None) -> str:
-        return "undefined" if value is None else f"{100 * value:.3f}"
-
+    real, fake = metrics["videos_real"], metrics["videos_fake"]
+    by_class = ", ".join(
+        f"{name} {metrics[f'coverage_{name}']:.4f}"
+        for name in ("real", "fake")
+        if metrics[f"coverage_{name}"] is not None
+    )
     log.info(
-        f"{metrics['dataset']}: {metrics['videos']} videos ({metrics['videos_real']} real, "
-        f"{metrics['videos_fake']} fake), {metrics['frames']} frames, coverage {metrics['coverage']:.4f}, "
-        f"dropped {len(metrics['dropped'])}"
+        f"{metrics['dataset']}: {metrics['videos']} videos ({real} real, {fake} fake), "
+        f"{metrics['frames']} frames, coverage {metrics['coverage']:.4f} ({by_class}), "
+        f"dropped {len(metrics['dropped'])}, protocol {metrics['protocol']}, from {metrics['source']}"
     )
     for drop in metrics["dropped"][:5]:
         log.info(f"  dropped {drop['path'] or drop['video']}: {drop['reason']}")
     log.info(f"  frame AUC {percent(metrics['frame_auc'])}, video AUC {percent(metrics['video_auc'])}")
     if metrics["frame_auc"] is None:
         log.info("  one class only, so AUC, EER and AP are undefined")
+    elif metrics["dataset"] == "list" and metrics["videos"] < metrics["frames"] and 1 in (real, fake):
+        log.info("  a class is one folder, so one video: if its images are no video, look at the frame AUC only")
     if args.auc:
         log.info(f" * AUC {percent(auc)}")
+
+
+def table(results: Mapping[str, dict | str]) -> str:
+    """One line per data set: its figures from its metrics, or why it failed."""
+    form = "{:14}{:>8}{:>9}{:>11}{:>11}{:>9}{:>10}{:>9}"
+    lines = [form.format("data set", "videos", "frames", "frame AUC", "video AUC", "EER", "coverage", "dropped")]
+    for name, metrics in results.items():
+        if isinstance(metrics, str):
+            lines.append(f"{name:14}failed: {metrics}")
+            continue
+        aucs = [percent(metrics[key], "-") for key in ("frame_auc", "video_auc", "video_eer")]
+        counts = metrics["videos"], metrics["frames"], f"{metrics['coverage']:.4f}", len(metrics["dropped"])
+        lines.append(form.format(name, *counts[:2], *aucs, *counts[2:]))
+    return "\n".join(lines)
 
 
 @script
@@ -195,20 +250,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Test a checkpoint; see --help."""
     parser = get_args_parser()
     args = parser.parse_args(argv)
-    if args.datapath and len(args.dataset) > 1:
-        parser.error("--datapath is the place of one data set; give one --dataset, or use --data_root")
+    check_arguments(parser, args)
+    temperature = read_calibration(args.calibration) if args.calibration else None
     content = read_checkpoint(args.resume)
     threshold = threshold_of(content, args.resume)
     device = choose_device(args.gpu)
     model = build_model(content, args.resume, TREES[args.train_dataset] if args.train_dataset else None).to(device)
     del content  # its optimizer state is larger than the model
+    text = encode_text(model, args.precision)
+    results: dict[str, dict | str] = {}
     for name in args.dataset:
         folder = output_dir(Path(args.output) / args.name / name)
         log = open_log(folder / "log.txt")
         try:
             log.info(f"{args.resume} ({model.tree.name} tree, {args.precision}) on {describe(device)}")
             started = time.perf_counter()
-            metrics, auc = test_one(name, model, threshold, args, folder)
+            metrics, auc = test_one(name, model, text, threshold, temperature, args, folder)
             report(metrics, auc, args, log)
             seconds = time.perf_counter() - started
             log.info(f"  {seconds:.1f} s, {metrics['frames'] / seconds:.1f} frames/s; {folder / 'predictions.csv'}")
@@ -216,8 +273,18 @@ def main(argv: Sequence[str] | None = None) -> None:
                 line = f"{args.resume} {name} AUC {math.nan if auc is None else 100 * auc:.3f}\n"
                 with (folder / "test_log.txt").open("a", encoding="utf-8") as file:
                     file.write(line)
+            results[name] = metrics
+        except UserError as error:
+            if len(args.dataset) == 1:
+                raise
+            results[name] = " ".join(str(error).split()).removeprefix(f"{name}: ")
+            log.info(f"{name} failed: {results[name]}")
         finally:
             close_log(log)
+    if len(results) > 1:
+        print(table(results))
+    if failed := [f"{name}: {metrics}" for name, metrics in results.items() if isinstance(metrics, str)]:
+        raise UserError(f"{len(failed)} of {len(results)} data sets failed; {'; '.join(failed)}")
 
 
 if __name__ == "__main__":

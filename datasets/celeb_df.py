@@ -2,7 +2,7 @@
 
 from pathlib import Path, PurePath
 
-from datasets.records import DataSet, video_folders_to_dataset
+from datasets.records import DataSet, subfolders, video_folders_to_dataset
 from utils.cli import UserError
 
 LIST_NAME = "List_of_testing_videos.txt"
@@ -19,17 +19,13 @@ def read_celeb_df(root: Path, n_frames: int) -> DataSet:
     faces = root if any((root / name).is_dir() for name in _CLASSES) else root / "faces"
     official = next((f / LIST_NAME for f in (root, faces.parent) if (f / LIST_NAME).is_file()), None)
     if official is None:
-        wanted = [(name, folder.name) for name in _CLASSES for folder in _subfolders(faces / name)]
+        wanted = [(name, video) for name in _CLASSES for video in subfolders(faces / name)]
     else:
         wanted = list(dict.fromkeys((name, PurePath(video).stem) for name, video in listed_videos(official)))
     videos = [
         (f"{name}/{video}", faces / name / video, _CLASSES[name][0], "", _CLASSES[name][1]) for name, video in wanted
     ]
     return video_folders_to_dataset("CDF", videos, n_frames, f"{faces}/RealCDF and {faces}/FakeCDF")
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
 
 
 def listed_videos(path: Path) -> list[tuple[str, str]]:

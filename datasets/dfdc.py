@@ -3,7 +3,24 @@
 import csv
 from pathlib import Path
 
+from datasets.records import DataSet, video_folders_to_dataset
 from utils.cli import UserError
+
+
+def read_dfdc(root: Path, n_frames: int, drop_short: bool = False) -> DataSet:
+    """The videos of labels.csv, crops under faces/<name without ending>/, which is the video id too.
+
+    root: the data set's folder, or its faces folder. drop_short: drop videos with fewer than ``n_frames`` crops, as the
+    reference does.
+    """
+    root = Path(root)
+    if root.name == "faces" and (root.parent / "labels.csv").is_file():
+        root = root.parent
+    videos = []
+    for name, label in read_labels(root / "labels.csv"):
+        video = Path(name).stem
+        videos.append((video, root / "faces" / video, label, "", "" if label else "real"))
+    return video_folders_to_dataset("DFDC", videos, n_frames, f"{root}/faces", n_frames if drop_short else 1)
 
 
 def read_labels(path: Path) -> list[tuple[str, int]]:

@@ -48,9 +48,14 @@ def read_pairs(data_root: Path, split: str) -> list[tuple[str, str]]:
     return [(a, b) for a, b in pairs]
 
 
-def split_videos(data_root: Path, split: str) -> list[tuple[str, str]]:
-    """(method, video) of every video of a split: reals first, then method by method, each sorted by name."""
+def split_names(data_root: Path, split: str) -> tuple[list[str], list[str]]:
+    """(reals a, fakes a_b and b_a) of a split's pairs, each sorted and once."""
     pairs = read_pairs(data_root, split)
     reals = sorted({name for pair in pairs for name in pair})
-    fakes = sorted({f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1])})
+    return reals, sorted({f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1])})
+
+
+def split_videos(data_root: Path, split: str) -> list[tuple[str, str]]:
+    """(method, video) of every video of a split: reals first, then method by method, each sorted by name."""
+    reals, fakes = split_names(data_root, split)
     return [("real", video) for video in reals] + [(method, video) for method in METHOD_CODES for video in fakes]

@@ -8,10 +8,11 @@ Assumptions: Val and the in-distribution fakes of Test (the description shows ne
 a Real folder of its own, Protocol-1 takes the reals of Test; StyleRes-expr is smile (UNVERIFIED).
 """
 
-import os
+from dataclasses import replace
 from pathlib import Path
 
-from datasets.records import IMAGE_SUFFIXES, Record
+from datasets.records import DataSet, Record, as_images, images_below, subfolders
+from datasets.txt_list import CodeBook, read_txt_list
 from utils.cli import UserError
 
 # What was changed -> list code: a digit per node of the FFSC tree, 2 where the data set does not tell.
@@ -78,19 +79,43 @@ def read_ffsc(data_root: Path, split: str) -> dict[str, list[Record]]:
     return lists
 
 
+def read_ffsc_test(data_root: Path, place: Path | None, tree: CodeBook, codes: bool) -> DataSet:
+    """The test images: a list (lines end in a code of the FFSC tree, or in a label), or all lists of ``read_ffsc``.
+
+    place: the list, or FFSC's folder. Without it ``data_root``/FFSC/FFSCtest.txt is the list if it is there. From the
+    folders come the fakes of Test and of Protocol-1 together (figures per method tell them apart), each real once.
+    tree: FFSC. codes: whether records keep their node codes; those of another tree's model do not.
+    """
+    usual = Path(data_root) / "FFSC"
+    home = Path(place) if place else usual
+    path = home / "FFSCtest.txt" if place is None or home.is_dir() else home
+    if path.is_file() or path == home:
+        data = read_txt_list(path, tree, missing_allowed=True, folders=(usual, Path(data_root)))
+    else:
+        data = _folders_as_test(home if place else Path(data_root), path)
+    if not codes:
+        data = replace(data, records=[replace(record, code="") for record in data.records])
+    return as_images(data, "FFSC")
+
+
+def _folders_as_test(data_root: Path, missing_list: Path) -> DataSet:
+    try:
+        lists = read_ffsc(data_root, "test")
+    except UserError as error:
+        reason = str(error).split(";")[0]
+        raise UserError(f"FFSC: there is no {missing_list}, and {reason}; give one of them as --datapath") from error
+    records = {record.path: record for records in lists.values() for record in records}
+    source = f"{' and '.join(lists)} of {ffsc_root(data_root)}"
+    return DataSet("FFSC", list(records.values()), len(records), [], source=source)
+
+
 def _child(folder: Path, name: str) -> Path | None:
     """The folder ``name`` in ``folder``, whatever the case of its letters."""
     return next((path for path in _folders(folder) if path.name.lower() == name.lower()), None)
 
 
 def _folders(folder: Path) -> list[Path]:
-    try:
-        children = sorted(Path(folder).iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise UserError(f"cannot list {folder} ({error.strerror}); check its permissions") from error
-    return [path for path in children if not path.name.startswith(".") and path.is_dir()]
+    return [Path(folder) / name for name in subfolders(folder)]
 
 
 def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) -> tuple[list[Record], list[Record]]:
@@ -100,7 +125,7 @@ def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) ->
         if path == besides:
             continue
         method = _method(path, methods)
-        for image in _images_below(path):
+        for image in images_below(path):
             code = CODES["real"] if method == "real" else _code(image, method, methods)
             records = reals if method == "real" else fakes
             records.append(Record(image, image, int(method != "real"), code, method))
@@ -122,21 +147,6 @@ def _code(image: str, method: str, methods: dict[str, str]) -> str:
     if method == "fomm-expr" and not Path(image).stem.lower().endswith("_surprised"):
         raise UserError(f"{image}: only the images of fomm-expr that end in _surprised have a known code; move it away")
     return CODES[methods[method]]
-
-
-def _images_below(folder: Path) -> list[str]:
-    """Paths of the images in ``folder`` and below, sorted; links are followed."""
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"cannot list {error.filename} ({error.strerror}); check its permissions") from error
-
-    images = []
-    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        images += [
-            f"{parent}/{name}" for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-        ]
-    return sorted(images)
 
 
 def _whole(folder: Path, reals: list[Record], fakes: list[Record]) -> list[Record]:

@@ -1,8 +1,9 @@
 """One row of any data set, and how frames of a video are chosen. Readers make records; everything else takes them."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TypeVar
 
@@ -47,14 +48,15 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """What a reader returns. videos_listed: videos that should be there. dropped: those of them without any crop.
-    image_level: True where a row is a whole sample (no videos)."""
+    """What a reader returns. videos_listed: videos that should be there. dropped: those of them that are not used.
+    image_level: True where a row is a whole sample (no videos). source: where it was read, for people."""
 
     name: str
     records: list[Record]
     videos_listed: int
     dropped: list[Dropped]
     image_level: bool = False
+    source: str = ""
 
 
 def node_code(vector: np.ndarray) -> str:
@@ -72,6 +74,23 @@ def evenly_spaced(items: Sequence[T], n: int) -> list[T]:
     return [items[i] for i in evenly_spaced_indices(len(items), n)]
 
 
+def by_video(data: DataSet, n_frames: int | None) -> DataSet:
+    """The records in order of video and path, so that the order of a list changes nothing; of each video at most
+    ``n_frames``, evenly spaced, or all of them when it is None."""
+    videos: dict[str, list[Record]] = {}
+    for record in sorted(data.records, key=lambda record: (record.video, record.path)):
+        videos.setdefault(record.video, []).append(record)
+    chosen = [evenly_spaced(frames, n_frames or len(frames)) for frames in videos.values()]
+    return replace(data, records=[record for frames in chosen for record in frames])
+
+
+def as_images(data: DataSet, name: str) -> DataSet:
+    """The data set ``name`` of the same records, in which every image counts for itself."""
+    records = [replace(record, video=record.path) for record in data.records]
+    listed = len({record.path for record in records})
+    return replace(data, name=name, records=records, videos_listed=listed, image_level=True)
+
+
 def list_images(folder: Path) -> list[str]:
     """Paths of the images directly in ``folder``, sorted by name; [] when there is no such folder."""
     try:
@@ -84,22 +103,72 @@ def list_images(folder: Path) -> list[str]:
     return [str(Path(folder) / name) for name in sorted(names) if not name.startswith(".")]
 
 
+def images_below(folder: Path) -> list[str]:
+    """Paths of the images in ``folder`` and below, sorted; links are followed, hidden files and folders are not."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"cannot list {error.filename} ({error.strerror}); check its permissions") from error
+
+    images = []
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        images += [
+            f"{parent}/{name}" for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+        ]
+    return sorted(images)
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in ``folder``, sorted, without hidden ones; [] when there is no such folder."""
+    try:
+        return sorted(path.name for path in Path(folder).iterdir() if path.is_dir() and not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(f"cannot list {folder} ({error.strerror}); check its permissions") from error
+
+
+def folder_ids(folders: Iterable[str]) -> dict[str, str]:
+    """Absolute folder -> its path below the deepest folder that all of them share; a single folder's own name."""
+    folders = list(folders)
+    if len(folders) == 1:
+        return {folders[0]: Path(folders[0]).name}
+    shared = os.path.commonpath(folders)
+    return {folder: Path(folder).relative_to(shared).as_posix() for folder in folders}
+
+
+def locate(images: Sequence[str], folders: Sequence[Path]) -> tuple[list[str], list[int]]:
+    """(paths of images named relative to the current folder or to one of ``folders``, positions of missing ones).
+
+    A missing image is placed where most of the others are.
+    """
+    bases = ["", *map(str, folders)]
+    # os.path, because a list has 100,000s of lines and Path costs 10 times as much.
+    found = [next((b for b in bases if os.path.isfile(os.path.join(b, image))), None) for image in images]  # noqa: PTH113, PTH118
+    usual = Counter(base for base in found if base is not None).most_common(1)
+    places = [(usual[0][0] if usual else "") if base is None else base for base in found]
+    paths = [os.path.join(base, image) for base, image in zip(places, images, strict=True)]  # noqa: PTH118
+    return paths, [i for i, base in enumerate(found) if base is None]
+
+
 def video_folders_to_dataset(
-    name: str, videos: Sequence[tuple[str, Path, int, str, str]], n_frames: int, where: str
+    name: str, videos: Sequence[tuple[str, Path, int, str, str]], n_frames: int, where: str, fewest: int = 1
 ) -> DataSet:
     """Videos given as (video id, folder of crops, label, code, method) -> their records, ``n_frames`` evenly spaced.
 
-    A video without crops is dropped with the reason no_crops. UserError when no video has any; ``where`` tells the
-    user which folders were looked at.
+    A video without crops is dropped with the reason no_crops, one with fewer than ``fewest`` with too_few_crops.
+    UserError when no video is left; ``where`` tells the user which folders were looked at.
     """
     records, dropped = [], []
     for video, folder, label, code, method in videos:
-        images = evenly_spaced(list_images(folder), n_frames)
-        records += [Record(path, video, label, code, method) for path in images]
-        if not images:
-            dropped.append(Dropped(video, "", label, "no_crops"))
+        images = list_images(folder)
+        if len(images) < fewest:
+            reason = f"too_few_crops: {len(images)} of {fewest}" if images else "no_crops"
+            dropped.append(Dropped(video, "", label, reason))
+            continue
+        records += [Record(path, video, label, code, method) for path in evenly_spaced(images, n_frames)]
     if not records:
-        raise UserError(
-            f"{name}: no face crops found under {where}; run preprocessing/extract_faces.py or set --datapath"
-        )
-    return DataSet(name, records, len(videos), dropped)
+        short = next((drop.reason for drop in dropped if drop.reason != "no_crops"), None)
+        what = f"no video has enough face crops ({short})" if short else "no face crops found"
+        raise UserError(f"{name}: {what} under {where}; run preprocessing/extract_faces.py or set --datapath")
+    return DataSet(name, records, len(videos), dropped, source=where)

@@ -6,12 +6,13 @@ path is taken from the current folder, else from the list's own folder.
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from datasets.records import DataSet, Record, node_code
+from datasets.records import DataSet, Record, folder_ids, locate, node_code
 from utils.cli import UserError
 
 _LAST_NUMBER = re.compile(r"(?<=[\s,])\d+$")
@@ -27,33 +28,71 @@ class CodeBook(Protocol):
         """List code -> node vector [nodes]; UserError for a code of no state."""
 
 
-def read_txt_list(path: str | Path, tree: CodeBook, name: str = "list", labels_allowed: bool = True) -> DataSet:
+class _Line(NamedTuple):
+    """A line of a list: its number, the image as written, and the code or label."""
+
+    number: int
+    image: str
+    code: str
+
+
+def read_txt_list(
+    path: str | Path,
+    tree: CodeBook,
+    name: str = "list",
+    labels_allowed: bool = True,
+    missing_allowed: bool = False,
+    folders: Sequence[Path] = (),
+) -> DataSet:
     """Read a list file.
 
     tree: turns codes into node vectors. labels_allowed: whether lines may end in a label (0 real, 1 fake) instead of a
-    code; such records have no code. All lines of a file use the same form.
+    code; such records have no code. All lines of a file use the same form. missing_allowed: whether images that do not
+    exist become records too (scoring them drops them with that reason). folders: where relative paths are tried after
+    the current folder and the list's own.
 
-    The video of an image is its folder relative to the deepest folder all images share. When all images lie in one
-    folder, or a folder mixes labels, folders are not videos and every image counts for itself.
+    The video of an image is its folder relative to the deepest folder all images share; the name of the folder when
+    there is one only. When a folder mixes labels, folders are not videos and every image counts for itself.
 
     UserError with file:line for a line that cannot be read, a code of another tree, another code length than the
     first line's, an image that does not exist, or an image listed with two labels; UserError for an empty list.
     """
     path = Path(path)
-    rows: dict[str, tuple[int, str]] = {}  # image path -> (line number, code)
+    lines, vectors = _parse(path, tree, labels_allowed)
+    images, missing = locate([line.image for line in lines], [path.parent, *folders])
+    if missing and not missing_allowed:
+        line = lines[missing[0]]
+        raise UserError(
+            f"{path}:{line.number}: image {line.image[:200]} does not exist, nor beside the list; mend the path or "
+            "remove the line"
+        )
+    _refuse_two_codes(path, lines, images)
+    labels = [int(vectors[line.code][0]) for line in lines]
+    videos, image_level = videos_of_images(images, labels)
+    codes = {code: "" if len(code) == 1 else node_code(vector) for code, vector in vectors.items()}
+    records = [
+        Record(image, video, label, codes[line.code])
+        for line, image, video, label in zip(lines, images, videos, labels, strict=True)
+    ]
+    return DataSet(name, records, len(set(videos)), [], image_level, str(path))
+
+
+def _parse(path: Path, tree: CodeBook, labels_allowed: bool) -> tuple[list[_Line], dict[str, np.ndarray]]:
+    """(the lines that are not blank, code -> node vector)."""
+    lines: list[_Line] = []
     vectors: dict[str, np.ndarray] = {}
     lengths = (tree.code_length, 1) if labels_allowed else (tree.code_length,)
-    image_paths, codes = [], []
-    for number, line in enumerate(_read_lines(path), start=1):
-        if not line.strip():
+    for number, text in enumerate(_read_lines(path), start=1):
+        if not text.strip():
             continue
         where = f"{path}:{number}"
-        name, code = _split(line.strip())
+        image, code = split_line(text.strip())
         if not code:
-            raise UserError(f"{where}: expected `path code`, got {line.strip()[:80]!r}")
-        if codes and len(code) != len(codes[0]):
+            raise UserError(f"{where}: expected `path code`, got {text.strip()[:80]!r}")
+        if lines and len(code) != len(lines[0].code):
             raise UserError(
-                f"{where}: code {code} has {len(code)} digits, the lines above have {len(codes[0])}; one form per list"
+                f"{where}: code {code} has {len(code)} digits, the lines above have {len(lines[0].code)}; one form per "
+                "list"
             )
         if len(code) not in lengths:
             raise UserError(f"{where}: code {code!r} has {len(code)} digits, the tree's codes have {tree.code_length}")
@@ -62,26 +101,24 @@ def read_txt_list(path: str | Path, tree: CodeBook, name: str = "list", labels_a
                 vectors[code] = _label_vector(code) if len(code) == 1 else tree.encode(code)
             except UserError as error:
                 raise UserError(f"{where}: {error}") from error
-        image = _existing(name, path, where)
-        earlier = rows.setdefault(os.path.abspath(image), (number, code))  # noqa: PTH100 - see _existing
-        if earlier[1] != code:
-            raise UserError(
-                f"{where}: {image} has code {code} here and {earlier[1]} on line {earlier[0]}; keep one of them"
-            )
-        image_paths.append(image)
-        codes.append(code)
-    if not codes:
+        lines.append(_Line(number, image, code))
+    if not lines:
         raise UserError(f"{path} lists no image; each line must be `path code`")
-    labels = [int(vectors[code][0]) for code in codes]
-    videos, image_level = _videos(image_paths, labels)
-    records = [
-        Record(image, video, label, "" if len(code) == 1 else node_code(vectors[code]))
-        for image, video, label, code in zip(image_paths, videos, labels, codes, strict=True)
-    ]
-    return DataSet(name, records, len(set(videos)), [], image_level)
+    return lines, vectors
 
 
-def _split(line: str) -> tuple[str, str]:
+def _refuse_two_codes(path: Path, lines: Sequence[_Line], images: Sequence[str]) -> None:
+    earlier: dict[str, _Line] = {}
+    for line, image in zip(lines, images, strict=True):
+        first = earlier.setdefault(os.path.abspath(image), line)  # noqa: PTH100 - Path costs 10 times as much
+        if first.code != line.code:
+            raise UserError(
+                f"{path}:{line.number}: {image} has code {line.code} here and {first.code} on line {first.number}; "
+                "keep one of them"
+            )
+
+
+def split_line(line: str) -> tuple[str, str]:
     """`path code` or `path flag code` -> (path, code), read from the right; ("", "") when the line is neither."""
     code = _LAST_NUMBER.search(line)
     if code is None:
@@ -107,23 +144,11 @@ def _label_vector(label: str) -> np.ndarray:
     return np.array([float(label)], dtype=np.float32)
 
 
-def _existing(image: str, list_path: Path, where: str) -> str:
-    if os.path.isfile(image):  # noqa: PTH113 - a list has 100,000s of lines and Path costs 10 times as much
-        return image
-    beside = os.path.join(list_path.parent, image)  # noqa: PTH118
-    if os.path.isfile(beside):  # noqa: PTH113
-        return beside
-    raise UserError(
-        f"{where}: image {image[:200]} does not exist, nor beside the list; mend the path or remove the line"
-    )
-
-
-def _videos(images: list[str], labels: list[int]) -> tuple[list[str], bool]:
-    folders = [os.path.dirname(os.path.abspath(image)) for image in images]  # noqa: PTH100, PTH120 - see _existing
+def videos_of_images(images: Sequence[str], labels: Sequence[int]) -> tuple[list[str], bool]:
+    """(video id of every image, whether every image counts for itself); see ``read_txt_list``."""
+    folders = [os.path.dirname(os.path.abspath(image)) for image in images]  # noqa: PTH100, PTH120 - see _refuse_two_codes
     label_of: dict[str, int] = {}
-    mixed = any(label_of.setdefault(folder, label) != label for folder, label in zip(folders, labels, strict=True))
-    if mixed or len(label_of) == 1:
-        return images, True
-    shared = os.path.commonpath(label_of)
-    names = {folder: Path(folder).relative_to(shared).as_posix() for folder in label_of}
+    if any(label_of.setdefault(folder, label) != label for folder, label in zip(folders, labels, strict=True)):
+        return list(images), True
+    names = folder_ids(label_of)
     return [names[folder] for folder in folders], False

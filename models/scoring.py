@@ -21,17 +21,28 @@ class ScoredBatch:
     unreadable: list[tuple[int, str]]
 
 
+def encode_text(model: JointEmbedding, precision: str = "float32") -> torch.Tensor:
+    """Embeddings of the model's prompts, for ``score_loader``: one call serves every data set of a run."""
+    device = next(model.parameters()).device
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        return model.encode_prompts()
+
+
 def score_loader(
-    model: JointEmbedding, loader: Iterable, prepare: Callable[[torch.Tensor], torch.Tensor], precision: str = "float32"
+    model: JointEmbedding,
+    loader: Iterable,
+    prepare: Callable[[torch.Tensor], torch.Tensor],
+    precision: str = "float32",
+    text: torch.Tensor | None = None,
 ) -> Iterator[ScoredBatch]:
     """Score every batch (images uint8 [B, 3, S, S], indices [B], unreadable) of ``loader``.
 
     prepare: uint8 images on the model's device -> normalised float images. precision: float32 or bfloat16 (autocast).
+    text: result of ``encode_text`` at that precision, made here when not given.
     """
     device = next(model.parameters()).device
     enabled = precision == "bfloat16"
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=enabled):
-        text = model.encode_prompts()
+    text = encode_text(model, precision) if text is None else text
     for images, indices, unreadable in loader:
         if not len(indices):
             yield ScoredBatch([], np.empty((0, len(model.tree.nodes)), np.float32), np.empty(0), unreadable)

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.layouts import Layouts
+
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).parent.parent
 REAL, SWAP, EXPRESSION = "1000000000", "0101011111", "0110001100"
@@ -84,3 +86,9 @@ def crop_lists(tmp_path: Path, golden_crops: Path) -> tuple[Path, Path]:
 def crops_copy(tmp_path: Path, golden_crops: Path) -> Path:
     """A writable copy of the golden crops."""
     return Path(shutil.copytree(golden_crops, tmp_path / "cdf"))
+
+
+@pytest.fixture
+def layouts(tmp_path: Path, golden_crops: Path) -> Layouts:
+    """Makes data sets of golden crops in their official layouts below tmp_path/data."""
+    return Layouts(tmp_path / "data", golden_crops)

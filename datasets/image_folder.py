@@ -1,0 +1,42 @@
+"""Folders named after their class: real/ and fake/, or 0_real/ and 1_fake/, in any case."""
+
+from pathlib import Path
+
+from datasets.records import DataSet, Record, evenly_spaced, folder_ids, images_below, subfolders
+from utils.cli import UserError
+
+_CLASSES = {"real": 0, "fake": 1, "0_real": 0, "1_fake": 1}
+
+
+def read_image_folder(root: Path, n_frames: int) -> DataSet:
+    """The images below the class folders of ``root``. An image directly in a class folder counts for itself; a folder
+    below it that holds images, at any depth, is a video, of which ``n_frames`` evenly spaced frames are taken.
+
+    A video's id is its folder relative to the deepest folder all images share.
+    """
+    root = Path(root)
+    videos: dict[str, list[str]] = {}  # folder of images -> its images
+    labels: dict[str, int] = {}
+    alone = set()
+    for name in subfolders(root):
+        label = _CLASSES.get(name.lower())
+        if label is None:
+            continue
+        class_folder = str((root / name).absolute())
+        for image in images_below(root / name):
+            folder = str(Path(image).absolute().parent)
+            videos.setdefault(folder, []).append(image)
+            labels[folder] = label
+            if folder == class_folder:
+                alone.add(folder)
+    if not videos:
+        raise UserError(f"{root} holds no images in real/ and fake/ or in 0_real/ and 1_fake/; set --datapath")
+    ids = folder_ids(videos)
+    records = []
+    for folder, images in videos.items():
+        method = "" if labels[folder] else "real"
+        chosen = images if folder in alone else evenly_spaced(images, n_frames)
+        for image in chosen:
+            records.append(Record(image, image if folder in alone else ids[folder], labels[folder], "", method))
+    listed = len({record.video for record in records})
+    return DataSet("folder", records, listed, [], alone == set(videos), str(root))
