@@ -1,0 +1,291 @@
+"""How many videos each data set officially has, and where their crops should lie: what SJEDD_check_data.py compares.
+
+Nothing here stops at the first error: official lists with bad lines give findings and the lines that can be read.
+"""
+
+import csv
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from datasets.celeb_df import LIST_NAME
+from datasets.ffpp_methods import METHOD_CODES, compression_dir, ffpp_root, read_pairs, split_videos
+from datasets.ffsc import FOLDERS, METHODS, PROTOCOL1_METHODS, ffsc_root, read_ffsc
+from datasets.records import subfolders
+from utils.cli import UserError
+from utils.data_checks import Finding, finding_of_error, sed
+
+FFPP = {"train": 720, "val": 140, "test": 140}  # reals, and fakes of each method: two per pair
+CELEB_DF = {"RealCDF": 178, "FakeCDF": 340}  # test videos
+FAKES_OF_FFPP = 1000  # FaceShifter; DeeperForensics-1.0 end_to_end; one for each FF++ video, so 140 of test videos
+DFDC = {"real": 2500, "fake": 2500}  # test set
+_CELEB_FOLDERS = {"Celeb-real": "RealCDF", "YouTube-real": "RealCDF", "Celeb-synthesis": "FakeCDF"}
+_CELEB_CLASSES = {"1": "RealCDF", "0": "FakeCDF"}
+_DFDC_LABELS = {"0": "real", "1": "fake", "REAL": "real", "FAKE": "fake"}
+_CLASS_WORDS = dict.fromkeys(("real", "reals", "original", "originals", "pristine", "genuine", "authentic"), False)
+_CLASS_WORDS |= dict.fromkeys(("fake", "fakes", "manipulated", "synthesis", "synthesized", "forged"), True)
+_CLASS_FOLDERS = {*_CLASS_WORDS, *(name.lower() for name in (*METHOD_CODES, *METHODS, *PROTOCOL1_METHODS))}
+
+
+class Group(NamedTuple):
+    """The videos of one class in one split. Crops of a video lie in faces/<video>, the manifest beside faces.
+    command: extracts them."""
+
+    split: str
+    label: str
+    official: int
+    faces: Path
+    videos: list[str]
+    command: str
+
+
+Layout = tuple[list[Group], list[Finding]]
+
+
+def layout(name: str, data_root: Path, datapath: Path | None, compression: str) -> Layout:
+    """The groups of a data set of videos, and what is wrong with its official lists.
+
+    datapath: the data set's own folder, or its folder of crops, where that is not under ``data_root``.
+    """
+    if name == "FFpp":
+        return _ffpp(datapath or data_root, compression)
+    if name == "CDF":
+        return _celeb_df(datapath or data_root / "CDF", data_root)
+    if name == "FSh":
+        root = datapath or data_root / "FSh"
+        faces = next((f for f in (root / compression / "faces", root / "faces") if f.is_dir()), None)
+        default = root / compression / "faces" if datapath is None else root
+        return _fakes_of_ffpp(name, "FaceShifter", faces or default, "", data_root, compression)
+    if name == "Deeper":
+        root = datapath or data_root / "DF-1.0"
+        if root.name == "end_to_end":
+            root = root.parent
+        faces = root if (root / "end_to_end").is_dir() else root / "faces"
+        return _fakes_of_ffpp(name, "end_to_end", faces, "end_to_end/", data_root, compression)
+    return _dfdc(datapath or data_root / "DFDC", data_root)
+
+
+def _extract(name: str, data_root: Path, *options: str) -> str:
+    words = ["python", "preprocessing/extract_faces.py", "--dataset", name, "--data_root", str(data_root), *options]
+    return shlex.join(words)
+
+
+def _listed(path: Path, what: str, there: int, official: int, fix: str) -> list[Finding]:
+    """The finding that ``path`` has another number of videos than it should."""
+    if there == official:
+        return []
+    return [Finding("count_mismatch", str(path), None, f"{there} {what}, officially {official}", fix)]
+
+
+def _ffpp(data_root: Path, compression: str) -> Layout:
+    groups, findings = [], []
+    root = ffpp_root(data_root)
+    for split, official in FFPP.items():
+        path = root / f"{split}.json"
+        try:
+            videos = split_videos(data_root, split)
+        except UserError as error:
+            findings.append(finding_of_error("unknown_code" if path.is_file() else "missing_file", path, error))
+            continue
+        named = {method: [name for m, name in videos if m == method] for method in ("real", *METHOD_CODES)}
+        fix = f"download the official {split}.json of FaceForensics++ again"
+        findings += _listed(path, f"real videos in the {split} pairs", len(named["real"]), official, fix)
+        command = _extract("FFpp", root.parent, "--compression", compression, "--split", split)
+        for method, names in named.items():
+            faces = compression_dir(data_root, method, compression) / "faces"
+            groups.append(Group(split, method, official, faces, names, command))
+    return groups, findings
+
+
+def _celeb_df(root: Path, data_root: Path) -> Layout:
+    """As the reader finds it; a line's class is that of its folder, so that swapped labels do not hide the crops."""
+    faces = root if any((root / name).is_dir() for name in CELEB_DF) else root / "faces"
+    official = next((f / LIST_NAME for f in (root, faces.parent) if (f / LIST_NAME).is_file()), None)
+    home = faces.parent
+    command = _extract("CDF", home.parent if home.name == "CDF" else data_root)
+    if official is None:
+        videos = {label: [f"{label}/{name}" for name in subfolders(faces / label)] for label in CELEB_DF}
+        findings, fix = [], f"put {LIST_NAME} of Celeb-DF v2 into {home}, then {command}"
+    else:
+        videos, findings = _celeb_list(official)
+        fix = "download the official list of Celeb-DF v2 again"
+    groups = []
+    for label, number in CELEB_DF.items():
+        groups.append(Group("test", label, number, faces, videos[label], command))
+        findings += _listed(official or faces / label, f"{label} videos", len(videos[label]), number, fix)
+    return groups, findings
+
+
+def _celeb_list(path: Path) -> tuple[dict[str, list[str]], list[Finding]]:
+    videos: dict[str, dict[str, int]] = {label: {} for label in CELEB_DF}  # name -> its line
+    findings, swapped, n_lines = [], [], 0
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        first, _, entry = line.strip().partition(" ")
+        video = PurePosixPath(entry.strip().replace("\\", "/"))
+        label = _CELEB_FOLDERS.get(video.parent.name)
+        if first not in _CELEB_CLASSES or label is None:
+            message = f"expected `1 Celeb-real/id0_0000.mp4`, got {line.strip()[:80]!r}"
+            fix = "download the official list of Celeb-DF v2 again"
+            findings.append(Finding("unknown_code", str(path), number, message, fix))
+            continue
+        n_lines += 1
+        name = f"{label}/{video.stem}"
+        earlier = videos[label].setdefault(name, number)
+        if earlier != number:
+            message, fix = f"{entry.strip()} is on line {earlier} too", f"remove line {number}"
+            findings.append(Finding("duplicate", str(path), number, message, fix))
+        if _CELEB_CLASSES[first] != label:
+            swapped.append((number, f"{entry.strip()} has {first}, but this list has 1 for real and 0 for fake"))
+    swap = sed(path, "s/^0/x/", "s/^1/0/", "s/^x/1/")
+    findings += _orientation(path, swapped, n_lines, swap, "exchange the 0 or 1 of this line")
+    return {label: list(names) for label, names in videos.items()}, findings
+
+
+def _orientation(path: Path, wrong: Sequence[tuple[int, str]], n_lines: int, swap: str, one_line: str) -> list[Finding]:
+    """A finding per wrong line (number, message); one for all where most lines are wrong, and ``swap`` mends them."""
+    if 2 * len(wrong) <= n_lines:
+        return [Finding("label_orientation", str(path), number, message, one_line) for number, message in wrong]
+    number, message = wrong[0]
+    return [Finding("label_orientation", str(path), number, f"{len(wrong)} of {n_lines} labels: {message}", swap)]
+
+
+def _fakes_of_ffpp(name: str, label: str, faces: Path, prefix: str, data_root: Path, compression: str) -> Layout:
+    """FaceShifter and DeeperForensics: fakes of FF++ videos, tested against the FF++ test reals.
+
+    All fakes are compared with the official number only where more than those of the test are there.
+    """
+    path = ffpp_root(data_root) / "test.json"
+    home = next((f.parent for f in faces.parents if f.name in ("FSh", "DF-1.0")), data_root)
+    command = _extract(name, home, *(("--compression", compression) if name == "FSh" else ()))
+    there = [f"{prefix}{folder}" for folder in subfolders(faces / prefix)]
+    groups, findings, test = [], [], []
+    try:
+        pairs = read_pairs(data_root, "test")
+    except UserError as error:
+        findings.append(finding_of_error("unknown_code" if path.is_file() else "missing_file", path, error))
+    else:
+        reals = sorted({video for pair in pairs for video in pair})
+        if name == "FSh":
+            test = sorted(f"{x}_{y}" for a, b in pairs for x, y in ((a, b), (b, a)))
+        else:
+            test = [video for video in there if video.removeprefix(prefix).split("_")[0] in reals]
+            what = "fakes of FF++ test videos"
+            findings += _listed(faces / prefix, what, len(test), FFPP["test"], command)
+        fix = "download the official test.json of FaceForensics++ again"
+        findings += _listed(path, "real videos in the test pairs", len(reals), FFPP["test"], fix)
+        real_faces = compression_dir(data_root, "real", compression) / "faces"
+        root = ffpp_root(data_root).parent
+        real_command = _extract("FFpp", root, "--compression", compression, "--split", "test")
+        groups.append(Group("test", "real", FFPP["test"], real_faces, reals, real_command))
+        groups.append(Group("test", label, FFPP["test"], faces, test, command))
+    if not set(there) <= set(test):
+        everything = f"{command} --split all"
+        groups.append(Group("all", label, FAKES_OF_FFPP, faces, there, everything))
+        findings += _listed(faces / prefix, f"{label} fakes", len(there), FAKES_OF_FFPP, everything)
+    return groups, findings
+
+
+def _dfdc(root: Path, data_root: Path) -> Layout:
+    """labels.csv of the test set. 1 is fake; the words REAL and FAKE are understood here, but not by the tests."""
+    root = root.parent if root.name == "faces" else root
+    path = root / "labels.csv"
+    again = "take labels.csv of the DFDC test set"
+    if not path.is_file():
+        return [], [Finding("missing_file", str(path), None, "there is no labels.csv", again)]
+    labels: dict[str, str] = {}
+    findings, words = [], []
+    for number, row in enumerate(csv.reader(_text(path).replace("\0", "").splitlines()), start=1):
+        if not row or (number == 1 and row[:2] == ["filename", "label"]):
+            continue
+        label = _DFDC_LABELS.get(row[1].strip().upper()) if len(row) > 1 else None
+        if label is None or number == 1:
+            wanted = "the header filename,label" if number == 1 else "a file name and 0 or 1"
+            message = f"expected {wanted}, got {','.join(row)[:80]!r}"
+            findings.append(Finding("unknown_code", str(path), number, message, again))
+            continue
+        if row[1] not in ("0", "1"):
+            words.append((number, f"{row[0]} has {row[1]!r}, but labels are 0 for real and 1 for fake"))
+        if labels.setdefault(row[0], label) != label:
+            message, fix = f"{row[0]} has two labels", "keep the right one of the two lines"
+            findings.append(Finding("label_conflict", str(path), number, message, fix))
+    mend = sed(path, "s/, *real */,0/I", "s/, *fake */,1/I")
+    findings += _orientation(path, words, len(labels), mend, mend)
+    command = _extract("DFDC", root.parent if root.name == "DFDC" else data_root)
+    groups = []
+    for label, official in DFDC.items():
+        videos = [PurePosixPath(name).stem for name in labels if labels[name] == label]
+        groups.append(Group("test", label, official, root / "faces", videos, command))
+        findings += _listed(path, f"{label} videos", len(videos), official, again)
+    return groups, findings
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}); check its permissions") from error
+
+
+def count_ffsc(data_root: Path) -> tuple[dict[str, dict[str, int]], list[str], list[Finding]]:
+    """Images of FFSC's folders: list -> method -> number, all images, and what is wrong. No official numbers are
+    known, but every method must have images."""
+    root = ffsc_root(data_root)
+    counts: dict[str, dict[str, int]] = {}
+    findings, images = [], {}
+    for split, folder in FOLDERS.items():
+        try:
+            lists = read_ffsc(data_root, split)
+        except UserError as error:
+            findings.append(finding_of_error("count_mismatch", root / folder, error))
+            continue
+        for name, records in lists.items():
+            number = Counter(record.method for record in records)
+            methods = PROTOCOL1_METHODS if name == "test_protocol1" else METHODS
+            counts[name] = {method: number[method] for method in ("real", *methods)}
+            images |= dict.fromkeys(record.path for record in records)
+            for method in methods:
+                if not number[method]:
+                    fix = f"unpack FFSC's {folder} again"
+                    message = f"no image of {method} ({name} list)"
+                    findings.append(Finding("count_mismatch", str(root / folder), None, message, fix))
+    return counts, list(images), findings
+
+
+def contradictions(path: Path, rows: Iterable[tuple[int, str, bool]]) -> list[Finding]:
+    """Lines (number, image, is fake) of a list whose folder names say the other class (real/, 1_fake/, original/).
+
+    Only names below the folder that all images share count; a path that names both classes says nothing.
+    """
+    rows = list(rows)
+    folders = {image: re.split(r"[\\/]+", image)[:-1] for _, image, _ in rows}
+    shared = 0
+    for names in zip(*folders.values(), strict=False):
+        if len(set(names)) > 1:
+            break
+        shared += 1
+    said = {folder: _said_class(folder[shared:]) for folder in map(tuple, folders.values())}
+    wrong, n_telling = [], 0
+    for number, image, fake in rows:
+        says_fake = said[tuple(folders[image])]
+        n_telling += says_fake is not None
+        if says_fake not in (None, fake):
+            words = ("real (0)", "fake (1)")
+            wrong.append((number, f"{image} is listed as {words[fake]}, its folder says {words[says_fake]}"))
+    swap = sed(path, r"s/0\s*$/x/", r"s/1\s*$/0/", "s/x$/1/")
+    return _orientation(path, wrong, n_telling, swap, "0 is real and 1 is fake: mend this label, or the folder's name")
+
+
+def _said_class(names: Iterable[str]) -> bool | None:
+    """True for fake, False for real, None when the names say neither or both."""
+    said = {_CLASS_WORDS[word] for name in names for word in re.findall("[a-z]+", name.lower()) if word in _CLASS_WORDS}
+    return said.pop() if len(said) == 1 else None
+
+
+def is_class_folder(name: str) -> bool:
+    """Whether a folder is named after a class or method (real, 1_fake, simswap): it holds images, not one video."""
+    return re.sub(r"^\d+[_-]|[_-]\d+$", "", name).lower() in _CLASS_FOLDERS

@@ -1,0 +1,543 @@
+"""The data check through main([...]), as a user runs it."""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import SJEDD_check_data
+from datasets import official_counts
+from datasets.celeb_df import LIST_NAME
+from datasets.ffpp_methods import METHOD_CODES
+from preprocessing import manifest
+from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
+
+main = SJEDD_check_data.main
+FFSC_REAL, FFSC_AGE = "000000000000", "110000100001"
+
+
+@pytest.fixture
+def check(capsys):
+    """Run the check with --json; returns (exit code, findings, counts)."""
+
+    def call(*arguments):
+        code = main(["--json", *map(str, arguments)])
+        out = json.loads(capsys.readouterr().out)
+        assert set(out) == {"findings", "counts"}
+        for finding in out["findings"]:
+            assert list(finding) == ["kind", "path", "line", "message", "fix"]
+            assert finding["message"] and finding["fix"]
+        assert code == (2 if out["findings"] else 0)
+        return code, out["findings"], out["counts"]
+
+    return call
+
+
+@pytest.fixture
+def crops(tmp_path, monkeypatch):
+    """Six videos with two images of their own each; lists name them from the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for video in "abcdef":
+        for frame in range(2):
+            image(tmp_path / f"crops/{video}/{frame}.png")
+    return tmp_path
+
+
+def image(path, seed=None):
+    """A small PNG unlike all others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(list(str(path).encode()) if seed is None else seed)
+    Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def touch(path, content=b"crop"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def write(path, *lines):
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def kinds(findings):
+    return Counter(finding["kind"] for finding in findings)
+
+
+def one(findings, kind):
+    (found,) = (finding for finding in findings if finding["kind"] == kind)
+    return found
+
+
+def good_lists(folder):
+    """train.txt over videos a to d and val.txt over e and f."""
+    for name, videos in (("train", "abcd"), ("val", "ef")):
+        lines = [f"crops/{v}/{i}.png {(REAL, SWAP)[n % 2]}" for n, v in enumerate(videos) for i in range(2)]
+        write(folder / f"{name}.txt", *lines)
+    return ["--txt_path_train", folder / "train.txt", "--txt_path_val", folder / "val.txt"]
+
+
+def add(path, *lines):
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def test_good_lists_are_clean(check, crops):
+    code, findings, counts = check(*good_lists(crops), "--deep", "--workers", 1, "--n_frames", 2)
+    assert (code, findings) == (0, [])
+    assert counts["train"] == {
+        "lines": 8,
+        "images": 8,
+        "real": 4,
+        "fake": 4,
+        "folders": 4,
+        "digits": 10,
+        "codes": {REAL: 4, SWAP: 4},
+    }
+    assert counts["val"]["images"] == 4
+
+
+def test_every_bad_line_is_found_with_its_number(check, crops):
+    (crops / "crops/a/empty.png").write_bytes(b"")
+    path = write(
+        crops / "train.txt",
+        f"crops/a/9.png {REAL}",
+        "crops/a/0.png",
+        "",
+        "crops/a/1.png 1111111111",
+        f"crops/b/0.png {FFSC_AGE}",
+        f"crops/b/1.png 7 {SWAP}",
+        f"crops/c/0.png,{REAL}",
+        f"crops/c/../c/0.png {REAL}",
+        f"crops/b/1.png {REAL}",
+        f"crops/a/empty.png {REAL}",
+        f"crops {REAL}",
+        f"crops/d/0.png {EXPRESSION}",
+        "crops/d/1.png 1",
+    )
+    with path.open("ab") as file:
+        file.write(b"crops/\xe9.png " + REAL.encode() + b"\n" + b"x" * 5000 + b" " + REAL.encode() + b"\n")
+    _, findings, counts = check("--txt_path_train", path)
+    assert [(finding["line"], finding["kind"]) for finding in findings] == [
+        (1, "missing_file"),
+        (2, "unknown_code"),
+        (4, "unknown_code"),
+        (5, "unknown_code"),
+        (8, "duplicate"),
+        (9, "label_conflict"),
+        (10, "unreadable_image"),
+        (11, "missing_file"),
+        (13, "unknown_code"),
+        (14, "unknown_code"),
+        (15, "missing_file"),
+    ]
+    assert {finding["path"] for finding in findings} == {str(path)}
+    assert "line 7" in one(findings, "duplicate")["message"]
+    assert SWAP in one(findings, "label_conflict")["message"]
+    assert counts["train"]["lines"] == 14
+
+
+def test_ffsc_lists_are_known_by_their_twelve_digits(check, crops):
+    arguments = good_lists(crops)
+    for path in arguments[1::2]:
+        path.write_text(path.read_text().replace(REAL, FFSC_REAL).replace(SWAP, FFSC_AGE))
+    code, _, counts = check(*arguments)
+    assert code == 0
+    assert counts["train"]["digits"] == 12
+    add(arguments[1], f"crops/a/0.png {REAL}", "crops/b/1.png 300000000000")
+    _, findings, _ = check(*arguments)
+    assert kinds(findings) == {"unknown_code": 2, "label_conflict": 2}
+
+
+def test_lists_of_different_trees_do_not_go_together(check, crops):
+    arguments = good_lists(crops)
+    arguments[3].write_text(arguments[3].read_text().replace(REAL, FFSC_REAL).replace(SWAP, FFSC_AGE))
+    _, findings, _ = check(*arguments)
+    assert kinds(findings) == {"unknown_code": 4}
+    assert {finding["path"] for finding in findings} == {str(arguments[3])}
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_empty_list(check, crops, text):
+    (crops / "train.txt").write_text(text)
+    _, findings, _ = check("--txt_path_train", crops / "train.txt")
+    assert one(findings, "empty")["line"] is None
+
+
+@pytest.mark.parametrize("change", [("crops/", "/old disk/[1]/crops/"), ("crops/", "crops\\"), ("crops/", "gone/")])
+def test_the_fix_of_moved_images_is_a_command_that_works(check, crops, monkeypatch, tmp_path_factory, change):
+    path = good_lists(crops)[1]
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    path.write_text(path.read_text().replace(*change))
+    _, findings, _ = check("--txt_path_train", path)
+    assert kinds(findings) == {"missing_file": 8}
+    if change[1] == "gone/":
+        assert findings[0]["fix"].startswith("put the file there")
+        return
+    subprocess.run(shlex.split(findings[0]["fix"]), check=True)
+    assert check("--txt_path_train", path)[1] == []
+
+
+def test_an_image_in_both_lists_is_overlap_path_however_it_is_written(check, crops):
+    arguments = good_lists(crops)
+    (crops / "link").symlink_to(crops / "crops/a", target_is_directory=True)
+    add(arguments[3], f"{crops}/link/0.png {REAL}")
+    _, findings, _ = check(*arguments)
+    assert kinds(findings) == {"overlap_path": 1, "overlap_video": 1}
+    found = one(findings, "overlap_path")
+    assert (found["path"], found["line"]) == (str(arguments[3]), 5)
+    assert f"line 1 of {arguments[1]}" in found["message"]
+
+
+def test_two_files_with_the_same_bytes_are_overlap_content(check, crops):
+    arguments = good_lists(crops)
+    content = (crops / "crops/b/1.png").read_bytes()
+    touch(crops / "crops/g/0.png", content)
+    touch(crops / "crops/g/1.png", content[:-1] + bytes([content[-1] ^ 1]))  # the same size, the same middle
+    add(arguments[3], f"crops/g/0.png {SWAP}", f"crops/g/1.png {SWAP}")
+    _, findings, _ = check(*arguments)
+    assert kinds(findings) == {"overlap_content": 1}
+    assert findings[0]["line"] == 5
+    assert "crops/b/1.png, line 4" in findings[0]["message"]
+
+
+def test_other_frames_of_a_training_video_are_overlap_video(check, crops):
+    arguments = good_lists(crops)
+    image(crops / "crops/b/2.png")
+    image(crops / "crops/b/3.png")
+    add(arguments[3], f"crops/b/2.png {SWAP}", f"crops/b/3.png {SWAP}")
+    _, findings, _ = check(*arguments)
+    assert kinds(findings) == {"overlap_video": 1}  # one for the video
+    assert findings[0]["line"] == 5
+
+
+def test_folders_of_images_are_no_videos(check, crops):
+    for place in ("mixed", "0_real", "simswap"):
+        for i in range(4):
+            image(crops / place / f"{i}.png")
+    for i, name in enumerate(("train", "val")):
+        lines = [f"mixed/{2 * i}.png {REAL}", f"mixed/{2 * i + 1}.png {SWAP}"]
+        lines += [f"0_real/{2 * i}.png {REAL}", f"simswap/{2 * i}.png {SWAP}"]
+        write(crops / f"{name}.txt", *lines)
+    assert check("--txt_path_train", crops / "train.txt", "--txt_path_val", crops / "val.txt")[1] == []
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "shared"),
+    [
+        ("original_sequences/youtube/c23/faces/000", "manipulated_sequences/Deepfakes/c23/faces/003_000", "000"),
+        (
+            "manipulated_sequences/FaceSwap/c40/faces/000_003",
+            "manipulated_sequences/Deepfakes/c23/faces/003_000",
+            "003",
+        ),
+        ("expansion/c23/train/eyes/Deepfakes_000_003", "original_sequences/youtube/c23/faces/003", "003"),
+        ("original_sequences/youtube/c23/faces/000", "manipulated_sequences/Deepfakes/c23/faces/001_003", None),
+    ],
+)
+def test_ffpp_videos_share_their_sources_whatever_the_method(check, crops, train, val, shared):
+    arguments = good_lists(crops)
+    for path, folder in ((arguments[1], train), (arguments[3], val)):
+        image(crops / "FF++" / folder / "0000.png")
+        add(path, f"FF++/{folder}/0000.png {REAL if 'original' in folder else SWAP}")
+    _, findings, _ = check(*arguments)
+    assert kinds(findings) == ({"overlap_video": 1} if shared else {})
+    if shared:
+        assert f"shows FF++ video {shared}" in findings[0]["message"]
+        assert findings[0]["line"] == 5
+
+
+def test_images_are_decoded_with_deep_only(check, crops):
+    arguments = good_lists(crops)
+    broken = crops / "crops/c/1.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    assert check(*arguments)[1] == []
+    for workers in (1, 2):
+        _, findings, _ = check(*arguments, "--deep", "--workers", workers)
+        assert [(f["kind"], f["path"], f["line"]) for f in findings] == [("unreadable_image", str(arguments[1]), 6)]
+        assert "truncated" in findings[0]["message"]
+
+
+def test_deep_decodes_the_crops_of_data_sets(check, crops_copy):
+    path = crops_copy / "FakeCDF" / "id1_0001" / "0001.png"
+    path.write_bytes(path.read_bytes()[:3000])
+    assert set(kinds(check("--dataset", "CDF", "--datapath", crops_copy)[1])) == {"count_mismatch"}
+    _, findings, _ = check("--dataset", "CDF", "--datapath", crops_copy, "--deep", "--workers", 1)
+    assert one(findings, "unreadable_image")["path"] == str(path)
+
+
+def test_short_videos_with_n_frames_only(check, crops_copy, crop_lists):
+    (crops_copy / "RealCDF" / "id9_empty").mkdir()
+    assert "short_video" not in kinds(check("--dataset", "CDF", "--datapath", crops_copy)[1])
+    _, findings, _ = check("--dataset", "CDF", "--datapath", crops_copy, "--n_frames", 5)
+    short = [finding for finding in findings if finding["kind"] == "short_video"]
+    assert {Path(finding["path"]).name for finding in short} == {"id0_0000", "id3_0003", "id9_empty"}
+    _, findings, _ = check("--txt_path_train", crop_lists[0], "--n_frames", 5)
+    assert kinds(findings) == {"short_video": 2}
+    assert "has 4 crops, fewer than 5" in findings[0]["message"]
+
+
+@pytest.fixture
+def celeb_df(tmp_path):
+    """Celeb-DF v2 with one crop for each of the 518 test videos."""
+    root, lines = tmp_path / "data" / "CDF", []
+    for i in range(518):
+        folder, kind = (("YouTube-real", "Celeb-real")[i % 2], "RealCDF") if i < 178 else ("Celeb-synthesis", "FakeCDF")
+        lines.append(f"{int(i < 178)} {folder}/{i:05d}.mp4")
+        touch(root / "faces" / kind / f"{i:05d}" / "0000.png")
+    write(root / LIST_NAME, *lines)
+    return root
+
+
+def test_whole_celeb_df_is_clean(check, celeb_df):
+    for arguments in (("--data_root", celeb_df.parent), ("--datapath", celeb_df), ("--datapath", celeb_df / "faces")):
+        code, _, counts = check("--dataset", "CDF", *arguments)
+        assert code == 0
+        assert counts["CDF"]["test"]["FakeCDF"]["with_crops"] == 340
+
+
+def test_missing_crops_are_counted_and_explained_by_the_manifest(check, celeb_df):
+    rows = []
+    for i, status in ((0, "no_face"), (1, "video_missing"), (5, "ok")):
+        rows.append(manifest.frame_row(f"RealCDF/{i:05d}", 0, status))
+        if status != "ok":
+            (celeb_df / "faces/RealCDF" / f"{i:05d}" / "0000.png").unlink()
+    manifest.write_rows(celeb_df / "manifest.csv", rows)
+    _, findings, counts = check("--dataset", "CDF", "--data_root", celeb_df.parent)
+    assert kinds(findings) == {"count_mismatch": 1}
+    message = findings[0]["message"]
+    assert "176 of 178 videos have crops (1 no_face, 1 video_missing; the first is RealCDF/00000)" in message
+    command = f"python preprocessing/extract_faces.py --dataset CDF --data_root {celeb_df.parent}"
+    assert findings[0]["fix"] == f"download the missing videos again, then {command}"
+    assert counts["CDF"]["test"]["RealCDF"]["manifest"] == {"no_face": 1, "video_missing": 1, "ok": 1}
+    (celeb_df / "faces/RealCDF/00005/0000.png").unlink()
+    assert "1 removed since" in check("--dataset", "CDF", "--data_root", celeb_df.parent)[1][0]["message"]
+    (celeb_df / "faces/FakeCDF/00200/0000.png").unlink()
+    fakes = check("--dataset", "CDF", "--data_root", celeb_df.parent)[1][1]
+    assert "339 of 340" in fakes["message"] and "1 not extracted" in fakes["message"]
+    assert fakes["fix"] == command
+
+
+def test_celeb_df_labels_are_one_for_real(check, celeb_df):
+    path = celeb_df / LIST_NAME
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(["0" + lines[0][1:], *lines[1:]]) + "\n")
+    _, findings, _ = check("--dataset", "CDF", "--data_root", celeb_df.parent)
+    assert kinds(findings) == {"label_orientation": 1}
+    assert (findings[0]["path"], findings[0]["line"]) == (str(path), 1)
+    path.write_text("".join(f"{1 - int(line[0])}{line[1:]}\n" for line in lines))
+    _, findings, _ = check("--dataset", "CDF", "--data_root", celeb_df.parent)
+    assert kinds(findings) == {"label_orientation": 1}
+    assert findings[0]["message"].startswith("518 of 518 labels")
+    subprocess.run(shlex.split(findings[0]["fix"]), check=True)
+    assert check("--dataset", "CDF", "--data_root", celeb_df.parent)[0] == 0
+
+
+def test_bad_lines_of_the_celeb_df_list_do_not_end_the_check(check, celeb_df):
+    add(celeb_df / LIST_NAME, "2 Celeb-real/x.mp4", "1 elsewhere/y.mp4", "0 Celeb-synthesis/00200.mp4", "")
+    _, findings, _ = check("--dataset", "CDF", "--data_root", celeb_df.parent)
+    assert [(f["kind"], f["line"]) for f in findings] == [
+        ("unknown_code", 519),
+        ("unknown_code", 520),
+        ("duplicate", 521),
+    ]
+
+
+@pytest.fixture
+def ffpp(tmp_path, monkeypatch):
+    """A small FF++ of 2, 1 and 1 pairs, officially as many, with FaceShifter and DeeperForensics of its test pair."""
+    monkeypatch.setattr(official_counts, "FFPP", {"train": 4, "val": 2, "test": 2})
+    monkeypatch.setattr(official_counts, "FAKES_OF_FFPP", 4)
+    root = tmp_path / "data"
+    splits = {"train": [["000", "001"], ["002", "003"]], "val": [["004", "005"]], "test": [["006", "007"]]}
+    for split, pairs in splits.items():
+        (root / "FF++").mkdir(parents=True, exist_ok=True)
+        (root / "FF++" / f"{split}.json").write_text(json.dumps(pairs))
+        for a, b in pairs:
+            for name in (a, b):
+                touch(root / f"FF++/original_sequences/youtube/c23/faces/{name}/0000.png")
+            for method in METHOD_CODES:
+                for name in (f"{a}_{b}", f"{b}_{a}"):
+                    touch(root / f"FF++/manipulated_sequences/{method}/c23/faces/{name}/0000.png")
+    for name in ("006_007", "007_006"):
+        touch(root / f"FSh/c23/faces/{name}/0000.png")
+        touch(root / f"DF-1.0/faces/end_to_end/{name[:3]}_W001/0000.png")
+    return root
+
+
+def test_whole_ffpp_and_the_fakes_made_of_it_are_clean(check, ffpp):
+    code, _, counts = check("--dataset", "FFpp", "FSh", "Deeper", "--data_root", ffpp)
+    assert code == 0
+    expected = {"videos": 4, "with_crops": 4, "official": 4, "crops": 4, "manifest": {}}
+    assert counts["FFpp"]["train"] == dict.fromkeys(("real", *METHOD_CODES), expected)
+    assert counts["FSh"]["test"]["FaceShifter"]["official"] == counts["Deeper"]["test"]["end_to_end"]["official"] == 2
+    assert check("--dataset", "FSh", "--data_root", ffpp, "--datapath", ffpp / "FSh/c23/faces")[0] == 0
+    assert check("--dataset", "Deeper", "--data_root", ffpp, "--datapath", ffpp / "DF-1.0")[0] == 0
+    assert check("--dataset", "FFpp", "--datapath", ffpp / "FF++")[0] == 0
+
+
+def test_ffpp_is_counted_per_split_and_method(check, ffpp):
+    (ffpp / "FF++/manipulated_sequences/FaceSwap/c23/faces/004_005/0000.png").unlink()
+    (ffpp / "FF++/train.json").write_text('[["000", "001"]]')
+    (ffpp / "FF++/test.json").unlink()
+    _, findings, _ = check("--dataset", "FFpp", "--data_root", ffpp)
+    assert [(f["kind"], Path(f["path"]).name) for f in findings] == [
+        ("count_mismatch", "train.json"),
+        ("missing_file", "test.json"),
+        ("count_mismatch", "faces"),
+    ]
+    assert findings[0]["message"] == "2 real videos in the train pairs, officially 4"
+    assert "val FaceSwap: 1 of 2 videos have crops" in findings[2]["message"]
+    assert findings[2]["fix"] == (
+        f"python preprocessing/extract_faces.py --dataset FFpp --data_root {ffpp} --compression c23 --split val"
+    )
+    _, findings, _ = check("--dataset", "FFpp", "--data_root", ffpp, "--compression", "c40")
+    assert all("c40" in finding["fix"] for finding in findings if finding["path"].endswith("faces"))
+
+
+def test_fakes_of_ffpp_videos_are_compared_with_the_test_pairs_and_with_all(check, ffpp):
+    (ffpp / "FSh/c23/faces/006_007/0000.png").unlink()
+    (ffpp / "DF-1.0/faces/end_to_end/007_W001/0000.png").unlink()
+    (ffpp / "DF-1.0/faces/end_to_end/007_W001").rmdir()
+    touch(ffpp / "DF-1.0/faces/end_to_end/000_W001/0000.png")
+    _, findings, _ = check("--dataset", "FSh", "Deeper", "--data_root", ffpp)
+    assert [finding["message"] for finding in findings] == [
+        "test FaceShifter: 1 of 2 videos have crops (1 not extracted; the first is 006_007)",
+        "1 fakes of FF++ test videos, officially 2",
+        "2 end_to_end fakes, officially 4",
+    ]
+    assert findings[2]["fix"].endswith(f"--dataset Deeper --data_root {ffpp} --split all")
+    touch(ffpp / "FF++/original_sequences/youtube/c23/faces/006/0000.png", b"")
+    _, findings, _ = check("--dataset", "FFpp", "FSh", "Deeper", "--data_root", ffpp)
+    assert kinds(findings)["unreadable_image"] == 1  # the three share it
+    (ffpp / "FF++/test.json").unlink()
+    assert kinds(check("--dataset", "FSh", "--data_root", ffpp)[1])["missing_file"] == 1
+
+
+@pytest.fixture
+def dfdc(tmp_path, monkeypatch):
+    monkeypatch.setattr(official_counts, "DFDC", {"real": 3, "fake": 3})
+    root = tmp_path / "data" / "DFDC"
+    for i in range(6):
+        touch(root / f"faces/v{i}/0000.png")
+    write(root / "labels.csv", "filename,label", *(f"v{i}.mp4,{i % 2}" for i in range(6)))
+    return root
+
+
+def test_dfdc_counts_and_labels(check, dfdc):
+    arguments = ("--dataset", "DFDC", "--data_root", dfdc.parent)
+    assert check(*arguments)[0] == 0
+    assert check("--dataset", "DFDC", "--datapath", dfdc / "faces")[0] == 0
+    good = (dfdc / "labels.csv").read_text()
+    (dfdc / "labels.csv").write_text(good.replace(",1\n", ",FAKE\n").replace(",0\n", ",REAL\n"))
+    _, findings, _ = check(*arguments)
+    assert kinds(findings) == {"label_orientation": 1}
+    subprocess.run(shlex.split(findings[0]["fix"]), check=True)
+    assert (dfdc / "labels.csv").read_text() == good
+    write(dfdc / "labels.csv", "filename,label", "v0.mp4,0", "v1.mp4,1", "v1.mp4,0", "v2.mp4,x")
+    assert kinds(check(*arguments)[1]) == {"label_conflict": 1, "unknown_code": 1, "count_mismatch": 2}
+    (dfdc / "labels.csv").unlink()
+    assert kinds(check(*arguments)[1]) == {"missing_file": 1}
+
+
+def test_image_lists_whose_folders_contradict_their_labels(check, tmp_path):
+    root = tmp_path / "fake news" / "data"
+    for i in range(4):
+        image(root / "DiFF" / ("original" if i < 2 else "fake/T2I") / f"{i}.png")
+    lines = [f"original/{i}.png 0" for i in range(2)] + [f"fake/T2I/{i}.png 1" for i in (2, 3)]
+    path = write(root / "DiFF/DiFFtest.txt", *lines)
+    arguments = ("--dataset", "DiFF", "--data_root", root)
+    code, _, counts = check(*arguments)
+    assert code == 0
+    assert (counts["DiFF"]["real"], counts["DiFF"]["fake"], counts["DiFF"]["digits"]) == (2, 2, 1)
+    assert check("--dataset", "DiFF", "--datapath", path)[0] == 0
+    write(path, "original/0.png 1", *lines[1:])
+    _, findings, _ = check(*arguments)
+    assert [(f["kind"], f["line"]) for f in findings] == [("label_orientation", 1)]
+    write(path, *(line[:-1] + str(1 - int(line[-1])) for line in lines))
+    _, findings, _ = check(*arguments)
+    assert kinds(findings) == {"label_orientation": 1}
+    subprocess.run(shlex.split(findings[0]["fix"]), check=True)
+    assert path.read_text().splitlines() == lines
+    write(path, *lines, "original/0.png 1", "gone.png 0", "original/1.png 3")
+    _, findings, _ = check(*arguments)
+    assert kinds(findings) == {"label_conflict": 2, "missing_file": 1, "unknown_code": 1, "label_orientation": 1}
+
+
+def test_a_list_that_is_not_there_does_not_end_the_check(check, tmp_path, ffpp):
+    _, findings, counts = check("--dataset", "DiffusionFace", "DFDC", "FFpp", "--data_root", ffpp)
+    assert kinds(findings) == {"missing_file": 2}
+    assert "FFpp" in counts
+
+
+def test_ffsc_folders_and_list(check, tmp_path):
+    root = tmp_path / "data"
+    for folder in ("Train", "Val", "Test"):
+        for method in ("Real", *official_counts.METHODS):
+            name = "0_surprised.png" if method == "fomm-expr" else "0.png"
+            touch(root / "FFSC" / folder / method / name)
+    code, _, counts = check("--dataset", "FFSC", "--data_root", root)
+    assert code == 0
+    assert counts["FFSC"]["train"]["simswap"] == 1
+    touch(root / "FFSC/Train/fsgan/empty.png", b"")
+    (root / "FFSC/Train/simswap/0.png").unlink()
+    (root / "FFSC/Val").rename(root / "FFSC/Validation")
+    _, findings, _ = check("--dataset", "FFSC", "--data_root", root)
+    assert [(f["kind"], Path(f["path"]).name) for f in findings] == [
+        ("count_mismatch", "Train"),
+        ("count_mismatch", "Val"),
+        ("unreadable_image", "empty.png"),
+    ]
+    path = write(
+        tmp_path / "test.txt", f"data/FFSC/Test/Real/0.png {FFSC_REAL}", f"data/FFSC/Test/fsgan/0.png {FFSC_AGE}"
+    )
+    code, _, counts = check("--dataset", "FFSC", "--datapath", path)
+    assert (code, counts["FFSC"]["digits"]) == (0, 12)
+
+
+def test_report_for_people(crops, celeb_df, capsys):
+    arguments = good_lists(crops)
+    assert main([*map(str, arguments), "--dataset", "CDF", "--data_root", str(celeb_df.parent)]) == 0
+    out = capsys.readouterr().out
+    assert out.endswith("nothing wrong was found\n")
+    assert any(line.split() == ["CDF", "test", "RealCDF", "178", "178", "178", "178", "-"] for line in out.splitlines())
+    add(arguments[1], *(f"crops/x/{i}.png {REAL}" for i in range(15)))
+    assert main([*map(str, arguments)]) == 2
+    out, err = capsys.readouterr()
+    assert "missing_file (15)" in out and "... and 5 more" in out
+    assert out.count("does not exist") == 10 and out.count("mend:") == 1
+    assert err.strip() == "error: 15 findings: 15 missing_file"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to check"),
+        (["--txt_path_train", "none.txt"], "cannot read the list none.txt"),
+        (["--dataset", "CDF", "FSh", "--datapath", "x"], "--datapath is the place of one data set"),
+        (["--dataset", "CDF", "--workers", "2"], "--workers goes with --deep"),
+        (["--dataset", "nonsense"], "invalid choice"),
+    ],
+)
+def test_unusable_arguments_are_one_line_and_exit_code_2(crops, capsys, arguments, message):
+    try:
+        code = main(["--json", *arguments])
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert message in err and len(err.strip().splitlines()) == 1
+
+
+def test_as_a_script_with_workers_only_json_is_on_stdout(crops):
+    arguments = [sys.executable, ROOT / "SJEDD_check_data.py", "--json", "--deep", "--workers", "2"]
+    done = subprocess.run([*arguments, *good_lists(crops)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["findings"] == []
+    assert "image" in done.stderr
