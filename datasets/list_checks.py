@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from datasets.official_counts import is_class_folder
 from datasets.records import list_images
-from datasets.txt_list import CodeBook, _split
+from datasets.txt_list import CodeBook, split_line
 from utils.cli import UserError
 from utils.data_checks import Finding, same_content, sed
 from utils.progress import progress_bar
