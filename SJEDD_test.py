@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from datasets.ffpp_methods import SPLITS
 from datasets.frames import Frames, scoring_loader
+from datasets.perturbations import SUITE, Perturbation, compression_unavailable, parse_perturbation, whole_suite
 from datasets.predictions import Scores, write_predictions
 from datasets.records import DataSet, Dropped
 from datasets.test_sets import PROTOCOLS, READERS, WITH_SPLITS, WITHOUT_USUAL_PLACE, Wanted, frames_per_video
@@ -31,6 +33,7 @@ from utils.devices import choose_device, default_workers, describe
 from utils.files import output_dir, read_json, write_json
 from utils.metrics import evaluate
 from utils.progress import progress_bar
+from utils.robustness import robustness_table, write_robustness
 from utils.run_log import close_log, open_log
 
 
@@ -41,7 +44,12 @@ def get_args_parser() -> ArgumentParser:
     data.add_argument("--dataset", nargs="+", choices=tuple(READERS), required=True, help="data sets to test on")
     data.add_argument("--protocol", choices=PROTOCOLS, default="ours", help="Deeper: fakes of test targets, or the "
                       "reference's draw of fakes; DFDC: all videos, or those with n_frames crops")  # fmt: skip
-    data.add_argument("--seed", type=seed_type, default=0, help="of the draw of --protocol reference")
+    data.add_argument("--seed", type=seed_type, default=0, help="of the draw of --protocol reference and of the "
+                      "perturbations")  # fmt: skip
+    data.add_argument("--perturb", type=parse_perturbation, metavar="NAME:LEVEL", help="perturb every crop: "
+                      f"{', '.join(SUITE)}, each at level 1 to 5")  # fmt: skip
+    data.add_argument("--robustness", action="store_true", help="after the test, the same frames under all seven "
+                      "perturbations at all five levels; a table and a plot of the AUC")  # fmt: skip
     data.add_argument("--data_root", default="data", help="folder that holds CDF/, FF++/ and the other data sets")
     data.add_argument("--datapath", help="place of the one --dataset: its root or faces folder (of FSh and Deeper: of "
                       "the fakes); for list, json, csv the file; for folder the folder")  # fmt: skip
@@ -81,9 +89,21 @@ def check_arguments(parser: ArgumentParser, args: argparse.Namespace) -> None:
         if name in WITHOUT_USUAL_PLACE and not args.datapath:
             what = "DIR, the folder that holds real/ and fake/" if name == "folder" else "FILE"
             parser.error(f"--dataset {name} needs --datapath {what}, and to be the only data set")
+    if args.robustness and args.perturb:
+        parser.error("--robustness takes all perturbations; drop --perturb")
     for option in ("split", "compression"):
         if getattr(args, option) and not set(names) & set(WITH_SPLITS):
             parser.error(f"--{option} changes nothing for {', '.join(names)}; drop it")
+
+
+class Setup(NamedTuple):
+    """What all tests of a run share. text: the encoded prompts. threshold, temperature: from validation, if known."""
+
+    model: JointEmbedding
+    text: torch.Tensor
+    threshold: float | None
+    temperature: float | None
+    args: argparse.Namespace
 
 
 def wanted_data(name: str, args: argparse.Namespace, model: JointEmbedding) -> Wanted:
@@ -102,19 +122,16 @@ def wanted_data(name: str, args: argparse.Namespace, model: JointEmbedding) -> W
 
 
 def scored_batches(
-    model: JointEmbedding,
-    text: torch.Tensor,
-    data: DataSet,
-    batch_size: int,
-    args: argparse.Namespace,
-    dropped: list[Dropped],
+    setup: Setup, data: DataSet, batch_size: int, perturbation: Perturbation | None, dropped: list[Dropped]
 ) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
     """Batches for ``write_predictions``; images that cannot be read go to ``dropped``, nothing takes their place."""
+    model, args = setup.model, setup.args
     device = next(model.parameters()).device
-    frames = Frames(data.records, model.image_size)
+    frames = Frames(data.records, model.image_size, perturbation=perturbation, seed=args.seed)
     loader = scoring_loader(frames, batch_size, args.num_workers, pin_memory=device.type == "cuda")
-    with progress_bar(total=len(frames), desc=data.name, unit="frame", leave=False) as bar:
-        for batch in score_loader(model, loader, normalise, args.precision, text):
+    what = f"{data.name} {perturbation}" if perturbation else data.name
+    with progress_bar(total=len(frames), desc=what, unit="frame", leave=False) as bar:
+        for batch in score_loader(model, loader, normalise, args.precision, setup.text):
             for index, reason in batch.unreadable:
                 record = data.records[index]
                 dropped.append(Dropped(record.video, record.path, record.label, reason))
@@ -158,48 +175,61 @@ def class_coverage(scores: Scores, dropped: Sequence[Dropped]) -> dict:
 
 
 def test_one(
-    name: str,
-    model: JointEmbedding,
-    text: torch.Tensor,
-    threshold: float | None,
-    temperature: float | None,
-    args: argparse.Namespace,
-    folder: Path,
-) -> tuple[dict, float | None]:
-    """Score one data set and write predictions.csv and metrics.json into ``folder``.
-
-    Returns the metrics and the AUC that --auc prints: of the videos, or of the frames of an image set.
-    """
-    wanted = wanted_data(name, args, model)
-    data = READERS[name](wanted)
-    n_frames = frames_per_video(name, data, wanted)
+    setup: Setup, data: DataSet, n_frames: int | None, folder: Path, perturbation: Perturbation | None = None
+) -> dict:
+    """Score one data set and write predictions.csv and metrics.json into ``folder``; returns the metrics."""
+    model, args = setup.model, setup.args
     crops = crops_of(data)
     (folder / "metrics.json").unlink(missing_ok=True)  # never beside predictions it does not belong to
     dropped = list(data.dropped)
     nodes = [node.replace(" ", "_") for node in model.tree.nodes[1:]]
     try:
-        batches = scored_batches(model, text, data, args.batch_size * (n_frames or 1), args, dropped)
-        scores = write_predictions(folder / "predictions.csv", data, nodes, batches, temperature)
+        batches = scored_batches(setup, data, args.batch_size * (n_frames or 1), perturbation, dropped)
+        scores = write_predictions(folder / "predictions.csv", data, nodes, batches, setup.temperature)
     except UserError as error:
         first = f"{dropped[-1].path}: {dropped[-1].reason}" if dropped else ""
-        raise UserError(f"{name}: {error}, {len(data.records)} were tried ({first})") from error
+        raise UserError(f"{data.name}: {error}, {len(data.records)} were tried ({first})") from error
     metrics = {
-        "dataset": name,
+        "dataset": data.name,
         "source": data.source,
         "tree": model.tree.name,
         "checkpoint": str(args.resume),
         "protocol": args.protocol,
         "precision": args.precision,
+        "perturbation": str(perturbation) if perturbation else None,
+        "threshold": setup.threshold,
         "crops": crops,
         "n_frames_per_video": n_frames,
     }
-    metrics |= evaluate(scores, model.tree.nodes[1:], threshold, data.videos_listed)
+    metrics |= evaluate(scores, model.tree.nodes[1:], setup.threshold, data.videos_listed)
     metrics |= class_coverage(scores, dropped)
-    if temperature:
-        metrics["calibration"] = calibration_metrics(scores, temperature)
+    if setup.temperature:
+        metrics["calibration"] = calibration_metrics(scores, setup.temperature)
     metrics["dropped"] = [{"video": d.video, "path": d.path, "label": d.label, "reason": d.reason} for d in dropped]
     write_json(folder / "metrics.json", metrics)
-    return metrics, metrics["frame_auc" if data.image_level else "video_auc"]
+    return metrics
+
+
+def test_robustness(
+    setup: Setup, data: DataSet, n_frames: int | None, folder: Path, clean: Mapping, log: logging.Logger
+) -> None:
+    """The whole suite on the frames of a test that is done; its results go below ``folder``/robustness."""
+    suite = whole_suite()
+    if reason := compression_unavailable():
+        log.info(f"  compression is left out: {reason}")
+        suite = [perturbation for perturbation in suite if perturbation.name != "compression"]
+    results = {}
+    for perturbation in suite:
+        place = output_dir(folder / "robustness" / f"{perturbation.name}_{perturbation.level}")
+        results[perturbation.name, perturbation.level] = test_one(setup, data, n_frames, place, perturbation)
+    key = headline(data)
+    write_robustness(folder, clean, results, key)
+    log.info(f"  {key.replace('_', ' ').replace('auc', 'AUC')} by level\n{robustness_table(clean, results, key)}")
+
+
+def headline(data: DataSet) -> str:
+    """The AUC that counts: of the videos, or of the frames of an image set."""
+    return "frame_auc" if data.image_level else "video_auc"
 
 
 def percent(value: float | None, undefined: str = "undefined") -> str:
@@ -252,12 +282,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     check_arguments(parser, args)
     temperature = read_calibration(args.calibration) if args.calibration else None
+    if args.perturb and args.perturb.name == "compression" and (reason := compression_unavailable()):
+        raise UserError(reason)
     content = read_checkpoint(args.resume)
     threshold = threshold_of(content, args.resume)
     device = choose_device(args.gpu)
     model = build_model(content, args.resume, TREES[args.train_dataset] if args.train_dataset else None).to(device)
     del content  # its optimizer state is larger than the model
-    text = encode_text(model, args.precision)
+    setup = Setup(model, encode_text(model, args.precision), threshold, temperature, args)
     results: dict[str, dict | str] = {}
     for name in args.dataset:
         folder = output_dir(Path(args.output) / args.name / name)
@@ -265,10 +297,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             log.info(f"{args.resume} ({model.tree.name} tree, {args.precision}) on {describe(device)}")
             started = time.perf_counter()
-            metrics, auc = test_one(name, model, text, threshold, temperature, args, folder)
+            wanted = wanted_data(name, args, model)
+            data = READERS[name](wanted)
+            n_frames = frames_per_video(name, data, wanted)
+            place = folder
+            if args.perturb:
+                log.info(f"  every crop perturbed by {args.perturb}")
+                place = output_dir(folder / f"{args.perturb.name}_{args.perturb.level}")
+            metrics = test_one(setup, data, n_frames, place, args.perturb)
+            auc = metrics[headline(data)]
             report(metrics, auc, args, log)
             seconds = time.perf_counter() - started
-            log.info(f"  {seconds:.1f} s, {metrics['frames'] / seconds:.1f} frames/s; {folder / 'predictions.csv'}")
+            log.info(f"  {seconds:.1f} s, {metrics['frames'] / seconds:.1f} frames/s; {place / 'predictions.csv'}")
+            if args.robustness:
+                test_robustness(setup, data, n_frames, folder, metrics, log)
             if args.test_log:
                 line = f"{args.resume} {name} AUC {math.nan if auc is None else 100 * auc:.3f}\n"
                 with (folder / "test_log.txt").open("a", encoding="utf-8") as file:
