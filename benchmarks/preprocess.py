@@ -4,7 +4,9 @@ python benchmarks/preprocess.py --quality FOOTAGE   right faces, false crops, er
 python benchmarks/preprocess.py --speed FOOTAGE     seconds a video, and where they go
 python benchmarks/preprocess.py --memory            growth over 200 short videos
 
-What stands behind a lone -- goes to preprocessing/extract_faces.py, such as: --quality FOOTAGE -- --size 224
+What stands behind a lone -- goes to preprocessing/extract_faces.py, such as:
+python benchmarks/preprocess.py --quality FOOTAGE -- --track         one face followed through each video
+python benchmarks/preprocess.py --quality FOOTAGE -- --size 224
 """
 
 import sys
@@ -16,6 +18,7 @@ if __name__ == "__main__":
 import argparse
 import contextlib
 import csv
+import functools
 import json
 import math
 import statistics
@@ -23,26 +26,27 @@ import subprocess
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Callable, Collection, Iterator, Sequence
+from unittest import mock
 
 import cv2
 import numpy as np
 import torch
 
 from benchmarks import footage
-from preprocessing import manifest
-from preprocessing.align import align_face, similarity_matrix, template
-from preprocessing.detectors import NAMES, build_detector
+from preprocessing import crop_folder, extract_faces, face_crops, manifest
+from preprocessing.align import similarity_matrix, template
+from preprocessing.detectors import NAMES, Detector
+from preprocessing.face_crops import Job
 from preprocessing.retinaface import RetinaFace
-from preprocessing.video import count_frames, frame_indices, read_frames
+from preprocessing.video import find_videos
 from utils.cli import ArgumentParser, UserError, positive_int, script
 from utils.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZE = 317  # px, crops of --speed
-BATCH = 16  # frames detected at once in --speed
-MIN_CONFIDENCE = 0.8
+STEPS = ("decode_s", "detect_s", "warp_s", "write_s")
+TIMED_VIDEOS = 4  # videos whose steps --speed times; the first one of the first run warms up and does not count
+SPEED_VIDEOS = 8  # least number of videos for --speed
 RIGHT_FACE = 0.5  # eye distances, farthest that the eyes of the right face may be found from the truth
 MEMORY_VIDEOS, MEMORY_FIRST = 200, 20
 
@@ -55,8 +59,8 @@ def get_args_parser() -> ArgumentParser:
     )
     modes = parser.add_argument_group("modes").add_mutually_exclusive_group(required=True)
     modes.add_argument("--quality", type=Path, metavar="FOOTAGE", help="compare crops with footage.py's truth")
-    modes.add_argument("--speed", type=Path, metavar="FOOTAGE", help="time extraction of an even number of videos; "
-                       "those with frames without a face cost more")  # fmt: skip
+    modes.add_argument("--speed", type=Path, metavar="FOOTAGE", help="time extraction of 8 videos or more; those "
+                       "with frames without a face cost more")  # fmt: skip
     modes.add_argument("--memory", action="store_true", help="resident memory over 200 short videos, one process")
     parser.add_argument("--crops", type=Path, help="quality: crops made before (default: they are made now)")
     parser.add_argument("--detector", choices=NAMES, default="mtcnn", help="face detector (default: mtcnn)")
@@ -76,13 +80,13 @@ def read_csv(path: Path) -> list[manifest.Row]:
 
 
 def extract_command(args: argparse.Namespace, videos: Path, crops: Path, *options: str) -> list[str]:
-    """The command line that extracts all ``videos``."""
+    """The command line that extracts all ``videos``; ``options`` win over those behind the lone --."""
     command = [sys.executable, str(ROOT / "preprocessing/extract_faces.py"), "--dataset", "videos"]
     command += ["--video_path", str(videos), "--save_path", str(crops), "--detector", args.detector]
     command += ["--n_frames", str(args.n_frames)]
     if args.detector_weights:
         command += ["--detector_weights", args.detector_weights]
-    return [*command, *options, *args.extract_options]
+    return [*command, *args.extract_options, *options]
 
 
 def run_command(command: list[str]) -> float:
@@ -184,86 +188,138 @@ def quality(folder: Path, crops: Path) -> dict[str, object]:
     return figures
 
 
-def time_steps(args: argparse.Namespace, video: Path) -> dict[str, float]:
-    """Seconds of the steps of one video's extraction in this process, the detector being ready."""
-    detector = build_detector(args.detector, "cpu", Path(args.detector_weights) if args.detector_weights else None)
-    runs = defaultdict(list)
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(args.runs + 1):
-            seconds = dict.fromkeys(("decode_s", "detect_s", "warp_s", "write_s"), 0.0)
+def timed(seconds: dict[str, float], step: str, function: Callable) -> Callable:
+    """``function``, the time of each call being added to ``seconds[step]``."""
 
-            def lap(step: str, seconds: dict[str, float] = seconds) -> None:
-                nonlocal mark
-                now = time.perf_counter()
-                seconds[step] += now - mark
-                mark = now
-
-            crops = 0
-            started = mark = time.perf_counter()
-            frames = read_frames(video, frame_indices(count_frames(video), args.n_frames))
-            while batch := list(islice(frames, BATCH)):
-                lap("decode_s")
-                found = detector.detect([frame for _, frame in batch])
-                lap("detect_s")
-                for (index, frame), faces in zip(batch, found, strict=True):
-                    confident = np.flatnonzero(faces.scores >= MIN_CONFIDENCE)
-                    if not len(confident):
-                        continue
-                    crop = align_face(frame, faces.landmarks[confident[0]], SIZE)
-                    lap("warp_s")
-                    cv2.imwrite(f"{folder}/{index:04d}.png", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
-                    lap("write_s")
-                    crops += 1
-            lap("decode_s")
-            runs["seconds_per_video"].append(time.perf_counter() - started)
-            for step, value in seconds.items():
-                runs[step].append(value)
-            runs["crops"].append(crops)
-    return {name: statistics.median(values[1:]) for name, values in runs.items()}  # the first run warms up
-
-
-def time_plain_read(video: Path, n_frames: int, runs: int) -> float:
-    """Seconds of reading the same frames with nothing but cv2.VideoCapture."""
-    wanted = set(frame_indices(count_frames(video), n_frames))
-    times = []
-    for _ in range(runs + 1):
+    @functools.wraps(function)
+    def run(*args: object, **kwargs: object) -> object:
         started = time.perf_counter()
-        capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
-        for index in range(max(wanted) + 1):
-            capture.grab()
-            if index in wanted:
-                capture.retrieve()
-        capture.release()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+        try:
+            return function(*args, **kwargs)
+        finally:
+            seconds[step] += time.perf_counter() - started
+
+    return run
+
+
+@contextlib.contextmanager
+def timers(seconds: dict[str, float], reads: list[set[int]]) -> Iterator[None]:
+    """While inside, what crop_video uses adds its time to ``seconds``, and the frames it asks for to ``reads``."""
+    real = face_crops.read_frames
+
+    def read_frames(path: Path, indices: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
+        reads.append(set(indices))
+        step = functools.partial(next, real(path, reads[-1]), None)
+        yield from iter(timed(seconds, "decode_s", step), None)
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(face_crops, "read_frames", read_frames))
+        for step, owner, name in (
+            ("detect_s", Detector, "detect"),
+            ("warp_s", face_crops, "align_face"),
+            ("write_s", face_crops, "save_image"),
+        ):
+            stack.enter_context(mock.patch.object(owner, name, timed(seconds, step, getattr(owner, name))))
+        yield
+
+
+def plain_read(video: Path, wanted: Collection[int]) -> float:
+    """Seconds of reading frames with nothing but cv2.VideoCapture."""
+    started = time.perf_counter()
+    capture = cv2.VideoCapture(str(video), cv2.CAP_FFMPEG)
+    for index in range(max(wanted) + 1):
+        capture.grab()
+        if index in wanted:
+            capture.retrieve()
+    capture.release()
+    return time.perf_counter() - started
+
+
+def time_steps(args: argparse.Namespace) -> dict[str, object]:
+    """Seconds of the steps of a video's extraction, medians over videos and runs.
+
+    The real extraction works on the first videos in this process, with timers around what it uses: decode_s is the
+    time in read_frames, of all passes over the video; other_s is what no timer sees (counting the frames, picking
+    faces, writing rows). After each video plain_read_s reads the same file for the frames that were wanted of it.
+    """
+    samples = defaultdict(list)
+    names: dict[str, None] = {}
+
+    def crop_video(job: Job) -> None:
+        seconds, reads = dict.fromkeys(STEPS, 0.0), []
+        started = time.perf_counter()
+        with timers(seconds, reads):
+            face_crops.crop_video(job)
+        seconds["seconds_per_video"] = time.perf_counter() - started
+        seconds["other_s"] = seconds["seconds_per_video"] - sum(seconds[step] for step in STEPS)
+        if not reads:
+            raise UserError(f"{job.video} cannot be read; make the videos with benchmarks/footage.py")
+        seconds["plain_read_s"] = plain_read(job.video, reads[0])
+        seconds["crops"] = len(list((job.faces / job.name).glob("[0-9]*")))
+        for step, value in seconds.items():
+            samples[step].append(value)
+        names[job.name] = None
+
+    options = ("--workers", "1", "--limit", str(TIMED_VIDEOS))
+    for _ in range(args.runs):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            mock.patch.object(crop_folder, "crop_video", crop_video),
+            contextlib.redirect_stdout(sys.stderr),
+        ):
+            command = extract_command(args, args.speed / "videos", Path(folder), *options)
+            if extract_faces.main(command[2:]):
+                raise UserError(f"{' '.join(command)} failed in this process")
+    figures: dict[str, object] = {"video": " ".join(names)}
+    figures |= {step: statistics.median(values[1:]) for step, values in samples.items()}
+    figures["decode_ratio"] = figures["decode_s"] / figures["plain_read_s"]
+    return figures
+
+
+def time_command(args: argparse.Namespace, half: int) -> dict[str, float]:
+    """Seconds a video of the command with two processes: it runs over ``half`` and over twice as many videos.
+
+    The difference of the two medians over runs leaves out the start of its processes. UserError where the times
+    cannot be right.
+    """
+    seconds, limits = defaultdict(list), (half, 2 * half)
+    for _ in range(args.runs):
+        for limit in limits:
+            with tempfile.TemporaryDirectory() as folder:
+                crops = Path(folder)
+                options = ("--workers", "2", "--limit", str(limit))
+                seconds[limit].append(run_command(extract_command(args, args.speed / "videos", crops, *options)))
+                rows = read_csv(crops / "manifest.csv")
+                done = len({row["video"] for row in rows})
+                if done != limit:
+                    raise UserError(f"the command did {done} videos instead of {limit}; leave out options that do so")
+    few, many = (statistics.median(seconds[limit]) for limit in limits)
+    each = (many - few) / half
+    if each <= 0 or few < half * each:
+        raise UserError(f"{few:.2f} s for {half} videos and {many:.2f} s for {2 * half} do not tell the time of one: "
+                        "use an idle machine, more --runs or more videos, all alike")  # fmt: skip
+    frames = sum(row["frame"] != "" for row in rows) / (2 * half)
+    return {
+        "command_videos": half,
+        "command_seconds_per_video": each,
+        "command_start_s": few - half * each,
+        "frames_per_s": frames / each,
+    }
 
 
 def speed(args: argparse.Namespace) -> dict[str, object]:
-    """Time one video in this process on one thread, then the command with two processes.
+    """Time some videos in this process on one thread, then the command with two processes.
 
-    The command runs over half of the videos and over all of them; the difference leaves out the start of its
-    processes. The videos should be alike (footage.py --kinds single); decoding may use more threads, here as there.
+    The videos should be alike (footage.py --kinds single); decoding may use more threads, here as there.
     """
-    videos = sorted((args.speed / "videos").glob("*.mp4"))
-    if len(videos) < 2 or len(videos) % 2:
-        raise UserError(f"--speed needs an even number of videos, {args.speed}/videos holds {len(videos)}")
+    videos = find_videos([args.speed / "videos"])
+    if len(videos) < SPEED_VIDEOS:
+        raise UserError(f"--speed needs at least {SPEED_VIDEOS} videos, {args.speed}/videos holds {len(videos)}; "
+                        f"make them with benchmarks/footage.py --kinds single --n_videos {SPEED_VIDEOS}")  # fmt: skip
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    figures: dict[str, object] = {"detector": args.detector, "video": videos[0].stem, **time_steps(args, videos[0])}
-    figures["plain_read_s"] = time_plain_read(videos[0], args.n_frames, args.runs)
-    figures["decode_ratio"] = figures["decode_s"] / figures["plain_read_s"]
-    half = len(videos) // 2
-    seconds = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for limit in (half, len(videos)):
-            crops = Path(folder) / str(limit)
-            options = ("--workers", "2", "--limit", str(limit))
-            seconds[limit] = run_command(extract_command(args, args.speed / "videos", crops, *options))
-    figures["command_videos"] = half
-    figures["command_seconds_per_video"] = (seconds[len(videos)] - seconds[half]) / half
-    figures["command_start_s"] = seconds[half] - half * figures["command_seconds_per_video"]
-    figures["frames_per_s"] = args.n_frames / figures["command_seconds_per_video"]
-    return figures
+    half = len(videos) // 4 * 2  # even: both processes have the same number of videos to do
+    return {"detector": args.detector, **time_steps(args), **time_command(args, half)}
 
 
 def resident_mb(pid: int) -> float:

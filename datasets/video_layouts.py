@@ -93,7 +93,11 @@ def dfdc(data_root: Path) -> list[VideoSet]:
 
 
 def _video_set(root: Path, videos: Iterable[tuple[str, Path, str]]) -> VideoSet:
-    named = {name: Video(name, path, label) for name, path, label in sorted(videos)}
+    named: dict[str, Video] = {}
+    for name, path, label in sorted(set(videos)):
+        if name in named:
+            raise UserError(f"{named[name].path} and {path} would share the crop folder {name}; rename one of them")
+        named[name] = Video(name, path, label)
     return VideoSet(root, root / "faces", list(named.values()))
 
 

@@ -6,15 +6,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from utils.files import atomic_path
+from utils.files import TEMPORARY, atomic_path
 
-OWN_FILE = re.compile(r"\d{4,}\.(png|jpg)|\.\d{4,}\..*\.(png|jpg)")  # a crop, or a temporary name of one
+OWN_FILE = re.compile(rf"(\d{{4,}}|{re.escape(TEMPORARY)}.*)\.(png|jpg)")  # a crop, or a temporary name of one
 
 
 def save_image(path: Path, image: np.ndarray, quality: int | None) -> None:
-    """Write an image [H, W, 3] uint8 BGR in one step, its folders too. quality: of a .jpg, 1..100; None for .png."""
+    """Write an image [H, W, 3] uint8 BGR in one step, its folders too. quality: of a .jpg, 1..100; None for .png.
+
+    OSError when it cannot be written whole (OpenCV's own writing does not tell on a full disk).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     options = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]
     with atomic_path(path) as temporary:
-        if not cv2.imwrite(str(temporary), image, options):
-            raise OSError(f"cannot write {path}")
+        temporary.write_bytes(cv2.imencode(path.suffix, image, options)[1])

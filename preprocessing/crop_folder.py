@@ -1,77 +1,121 @@
 """The folder that holds the crops of a data set: the settings they were made with, and who works in it.
 
 Several runs, shards of one extraction or not, may work in one folder: a video is claimed while it is cropped, and the
-short moments in which the settings or the manifest are written are taken in turn. The hidden folder .manifest holds
-the rows of each finished video and the lock files (always empty).
+short moments in which the settings or the manifest are written are taken in turn. The hidden folder .manifest holds the
+rows of each finished video, an empty <video>.new for each one that is being cropped (so that its crops are known to be
+ours after a kill), and the lock files, always empty.
 """
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from preprocessing import manifest
 from preprocessing.face_crops import Job, crop_video, remove_crops
 from utils.cli import UserError
-from utils.files import output_dir, read_json, write_json
+from utils.files import TEMPORARY, output_dir, read_json, write_json
 from utils.locks import claim, hold
 
 
-def is_finished(root: Path, name: str) -> bool:
-    """Rows are there; a video that was missing or could not be read is tried again by the next run."""
-    rows = manifest.read_rows(manifest.row_file(root, name))
-    return bool(rows) and rows[0]["status"] not in manifest.NO_VIDEO
+def is_finished(job: Job) -> bool:
+    """Its rows are there, made with the same number of frames of the same video, and so are its crops.
+
+    A video that was missing or could not be read is tried again by the next run.
+    """
+    rows = manifest.read_rows(manifest.row_file(job.root, job.name))
+    if not rows or rows[0]["status"] in manifest.NO_VIDEO or rows[0]["n_frames"] != str(job.n_frames or "all"):
+        return False
+    if job.video.is_file() and rows[0]["video_bytes"] != str(job.video.stat().st_size):
+        return False
+    folder = job.faces / job.name
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return {Path(row["path"]).name for row in rows if row["status"] == "ok"} <= there
 
 
 def crop_unclaimed(job: Job) -> bool:
     """Crop a video unless another run is at it (returns False) or has finished it meanwhile."""
     with claim(job.root / ".manifest" / ".videos.lock", job.name) as mine:
-        if mine and not is_finished(job.root, job.name):
+        if mine and not is_finished(job):
+            started = _started_file(job.root, job.name)
+            started.parent.mkdir(parents=True, exist_ok=True)
+            started.touch()
             crop_video(job)
+            started.unlink()
         return mine
 
 
-@contextlib.contextmanager
-def working_in(root: Path) -> Iterator[None]:
-    """While inside, no other run changes the settings of this folder."""
-    with hold(root / ".manifest" / ".runs.lock", shared=True):
-        yield
-
-
-def merge(root: Path) -> list[manifest.Row]:
-    """Write manifest.csv from all finished videos and return its rows; the last of several runs sees all of them."""
+def merge(root: Path) -> dict[str, manifest.Account]:
+    """Write manifest.csv from all finished videos and return their accounts; the last of several runs sees all."""
     with hold(root / ".manifest" / ".turn.lock"):
         return manifest.merge(root)
 
 
-def prepare(
-    root: Path, faces: Path, names: Collection[str], shard: Collection[str], recipe: dict[str, object], overwrite: bool
-) -> None:
-    """Make the folder and its manifest.json, or check that what is there was made with the same settings.
+@contextlib.contextmanager
+def working_in(
+    root: Path, jobs: Collection[Job], all_names: Collection[str], recipe: dict[str, object], overwrite: bool
+) -> Iterator[None]:
+    """Make the folder and its manifest.json, or check that what is there was made alike; inside, no other run changes
+    the settings.
 
-    names: all videos. shard: those of this run; with ``overwrite`` their rows are forgotten. With other settings all
-    crops go. UserError for other settings without ``overwrite``, and for crop folders with somebody else's files.
+    jobs: the videos of this run, of ``all_names``. With ``overwrite`` their rows are forgotten. UserError, and nothing
+    changed, for other settings or other numbers of frames without ``overwrite``, for other settings that would cost
+    crops of videos that are not in ``all_names``, and for crop folders with somebody else's files.
     """
-    output_dir(output_dir(root) / ".manifest")
-    with hold(root / ".manifest" / ".turn.lock"):
-        note = root / "manifest.json"
-        changed = _differences(note, recipe) if note.is_file() else []
-        if changed and not overwrite:
-            raise UserError(f"{root} holds crops made with other settings ({', '.join(changed)}); repeat those, "
-                            "or give --overwrite to remove these crops")  # fmt: skip
-        if not note.is_file():
-            _refuse_foreign_images(root, faces, names)
-        with contextlib.ExitStack() as stack:
-            if changed and not stack.enter_context(hold(root / ".manifest" / ".runs.lock", wait=False)):
-                raise UserError(f"another run is working in {root} with other settings; wait for its end")
-            if changed:
-                finished = [path.relative_to(root / ".manifest") for path in manifest.row_files(root)]
-                for name in {path.with_suffix("").as_posix() for path in finished}.union(names):
-                    remove_crops(faces / name)
-                    manifest.row_file(root, name).unlink(missing_ok=True)
-            if overwrite:
-                for name in shard:
-                    manifest.row_file(root, name).unlink(missing_ok=True)
-            write_json(note, recipe)
+    hidden = output_dir(output_dir(root) / ".manifest")
+    with contextlib.ExitStack() as stack:
+        with hold(hidden / ".turn.lock"):
+            with hold(hidden / ".runs.lock", wait=False) as alone:
+                _settle(root, jobs, all_names, recipe, overwrite, alone)
+            stack.enter_context(hold(hidden / ".runs.lock", shared=True))
+        yield
+
+
+def _settle(
+    root: Path,
+    jobs: Collection[Job],
+    all_names: Collection[str],
+    recipe: dict[str, object],
+    overwrite: bool,
+    alone: bool,
+) -> None:
+    hidden, note = root / ".manifest", root / "manifest.json"
+    changed = _differences(note, recipe) if note.is_file() else []
+    if changed and not overwrite:
+        raise UserError(f"{root} holds crops made with other settings ({', '.join(changed)}); repeat those, "
+                        "or give --overwrite to remove these crops")  # fmt: skip
+    _refuse_foreign_images(root, jobs)
+    if alone:  # what killed runs left
+        for path in [*hidden.rglob(f"{TEMPORARY}*"), *root.glob(f"{TEMPORARY}*")]:
+            path.unlink()
+    if changed:
+        if not alone:
+            raise UserError(f"another run is working in {root} with other settings; wait for its end")
+        finished = manifest.finished_videos(root)
+        if others := set(finished).difference(all_names):
+            raise UserError(f"{root} holds crops of {len(others)} videos that are not in this run, such as "
+                            f"{min(others)}, made with other settings ({', '.join(changed)}); take them into the run, "
+                            "or choose another place")  # fmt: skip
+        for job in jobs:
+            if job.name not in finished and _started_file(root, job.name).is_file():
+                remove_crops(job.faces / job.name)
+        _forget(root, finished)
+    elif overwrite:
+        _forget(root, [job.name for job in jobs if manifest.row_file(root, job.name).is_file()])
+    else:
+        _refuse_other_numbers(jobs)
+    if changed or not note.is_file():
+        write_json(note, recipe)
+
+
+def _started_file(root: Path, name: str) -> Path:
+    return root / ".manifest" / f"{name}.new"
+
+
+def _forget(root: Path, names: Collection[str]) -> None:
+    """The videos count as unfinished; their crops are known to be ours and go when they are cropped again."""
+    for name in names:
+        manifest.row_file(root, name).replace(_started_file(root, name))
+        _started_file(root, name).write_bytes(b"")
 
 
 def _differences(note: Path, recipe: dict[str, object]) -> list[str]:
@@ -82,10 +126,24 @@ def _differences(note: Path, recipe: dict[str, object]) -> list[str]:
     return [f"{key} {old.get(key)} there, {recipe[key]} now" for key in changed]
 
 
-def _refuse_foreign_images(root: Path, faces: Path, names: Iterable[str]) -> None:
-    """Crop folders of a place without manifest.json must be empty: what is there is not ours to replace."""
-    for name in names:
-        folder = faces / name
-        if folder.is_dir() and any(folder.iterdir()):
-            raise UserError(f"{folder} holds files that no extraction made (no {root / 'manifest.json'}); "
+def _refuse_other_numbers(jobs: Collection[Job]) -> None:
+    """Finished videos of this run must have been made with as many frames as are wanted now."""
+    numbers: dict[str, list[str]] = {}
+    for job in jobs:
+        rows = manifest.read_rows(manifest.row_file(job.root, job.name))
+        if rows and rows[0]["status"] not in manifest.NO_VIDEO and rows[0]["n_frames"] != str(job.n_frames or "all"):
+            numbers.setdefault(rows[0]["n_frames"], []).append(job.name)
+    for number, names in numbers.items():
+        raise UserError(f"{len(names)} videos, such as {names[0]}, have crops with --n_frames {number}; repeat that, "
+                        "give --overwrite to crop them anew, or choose other videos with --split")  # fmt: skip
+
+
+def _refuse_foreign_images(root: Path, jobs: Collection[Job]) -> None:
+    """A crop folder without rows and without a start of ours must be empty: its files are not ours to replace."""
+    for job in jobs:
+        if manifest.row_file(root, job.name).is_file() or _started_file(root, job.name).is_file():
+            continue
+        folder = job.faces / job.name
+        if folder.is_dir() and any(path.is_file() for path in folder.iterdir()):
+            raise UserError(f"{folder} holds files that no extraction made (the manifest does not know them); "
                             "move them, or choose another place for the crops")  # fmt: skip

@@ -161,9 +161,13 @@ def gives(method: str, region: str) -> bool:
 
 def read_crops(folder: Path) -> dict[str, dict[int, manifest.Row]]:
     """video -> frame -> row of each crop in a folder's manifest.csv; nothing where there is none."""
+    table = folder / "manifest.csv"
     crops: dict[str, dict[int, manifest.Row]] = {}
-    for row in manifest.read_rows(folder / "manifest.csv"):
+    for row in manifest.read_rows(table):
         if row["status"] == "ok":
+            if not row["frame"].isdecimal() or not row["path"] or Path(row["path"]).is_absolute():
+                raise UserError(f"{table} is damaged (a crop of {row['video']} has the frame {row['frame']!r} and the "
+                                f"path {row['path']!r}); remove it and run extract_faces.py again")  # fmt: skip
             crops.setdefault(row["video"], {})[int(row["frame"])] = row
     return crops
 
@@ -171,9 +175,16 @@ def read_crops(folder: Path) -> dict[str, dict[int, manifest.Row]]:
 def crop_recipe(folder: Path) -> Crops:
     """How the crops of a folder were made."""
     note = read_json(folder / "manifest.json")
-    if not isinstance(note, dict) or not set(Crops._fields) <= note.keys():
+    made = Crops(*(note.get(name) for name in Crops._fields)) if isinstance(note, dict) else None
+    if (
+        not made
+        or not (type(made.size) is int and made.size > 0)
+        or not (type(made.scale) in (int, float) and made.scale > 0)
+        or made.format not in ("png", "jpg")
+        or not (made.quality is None or type(made.quality) is int)
+    ):
         raise UserError(f"{folder / 'manifest.json'} does not tell how the crops were made; extract them again")
-    return Crops(*(note[name] for name in Crops._fields))
+    return made
 
 
 def read_crop(path: Path, size: int) -> np.ndarray:
@@ -220,14 +231,14 @@ def make_image(job: Job) -> str:
 def place_pair(real: manifest.Row, fake: manifest.Row, made: Crops) -> tuple[np.ndarray, ...] | None:
     """(matrix of the real crop, matrix of the fake crop, landmarks [5, 2] of the real face in its crop, rounded as the
     manifest holds them); None when the two are no pictures of one face at one place."""
-    landmarks = [manifest.landmarks_of(row) for row in (real, fake)]
     try:
+        landmarks = [manifest.landmarks_of(row) for row in (real, fake)]
         matrices = [similarity_matrix(points, made.size, made.scale) for points in landmarks]
         points, fake_points = (map_points(points, matrices[0]) for points in landmarks)
         unit = face_of(points).unit
     except ValueError:
         return None
-    if np.linalg.norm(points - fake_points, axis=1).mean() > MAX_SHIFT * unit:
+    if not np.linalg.norm(points - fake_points, axis=1).mean() <= MAX_SHIFT * unit:  # so NaN counts as far
         return None
     return matrices[0], matrices[1], points.round(2)
 
@@ -378,11 +389,18 @@ def choose_samples(jobs: list[Job], number: int, rng: np.random.Generator) -> li
 
 
 def draw_preview(path: Path, jobs: list[Job]) -> None:
+    """Draw the jobs. One whose crops cannot be read any more is left out with a warning; UserError when all are."""
     rows = []
     for job in jobs:
-        real, fake, mask, result = compose(job)
+        try:
+            real, fake, mask, result = compose(job)
+        except CropError as error:
+            print(f"warning: left out of the preview: {error}", file=sys.stderr)
+            continue
         caption = f"{job.pair.method} {job.pair.video}, frame {job.pair.frame}, {job.region}"
         rows.append(SheetRow(caption, (real, fake, tinted(real, mask), result)))
+    if not rows:
+        raise UserError(f"{path} is not written: none of its crops can be read; run extract_faces.py with --overwrite")
     how = jobs[0].blend + (", colours matched" if jobs[0].color_transfer else "")
     write_sheet(path, ("real", "fake", "mask", f"result ({how})"), rows)
 

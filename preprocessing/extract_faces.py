@@ -27,7 +27,7 @@ from datasets import video_layouts
 from datasets.ffpp_methods import SPLITS
 from datasets.video_layouts import Video, VideoSet
 from preprocessing import manifest
-from preprocessing.crop_folder import crop_unclaimed, is_finished, merge, prepare, working_in
+from preprocessing.crop_folder import crop_unclaimed, is_finished, merge, working_in
 from preprocessing.detectors import choose_detector
 from preprocessing.extraction_options import environment_number, parse_args
 from preprocessing.face_crops import MAX_MISFIT, MIN_CONFIDENCE, MIN_FACE, Job, Settings
@@ -48,6 +48,8 @@ def choose_device(name: str) -> str:
         raise UserError(f"--device {name} is not a device; use cpu, cuda or cuda:1") from error
     if kind not in ("cpu", "cuda"):
         raise UserError(f"--device {name} is not supported; use cpu, cuda or cuda:1")
+    if name == "cuda" and torch.cuda.is_available():
+        return choose_device("auto")
     if kind == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {name}: torch finds no CUDA device here; use --device cpu")
     return name
@@ -90,7 +92,6 @@ def settings_of(args: argparse.Namespace, detector: str, weights: Path | None) -
         min_confidence=MIN_CONFIDENCE[detector],
         weights=file_sha256(weights) if weights else None,
         detect_side=None if args.detect_side == "full" else args.detect_side,
-        n_frames=None if args.n_frames == "all" else args.n_frames,
         retry=args.retry,
         track=args.track,
         size=args.size,
@@ -104,30 +105,37 @@ def recipe_of(args: argparse.Namespace, settings: Settings) -> dict[str, object]
     """manifest.json: everything that decides the crops, and the versions of the libraries that made them."""
     recipe = settings._asdict() | {"dataset": args.dataset}
     recipe |= {"min_face": MIN_FACE, "max_misfit": MAX_MISFIT} if args.protocol == "ours" else {}
-    recipe["n_frames"] = args.n_frames
     recipe["compression"] = args.compression if args.dataset in ("FFpp", "FSh") else None
     libraries = {"opencv": cv2.__version__, "torch": torch.__version__}
     return recipe | {"versions": libraries | {"facenet-pytorch": version("facenet-pytorch")}}
 
 
-def print_summary(sets: list[VideoSet], tables: dict[Path, list[manifest.Row]]) -> None:
-    """One line per class: what became of its videos and frames. coverage: crops of the wanted frames."""
+def print_summary(sets: list[VideoSet], accounts: dict[Path, dict[str, manifest.Account]], n_frames: int | str) -> None:
+    """One line per class: what became of its videos and frames. coverage: crops / wanted frames, where a video without
+    any frame counts with --n_frames of them."""
     print(f"{'class':15} {'videos':>7} {'with crops':>10} {'frames':>7} {'crops':>7} {'coverage':>8}  dropped")
     for group in sets:
-        labels = {video.name: video.label for video in group.videos}
-        for label in dict.fromkeys(labels.values()):
-            rows = [row for row in tables[group.root] if labels.get(row["video"]) == label]
-            status = Counter(row["status"] for row in rows)
-            wanted = sum(row["frame"] != "" for row in rows)
-            covered = len({row["video"] for row in rows if row["status"] == "ok"})
+        for label, videos in by_label(group.videos).items():
+            known = [accounts[group.root][name] for name in videos if name in accounts[group.root]]
+            status = sum((account.status for account in known), Counter())
+            lost = sum(status[name] for name in manifest.NO_VIDEO)
+            wanted = sum(account.frames for account in known) + (lost * n_frames if isinstance(n_frames, int) else 0)
+            covered = sum(account.status["ok"] > 0 for account in known)
             dropped = [f"{status[name]} {name}" for name in manifest.STATUSES[1:] if status[name]]
-            unfinished = list(labels.values()).count(label) - len({row["video"] for row in rows})
-            dropped += [f"{unfinished} videos not done yet"] if unfinished else []
-            moved = sum(row["status"] == "ok" and row["frame"] != row["wanted_frame"] for row in rows)
+            dropped += [f"{len(videos) - len(known)} videos not done yet"] if len(known) < len(videos) else []
+            moved = sum(account.moved for account in known)
             dropped += [f"({moved} crops are of a neighbouring frame)"] if moved else []
             share = f"{status['ok'] / wanted:8.1%}" if wanted else "       -"
-            print(f"{label:15} {list(labels.values()).count(label):7} {covered:10} {wanted:7} {status['ok']:7} "
-                  f"{share}  {', '.join(dropped) or 'none'}")  # fmt: skip
+            print(f"{label:15} {len(videos):7} {covered:10} {wanted:7} {status['ok']:7} {share}  "
+                  f"{', '.join(dropped) or 'none'}")  # fmt: skip
+
+
+def by_label(videos: list[Video]) -> dict[str, list[str]]:
+    """Label -> names of its videos."""
+    names: dict[str, list[str]] = {}
+    for video in videos:
+        names.setdefault(video.label, []).append(video.name)
+    return names
 
 
 @script
@@ -147,31 +155,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     auto = " (auto: no RetinaFace weights in pretrained/)" if args.detector == "auto" and weights is None else ""
     part = f", shard {number} of {count}" if count > 1 else ""
     print(f"detector: {detector}{auto}, device: {device}, processes: {args.workers}{part}")
-    shard = videos[number::count]
+    n_frames = None if args.n_frames == "all" else args.n_frames
+    shard = [
+        (group, Job(video.name, video.path, group.root, group.faces, n_frames, settings, device, weights))
+        for group, video in videos[number::count]
+    ]
     with contextlib.ExitStack() as stack:
         for group in sets:
-            mine = [video.name for owner, video in shard if owner is group]
-            prepare(group.root, group.faces, [video.name for video in group.videos], mine, recipe, args.overwrite)
-            stack.enter_context(working_in(group.root))
-        jobs = [
-            Job(video.name, video.path, group.root, group.faces, settings, device, weights)
-            for group, video in shard
-            if not is_finished(group.root, video.name)
-        ]
+            mine = [job for owner, job in shard if owner is group]
+            names = {video.name for video in group.videos}
+            stack.enter_context(working_in(group.root, mine, names, recipe, args.overwrite))
+        jobs = [job for _, job in shard if not is_finished(job)]
         start = time.perf_counter()
         try:
             cropped = run_jobs(crop_unclaimed, jobs, args.workers, "video")
         finally:
-            tables = {group.root: merge(group.root) for group in sets}
+            accounts = {group.root: merge(group.root) for group in sets}
     seconds = time.perf_counter() - start
-    print_summary(sets, tables)
-    done = {(job.root, job.name) for job, mine in zip(jobs, cropped, strict=True) if mine}
-    frames = sum((root, row["video"]) in done and row["frame"] != "" for root, rows in tables.items() for row in rows)
+    print_summary(sets, accounts, args.n_frames)
+    done = [accounts[job.root][job.name] for job, mine in zip(jobs, cropped, strict=True) if mine]
+    frames = sum(account.frames for account in done)
     print(f"{len(done)} videos and {frames} frames in {seconds:.1f} s, {frames / max(seconds, 1e-9):.1f} frames/s")
     if not all(cropped):
         print(f"{len(jobs) - len(done)} more videos are being cropped by another run in the same place")
-    status = {(root, row["video"]): row["status"] for root, rows in tables.items() for row in rows}
-    if all(status.get((group.root, video.name)) in manifest.NO_VIDEO for group, video in videos):
+    lost = [accounts[group.root].get(video.name) for group, video in videos]
+    if all(account and account.status.keys() <= set(manifest.NO_VIDEO) for account in lost):
         raise UserError(f"none of {len(videos)} videos could be read; the reasons are in {sets[0].root}/manifest.csv")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from preprocessing.detectors import NAMES
-from utils.cli import ArgumentParser, UserError, non_negative_int, positive_float, positive_int
+from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int
 from utils.cpu import available_cores
 
 # What options stand for when they are not given, by --protocol.
@@ -22,11 +22,11 @@ FOREIGN = {  # options that do not go with a data set
 }
 
 
-def number_or(word: str) -> Callable[[str], int | str]:
-    """argparse type: a positive whole number, or one word."""
+def number_or(word: str, lowest: int = 1) -> Callable[[str], int | str]:
+    """argparse type: a whole number from ``lowest``, or one word."""
 
     def parse(text: str) -> int | str:
-        return text if text == word else positive_int(text)
+        return text if text == word else between(lowest, 10**9)(text)
 
     parse.__name__ = f"number or {word}"
     return parse
@@ -40,12 +40,17 @@ def shard_type(text: str) -> tuple[int, int]:
     return int(number) % int(count), int(count)
 
 
-def jpeg_quality(text: str) -> int:
-    """argparse type: 1 to 100."""
-    value = positive_int(text)
-    if value > 100:
-        raise argparse.ArgumentTypeError(f"{text} is above 100")
-    return value
+def between(lowest: float, highest: float, kind: type = int) -> Callable[[str], float]:
+    """argparse type: a number of a range."""
+
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(f"{text} is not between {lowest} and {highest}")
+        return value
+
+    parse.__name__ = "number"
+    return parse
 
 
 def get_args_parser() -> ArgumentParser:
@@ -66,18 +71,21 @@ def get_args_parser() -> ArgumentParser:
     crops.add_argument("--n_frames", type=number_or("all"), metavar="N|all", help="frames per video, evenly spaced "
                        "(default: 32)")  # fmt: skip
     crops.add_argument("--retry", type=non_negative_int, metavar="FRAMES", help="where a chosen frame has no good face "
-                       "take the nearest one that has, at most so far away (default: 3)")  # fmt: skip
+                       "take the nearest one that has, at most so far away, unless most of the video has none "
+                       "(default: 3)")  # fmt: skip
     crops.add_argument("--track", action="store_true", default=None, help="follow one face through the video (the one "
                        "with the largest sum of box sides) instead of taking the largest of each frame")  # fmt: skip
     crops.add_argument("--detector", choices=NAMES, help="face detector; auto is retinaface when its weights are in "
                        "pretrained/, else mtcnn (default: auto)")  # fmt: skip
     crops.add_argument("--detector_weights", type=Path, metavar="FILE", help="RetinaFace-Resnet50-fixed.pth elsewhere")
-    crops.add_argument("--detect_side", type=number_or("full"), metavar="PX|full", help="detect faces on frames "
+    crops.add_argument("--detect_side", type=number_or("full", 64), metavar="PX|full", help="detect faces on frames "
                        "downscaled to this longer side; crops come from the full frame (default: 640)")  # fmt: skip
-    crops.add_argument("--size", type=positive_int, default=317, help="side of a crop, px")
-    crops.add_argument("--scale", type=positive_float, default=1.3, help="width of a crop over that of the tight face")
+    crops.add_argument("--size", type=between(16, 4096), default=317, help="side of a crop, px")
+    crops.add_argument(
+        "--scale", type=between(0.5, 4, float), default=1.3, help="width of a crop over that of the tight face"
+    )
     crops.add_argument("--format", choices=("png", "jpg"), default="png", help="of the crops")
-    crops.add_argument("--quality", type=jpeg_quality, help="of jpg crops, 1 to 100 (default: 95)")
+    crops.add_argument("--quality", type=between(1, 100), help="of jpg crops, 1 to 100 (default: 95)")
     work = parser.add_argument_group("work")
     work.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda where there is one")
     work.add_argument("--workers", type=positive_int, help="processes over videos (default: one per core, at most 8)")
@@ -126,5 +134,10 @@ def environment_number(name: str, default: int) -> int:
 
 def shard_of_environment() -> tuple[int, int]:
     """(RANK, WORLD_SIZE) under torchrun, else (0, 1)."""
-    rank, size = environment_number("RANK", 0), environment_number("WORLD_SIZE", 1)
-    return (rank, size) if size > 1 else (0, 1)
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    size = environment_number("WORLD_SIZE", 1)
+    rank = environment_number("RANK", size)
+    if rank >= size:
+        raise UserError("the environment variables RANK and WORLD_SIZE are no shard; unset both, or give --shard")
+    return rank, size

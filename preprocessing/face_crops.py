@@ -36,7 +36,6 @@ class Settings(NamedTuple):
     min_confidence: float
     weights: str | None  # SHA-256 of the detector's file of weights; None: those of its package
     detect_side: int | None  # px, longer side of the image the detector sees; None = as it is
-    n_frames: int | None  # None = all
     retry: int  # how far from a wanted frame without a face another one may be taken, frames
     track: bool  # follow one face instead of taking each frame's largest
     size: int
@@ -52,6 +51,7 @@ class Job(NamedTuple):
     video: Path
     root: Path
     faces: Path
+    n_frames: int | None  # None = all
     settings: Settings
     device: str
     weights: Path | None
@@ -197,7 +197,7 @@ def finish(job: Job, wanted: Sequence[int], count: int, found: dict[int, Look], 
     settings = job.settings
     picks = pick_faces(found, settings)
     lost = [index for index in wanted if index not in picks or picks[index].status != "ok"]
-    if lost and len(lost) <= len(wanted) / 2:
+    if lost and len(lost) <= max(1, len(wanted) / 2):
         nearby = {other for index in lost for other in neighbours(index, settings.retry, count)}.difference(wanted)
         found = found | {index: look for index, _, look in detect_frames(job, nearby)}
         picks = pick_faces(found, settings)
@@ -228,16 +228,19 @@ def crop_video(job: Job) -> None:
     remove_crops(job.faces / job.name)
     try:
         count = count_frames(job.video)
-        wanted = frame_indices(count, job.settings.n_frames)
+        wanted = frame_indices(count, job.n_frames)
         found, saved = first_look(job, wanted)
         if wanted[-1] not in found:  # the container promised more frames than there are
             true_count = count_frames(job.video, decode=True)
             if true_count < count:
                 remove_crops(job.faces / job.name)
-                count, wanted = true_count, frame_indices(true_count, job.settings.n_frames)
+                count, wanted = true_count, frame_indices(true_count, job.n_frames)
                 found, saved = first_look(job, wanted)
         rows = finish(job, wanted, count, found, saved)
     except VideoError as error:
         status = "video_missing" if error.code == "missing" else "video_unreadable"
         rows = [manifest.frame_row(job.name, None, status)]
+    size = job.video.stat().st_size if job.video.is_file() else ""
+    shared = {"n_frames": str(job.n_frames or "all"), "video_bytes": str(size)}
+    rows = sorted((row | shared for row in rows), key=lambda row: int(row["frame"] or -1))
     manifest.write_rows(manifest.row_file(job.root, job.name), rows)

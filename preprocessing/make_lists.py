@@ -14,6 +14,10 @@ FFSC: a list takes every image of its folders. The split test gives test.txt (th
 test_protocol1.txt (methods that training never saw), as far as their folders are there. --balance equal leaves out
 images of the larger class of the train list, a seeded choice that is even over the methods.
 
+FF++ crops are those in the manifest.csv of extract_faces.py, so videos that it did not finish are left out; crops of
+other tools, without one, are all taken. Checked on every run: no source video and no pair of the FF++ split files is
+in two splits; no two FFSC images of different splits hold the same bytes, as far as both lists are written.
+
 Validation and test lists are never balanced and hold no expansion. <list>.recipe.json tells how a list was made, its
 counts and its SHA-256. The same options and files give the same bytes.
 """
@@ -27,7 +31,7 @@ if __name__ == "__main__":
 import argparse
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from datasets.ffpp_methods import (
     METHOD_CODES,
@@ -41,10 +45,13 @@ from datasets.ffpp_methods import (
 )
 from datasets.ffsc import UNVERIFIED, read_ffsc
 from datasets.records import evenly_spaced, list_images
+from preprocessing import manifest
 from preprocessing.list_recipe import (
     Image,
+    Video,
     balanced_classes,
     balanced_videos,
+    check_copies,
     check_lists,
     crop_settings,
     shuffled_codes,
@@ -55,6 +62,7 @@ from utils.files import output_dir, read_json
 
 CODES = {"real": REAL_CODE} | METHOD_CODES
 REGION_OF_CODE = {code: region for region, code in REGION_CODES.items()}
+SAVED = ("size", "scale", "format", "quality")  # settings of crops that the images of an expansion share
 Lists = dict[str, tuple[list[Image], dict[str, object]]]  # name -> images and facts of its recipe
 
 
@@ -114,8 +122,73 @@ def check_splits(data_root: Path, splits: Sequence[str]) -> None:
                                     "belongs to one split; download the official split files again")  # fmt: skip
 
 
+def first_missing(paths: Iterable[str]) -> str | None:
+    """The first path that is not there. Lists each folder once, because a look at each file takes longer."""
+    there: dict[str, set[str]] = {}
+    for path in paths:
+        folder = path.rpartition("/")[0]  # no Path: it would take most of the time
+        if folder not in there:
+            there[folder] = set(list_images(Path(folder)))
+        if path not in there[folder]:
+            return path
+    return None
+
+
+def finished_crops(folder: Path) -> dict[str, list[str]] | None:
+    """video -> its crops, sorted, of the videos that extract_faces.py finished; None for crops of other tools.
+
+    A finished video is in manifest.csv, and in the hidden folder that goes with it, where that is there too.
+    """
+    hidden = manifest.row_file(folder, "").parent.is_dir()
+    if not hidden and not (folder / "manifest.csv").is_file():
+        return None
+    crops: dict[str, set[str]] = {}
+    for row in manifest.read_rows(folder / "manifest.csv"):
+        paths = crops.setdefault(row["video"], set())
+        if row["status"] == "ok":
+            paths.add(f"{folder}/{row['path']}")
+    whole = (video for video in crops if not hidden or manifest.row_file(folder, video).is_file())
+    return {video: sorted(crops[video]) for video in whole}
+
+
+def split_crops(
+    videos: Sequence[Video], folders: Mapping[str, Path], finished: Mapping[str, dict[str, list[str]] | None]
+) -> tuple[dict[Video, list[str]], list[Video]]:
+    """(crops of each video, videos left out because their extraction did not end). finished: by method."""
+    crops, unfinished = {}, []
+    for method, video in videos:
+        known = finished[method]
+        if known is not None and video in known:
+            crops[method, video] = known[video]
+            if gone := first_missing(known[video]):
+                raise UserError(f"{gone} is in {folders[method] / 'manifest.csv'}, but not there; run "
+                                "preprocessing/extract_faces.py again")  # fmt: skip
+            continue
+        crops[method, video] = list_images(folders[method] / "faces" / video)
+        if known is not None and crops[method, video]:
+            crops[method, video] = []
+            unfinished.append((method, video))
+    return crops, unfinished
+
+
+def expansion_settings(note: Path, crops: Mapping[str, object] | None) -> object:
+    """The content of an expansion's manifest.json, None where there is none.
+
+    crops: settings of the crops, None when not known. UserError when the expansion was made of other ones: size or
+    format would tell fakes from reals.
+    """
+    content = read_json(note) if note.is_file() else None
+    own = content if isinstance(content, dict) else {}
+    changed = [key for key in SAVED if crops is not None and own.get(key) != crops.get(key)]
+    if changed:
+        differences = ", ".join(f"{key} {own.get(key)} there, {crops.get(key)} now" for key in changed)
+        raise UserError(f"{note.parent} was made of other crops than those that are there now ({differences}); run "
+                        "preprocessing/expand_FFpp.py again with --overwrite")  # fmt: skip
+    return content
+
+
 def expansion_images(folder: Path, data_root: Path, split: str) -> list[Image]:
-    """The images of an expansion's manifest.csv."""
+    """The images of an expansion's manifest.csv. UserError when one of them is not there."""
     again = "run preprocessing/expand_FFpp.py again"
     fakes = {(method, video) for method, video in split_videos(data_root, split) if method != "real"}
     images = []
@@ -131,17 +204,36 @@ def expansion_images(folder: Path, data_root: Path, split: str) -> list[Image]:
         raise UserError(f"{folder / 'manifest.csv'} is damaged; {again}") from error
     except FileNotFoundError as error:
         raise UserError(f"--expansion: {error.filename} is missing; run preprocessing/expand_FFpp.py") from error
+    if gone := first_missing(image.path for image in images):
+        raise UserError(f"{gone} is in {folder / 'manifest.csv'}, but not there; {again}")
     return images
 
 
-def ffpp_list(args: argparse.Namespace, split: str) -> Lists:
+def ffpp_lists(args: argparse.Namespace, splits: Sequence[str]) -> Lists:
     folders = {method: compression_dir(args.data_root, method, args.compression) for method in CODES}
-    crops = {
-        (method, video): list_images(folders[method] / "faces" / video)
-        for method, video in split_videos(args.data_root, split)
-    }
-    without = [video for video in crops if not crops[video]]
-    if len(without) == len(crops):
+    settings = crop_settings(folders.values())
+    finished = {method: finished_crops(folder) for method, folder in folders.items()}
+    lists: Lists = {}
+    for split in splits:
+        crops, unfinished = split_crops(split_videos(args.data_root, split), folders, finished)
+        if unfinished:
+            print(f"{split}: {len(unfinished)} videos left out, such as {'/'.join(unfinished[0])}: the extraction of "
+                  "their crops did not end; run preprocessing/extract_faces.py again")  # fmt: skip
+        lists[split] = ffpp_list(args, split, crops, unfinished, settings)
+    return lists
+
+
+def ffpp_list(
+    args: argparse.Namespace,
+    split: str,
+    crops: Mapping[Video, list[str]],
+    unfinished: Sequence[Video],
+    settings: Mapping[str, object] | None,
+) -> tuple[list[Image], dict[str, object]]:
+    """The list of a split. crops, unfinished: as split_crops gives them; settings: as crop_settings does."""
+    left_out = set(unfinished)
+    without = [video for video in crops if not crops[video] and video not in left_out]
+    if not any(crops.values()):
         raise UserError(f"no crop of the {split} split under {ffpp_root(args.data_root)} ({args.compression}); "
                         "run preprocessing/extract_faces.py, or choose other splits with --split")  # fmt: skip
     for method, number in Counter(method for method, _ in without).items():
@@ -150,13 +242,16 @@ def ffpp_list(args: argparse.Namespace, split: str) -> Lists:
     balance, expansion, expansion_facts = "none", [], None
     if split == "train":
         balance, folder = args.balance, ffpp_root(args.data_root) / "expansion" / args.compression / split
-        there = expansion_images(folder, args.data_root, split) if args.expansion else []
+        made_with, there = None, []
+        if args.expansion:
+            made_with = expansion_settings(folder / "manifest.json", settings)
+            there = expansion_images(folder, args.data_root, split)
         frames, expansion = balanced_videos(frames, there, balance == "equal", args.expansion_share, args.seed)
         if args.expansion:
             n_fake = sum(number for (method, _), number in frames.items() if method != "real") + len(expansion)
-            share, note = (len(expansion) / n_fake if n_fake else 0.0), folder / "manifest.json"
+            share = len(expansion) / n_fake if n_fake else 0.0
             expansion_facts = {"share_asked": args.expansion_share, "share": round(share, 4)}
-            expansion_facts |= {"images_there": len(there), "made_with": read_json(note) if note.is_file() else None}
+            expansion_facts |= {"images_there": len(there), "made_with": made_with}
             print(f"train: {len(expansion)} of {len(there)} expansion images, {share:.1%} of the fakes "
                   f"(at most {args.expansion_share:.1%})")  # fmt: skip
     images = [
@@ -172,7 +267,7 @@ def ffpp_list(args: argparse.Namespace, split: str) -> Lists:
         "dataset": "FFpp",
         "split": split,
         "compression": args.compression,
-        "crops": crop_settings(folders.values()),
+        "crops": settings,
         "n_frames": args.n_frames,
         "balance": balance,
         "expansion": expansion_facts,
@@ -182,8 +277,9 @@ def ffpp_list(args: argparse.Namespace, split: str) -> Lists:
             side: [min(numbers, default=0), max(numbers, default=0)] for side, numbers in sides.items()
         },
         "videos_without_crops": [f"{method}/{video}" for method, video in without],
+        "videos_unfinished": [f"{method}/{video}" for method, video in unfinished],
     }
-    return {split: (images + expansion, facts)}
+    return images + expansion, facts
 
 
 def ffsc_lists(args: argparse.Namespace, split: str) -> Lists:
@@ -207,12 +303,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     check_options(parser, args)
     args.balance = args.balance or ("equal" if args.dataset == "FFpp" else "none")
-    if args.dataset == "FFpp":
-        check_splits(args.data_root, args.split)
     lists: Lists = {}
-    for split in sorted(set(args.split), key=SPLITS.index):
-        lists |= ffpp_list(args, split) if args.dataset == "FFpp" else ffsc_lists(args, split)
-    check_lists({name: images for name, (images, _) in lists.items()})
+    splits = sorted(set(args.split), key=SPLITS.index)
+    if args.dataset == "FFpp":
+        check_splits(args.data_root, splits)
+        lists = ffpp_lists(args, splits)
+    else:
+        for split in splits:
+            lists |= ffsc_lists(args, split)
+    images_of = {name: images for name, (images, _) in lists.items()}
+    check_lists(images_of)
+    if args.dataset == "FFSC":
+        check_copies(images_of)
     unverified = {item for _, facts in lists.values() for item in facts.get("unverified", {}).items()}
     for method, why in sorted(unverified):
         print(f"UNVERIFIED {method}: {why}")

@@ -6,25 +6,29 @@ as finished when, and only when, its row file is there. The row files are merged
 
 import csv
 import io
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from utils.cli import UserError
-from utils.files import write_text
+from utils.files import TEMPORARY, atomic_path, write_text
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 COLUMNS = (
     ("video", "frame", "status", "x1", "y1", "x2", "y2", "score")
     + tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
-    + ("faces_in_frame", "path", "wanted_frame")
+    + ("faces_in_frame", "path", "wanted_frame", "n_frames", "video_bytes")
 )
 NO_VIDEO = ("video_missing", "video_unreadable")  # one row for a whole video, its frame numbers empty
 # What can become of a wanted frame. `frame` is a neighbour of `wanted_frame` where that has no good face itself.
 STATUSES = ("ok", "no_face", "low_confidence", "too_small", "bad_landmarks", "not_tracked", "decode_error", *NO_VIDEO)
 
 Row = dict[str, str]
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def frame_row(
@@ -53,41 +57,84 @@ def row_file(folder: Path, video: str) -> Path:
     return Path(folder) / ".manifest" / f"{video}.csv"
 
 
-def row_files(folder: Path) -> list[Path]:
-    """The row files of all finished videos (without what a killed run left half-written)."""
-    return sorted(path for path in (Path(folder) / ".manifest").rglob("*.csv") if not path.name.startswith("."))
+def finished_videos(folder: Path) -> list[str]:
+    """The videos that have a row file, sorted by name."""
+    root = Path(folder) / ".manifest"
+    files = (path for path in root.rglob("*.csv") if not path.name.startswith(TEMPORARY))
+    return sorted(path.relative_to(root).as_posix().removesuffix(".csv") for path in files)
+
+
+def table_text(rows: Iterable[Row], columns: Sequence[str]) -> str:
+    """Rows as CSV with a header."""
+    rows = list(rows)
+    # The csv module leaves a lone carriage return unquoted, and cannot read that again.
+    quoting = csv.QUOTE_ALL if any("\r" in value for row in rows for value in row.values()) else csv.QUOTE_MINIMAL
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", quoting=quoting)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def write_rows(path: Path, rows: Iterable[Row], columns: Sequence[str] = COLUMNS) -> None:
     """Write rows as CSV in one step."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text.getvalue())
+    write_text(path, table_text(rows, columns))
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a row file or a manifest; none when there is no such file."""
+    """The rows of a row file or a manifest; none when there is no such file. UserError for a damaged one."""
     if not path.is_file():
         return []
+    again = "remove it and run extract_faces.py again"
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is damaged ({error}); remove it and run extract_faces.py again") from error
-    if tuple(reader.fieldnames or ()) != COLUMNS or not all(
-        row["frame"].isdigit() or row["frame"] == "" for row in rows
+        raise UserError(f"{path} is damaged ({error}); {again}") from error
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise UserError(f"{path} is no manifest of face crops, or one of an older version; {again}")
+    for number, row in enumerate(rows, start=1):
+        if not _is_whole(row):
+            raise UserError(f"{path} is damaged in row {number}; {again}")
+    return rows
+
+
+def _is_whole(row: Row) -> bool:
+    """Every column is there, and what the status promises."""
+    if None in row or None in row.values() or row["status"] not in STATUSES:
+        return False
+    if row["status"] in NO_VIDEO:
+        return row["frame"] == ""
+    numbers = [row[column] for column in COLUMNS[3:18]] if row["status"] == "ok" else []
+    return row["frame"].isdigit() and (not numbers or bool(row["path"])) and all(map(_NUMBER.fullmatch, numbers))
+
+
+class Account(NamedTuple):
+    """What became of one video. frames: wanted ones; moved: crops of a neighbouring frame."""
+
+    status: Counter
+    frames: int
+    moved: int
+    n_frames: str
+
+
+def merge(folder: Path) -> dict[str, Account]:
+    """Merge all row files of ``folder`` into its manifest.csv, sorted by video and frame; returns video -> account."""
+    accounts = {}
+    with (
+        atomic_path(Path(folder) / "manifest.csv") as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as merged,
     ):
-        raise UserError(f"{path} is no manifest of face crops; remove it and run extract_faces.py again")
-    return rows
-
-
-def merge(folder: Path) -> list[Row]:
-    """Merge all row files of ``folder`` into its manifest.csv, sorted by video and frame; returns the rows."""
-    rows = [row for path in row_files(folder) for row in read_rows(path)]
-    rows.sort(key=lambda row: (row["video"], int(row["frame"] or -1)))
-    write_rows(Path(folder) / "manifest.csv", rows)
-    return rows
+        merged.write(table_text([], COLUMNS))
+        for video in finished_videos(folder):
+            rows = read_rows(row_file(folder, video))
+            merged.write(table_text(rows, COLUMNS).split("\n", 1)[1])
+            accounts[video] = Account(
+                status=Counter(row["status"] for row in rows),
+                frames=sum(row["frame"] != "" for row in rows),
+                moved=sum(row["status"] == "ok" and row["frame"] != row["wanted_frame"] for row in rows),
+                n_frames=rows[0]["n_frames"] if rows else "",
+            )
+    return accounts

@@ -18,10 +18,11 @@ MAX_GAP = 30  # frames a face may be away (or two looks, where frames are furthe
 MIN_LIKENESS, MIN_LIKENESS_APART = 0.7, 0.85
 VIEW = 12  # px, side of a view
 MAX_VIEWS = 32  # of a track, compared when tracks are joined
+MAX_TRACKS = 200  # that are compared, those of most presence
 
 
 class Look(NamedTuple):
-    """One frame: its faces, and how each looks [n, 3 * VIEW^2] (see views_of)."""
+    """One frame: its faces, and how each looks [n, 3 * VIEW^2] (see views_of; nothing [0] without tracking)."""
 
     faces: Faces
     views: np.ndarray
@@ -113,6 +114,7 @@ def _step(track: _Track, look: Look, index: int) -> float | None:
 
 def _joined(tracks: list[_Track]) -> list[list[_Track]]:
     """Groups of tracks of one face: the most alike first, none with two faces in one frame."""
+    tracks = sorted(tracks, key=lambda track: -track.presence)[:MAX_TRACKS]
     views = [track.some_views() for track in tracks]
     alike = [
         (float((views[a] @ views[b].T).max()), a, b) for a in range(len(tracks)) for b in range(a + 1, len(tracks))

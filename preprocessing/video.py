@@ -99,21 +99,16 @@ def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = ((file.relative_to(path), file) for file in path.rglob("*") if file.is_file())
-            found += [
-                (below.with_suffix("").as_posix(), file)
-                for below, file in inside
-                if file.suffix.lower() in VIDEO_SUFFIXES and not any(part.startswith(".") for part in below.parts)
-            ]
+            found += [(file.relative_to(path).with_suffix("").as_posix(), file) for file in _videos_below(path)]
         elif path.suffix.lower() == ".txt":
             files += _listed_files(path)
         else:
             files.append(path)
     for path in files:
-        if not path.is_file():
-            raise UserError(f"there is no file or folder {path}")
+        if not _is_file(path):
+            raise UserError(f"there is no file or folder {str(path)[:200]}")
     if files:
-        absolute = [path.absolute() for path in files]
+        absolute = [Path(os.path.abspath(path)) for path in files]  # noqa: PTH100 - takes .. out of names, keeps links
         shared = os.path.commonpath([path.parent for path in absolute])
         found += [(path.relative_to(shared).with_suffix("").as_posix(), path) for path in absolute]
     videos: dict[str, Path] = {}
@@ -122,6 +117,29 @@ def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
         if videos.setdefault(name, path) != path:
             raise UserError(f"{videos[name]} and {path} would share the crop folder {name}; rename one of them")
     return videos
+
+
+def _videos_below(folder: Path) -> list[Path]:
+    """The videos of a folder and its subfolders; links are followed, but no folder is entered twice."""
+    videos, entered = [], set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(parent)
+        if place in entered:
+            folders.clear()
+            continue
+        entered.add(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(parent) / name for name in names if not name.startswith("."))
+        # A link that leads nowhere counts: its video is missing.
+        videos += [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()]
+    return videos
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file system takes
+        return False
 
 
 def _listed_files(path: Path) -> list[Path]:

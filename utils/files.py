@@ -10,12 +10,14 @@ from pathlib import Path
 
 from utils.cli import UserError
 
+TEMPORARY = ".tmp-"  # how the names of half-written files begin; only a killed process leaves any
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder (same ending); on success it is renamed to ``path``, else removed."""
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:

@@ -125,12 +125,17 @@ def video_scores(rows: Sequence[Mapping]) -> tuple[list[str], np.ndarray, np.nda
         scores.setdefault(row["video"], []).append(float(row["p_fake"]))
         labels.setdefault(row["video"], int(row["label"]))
     videos = list(scores)
-    return videos, np.array([labels[v] for v in videos]), np.array([np.mean(scores[v]) for v in videos])
+    return videos, np.array([labels[v] for v in videos]), _even(np.array([np.mean(scores[v]) for v in videos]))
 
 
 def video_means(video: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Mean of the frames' values per video [V]. video: [N] integers 0..V-1, each of which occurs."""
-    return np.bincount(video, weights=values) / np.bincount(video)
+    return _even(np.bincount(video, weights=values) / np.bincount(video))
+
+
+def _even(means: np.ndarray) -> np.ndarray:
+    """Means without the noise of their sums: videos whose frames all have one score tie, however many frames."""
+    return np.round(means, 12)
 
 
 def first_rows(video: np.ndarray) -> np.ndarray:

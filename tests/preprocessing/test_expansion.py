@@ -12,6 +12,7 @@ from datasets.ffpp_methods import METHOD_CODES, REGION_CODES, compression_dir
 from preprocessing import expand_FFpp, extract_faces, manifest
 from preprocessing.align import similarity_matrix
 from preprocessing.regions import map_points, region_mask
+from utils.files import TEMPORARY
 
 POINTS = tuple(f"{point}_{axis}" for point in manifest.POINTS for axis in "xy")
 IMAGES = 2 * (2 * 3 + 2 * 1)  # one pair, both directions: swaps give three regions, expression changes the mouth
@@ -161,7 +162,7 @@ def test_a_second_run_makes_what_is_missing_and_clears_leftovers(copy, capsys):
     lost.unlink()
     (target / "eyes" / "stale").mkdir()
     (target / "eyes" / "stale" / "0000.png").touch()
-    (lost.parent / ".0000.abc.png").write_bytes(b"half")
+    (lost.parent / f"{TEMPORARY}abc.png").write_bytes(b"half")
     assert run(copy) == 0
     assert "1 of them new" in capsys.readouterr().out
     assert files_of(target) == before
@@ -345,6 +346,59 @@ def test_preview_shows_samples_of_all_regions_and_methods(copy, tmp_path, capsys
     assert sheets[3].shape[0] / sheets[3].shape[1] > 3.5  # all 16, in smaller pictures if need be
     assert times_of(folder_of(copy)) == times
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"a.png", "b.png", "c.png", "d.png"}
+
+
+@pytest.mark.parametrize("damage", ["missing", "half", "all"])
+def test_preview_leaves_out_crops_that_are_gone(copy, tmp_path, capsys, damage):
+    """Their expansion images are there, so nothing is made anew."""
+    sheet = tmp_path / "sheet.png"
+    row = next(row for row in rows_of(copy) if row["region"] == "mouth" and row["method"] == "Face2Face")
+    crop = copy / row["fake"]
+    if damage == "half":
+        crop.write_bytes(crop.read_bytes()[:2000])
+    else:
+        for path in [crop] if damage == "missing" else compression_dir(copy, "real", "c23").rglob("*.png"):
+            path.unlink()
+    left = {"all": 0}.get(damage, IMAGES - 1)
+    assert run(copy, "--preview", str(sheet), "--preview_rows", "99") == (0 if left else 2)
+    out, error = capsys.readouterr()
+    lines = error.splitlines()
+    assert sum(line.startswith("warning: left out of the preview: ") for line in lines) == IMAGES - left
+    assert len(lines) == IMAGES - left + (not left)
+    assert "0 of them new" in out and sheet.exists() == bool(left) == ("preview: " in out)
+    assert str(crop) in error if left else "is not written" in lines[-1]
+
+
+@pytest.mark.parametrize("value", ["", "nan", "inf", "x"])
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_landmarks_that_are_no_numbers_make_no_pair(demo, value, damaged):
+    folder = compression_dir(demo, "real", "c23")
+    rows = [manifest.read_rows(folder / "manifest.csv")[0]] * 2
+    made = expand_FFpp.crop_recipe(folder)
+    assert expand_FFpp.place_pair(*rows, made) is not None
+    rows[damaged] = rows[damaged] | {"nose_x": value}
+    assert expand_FFpp.place_pair(*rows, made) is None
+
+
+@pytest.mark.parametrize("change", [{"nose_x": ""}, {"frame": ""}, {"frame": "²"}, {"path": ""}, {"path": "/x.png"}])
+def test_a_damaged_manifest_is_an_error_of_one_line(crops, capsys, change):
+    table = compression_dir(crops, "FaceSwap", "c23") / "manifest.csv"
+    rows = manifest.read_rows(table)
+    manifest.write_rows(table, [rows[0] | change, *rows[1:]])
+    assert run(crops) == 2
+    error = capsys.readouterr().err
+    assert str(table) in error and "extract_faces.py again" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"size": "317"}, {"size": 0}, {"scale": None}, {"format": "gif"}, {"quality": [95]}, {"size": True}]
+)
+def test_settings_that_no_extraction_writes_are_refused(crops, capsys, change):
+    note = compression_dir(crops, "FaceSwap", "c23") / "manifest.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | change))
+    assert run(crops) == 2
+    error = capsys.readouterr().err
+    assert f"{note} does not tell how the crops were made" in error and error.count("\n") == 1
 
 
 def test_preview_samples_are_spread(demo):

@@ -14,7 +14,7 @@ from datasets.ffpp_methods import METHOD_CODES, REAL_CODE, REGION_CODES, compres
 from datasets.ffsc import METHODS, PROTOCOL1_METHODS
 from datasets.txt_list import read_txt_list
 from models.label_tree import FFPP, FFSC
-from preprocessing import make_lists
+from preprocessing import make_lists, manifest
 from preprocessing.list_recipe import draw, fake_numbers, in_turn, spread
 
 PAIRS = {
@@ -35,6 +35,23 @@ def add_crops(root, method, video, frames, compression="c23"):
     folder.mkdir(parents=True)
     for frame in range(frames):
         (folder / f"{frame:04d}.png").touch()
+
+
+def add_manifest(root, method, videos, suffix="png"):
+    """manifest.csv of one method. videos: name -> numbers of the frames with a crop."""
+    rows = []
+    for video, frames in videos.items():
+        for frame in frames:
+            path = f"faces/{video}/{frame:04d}.{suffix}"
+            row = manifest.frame_row(video, frame, "ok", 1, path)
+            row |= manifest.face_values(np.arange(4), 1.0, np.arange(10).reshape(5, 2))
+            rows.append(dict.fromkeys(manifest.COLUMNS, "1") | row)
+        rows.append(dict.fromkeys(manifest.COLUMNS, "1") | manifest.frame_row(video, 99, "no_face"))
+    manifest.write_rows(compression_dir(root, method, "c23") / "manifest.csv", rows)
+
+
+def add_note(folder, **settings):
+    (folder / "manifest.json").write_text(json.dumps(settings))
 
 
 def add_expansion(root, rows, compression="c23", split="train"):
@@ -246,9 +263,9 @@ def test_the_seed_chooses_and_nothing_else_does(root, monkeypatch):
         def __exit__(self, *_):
             self.entries.close()
 
-    manifest = root / "FF++" / "expansion" / "c23" / "train" / "manifest.csv"
-    head, *rows = manifest.read_text().splitlines()
-    manifest.write_text("\n".join([head, *rows[::-1]]) + "\n")
+    table = root / "FF++" / "expansion" / "c23" / "train" / "manifest.csv"
+    head, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([head, *rows[::-1]]) + "\n")
     monkeypatch.setattr("datasets.records.os.scandir", Reversed)
     assert written() == first
 
@@ -257,7 +274,9 @@ def test_recipe_has_the_hash_of_its_list_and_the_crops(root):
     for method in ("real", *METHOD_CODES):
         note = compression_dir(root, method, "c23") / "manifest.json"
         note.write_text(json.dumps({"detector": "mtcnn", "size": 317, "scale": 1.3, "n_frames": 32, "versions": {}}))
-    (root / "FF++" / "expansion" / "c23" / "train" / "manifest.json").write_text('{"per_video": 2}')
+    (root / "FF++" / "expansion" / "c23" / "train" / "manifest.json").write_text(
+        '{"per_video": 2, "size": 317, "scale": 1.3}'
+    )
     run(root, "--expansion", "--seed", "7", "--shuffle_codes", "3")
     for name in PAIRS:
         recipe = recipe_of(root, name)
@@ -265,16 +284,40 @@ def test_recipe_has_the_hash_of_its_list_and_the_crops(root):
         assert recipe["crops"] == {"detector": "mtcnn", "size": 317, "scale": 1.3}
         assert (recipe["dataset"], recipe["split"], recipe["seed"]) == ("FFpp", name, 7)
         assert recipe["shuffle_codes"] == (3 if name == "train" else None)
-    assert recipe_of(root)["expansion"]["made_with"] == {"per_video": 2}
+    assert recipe_of(root)["expansion"]["made_with"] == {"per_video": 2, "size": 317, "scale": 1.3}
 
 
-@pytest.mark.parametrize("other", [{"scale": 1.0}, {"format": "jpg"}])
-def test_crops_made_in_several_ways_are_refused(root, capsys, other):
-    for method, change in (("real", {}), ("FaceSwap", other)):
-        note = compression_dir(root, method, "c23") / "manifest.json"
-        note.write_text(json.dumps({"detector": "mtcnn", "size": 317, "scale": 1.3, "format": "png"} | change))
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"scale": 1.0}, "scale 1.0, "),
+        ({"format": "jpg"}, "format jpg, "),
+        ({"weights": "ab12"}, "weights ab12, "),
+        ({"min_confidence": 0.8}, "min_confidence 0.8, "),
+        ({"detect_side": None}, "detect_side None, "),
+        ({"track": True, "size": 256}, "track True, size 256, "),
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_crops_made_in_several_ways_are_refused(root, capsys, other, words, order):
+    """A setting that one of the two does not name (track) differs too."""
+    usual = {"detector": "mtcnn", "size": 317, "scale": 1.3, "format": "png", "weights": None}
+    usual |= {"min_confidence": 0.95, "detect_side": 640}
+    for method, change in zip(("real", "FaceSwap")[::order], ({}, other), strict=True):
+        add_note(compression_dir(root, method, "c23"), **usual | change)
     run(root, code=2)
-    assert "extract all of them alike" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "extract all of them alike" in error and error.count("\n") == 1
+    assert words.rstrip(", ") in error and "mtcnn" not in error
+    if order == 1:
+        assert f"made with {words}" in error
+
+
+def test_crops_made_alike_pass_whatever_else_differs(root):
+    for method, n_frames in (("real", 32), ("FaceSwap", 8)):
+        add_note(compression_dir(root, method, "c23"), size=317, detect_side=640, n_frames=n_frames, versions={})
+    run(root)
+    assert recipe_of(root)["crops"] == {"detect_side": 640, "size": 317}
 
 
 def test_shuffled_codes_keep_paths_and_codes_but_not_their_pairs(root):
@@ -298,6 +341,105 @@ def test_videos_without_crops_are_counted_and_named(root, capsys):
     assert len(lines_of(root, "test")) == 90
     run(root, "--compression", "c40", code=2)
     assert "extract_faces.py" in capsys.readouterr().err
+
+
+def test_crops_are_those_of_the_manifest(root, capsys):
+    """Frames without a good face and leftovers are no crops; a video with rows but no crop is not unfinished."""
+    videos = ["200", "201"]
+    add_manifest(root, "real", {"200": [9, 0, 4], "201": []})
+    run(root, "--split", "test")
+    assert [p.split("/faces/")[1] for p, _ in lines_of(root, "test")[:3]] == [f"200/{i:04d}.png" for i in (0, 4, 9)]
+    assert sum("original_sequences" in path for path, _ in lines_of(root, "test")) == 3
+    assert recipe_of(root, "test")["videos_without_crops"] == ["real/201"]
+    assert recipe_of(root, "test")["videos_unfinished"] == []
+    assert "left out" not in capsys.readouterr().out
+    add_manifest(root, "real", dict.fromkeys(videos, range(10)))
+    run(root, "--split", "test", "--n_frames", "2")
+    assert [p[-8:] for p, _ in lines_of(root, "test")[:2]] == ["0000.png", "0009.png"]
+
+
+def test_unfinished_videos_are_left_out_and_said(root, capsys):
+    fakes = [video for method, video in split_videos(root, "train") if method == "FaceSwap"]
+    add_manifest(root, "FaceSwap", dict.fromkeys(fakes[:-2], range(10)))
+    run(root, "--split", "train")
+    out = capsys.readouterr().out
+    assert f"train: 2 videos left out, such as FaceSwap/{fakes[-2]}" in out and "extract_faces.py again" in out
+    assert "have no crop" not in out
+    assert recipe_of(root)["videos_unfinished"] == [f"FaceSwap/{video}" for video in fakes[-2:]]
+    assert recipe_of(root)["videos_without_crops"] == []
+    assert not any(f"/FaceSwap/c23/faces/{video}/" in path for path, _ in lines_of(root) for video in fakes[-2:])
+
+
+def test_a_killed_extraction_has_finished_only_what_its_hidden_folder_knows(root, capsys):
+    reals = ["200", "201"]
+    folder = compression_dir(root, "real", "c23")
+    (folder / ".manifest").mkdir()
+    run(root, "--split", "test")  # the first run, killed before it wrote manifest.csv
+    assert recipe_of(root, "test")["videos_unfinished"] == ["real/200", "real/201"]
+    add_manifest(root, "real", dict.fromkeys(reals, range(10)))
+    manifest.row_file(folder, "201").touch()
+    run(root, "--split", "test")  # a second one, killed while it made 200 anew
+    assert recipe_of(root, "test")["videos_unfinished"] == ["real/200"]
+    for method in METHOD_CODES:
+        (compression_dir(root, method, "c23") / ".manifest").mkdir()
+    manifest.row_file(folder, "201").unlink()
+    capsys.readouterr()
+    run(root, "--split", "test", code=2)
+    printed = capsys.readouterr()
+    assert "test: 10 videos left out, such as real/200" in printed.out and "extract_faces.py" in printed.err
+
+
+def test_a_crop_of_the_manifest_that_is_gone_is_named(root, capsys):
+    add_manifest(root, "real", dict.fromkeys(["200", "201"], range(10)))
+    crop = compression_dir(root, "real", "c23") / "faces" / "201" / "0003.png"
+    crop.unlink()
+    run(root, "--split", "test", code=2)
+    error = capsys.readouterr().err
+    assert f"{crop} is in " in error and "extract_faces.py again" in error and error.count("\n") == 1
+    run(root, "--split", "val")
+
+
+def test_every_folder_is_listed_once(root, monkeypatch):
+    for method in ("real", "FaceSwap"):
+        videos = [video for split in PAIRS for m, video in split_videos(root, split) if m == method]
+        add_manifest(root, method, dict.fromkeys(videos, range(10)))
+    list_images, listed = make_lists.list_images, Counter()
+    monkeypatch.setattr(
+        make_lists, "list_images", lambda folder: (listed.update([str(folder)]), list_images(folder))[1]
+    )
+    run(root, "--expansion")
+    assert len(listed) == 10 * 5 + 36 and set(listed.values()) == {1}
+
+
+@pytest.mark.parametrize("own", [{"format": "png"}, {"size": 256}, {"scale": 1.0}, {"quality": 80}, None])
+def test_an_expansion_of_other_crops_is_refused(root, capsys, own):
+    """Its format or size would tell fakes from reals."""
+    crops = {"detector": "mtcnn", "size": 317, "scale": 1.3, "format": "jpg", "quality": 95}
+    for method in ("real", *METHOD_CODES):
+        add_note(compression_dir(root, method, "c23"), **crops)
+    target = root / "FF++" / "expansion" / "c23" / "train"
+    if own is not None:
+        add_note(target, **crops | own)
+    run(root, "--expansion", code=2)
+    error = capsys.readouterr().err
+    for key, value in (own or {}).items():
+        assert f"{key} {value} there, {crops[key]} now" in error
+    assert "expand_FFpp.py again with --overwrite" in error and error.count("\n") == 1
+    run(root)
+    add_note(target, **crops)
+    run(root, "--expansion")
+
+
+def test_an_expansion_image_that_is_gone_is_named(root, capsys):
+    folder = root / "FF++" / "expansion" / "c23" / "train"
+    image = next(iter(sorted(folder.rglob("*.png"))))
+    image.rename(image.with_suffix(".jpg"))
+    run(root, "--expansion", code=2)
+    error = capsys.readouterr().err
+    assert f"{image} is in " in error and "expand_FFpp.py again" in error and error.count("\n") == 1
+    (folder / "manifest.csv").write_text(f"path,code,method,video\n,{REGION_CODES['eyes']},FaceSwap,000_001\n")
+    run(root, "--expansion", code=2)
+    assert f"{folder} is in " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -326,8 +468,8 @@ def test_a_split_file_is_needed_only_for_its_own_list(root, capsys):
 
 
 def test_a_missing_damaged_or_foreign_expansion_is_refused(root, capsys):
-    manifest = root / "FF++" / "expansion" / "c23" / "train" / "manifest.csv"
-    head, *rows = manifest.read_text().splitlines()
+    table = root / "FF++" / "expansion" / "c23" / "train" / "manifest.csv"
+    head, *rows = table.read_text().splitlines()
     for text, words in (
         ("path\nx.png\n", "damaged"),
         (f"{head}\n{rows[0].split(',')[0]}\n", "is no fake of the train split"),
@@ -336,10 +478,10 @@ def test_a_missing_damaged_or_foreign_expansion_is_refused(root, capsys):
         (f"{head}\n{rows[0]}\n{rows[0]}\n", "listed twice"),
         (b"\xff\xfe", "damaged"),
     ):
-        manifest.write_bytes(text if isinstance(text, bytes) else text.encode())
+        table.write_bytes(text if isinstance(text, bytes) else text.encode())
         run(root, "--expansion", code=2)
         assert words in capsys.readouterr().err
-    manifest.unlink()
+    table.unlink()
     run(root, "--expansion", code=2)
     assert "run preprocessing/expand_FFpp.py" in capsys.readouterr().err
 
@@ -437,6 +579,45 @@ def test_ffsc_lists_share_no_image(ffsc, capsys):
     video.symlink_to(ffsc / "FFSC" / "Val" / "simswap")  # a circle
     run(ffsc, "--dataset", "FFSC", "--split", "val", code=2)
     assert "listed twice" in capsys.readouterr().err
+
+
+def test_ffsc_splits_hold_no_copies(ffsc, capsys):
+    """The same bytes under another name; alike in size, middle or all but one byte is not the same."""
+    train, val = (ffsc / "FFSC" / split / "simswap" / "video" for split in ("Train", "Val"))
+    protocol1, real = (ffsc / "FFSC" / "Test" / name / "video" for name in ("Protocol-1/FNeVR", "Real"))
+    content = bytes(range(256)) * 4
+    (train / "0000.png").write_bytes(content)
+    (train / "0001.png").write_bytes(content)  # twice in one split: no leak
+    (val / "0000.png").write_bytes(b"x" + content[1:])
+    (protocol1 / "0000.png").write_bytes(content[:-1] + b"x")
+    run(ffsc, "--dataset", "FFSC")
+    (val / "0002.png").write_bytes(content)
+    (real / "0007.png").write_bytes(b"x" + content[1:])
+    capsys.readouterr()
+    run(ffsc, "--dataset", "FFSC", code=2)
+    error = capsys.readouterr().err
+    assert f"{val / '0002.png'} (val list) and {train / '0000.png'} (train list) hold the same bytes" in error
+    assert "(and so do 1 more pairs)" in error and error.count("\n") == 1
+    run(ffsc, "--dataset", "FFSC", "--split", "train", "test")
+    (val / "0002.png").unlink()
+    (real / "0007.png").unlink()
+    (real / "0007.png").symlink_to(train / "0001.png")
+    run(ffsc, "--dataset", "FFSC", code=2)
+    assert f"{real / '0007.png'} (test_protocol1 list)" in capsys.readouterr().err
+    (real / "0007.png").unlink()
+    (real / "0007.png").symlink_to(train / "gone.png")
+    run(ffsc, "--dataset", "FFSC", code=2)
+    assert f"cannot read {real / '0007.png'}" in capsys.readouterr().err
+
+
+def test_ffsc_tests_may_share_their_reals(ffsc):
+    """One image in test.txt and test_protocol1.txt is in one split."""
+    for i in range(2):
+        (ffsc / "FFSC" / "Test" / "Real" / "video" / f"{i:04d}.png").write_bytes(b"same")
+    (ffsc / "FFSC" / "Test" / "simswap").mkdir()
+    (ffsc / "FFSC" / "Test" / "simswap" / "0000.png").write_bytes(b"same")
+    run(ffsc, "--dataset", "FFSC")
+    assert {path.stem for path in (ffsc / "lists").glob("test*.txt")} == {"test", "test_protocol1"}
 
 
 def test_ffsc_needs_its_folders(ffsc, capsys):

@@ -113,3 +113,16 @@ def test_frames_are_ranked_by_log_odds_where_p_saturates():
     saturated = [{"video": str(i), "label": y, "p_fake": p, "logit_fake": z} for i, (y, p, z) in enumerate(table)]
     assert evaluate(saturated)["frame_auc"] == 1.0
     assert evaluate(saturated)["video_auc"] == 0.75
+
+
+@pytest.mark.parametrize("p", [250 / 251, 0.1, 0.3, 0.7, 0.999999999])
+def test_a_constant_scorer_has_an_auc_of_one_half(p):
+    """Means of equal scores differ in their last digits with the number of frames; that must break no tie."""
+    rows = [
+        {"video": f"{label}/{n}", "label": label, "p_fake": p}
+        for label in (0, 1)
+        for n in range(1, 65)
+        for _ in range(n)
+    ]
+    rows += [{"video": f"one/{n}", "label": 0, "p_fake": p} for n in range(20)]
+    assert evaluate(rows)["video_auc"] == 0.5
