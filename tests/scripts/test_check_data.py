@@ -306,7 +306,11 @@ def test_whole_celeb_df_is_clean(check, celeb_df):
 def test_missing_crops_are_counted_and_explained_by_the_manifest(check, celeb_df):
     rows = []
     for i, status in ((0, "no_face"), (1, "video_missing"), (5, "ok")):
-        rows.append(manifest.frame_row(f"RealCDF/{i:05d}", 0, status))
+        rows.append(manifest.frame_row(f"RealCDF/{i:05d}", None if status == "video_missing" else 0, status))
+        if status == "ok":
+            rows[-1] |= manifest.face_values(np.zeros(4), 1.0, np.zeros((5, 2))) | {
+                "path": "faces/RealCDF/00005/0000.png"
+            }
         if status != "ok":
             (celeb_df / "faces/RealCDF" / f"{i:05d}" / "0000.png").unlink()
     manifest.write_rows(celeb_df / "manifest.csv", rows)
