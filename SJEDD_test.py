@@ -8,6 +8,7 @@ import logging
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from datasets.crop_settings import crop_settings, differences
 from datasets.ffpp_methods import SPLITS
 from datasets.frames import Frames, scoring_loader
 from datasets.perturbations import SUITE, Perturbation, compression_unavailable, parse_perturbation, whole_suite
@@ -30,10 +32,10 @@ from utils.calibration import apply_temperature, expected_calibration_error, rea
 from utils.cli import ArgumentParser, UserError, boolean, non_negative_int, positive_int, script
 from utils.cli import seed as seed_type
 from utils.devices import choose_device, default_workers, describe
-from utils.files import output_dir, read_json, write_json
+from utils.files import output_dir, write_json
 from utils.metrics import evaluate
 from utils.progress import progress_bar
-from utils.robustness import robustness_table, write_robustness
+from utils.robustness import plot_robustness, remove_robustness, robustness_table, write_robustness
 from utils.run_log import close_log, open_log
 
 
@@ -139,15 +141,6 @@ def scored_batches(
             bar.update(len(batch.indices) + len(batch.unreadable))
 
 
-def crops_of(data: DataSet) -> dict | None:
-    """The detector and parameters the crops were made with (manifest.json beside the first faces folder), if known."""
-    for parent in list(Path(data.records[0].path).parents)[:4]:
-        if (parent / "manifest.json").is_file():
-            content = read_json(parent / "manifest.json")
-            return content if isinstance(content, dict) and "detector" in content else None
-    return None
-
-
 def threshold_of(content: Mapping, path: str) -> float | None:
     """The decision threshold from validation that a checkpoint of ours holds; None in a published one."""
     threshold = content.get("threshold")
@@ -158,14 +151,14 @@ def threshold_of(content: Mapping, path: str) -> float | None:
 
 def calibration_metrics(scores: Scores, temperature: float) -> dict:
     """The temperature, and the calibration error of the frames without and with it."""
-    labels, logits = np.array([row["label"] for row in scores]), scores.values[:, 1]
+    labels, logits = np.array([record.label for record in scores.records]), scores.values[:, 1]
     errors = [expected_calibration_error(labels, apply_temperature(logits, t)) for t in (1, temperature)]
     return {"temperature": temperature, "ece_before": errors[0], "ece_after": errors[1]}
 
 
 def class_coverage(scores: Scores, dropped: Sequence[Dropped]) -> dict:
     """Videos scored / videos listed, of each class."""
-    scored = {row["video"]: row["label"] for row in scores}
+    scored = {record.video: record.label for record in scores.records}
     listed = list((scored | {drop.video: drop.label for drop in dropped}).values())
     shares = {}
     for label, name in enumerate(("real", "fake")):
@@ -179,7 +172,8 @@ def test_one(
 ) -> dict:
     """Score one data set and write predictions.csv and metrics.json into ``folder``; returns the metrics."""
     model, args = setup.model, setup.args
-    crops = crops_of(data)
+    settings = crop_settings(data.records)
+    unlike = differences(settings)
     (folder / "metrics.json").unlink(missing_ok=True)  # never beside predictions it does not belong to
     dropped = list(data.dropped)
     nodes = [node.replace(" ", "_") for node in model.tree.nodes[1:]]
@@ -198,13 +192,15 @@ def test_one(
         "precision": args.precision,
         "perturbation": str(perturbation) if perturbation else None,
         "threshold": setup.threshold,
-        "crops": crops,
+        "crops": next(iter(settings.values()), None) if not unlike else settings,
+        "crops_unlike": unlike,
         "n_frames_per_video": n_frames,
     }
     metrics |= evaluate(scores, model.tree.nodes[1:], setup.threshold, data.videos_listed)
     metrics |= class_coverage(scores, dropped)
     if setup.temperature:
         metrics["calibration"] = calibration_metrics(scores, setup.temperature)
+    metrics["dropped_by_reason"] = dict(Counter(drop.reason.partition(":")[0] for drop in dropped).most_common())
     metrics["dropped"] = [{"video": d.video, "path": d.path, "label": d.label, "reason": d.reason} for d in dropped]
     write_json(folder / "metrics.json", metrics)
     return metrics
@@ -218,12 +214,12 @@ def test_robustness(
     if reason := compression_unavailable():
         log.info(f"  compression is left out: {reason}")
         suite = [perturbation for perturbation in suite if perturbation.name != "compression"]
-    results = {}
+    key, results = headline(data), {}
     for perturbation in suite:
         place = output_dir(folder / "robustness" / f"{perturbation.name}_{perturbation.level}")
         results[perturbation.name, perturbation.level] = test_one(setup, data, n_frames, place, perturbation)
-    key = headline(data)
-    write_robustness(folder, clean, results, key)
+        write_robustness(folder, clean, results)
+    plot_robustness(folder, clean, results, key)
     log.info(f"  {key.replace('_', ' ').replace('auc', 'AUC')} by level\n{robustness_table(clean, results, key)}")
 
 
@@ -245,33 +241,39 @@ def report(metrics: Mapping, auc: float | None, args: argparse.Namespace, log: l
         for name in ("real", "fake")
         if metrics[f"coverage_{name}"] is not None
     )
+    reasons = ", ".join(f"{count} {reason}" for reason, count in metrics["dropped_by_reason"].items())
+    reasons = f" ({reasons})" if reasons else ""
+    perturbed = f" {metrics['perturbation']}" if metrics["perturbation"] else ""
     log.info(
-        f"{metrics['dataset']}: {metrics['videos']} videos ({real} real, {fake} fake), "
+        f"{metrics['dataset']}{perturbed}: {metrics['videos']} videos ({real} real, {fake} fake), "
         f"{metrics['frames']} frames, coverage {metrics['coverage']:.4f} ({by_class}), "
-        f"dropped {len(metrics['dropped'])}, protocol {metrics['protocol']}, from {metrics['source']}"
+        f"dropped {len(metrics['dropped'])}{reasons}, protocol {metrics['protocol']}, from {metrics['source']}"
     )
     for drop in metrics["dropped"][:5]:
         log.info(f"  dropped {drop['path'] or drop['video']}: {drop['reason']}")
+    for difference in metrics["crops_unlike"]:
+        log.info(f"  warning: crops that were not made alike cannot be compared; extract them again: {difference}")
     log.info(f"  frame AUC {percent(metrics['frame_auc'])}, video AUC {percent(metrics['video_auc'])}")
     if metrics["frame_auc"] is None:
         log.info("  one class only, so AUC, EER and AP are undefined")
     elif metrics["dataset"] == "list" and metrics["videos"] < metrics["frames"] and 1 in (real, fake):
         log.info("  a class is one folder, so one video: if its images are no video, look at the frame AUC only")
     if args.auc:
-        log.info(f" * AUC {percent(auc)}")
+        log.info(f" * AUC {percent(auc)}{perturbed}")
 
 
 def table(results: Mapping[str, dict | str]) -> str:
     """One line per data set: its figures from its metrics, or why it failed."""
-    form = "{:14}{:>8}{:>9}{:>11}{:>11}{:>9}{:>10}{:>9}"
+    form = "{:20}{:>8}{:>9}{:>11}{:>11}{:>9}{:>10}{:>9}"
     lines = [form.format("data set", "videos", "frames", "frame AUC", "video AUC", "EER", "coverage", "dropped")]
     for name, metrics in results.items():
         if isinstance(metrics, str):
-            lines.append(f"{name:14}failed: {metrics}")
+            lines.append(f"{name:20}failed: {metrics}")
             continue
         aucs = [percent(metrics[key], "-") for key in ("frame_auc", "video_auc", "video_eer")]
         counts = metrics["videos"], metrics["frames"], f"{metrics['coverage']:.4f}", len(metrics["dropped"])
-        lines.append(form.format(name, *counts[:2], *aucs, *counts[2:]))
+        named = f"{name} {metrics['perturbation']}" if metrics["perturbation"] else name
+        lines.append(form.format(named, *counts[:2], *aucs, *counts[2:]))
     return "\n".join(lines)
 
 
@@ -304,6 +306,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             if args.perturb:
                 log.info(f"  every crop perturbed by {args.perturb}")
                 place = output_dir(folder / f"{args.perturb.name}_{args.perturb.level}")
+            else:
+                remove_robustness(folder)
             metrics = test_one(setup, data, n_frames, place, args.perturb)
             auc = metrics[headline(data)]
             report(metrics, auc, args, log)
@@ -312,8 +316,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             if args.robustness:
                 test_robustness(setup, data, n_frames, folder, metrics, log)
             if args.test_log:
-                line = f"{args.resume} {name} AUC {math.nan if auc is None else 100 * auc:.3f}\n"
-                with (folder / "test_log.txt").open("a", encoding="utf-8") as file:
+                tested = f"{name} {args.perturb}" if args.perturb else name
+                line = f"{args.resume} {tested} AUC {math.nan if auc is None else 100 * auc:.3f}\n"
+                with (place / "test_log.txt").open("a", encoding="utf-8") as file:
                     file.write(line)
             results[name] = metrics
         except UserError as error:

@@ -1,23 +1,57 @@
-"""Time scoring (image tower, cached prompts, marginals) against a bare image-tower forward; prints one line of JSON.
+"""Time scoring face crops from PNG files against bare forwards of the image tower; prints one line of JSON.
 
-Random weights and images, no loading: the cost does not depend on them.
+Scoring is what SJEDD_test.py does with a data set: the loader's processes start, decode and resize the crops; prompts
+are encoded once; every image's marginals are computed. Random weights: the cost does not depend on them. The two are
+timed in turn, and the medians count. ratio = frames_per_s / image_forward_frames_per_s.
 """
 
 import json
+import statistics
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+import numpy as np
 import torch
+from PIL import Image
+from skimage.data import astronaut
 
-from benchmarks.train_step import median_time
+from datasets.frames import Frames, scoring_loader
+from datasets.records import Record
 from datasets.transforms import normalise
 from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
 from models.label_tree import FFPP
 from models.scoring import score_loader
-from utils.cli import ArgumentParser, positive_int, script
+from utils.cli import ArgumentParser, non_negative_int, positive_int, script
+from utils.devices import default_workers
+
+CROP = 317  # side in pixels of preprocessing's crops
+
+
+def write_crops(folder: Path, n: int) -> list[Record]:
+    """``n`` different PNG crops of a photograph, as records."""
+    rng = np.random.default_rng(0)
+    photograph = astronaut()
+    records = []
+    for i in range(n):
+        y, x = rng.integers(np.array(photograph.shape[:2]) - CROP)
+        path = folder / f"{i:05d}.png"
+        Image.fromarray(photograph[y : y + CROP, x : x + CROP]).save(path)
+        records.append(Record(str(path), f"video{i // 32}", i % 2))
+    return records
+
+
+def seconds(function: Callable[[], object], device: torch.device) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
 
 
 @script
@@ -25,32 +59,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark; see --help."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--VM", choices=MODEL_NAMES, default="ViT-B/32", help="CLIP model, random weights")
-    parser.add_argument("--batch_size", type=positive_int, default=64, help="images per forward")
-    parser.add_argument("--batches", type=positive_int, default=4, help="batches per run; prompts are encoded once")
+    parser.add_argument("--batch_size", type=positive_int, default=32, help="images per forward")
+    parser.add_argument("--frames", type=positive_int, default=512, help="crops scored in a run")
     parser.add_argument("--runs", type=positive_int, default=3, help="timed runs of each; the median counts")
+    parser.add_argument("--num_workers", type=non_negative_int, default=default_workers(), help="reading processes")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
     args = parser.parse_args(argv)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     model = JointEmbedding(architecture(args.VM), FFPP).to(device)
-    shape = (args.batch_size, 3, model.image_size, model.image_size)
-    images = torch.randint(0, 256, shape, dtype=torch.uint8)
-    batches = [(images, torch.arange(args.batch_size), [])] * args.batches
-    ready = normalise(images.to(device))
+    size = model.image_size
+    ready = normalise(torch.randint(0, 256, (args.batch_size, 3, size, size), dtype=torch.uint8).to(device))
 
     def forward() -> None:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bfloat16"):
-            for _ in batches:
-                model.clip.visual(ready)
+            for start in range(0, args.frames, args.batch_size):
+                model.clip.visual(ready[: args.frames - start])
 
-    def score() -> None:
-        for _ in score_loader(model, batches, normalise, args.precision):
-            pass
+    def score(records: Sequence[Record]) -> None:
+        loader = scoring_loader(Frames(records, size), args.batch_size, args.num_workers, device.type == "cuda")
+        scored = sum(len(batch.indices) for batch in score_loader(model, loader, normalise, args.precision))
+        assert scored == len(records)
 
-    frames = args.batch_size * args.batches
-    forward_rate = frames / median_time(forward, args.runs, device)
-    rate = frames / median_time(score, args.runs, device)
-    figures = {"frames_per_s": rate, "image_forward_frames_per_s": forward_rate, "ratio": forward_rate / rate}
+    times: dict[str, list[float]] = {"forward": [], "score": []}
+    with tempfile.TemporaryDirectory() as folder:
+        records = write_crops(Path(folder), args.frames)
+        forward()  # warm up
+        for _ in range(args.runs):
+            times["forward"].append(seconds(forward, device))
+            times["score"].append(seconds(lambda: score(records), device))
+    forward_rate, rate = (args.frames / statistics.median(times[name]) for name in ("forward", "score"))
+    figures = {"frames_per_s": rate, "image_forward_frames_per_s": forward_rate, "ratio": rate / forward_rate}
     print(json.dumps({key: round(value, 4) for key, value in figures.items()}))
 
 

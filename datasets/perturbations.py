@@ -60,8 +60,10 @@ def parse_perturbation(text: str) -> Perturbation:
 
 def record_rng(seed: int, perturbation: Perturbation, record: Record) -> np.random.Generator:
     """The generator of a record's draws, a function of the seed, the perturbation's name and the record's video and
-    frame. Levels share the draws: a stronger noise is the same noise scaled, more blocks are added to the same ones."""
-    identity = "\0".join((perturbation.name, record.video, record.frame))
+    frame (of an image that is no video's, its name: not how its path is spelled). Levels share the draws: a stronger
+    noise is the same noise scaled, more blocks are added to the same ones."""
+    video = record.video if record.video != record.path else ""
+    identity = "\0".join((perturbation.name, video, record.frame))
     digest = hashlib.sha256(identity.encode("utf-8", errors="surrogateescape")).digest()
     return np.random.default_rng([seed, *np.frombuffer(digest, dtype="<u4").tolist()])
 
@@ -189,6 +191,9 @@ class CompressedVideos:
             except ImageError as error:
                 images[index] = str(error)
         for members in sizes.values():
-            clip = compress_clip([images[index] for index in members], self._crf)
+            try:
+                clip = compress_clip([images[index] for index in members], self._crf)
+            except OSError as error:  # sides that no encoder takes
+                clip = [f"unreadable_image: no video can be made of it ({error})"] * len(members)
             images.update(zip(members, clip, strict=True))
         return images

@@ -1,12 +1,12 @@
 """predictions.csv, written while scoring goes on; what metrics need of it stays in memory as numbers, not as text."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from datasets.records import DataSet
+from datasets.records import DataSet, Record
 from utils.calibration import apply_temperature
 from utils.cli import UserError
 from utils.files import atomic_path
@@ -26,6 +26,11 @@ class Scores(Sequence):
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def records(self) -> Iterator[Record]:
+        """The scored records, in order."""
+        return (self.data.records[i] for i in self.indices)
 
     def __getitem__(self, i: int) -> dict:
         record, values = self.data.records[self.indices[i]], self.values[i]

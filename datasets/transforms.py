@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 # CLIP's normalisation, RGB on [0, 1].
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -21,7 +21,8 @@ _FROM_YCBCR = np.linalg.inv(_TO_YCBCR).astype(np.float32)
 
 
 class ImageError(Exception):
-    """An image file that cannot be read; the message is the reason."""
+    """An image that cannot be read. The message is the reason, without the path: a code (missing_file,
+    unreadable_image), and after a colon what is wrong."""
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -34,8 +35,11 @@ def read_image(path: str | Path) -> np.ndarray:
     except FileNotFoundError as error:
         raise ImageError("missing_file") from error
     # PIL raises SyntaxError for a broken PNG chunk and ValueError for absurd sizes.
+    except UnidentifiedImageError as error:
+        raise ImageError("unreadable_image: no PNG, JPEG, BMP, WEBP or TIFF image") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"unreadable_image: {type(error).__name__}: {error}".replace("\n", " ")) from error
+        told = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".replace("\n", " ")
+        raise ImageError(f"unreadable_image: {told}") from error
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

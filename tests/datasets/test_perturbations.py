@@ -19,7 +19,7 @@ from datasets.perturbations import (
     whole_suite,
 )
 from datasets.records import Record
-from datasets.transforms import read_image
+from datasets.transforms import ImageError, read_image
 from tests.conftest import DATA
 from utils.cli import UserError
 
@@ -90,6 +90,8 @@ def test_draws_come_from_seed_video_and_frame(crop, name, random):
         perturbed(crop, f"{name}:2", record=Record("0007.png", "000_004", 1)),
     ]
     assert [np.array_equal(same, other) for other in others] == [not random] * 3
+    spelled = [Record(path, path, 1) for path in ("a/0007.png", "/data/x/../a/0007.png")]
+    assert np.array_equal(*(perturbed(crop, f"{name}:2", record=record) for record in spelled))
 
 
 def test_saturation_scales_chroma_and_keeps_luma(crop):
@@ -187,6 +189,15 @@ def test_compressed_video_is_read_once_with_its_sizes_apart(crop, tmp_path, monk
     assert [videos.read(index).shape[0] for index in range(8)] == sizes * 2
     assert calls == [(317, 2, 35), (200, 2, 35)] * 2
     assert np.array_equal(videos.read(3), compress_clip([crop[:200, :200]] * 2, 35)[1])
+
+
+def test_an_image_that_no_encoder_takes_is_dropped_with_its_reason(crop, tmp_path):
+    Image.new("RGB", (20_000, 1)).save(tmp_path / "strip.png")
+    Image.fromarray(crop).save(tmp_path / "crop.png")
+    videos = CompressedVideos([Record(str(tmp_path / name), "v", 0) for name in ("strip.png", "crop.png")], 30)
+    with pytest.raises(ImageError, match="unreadable_image: no video can be made of it"):
+        videos.read(0)
+    assert videos.read(1).shape == crop.shape
 
 
 def test_compression_says_why_it_is_not_there(monkeypatch, tmp_path):

@@ -30,7 +30,7 @@ def test_normalise_is_clips():
     ("name", "content", "reason"),
     [
         ("none.png", None, "missing_file"),
-        ("text.png", b"hello", "unreadable_image: UnidentifiedImageError"),
+        ("text.png", b"hello", "unreadable_image: no PNG, JPEG"),
         ("empty.png", b"", "unreadable_image"),
         ("truncated.png", "half", "unreadable_image"),
         ("broken.png", "flipped", "unreadable_image"),
@@ -44,8 +44,9 @@ def test_unreadable_images_give_a_reason(tmp_path, golden_crops, name, content, 
         content = good[:40] + bytes(60) + good[100:]
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(ImageError, match=reason):
+    with pytest.raises(ImageError, match=reason) as caught:
         read_image(tmp_path / name)
+    assert str(tmp_path) not in str(caught.value), "equal reasons of many files must group"
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])

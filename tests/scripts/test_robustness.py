@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import json
 
@@ -27,7 +28,7 @@ def rows_of(folder):
         return list(csv.DictReader(file))
 
 
-def test_one_perturbation_lies_beside_the_clean_test(run):
+def test_one_perturbation_lies_beside_the_clean_test(run, capsys):
     assert run() == run("--perturb", "noise:5") == run("--perturb", "noise:1") == 0
     clean, weak, strong = (rows_of(run.folder / name) for name in (".", "noise_1", "noise_5"))
     for row in (clean, weak, strong):
@@ -39,7 +40,13 @@ def test_one_perturbation_lies_beside_the_clean_test(run):
     assert 0 < shift[0] < shift[1]
     assert json.loads((run.folder / "metrics.json").read_text())["perturbation"] is None
     assert json.loads((run.folder / "noise_5" / "metrics.json").read_text())["perturbation"] == "noise:5"
-    assert run("--perturb", "noise:5", name="again") == 0
+    assert run("--perturb", "noise:5", "--test_log", "--auc", name="again") == 0
+    out = capsys.readouterr().out
+    assert "CDF noise:5: 6 videos" in out
+    assert next(line for line in out.splitlines() if line.startswith(" * AUC")).endswith("noise:5")
+    log = run.folder.parents[1] / "again" / "CDF" / "noise_5" / "test_log.txt"
+    assert " CDF noise:5 AUC " in log.read_text()
+    assert not (log.parent.parent / "test_log.txt").exists()
     assert rows_of(run.folder.parents[1] / "again" / "CDF" / "noise_5") == strong
 
 
@@ -60,6 +67,32 @@ def test_the_suite_gives_a_row_per_perturbation_and_level(run, monkeypatch, caps
         assert metrics["frames"] == 6
     assert (run.folder / "robustness.png").read_bytes()[:4] == b"\x89PNG"
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-2:]] == ["contrast", "compression"]
+
+
+def test_a_new_test_removes_the_robustness_of_the_one_before(run, monkeypatch):
+    monkeypatch.setattr(SJEDD_test, "whole_suite", lambda: [parse_perturbation("blur:1"), parse_perturbation("blur:2")])
+    assert run("--robustness") == 0
+    assert run("--perturb", "blur:3") == 0
+    assert (run.folder / "robustness.csv").exists() and (run.folder / "robustness" / "blur_1" / "metrics.json").exists()
+    assert run() == 0
+    left = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
+    assert left == {"log.txt", "metrics.json", "predictions.csv", "blur_3/metrics.json", "blur_3/predictions.csv"}
+
+
+def test_a_suite_that_is_stopped_leaves_what_it_has(run, monkeypatch):
+    done = SJEDD_test.test_one
+
+    def stopped(*arguments):
+        if str(arguments[-1]) == "blur:2":
+            raise KeyboardInterrupt
+        return done(*arguments)
+
+    monkeypatch.setattr(SJEDD_test, "whole_suite", lambda: [parse_perturbation("blur:1"), parse_perturbation("blur:2")])
+    monkeypatch.setattr(SJEDD_test, "test_one", stopped)
+    with contextlib.suppress(SystemExit):
+        assert run("--robustness") == 130
+    rows = (run.folder / "robustness.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [["none", "0"], ["blur", "1"]]
 
 
 def test_without_ffmpeg_compression_is_left_out_of_the_suite_and_refused_alone(run, monkeypatch, capsys):

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -126,3 +128,32 @@ def test_a_constant_scorer_has_an_auc_of_one_half(p):
     ]
     rows += [{"video": f"one/{n}", "label": 0, "p_fake": p} for n in range(20)]
     assert evaluate(rows)["video_auc"] == 0.5
+
+
+class Made:
+    """Rows that are made when they are asked for: 32 frames of every video, nine nodes."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+    def __iter__(self):
+        scores = np.random.default_rng(0).random(self.n)
+        for i, p in enumerate(scores.tolist()):
+            label = i // 32 % 2
+            row = {"video": f"{i // 32}", "label": label, "method": ("real", "X")[label]}
+            yield (
+                row
+                | {"code": ("0" * 10, "1" * 10)[label], "p_fake": p, "logit_fake": p}
+                | {f"n{k}": p for k in range(9)}
+            )
+
+
+def test_memory_is_that_of_the_scores():
+    tracemalloc.start()
+    evaluate(Made(64_000), [f"n{k}" for k in range(9)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak / 64_000 < 300, "11 scores, label and video take 104 bytes a frame"

@@ -1,0 +1,40 @@
+"""How the crops of a data set were made: the manifest.json that preprocessing/extract_faces.py leaves near them."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets.records import Record
+from utils.files import read_json
+
+# What may differ between folders whose crops are alike.
+_OF_THE_RUN = ("versions", "dataset", "compression", "n_frames")
+
+
+def crop_settings(records: Sequence[Record]) -> dict[str, dict | None]:
+    """Folder -> content of its manifest.json, of every folder that has one; "" -> None when some images have none.
+
+    It lies beside the faces folder: at most four folders above an image. UserError for one that cannot be read.
+    """
+    found: dict[str, dict | None] = {}
+    for folder in dict.fromkeys(os.path.dirname(os.path.dirname(record.path)) for record in records):  # noqa: PTH120
+        for place in [Path(folder), *Path(folder).parents][:3]:
+            if (place / "manifest.json").is_file():
+                content = read_json(place / "manifest.json")
+                if isinstance(content, dict) and "detector" in content:
+                    found[str(place)] = content
+                    break
+        else:
+            found[""] = None
+    return found
+
+
+def differences(settings: dict[str, dict | None]) -> list[str]:
+    """Why crops of one data set are not alike, a line for each setting that differs; [] where they are."""
+    known = {folder: content for folder, content in settings.items() if content is not None}
+    lines = []
+    for key in dict.fromkeys(key for content in known.values() for key in content if key not in _OF_THE_RUN):
+        values = {folder: content.get(key) for folder, content in known.items()}
+        if len({repr(value) for value in values.values()}) > 1:
+            lines.append(f"{key} " + ", ".join(f"{value} in {folder}" for folder, value in values.items()))
+    return lines + (["no manifest.json beside some of the crops"] if known and "" in settings else [])
