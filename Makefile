@@ -62,6 +62,7 @@ lint: .venv/.dev
 bench: .venv/.runtime
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/score.py
+	$(BIN)/python benchmarks/load.py
 
 clean:
 	rm -rf $(DEMO_DATA) $(DEMO_OUT) $(CONTROL_OUT) .pytest_cache .ruff_cache

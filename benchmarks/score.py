@@ -15,11 +15,9 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import numpy as np
 import torch
-from PIL import Image
-from skimage.data import astronaut
 
+from benchmarks.load import write_crops
 from datasets.frames import Frames, scoring_loader
 from datasets.records import Record
 from datasets.transforms import normalise
@@ -28,21 +26,6 @@ from models.label_tree import FFPP
 from models.scoring import score_loader
 from utils.cli import ArgumentParser, non_negative_int, positive_int, script
 from utils.devices import default_workers
-
-CROP = 317  # side in pixels of preprocessing's crops
-
-
-def write_crops(folder: Path, n: int) -> list[Record]:
-    """``n`` different PNG crops of a photograph, as records."""
-    rng = np.random.default_rng(0)
-    photograph = astronaut()
-    records = []
-    for i in range(n):
-        y, x = rng.integers(np.array(photograph.shape[:2]) - CROP)
-        path = folder / f"{i:05d}.png"
-        Image.fromarray(photograph[y : y + CROP, x : x + CROP]).save(path)
-        records.append(Record(str(path), f"video{i // 32}", i % 2))
-    return records
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:

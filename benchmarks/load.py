@@ -1,0 +1,95 @@
+"""Time reading face crops as training does: decode, perturb, resize, collect batches; prints one line of JSON.
+
+read_ms, resize_ms and augment_ms are of one image in one thread; images_per_s and images_per_s_per_worker of the whole
+loader with --num_workers processes, their start left out. PNG and JPEG (quality 95) crops of a photograph, 317 x 317.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from skimage.data import astronaut
+
+from datasets.frames import EpochBatches, Frames, training_loader
+from datasets.records import Record
+from datasets.transforms import augment, read_image, resize
+from utils.cli import ArgumentParser, positive_int, probability, script
+from utils.devices import default_workers
+
+CROP = 317  # side in pixels of preprocessing's crops
+
+
+def write_crops(folder: Path, n: int, suffix: str = "png") -> list[Record]:
+    """``n`` different crops of a photograph, 32 a video, as records."""
+    rng = np.random.default_rng(0)
+    photograph = astronaut()
+    records = []
+    for i in range(n):
+        y, x = rng.integers(np.array(photograph.shape[:2]) - CROP)
+        path = folder / f"{i:05d}.{suffix}"
+        Image.fromarray(photograph[y : y + CROP, x : x + CROP]).save(path, quality=95)
+        records.append(Record(str(path), f"video{i // 32}", i % 2))
+    return records
+
+
+def milliseconds(function: Callable[[int], object], n: int) -> float:
+    """Mean time of ``function(i)`` for i = 0..n-1."""
+    started = time.perf_counter()
+    for i in range(n):
+        function(i)
+    return (time.perf_counter() - started) / n * 1000
+
+
+def loader_rate(records: Sequence[Record], args: object) -> float:
+    """Images per second of the training loader after its first batch."""
+    frames = Frames(records, args.size, args.aug_probs)
+    batches = EpochBatches(len(records), args.batch_size, seed=0, epoch=0)
+    loader = iter(training_loader(frames, batches, args.num_workers))
+    next(loader)
+    started = time.perf_counter()
+    read = sum(len(indices) for _, indices, _ in loader)
+    return read / (time.perf_counter() - started)
+
+
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the benchmark; see --help."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=positive_int, default=2048, help="images read by the loader")
+    parser.add_argument("--batch_size", type=positive_int, default=32, help="images per batch")
+    parser.add_argument("--size", type=positive_int, default=224, help="side of the model's images")
+    parser.add_argument("--aug_probs", type=probability, default=0.3, help="share of perturbed images")
+    parser.add_argument("--num_workers", type=positive_int, default=default_workers(), help="reading processes")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in ("png", "jpg"):
+            records = write_crops(Path(folder), args.images, suffix)
+            image = read_image(records[0].path)
+            rate = loader_rate(records, args)
+            few = min(100, args.images)
+            figures[suffix] = {
+                "read_ms": milliseconds(lambda i, records=records: read_image(records[i].path), few),
+                "resize_ms": milliseconds(lambda _, image=image: resize(image, args.size), few),
+                "augment_ms": milliseconds(
+                    lambda i, image=image: augment(image, args.aug_probs, np.random.default_rng(i)), few
+                ),
+                "images_per_s": rate,
+                "images_per_s_per_worker": rate / args.num_workers,
+            }
+    print(json.dumps({name: {key: round(value, 3) for key, value in row.items()} for name, row in figures.items()}))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
