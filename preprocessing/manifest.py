@@ -117,7 +117,6 @@ class Account(NamedTuple):
     status: Counter
     frames: int
     moved: int
-    n_frames: str
 
 
 def merge(folder: Path) -> dict[str, Account]:
@@ -135,6 +134,5 @@ def merge(folder: Path) -> dict[str, Account]:
                 status=Counter(row["status"] for row in rows),
                 frames=sum(row["frame"] != "" for row in rows),
                 moved=sum(row["status"] == "ok" and row["frame"] != row["wanted_frame"] for row in rows),
-                n_frames=rows[0]["n_frames"] if rows else "",
             )
     return accounts
