@@ -18,7 +18,7 @@ import torch
 
 from datasets.crop_settings import crop_settings, differences
 from datasets.ffpp_methods import SPLITS
-from datasets.frames import Frames, scoring_loader
+from datasets.frames import Frames, own_videos, scoring_loader
 from datasets.perturbations import SUITE, Perturbation, compression_unavailable, parse_perturbation, whole_suite
 from datasets.predictions import Scores, write_predictions
 from datasets.records import DataSet, Dropped
@@ -29,12 +29,14 @@ from models.joint_embedding import JointEmbedding
 from models.label_tree import TREES
 from models.scoring import encode_text, score_loader
 from utils.calibration import apply_temperature, expected_calibration_error, read_calibration
-from utils.cli import ArgumentParser, UserError, boolean, non_negative_int, positive_int, script
+from utils.cli import ArgumentParser, ToldError, UserError, boolean, non_negative_int, positive_int, script
 from utils.cli import seed as seed_type
 from utils.devices import choose_device, default_workers, describe
+from utils.distributed import gather, on_main, process_group
 from utils.files import output_dir, write_json
 from utils.metrics import evaluate
 from utils.progress import progress_bar
+from utils.ranks import is_main, world_size
 from utils.robustness import plot_robustness, remove_robustness, robustness_table, write_robustness
 from utils.run_log import close_log, open_log
 
@@ -70,9 +72,7 @@ def get_args_parser() -> ArgumentParser:
     machine.add_argument(
         "--num_workers", type=non_negative_int, default=default_workers(), help="image reading processes"
     )
-    machine.add_argument(
-        "--gpu", type=non_negative_int, default=0, help="number of the CUDA device; without CUDA, the CPU"
-    )
+    machine.add_argument("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
     machine.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
     output = parser.add_argument_group("results")
     output.add_argument("--output", default="output", help="folder for all runs")
@@ -123,22 +123,39 @@ def wanted_data(name: str, args: argparse.Namespace, model: JointEmbedding) -> W
     )
 
 
+Scored = tuple[Sequence[int], np.ndarray, np.ndarray]  # record indices [B], marginals [B, nodes], log-odds of fake [B]
+
+
 def scored_batches(
     setup: Setup, data: DataSet, batch_size: int, perturbation: Perturbation | None, dropped: list[Dropped]
-) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
-    """Batches for ``write_predictions``; images that cannot be read go to ``dropped``, nothing takes their place."""
+) -> Iterator[Scored]:
+    """The data set's batches in order (under torchrun this process's share of them); images that cannot be read go to
+    ``dropped``, nothing takes their place."""
     model, args = setup.model, setup.args
     device = next(model.parameters()).device
     frames = Frames(data.records, model.image_size, perturbation=perturbation, seed=args.seed)
-    loader = scoring_loader(frames, batch_size, args.num_workers, pin_memory=device.type == "cuda")
+    own = own_videos(data.records)
+    loader = scoring_loader(frames, batch_size, args.num_workers, pin_memory=device.type == "cuda", indices=own)
     what = f"{data.name} {perturbation}" if perturbation else data.name
-    with progress_bar(total=len(frames), desc=what, unit="frame", leave=False) as bar:
+    with progress_bar(total=len(own), desc=what, unit="frame", leave=False) as bar:
         for batch in score_loader(model, loader, normalise, args.precision, setup.text):
             for index, reason in batch.unreadable:
                 record = data.records[index]
                 dropped.append(Dropped(record.video, record.path, record.label, reason))
             yield batch.indices, batch.marginals, batch.logit_fake
             bar.update(len(batch.indices) + len(batch.unreadable))
+
+
+def from_all_processes(batches: Iterator[Scored], dropped: list[Dropped]) -> Iterator[Scored]:
+    """In the main process the batches of all processes, in the records' order, and their dropped images in
+    ``dropped``; in the others nothing is left to do."""
+    if world_size() == 1:
+        return batches
+    before = len(dropped)
+    shares = gather((list(batches), dropped[before:])) or []
+    for other, (_, lost) in enumerate(shares):
+        dropped += lost if other else []
+    return (batch for share, _ in shares for batch in share)
 
 
 def threshold_of(content: Mapping, path: str) -> float | None:
@@ -171,14 +188,28 @@ def test_one(
     setup: Setup, data: DataSet, n_frames: int | None, folder: Path, perturbation: Perturbation | None = None
 ) -> dict:
     """Score one data set and write predictions.csv and metrics.json into ``folder``; returns the metrics."""
+    dropped = list(data.dropped)
+    batches = scored_batches(setup, data, setup.args.batch_size * (n_frames or 1), perturbation, dropped)
+    batches = from_all_processes(batches, dropped)
+    return on_main(lambda: write_results(setup, data, n_frames, folder, perturbation, batches, dropped))
+
+
+def write_results(
+    setup: Setup,
+    data: DataSet,
+    n_frames: int | None,
+    folder: Path,
+    perturbation: Perturbation | None,
+    batches: Iterator[Scored],
+    dropped: list[Dropped],
+) -> dict:
+    """predictions.csv while ``batches`` come in, then metrics.json; returns the metrics."""
     model, args = setup.model, setup.args
     settings = crop_settings(data.records)
     unlike = differences(settings)
     (folder / "metrics.json").unlink(missing_ok=True)  # never beside predictions it does not belong to
-    dropped = list(data.dropped)
     nodes = [node.replace(" ", "_") for node in model.tree.nodes[1:]]
     try:
-        batches = scored_batches(setup, data, args.batch_size * (n_frames or 1), perturbation, dropped)
         scores = write_predictions(folder / "predictions.csv", data, nodes, batches, setup.temperature)
     except UserError as error:
         first = f"{dropped[-1].path}: {dropped[-1].reason}" if dropped else ""
@@ -218,8 +249,8 @@ def test_robustness(
     for perturbation in suite:
         place = output_dir(folder / "robustness" / f"{perturbation.name}_{perturbation.level}")
         results[perturbation.name, perturbation.level] = test_one(setup, data, n_frames, place, perturbation)
-        write_robustness(folder, clean, results)
-    plot_robustness(folder, clean, results, key)
+        on_main(lambda: write_robustness(folder, clean, results))
+    on_main(lambda: plot_robustness(folder, clean, results, key))
     log.info(f"  {key.replace('_', ' ').replace('auc', 'AUC')} by level\n{robustness_table(clean, results, key)}")
 
 
@@ -277,6 +308,32 @@ def table(results: Mapping[str, dict | str]) -> str:
     return "\n".join(lines)
 
 
+def test_data_set(name: str, setup: Setup, folder: Path, log: logging.Logger) -> dict:
+    """Read, score and report one data set, with all that the command line asks for; returns its metrics."""
+    args, started = setup.args, time.perf_counter()
+    wanted = wanted_data(name, args, setup.model)
+    data = READERS[name](wanted)
+    n_frames = frames_per_video(name, data, wanted)
+    place = folder
+    if args.perturb:
+        log.info(f"  every crop perturbed by {args.perturb}")
+        place = output_dir(folder / f"{args.perturb.name}_{args.perturb.level}")
+    else:
+        on_main(lambda: remove_robustness(folder))
+    metrics = test_one(setup, data, n_frames, place, args.perturb)
+    auc = metrics[headline(data)]
+    report(metrics, auc, args, log)
+    seconds = time.perf_counter() - started
+    log.info(f"  {seconds:.1f} s, {metrics['frames'] / seconds:.1f} frames/s; {place / 'predictions.csv'}")
+    if args.robustness:
+        test_robustness(setup, data, n_frames, folder, metrics, log)
+    if args.test_log and is_main():
+        tested = f"{name} {args.perturb}" if args.perturb else name
+        with (place / "test_log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{args.resume} {tested} AUC {math.nan if auc is None else 100 * auc:.3f}\n")
+    return metrics
+
+
 @script
 def main(argv: Sequence[str] | None = None) -> None:
     """Test a checkpoint; see --help."""
@@ -291,47 +348,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = choose_device(args.gpu)
     model = build_model(content, args.resume, TREES[args.train_dataset] if args.train_dataset else None).to(device)
     del content  # its optimizer state is larger than the model
-    setup = Setup(model, encode_text(model, args.precision), threshold, temperature, args)
     results: dict[str, dict | str] = {}
-    for name in args.dataset:
-        folder = output_dir(Path(args.output) / args.name / name)
-        log = open_log(folder / "log.txt")
-        try:
-            log.info(f"{args.resume} ({model.tree.name} tree, {args.precision}) on {describe(device)}")
-            started = time.perf_counter()
-            wanted = wanted_data(name, args, model)
-            data = READERS[name](wanted)
-            n_frames = frames_per_video(name, data, wanted)
-            place = folder
-            if args.perturb:
-                log.info(f"  every crop perturbed by {args.perturb}")
-                place = output_dir(folder / f"{args.perturb.name}_{args.perturb.level}")
-            else:
-                remove_robustness(folder)
-            metrics = test_one(setup, data, n_frames, place, args.perturb)
-            auc = metrics[headline(data)]
-            report(metrics, auc, args, log)
-            seconds = time.perf_counter() - started
-            log.info(f"  {seconds:.1f} s, {metrics['frames'] / seconds:.1f} frames/s; {place / 'predictions.csv'}")
-            if args.robustness:
-                test_robustness(setup, data, n_frames, folder, metrics, log)
-            if args.test_log:
-                tested = f"{name} {args.perturb}" if args.perturb else name
-                line = f"{args.resume} {tested} AUC {math.nan if auc is None else 100 * auc:.3f}\n"
-                with (place / "test_log.txt").open("a", encoding="utf-8") as file:
-                    file.write(line)
-            results[name] = metrics
-        except UserError as error:
-            if len(args.dataset) == 1:
-                raise
-            results[name] = " ".join(str(error).split()).removeprefix(f"{name}: ")
-            log.info(f"{name} failed: {results[name]}")
-        finally:
-            close_log(log)
-    if len(results) > 1:
+    with process_group(device):
+        setup = Setup(model, encode_text(model, args.precision), threshold, temperature, args)
+        for name in args.dataset:
+            folder = output_dir(Path(args.output) / args.name / name)
+            log = open_log(folder / "log.txt")
+            try:
+                log.info(f"{args.resume} ({model.tree.name} tree, {args.precision}) on {describe(device)}")
+                results[name] = test_data_set(name, setup, folder, log)
+            except UserError as error:
+                if len(args.dataset) == 1:
+                    raise
+                results[name] = " ".join(str(error).split()).removeprefix(f"{name}: ")
+                log.info(f"{name} failed: {results[name]}")
+            finally:
+                close_log(log)
+    if len(results) > 1 and is_main():
         print(table(results))
     if failed := [f"{name}: {metrics}" for name, metrics in results.items() if isinstance(metrics, str)]:
-        raise UserError(f"{len(failed)} of {len(results)} data sets failed; {'; '.join(failed)}")
+        told = UserError if is_main() else ToldError
+        raise told(f"{len(failed)} of {len(results)} data sets failed; {'; '.join(failed)}")
 
 
 if __name__ == "__main__":

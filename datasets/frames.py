@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from datasets.perturbations import CompressedVideos, Perturbation, perturb, record_rng
 from datasets.records import Record, node_vector
 from datasets.transforms import ImageError, augment, read_image, resize
+from utils.ranks import share
 
 
 class Frames(Dataset):
@@ -103,17 +104,17 @@ def batches_per_epoch(n: int, batch_size: int) -> int:
 
 
 class _InOrder(Sampler):
-    """Batches of (index, None) in the records' order, the last one possibly smaller."""
+    """Batches of (index, None) for the indices of a range, in their order, the last one possibly smaller."""
 
-    def __init__(self, n: int, batch_size: int) -> None:
-        self._n, self._batch_size = n, batch_size
+    def __init__(self, indices: range, batch_size: int) -> None:
+        self._indices, self._batch_size = indices, batch_size
 
     def __len__(self) -> int:
-        return -(-self._n // self._batch_size)
+        return -(-len(self._indices) // self._batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[int, None]]]:
-        for start in range(0, self._n, self._batch_size):
-            yield [(index, None) for index in range(start, min(start + self._batch_size, self._n))]
+        for start in range(0, len(self._indices), self._batch_size):
+            yield [(index, None) for index in self._indices[start : start + self._batch_size]]
 
 
 def _quiet_worker(_worker: int) -> None:
@@ -139,9 +140,25 @@ def training_loader(frames: Frames, batches: EpochBatches, num_workers: int, pin
     return _loader(frames, batches, num_workers, pin_memory)
 
 
-def scoring_loader(frames: Frames, batch_size: int, num_workers: int, pin_memory: bool = False) -> DataLoader:
-    """Loader of all records once, in their order; batches cross video borders."""
-    return _loader(frames, _InOrder(len(frames), batch_size), num_workers, pin_memory)
+def scoring_loader(
+    frames: Frames, batch_size: int, num_workers: int, pin_memory: bool = False, indices: range | None = None
+) -> DataLoader:
+    """Loader of the records of ``indices``, or of all, once, in their order; batches cross video borders."""
+    order = _InOrder(range(len(frames)) if indices is None else indices, batch_size)
+    return _loader(frames, order, num_workers, pin_memory)
+
+
+def own_videos(records: Sequence[Record]) -> range:
+    """This process's share of the records under torchrun; a video belongs to one process."""
+    part = share(len(records))
+    return range(_start_of_video(records, part.start), _start_of_video(records, part.stop))
+
+
+def _start_of_video(records: Sequence[Record], index: int) -> int:
+    """``index``, or the next one at which another video begins."""
+    while 0 < index < len(records) and records[index].video == records[index - 1].video:
+        index += 1
+    return index
 
 
 def node_labels(records: Sequence[Record], indices: torch.Tensor) -> torch.Tensor:

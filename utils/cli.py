@@ -12,9 +12,15 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from utils.ranks import is_main, rank
+
 
 class UserError(Exception):
     """Bad arguments or bad data. The message is one line that says what is wrong and how to mend it."""
+
+
+class ToldError(UserError):
+    """A UserError that another process of the run has printed."""
 
 
 class Stopped(BaseException):
@@ -120,8 +126,11 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[s
         previous = signal.signal(signal.SIGTERM, _raise_stopped) if in_main_thread else None
         try:
             main(argv)
+        except ToldError:
+            return 2
         except UserError as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            process = "" if is_main() else f"process {rank()}: "
+            print(f"{process}error: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("stopped by Ctrl-C", file=sys.stderr)

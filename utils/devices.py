@@ -1,28 +1,27 @@
 """Choosing the device and number of loader workers."""
 
-import os
-
 import torch
 
 from utils.cli import UserError
 from utils.cpu import available_cores
+from utils.ranks import local_rank, local_world_size, world_size
 
 
-def choose_device(gpu: int) -> torch.device:
-    """CUDA device number ``gpu``, or the CPU on a machine without CUDA.
+def choose_device(gpu: int | None) -> torch.device:
+    """CUDA device number ``gpu`` (None: 0), or the CPU on a machine without CUDA; under torchrun, of its processes on a
+    machine, each its own device.
 
-    UserError for a number that is not there, and under torchrun: the scripts are one process so far, and several would
-    do the same work and write the same files.
+    UserError for a number that is not there, for more processes than devices, and for ``gpu`` under torchrun.
     """
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise UserError(
-            "several processes (torchrun) are not supported yet; start the script with python, on one device"
-        )
+    if gpu is not None and world_size() > 1:
+        raise UserError("--gpu chooses the device of one process; under torchrun set CUDA_VISIBLE_DEVICES instead")
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    if gpu >= torch.cuda.device_count():
-        raise UserError(f"--gpu {gpu}: this machine has {torch.cuda.device_count()} CUDA devices, numbered from 0")
-    return torch.device("cuda", gpu)
+    number = gpu or local_rank()
+    if number >= torch.cuda.device_count():
+        what = f"--gpu {gpu}" if gpu is not None else f"process {number} of torchrun has no CUDA device of its own"
+        raise UserError(f"{what}: this machine has {torch.cuda.device_count()} CUDA devices, numbered from 0")
+    return torch.device("cuda", number)
 
 
 def describe(device: torch.device) -> str:
@@ -33,5 +32,6 @@ def describe(device: torch.device) -> str:
 
 
 def default_workers() -> int:
-    """Loader processes when none are asked for: one per CPU core this process may use, at most 8."""
-    return min(8, available_cores())
+    """Loader processes when none are asked for: one per CPU core this process may use, at most 8; under torchrun the
+    processes of a machine share its cores."""
+    return min(8, max(1, available_cores() // local_world_size()))

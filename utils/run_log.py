@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from utils.cli import UserError
 from utils.files import write_text
+from utils.ranks import is_main
 
 
 class _TqdmHandler(logging.Handler):
@@ -22,11 +23,15 @@ class _TqdmHandler(logging.Handler):
 
 
 def open_log(path: Path | None) -> logging.Logger:
-    """A logger that prints plain lines and appends them with the time to ``path``."""
+    """A logger that prints plain lines and appends them with the time to ``path``. Under torchrun only
+    the main process has one that does."""
     logger = logging.getLogger("sjedd")
     close_log(logger)
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    if not is_main():
+        logger.addHandler(logging.NullHandler())
+        return logger
     logger.addHandler(_TqdmHandler())
     if path is not None:
         try:

@@ -1,0 +1,109 @@
+"""Several processes, as torchrun starts them; without torchrun every function does what one process needs.
+
+Tensors go through gloo on the CPU and through NCCL between CUDA devices, Python objects through gloo.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from utils.cli import ToldError, UserError
+from utils.ranks import is_main, rank, world_size
+
+_BUCKET = 64 * 2**20  # bytes that are reduced in one message
+_TIMEOUT = timedelta(hours=12)  # of waiting for a slower process; torchrun ends all when one dies
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device) -> Iterator[None]:
+    """Join the processes that torchrun started, for the time of the block. device: of this process.
+
+    UserError where WORLD_SIZE is set by something else than torchrun.
+    """
+    if world_size() == 1:
+        yield
+        return
+    missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise UserError(f"WORLD_SIZE is set, {', '.join(missing)} not; start several processes with torchrun")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
+    try:
+        yield
+    except RuntimeError as error:  # what gloo and NCCL raise when another process is gone
+        if "onnection" in str(error) or "NCCL" in str(error):
+            raise UserError(
+                f"another process of the run ended (its message is above); process {rank()} ends"
+            ) from error
+        raise
+    dist.destroy_process_group()
+
+
+def mean_over_ranks(tensors: Sequence[torch.Tensor]) -> None:
+    """Replace each tensor by its mean over the processes, in messages of about 64 MiB. All get the same bits."""
+    if world_size() == 1:
+        return
+    for bucket in _buckets(tensors):
+        flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+        dist.all_reduce(flat)
+        flat /= world_size()
+        parts = flat.split([tensor.numel() for tensor in bucket])
+        torch._foreach_copy_(bucket, [part.view_as(tensor) for part, tensor in zip(parts, bucket, strict=True)])
+
+
+def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """Neighbours of one dtype, about ``_BUCKET`` bytes together."""
+    bucket: list[torch.Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if bucket and (size + tensor.nbytes > _BUCKET or tensor.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(tensor)
+        size += tensor.nbytes
+    if bucket:
+        yield bucket
+
+
+def sum_over_ranks(tensor: torch.Tensor) -> None:
+    """Replace a tensor by its sum over the processes."""
+    if world_size() > 1:
+        dist.all_reduce(tensor)
+
+
+def copy_from_main(tensors: Sequence[torch.Tensor]) -> None:
+    """Give every process the values of the main process."""
+    for tensor in tensors if world_size() > 1 else ():
+        dist.broadcast(tensor, src=0)
+
+
+def gather(value: T) -> list[T] | None:
+    """The values of all processes in order of rank, in the main process; None in the others."""
+    if world_size() == 1:
+        return [value]
+    values: list[T | None] | None = [None] * world_size() if is_main() else None
+    dist.gather_object(value, values)
+    return values
+
+
+def on_main(function: Callable[[], T]) -> T:
+    """The result of ``function``, called in the main process only, in all of them; so is a UserError it raises."""
+    if world_size() == 1:
+        return function()
+    outcome: list = [None, None]
+    if is_main():
+        try:
+            outcome[0] = function()
+        except UserError as error:
+            outcome[1] = str(error)
+    dist.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise UserError(outcome[1]) if is_main() else ToldError(outcome[1])
+    return outcome[0]
