@@ -1,26 +1,34 @@
-"""Which of the processes that torchrun started this is; without torchrun, the only one. (Needs no torch.)"""
+"""Which of the processes that torchrun started this is; without torchrun, the only one. (Needs no torch.)
+
+Variables that hold no number count as not set.
+"""
 
 import os
 
 
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    return int(text) if text.isdecimal() else default
+
+
 def world_size() -> int:
     """Number of processes."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("WORLD_SIZE", 1)
 
 
 def rank() -> int:
     """Number of this process, from 0."""
-    return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0
+    return _number("RANK", 0) if world_size() > 1 else 0
 
 
 def local_rank() -> int:
     """Number of this process on its machine, from 0: its CUDA device."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return _number("LOCAL_RANK", 0)
 
 
 def local_world_size() -> int:
     """Number of processes on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return _number("LOCAL_WORLD_SIZE", 1)
 
 
 def is_main() -> bool:

@@ -65,7 +65,7 @@ def test_bad_input_is_told_once(arguments, tmp_path):
     ("environment", "extra", "message"),
     [
         ({"WORLD_SIZE": "2", "RANK": "0"}, ["--gpu", 0], "under torchrun set CUDA_VISIBLE_DEVICES instead"),
-        ({"WORLD_SIZE": "2", "RANK": "1"}, [], "LOCAL_RANK, MASTER_ADDR, MASTER_PORT not; start several processes"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, [], "no number LOCAL_RANK, MASTER_PORT; start several processes"),
     ],
 )
 def test_what_torchrun_does_not_allow_is_one_line(
