@@ -11,7 +11,7 @@ from pathlib import Path
 
 from utils.calibration import calibration_report
 from utils.cli import ArgumentParser, UserError, probability, script
-from utils.comparison import SEED_METRICS, compare, run_names, seed_spread
+from utils.comparison import SEED_METRICS, compare, different_videos, run_names, seed_spread
 from utils.conventions import CONVENTIONS, convention_effects, convention_metrics
 from utils.files import atomic_path, file_sha256, output_dir, write_json
 from utils.plots import (
@@ -25,7 +25,7 @@ from utils.plots import (
     score_figure,
 )
 from utils.prediction_table import Columns, Predictions, read_predictions
-from utils.report_page import COLUMNS, LABELS, Run, figure_text, p_text, report_page, spread_text
+from utils.report_page import AT_THRESHOLD, COLUMNS, LABELS, Run, figure_text, p_text, report_page, spread_text
 
 _CONSOLE = ("videos", "video_auc", "video_auc_ci95", "video_eer", "frame_auc", "video_acc", "coverage")
 
@@ -38,7 +38,11 @@ def get_args_parser() -> ArgumentParser:
     parser.add_argument(
         "--seeds", action="store_true", help="the files are seeds of one setting: mean and standard deviation"
     )
-    parser.add_argument("--threshold", type=probability, help="decision threshold from validation, beside 0.5")
+    parser.add_argument(
+        "--threshold",
+        type=probability,
+        help="decision threshold from validation, beside 0.5 (default: that of each file's metrics.json)",
+    )
     parser.add_argument(
         "--calibrate",
         action="store_true",
@@ -85,13 +89,16 @@ def read_runs(args: argparse.Namespace, columns: Columns) -> list[Run]:
     runs = []
     for source, name in zip(args.files, run_names(args.files), strict=True):
         predictions = read_predictions(source, columns)
-        metrics = convention_metrics(predictions, args.threshold)
-        runs.append(Run(name, predictions, metrics, convention_effects(predictions, metrics)))
+        threshold = predictions.threshold if args.threshold is None else args.threshold
+        metrics = convention_metrics(predictions, threshold)
+        runs.append(Run(name, predictions, metrics, convention_effects(predictions, metrics), threshold))
     return runs
 
 
 def compare_runs(runs: Sequence[Run], seeds: bool) -> dict:
     """The content of comparison.json: every run against the first, or the spread over seeds; {} for one run."""
+    if seeds and (note := different_videos([run.predictions for run in runs])):
+        return {"seeds": {}, "note": note}
     if seeds:
         return {"seeds": seed_spread([run.metrics for run in runs])}
     if len(runs) == 1:
@@ -146,6 +153,11 @@ def print_run(run: Run) -> None:
     for row in (header, *rows):
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         say(f"  {'  '.join(cells)}")
+    if run.threshold is not None:
+        at = ", ".join(f"{heading} {figure_text(ours[key])}" for key, heading in AT_THRESHOLD.items())
+        say(f"  videos, threshold {run.threshold:g} from validation: {at}")
+    for name, entry in ours.get("datasets", {}).items():
+        say(f"  {name}: video AUC {figure_text(entry['video_auc'])}, frame AUC {figure_text(entry['frame_auc'])}")
     say("  " + "; ".join(f"{name}: {effect}" for name, effect in run.effects.items()))
 
 
@@ -160,6 +172,8 @@ def print_comparison(comparison: dict) -> None:
             continue
         interval, p = figure_text(pair["ci95"]), p_text(pair["p"])
         say(f"{where}: video AUC {figure_text(pair['difference'])} (95% interval {interval}), p {p}")
+    if "note" in comparison:
+        say(comparison["note"])
     for convention, spread in comparison.get("seeds", {}).items():
         text = ", ".join(f"{COLUMNS[name]} {spread_text(spread[name])}" for name in SEED_METRICS)
         say(f"seeds, {convention}: {text}")
@@ -186,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     else:
         (folder / "comparison.json").unlink(missing_ok=True)  # of an earlier report
     with atomic_path(folder / "report.html") as temporary:
-        temporary.write_text(report_page(runs, plots, comparison, args.threshold), encoding="utf-8")
+        temporary.write_text(report_page(runs, plots, comparison), encoding="utf-8")
     say(f"{LABELS} Figures in percent.")
     for name, rule in CONVENTIONS.items():
         say(f"  {name}: {rule}")

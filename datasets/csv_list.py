@@ -1,44 +1,76 @@
 """CSV files with the header path,label[,video,method]; label 0 real, 1 fake."""
 
 import csv
-from collections import defaultdict
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.records import DataSet, Record, locate
+from datasets.records import DataSet, Dropped, Record, locate
 from utils.cli import UserError
+from utils.video_ids import separate_videos
+
+Row = tuple[int, dict[str, str]]  # line number; path, label, video and method, "" where there is none
 
 
 def read_csv_list(path: Path) -> DataSet:
-    """The images of a CSV file; other columns are ignored. Paths are relative to the current folder, else the file's.
+    """The images of a CSV file; other columns are ignored. Paths are relative to the current folder, else the file's,
+    with either slash.
 
     An image without video counts for itself. Where a video name occurs under several methods, its ids are
-    <method>/<video>: the four FF++ manipulations of a pair are four videos. UserError with file:line for a row that
-    cannot be read, and for an image or a video with two labels.
+    <method>/<video>: the four FF++ manipulations of a pair are four videos. Without methods, the folders above those of
+    the video's name tell such videos apart; see ``separate_videos``. An image that is listed again is dropped with the
+    reason duplicate. UserError with file:line for a row that cannot be read, for a video with two labels, and for an
+    image that is listed again with another label, video or method.
     """
     path = Path(path)
     rows = _read_rows(path)
-    images, _ = locate([row["path"] for _, row in rows], [path.parent])
-    methods = defaultdict(set)
-    for _, row in rows:
-        methods[row["video"]].add(row["method"])
-    records, labels = [], {}
-    for (number, row), image in zip(rows, images, strict=True):
-        video = row["video"] or image
-        if row["video"] and len(methods[row["video"]]) > 1:
-            video = f"{row['method']}/{row['video']}"
-        label = int(row["label"])
-        for what, name in (("image", image), ("video", video)):
-            if labels.setdefault((what, name), label) != label:
-                raise UserError(
-                    f"{path}:{number}: {what} {name} has label {label} here and {1 - label} above; keep one"
-                )
-        records.append(Record(image, video, label, "", row["method"]))
+    images = _locate([row["path"] for _, row in rows], path.parent)
+    columns = ([row[name] for _, row in rows] for name in ("video", "method", "path"))
+    videos, _ = separate_videos(*columns, [""] * len(rows))
+    records, dropped, labels = [], [], {}
+    again = _listed_again(path, rows, images)
+    for (number, row), image, video, is_again in zip(rows, images, videos, again, strict=True):
+        record = Record(image, video if row["video"] else image, int(row["label"]), "", row["method"])
+        if is_again:
+            dropped.append(Dropped(record.video, image, record.label, "duplicate"))
+            continue
+        if labels.setdefault(record.video, record.label) != record.label:
+            here, above = record.label, 1 - record.label
+            raise UserError(f"{path}:{number}: video {record.video} has label {here} here and {above} above; keep one")
+        records.append(record)
     alone = not any(row["video"] for _, row in rows)
-    return DataSet("csv", records, len({record.video for record in records}), [], alone, str(path))
+    return DataSet("csv", records, len({record.video for record in records}), dropped, alone, str(path))
 
 
-def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """(line number, path, label, video and method, "" where there is none) of every row."""
+def _listed_again(path: Path, rows: Sequence[Row], images: Sequence[str]) -> list[bool]:
+    """Whether the row's image is that of an earlier row; UserError where the two rows contradict each other."""
+    earlier: dict[str, Row] = {}
+    again = []
+    for (number, row), image in zip(rows, images, strict=True):
+        file = os.path.abspath(image)  # noqa: PTH100 - Path costs 10 times as much
+        first, values = earlier.setdefault(file, (number, row))
+        for name in ("label", "video", "method"):
+            if row[name] != values[name]:
+                raise UserError(
+                    f"{path}:{number}: image {image} has {name} {row[name] or 'none'} here and "
+                    f"{values[name] or 'none'} above (line {first}); keep one"
+                )
+        again.append(first != number)
+    return again
+
+
+def _locate(paths: list[str], folder: Path) -> list[str]:
+    """Places of the images; names that are not found as written are tried with the slashes of Linux."""
+    images, missing = locate(paths, [folder])
+    if not any("\\" in paths[i] for i in missing):
+        return images
+    for i in missing:
+        paths[i] = paths[i].replace("\\", "/")
+    return locate(paths, [folder])[0]
+
+
+def _read_rows(path: Path) -> list[Row]:
+    """The rows below the header; UserError for one without a path or with another label than 0 or 1."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

@@ -47,18 +47,21 @@ def negative_log_likelihood(labels: np.ndarray, logits: np.ndarray, temperature:
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
     """The temperature of least mean negative log likelihood, every frame weighing the same.
 
-    UserError where there is none: one class only, no frame on the wrong side of 0.5 (the colder the better), or
-    log-odds that point the wrong way on the whole (the hotter the better).
+    UserError where there is none: one class only, no frame on the wrong side of 0.5 (the colder the better), log-odds
+    that point the wrong way on the whole (the hotter the better), or log-odds of a size that no probability has.
     """
     if not 0 < labels.sum() < len(labels):
         raise UserError("calibration needs real and fake frames; the file has one class only")
     margin = np.where(labels == 1, logits, -logits)
     if (margin >= 0).all():
         raise UserError("no frame is on the wrong side of 0.5, so no temperature fits best; use more validation videos")
+    largest = np.abs(logits).max()
+    if not 1e-100 < largest < 1e100:
+        raise UserError(f"log-odds of up to {largest:g} belong to no probability; logit_fake must be log(p / (1 - p))")
     if margin.mean() <= 0:
         raise UserError("on the whole the log-odds point to the wrong class; are the labels 0 real, 1 fake?")
     # In 1 / T the likelihood is convex, so between the bounds there is one minimum in log T too.
-    scale = math.log(np.abs(logits).max())
+    scale = math.log(largest)
     found = minimize_scalar(
         lambda log_t: negative_log_likelihood(labels, logits, math.exp(log_t)),
         bounds=(scale - 14, scale + 14),

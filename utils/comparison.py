@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from utils.metrics import auc, auc_difference
-from utils.prediction_table import Predictions
+from utils.prediction_table import Predictions, dense_ranks
+from utils.video_ids import differing_parts
 
 SEED_METRICS = ("frame_auc", "video_auc", "video_eer", "video_ap", "video_acc", "video_balanced_acc")
 
@@ -15,24 +16,27 @@ def common_videos(a: Predictions, b: Predictions) -> tuple[np.ndarray, np.ndarra
 
     Videos are matched by id, and by data set too where both files name it.
     """
-    by_dataset = all(dataset for run in (a, b) for dataset, _ in run.video_ids)
-
-    def keys(run: Predictions) -> list[tuple]:
-        names = run.video_ids if by_dataset else [video for _, video in run.video_ids]
-        return list(zip(names, run.video_labels.tolist(), strict=True))
-
-    place = {key: i for i, key in enumerate(keys(b))}
-    pairs = [(i, place[key]) for i, key in enumerate(keys(a)) if key in place]
+    keys_a, keys_b = _video_keys([a, b])
+    place = {key: i for i, key in enumerate(keys_b)}
+    pairs = [(i, place[key]) for i, key in enumerate(keys_a) if key in place]
     # A file may give a video both labels; only what the other file knows under the opposite label alone differs.
-    opposite = sum((name, label) not in place and (name, 1 - label) in place for name, label in keys(a))
+    opposite = sum((name, label) not in place and (name, 1 - label) in place for name, label in keys_a)
     left, right = np.array(pairs, dtype=int).reshape(-1, 2).T
     return left, right, opposite
+
+
+def _video_keys(runs: Sequence[Predictions]) -> list[list[tuple]]:
+    """Per run what its videos are matched by: (id, with the data set where all files name it; label)."""
+    by_dataset = all(dataset for run in runs for dataset, _ in run.video_ids)
+    names = [run.video_ids if by_dataset else [video for _, video in run.video_ids] for run in runs]
+    return [list(zip(ids, run.video_labels.tolist(), strict=True)) for ids, run in zip(names, runs, strict=True)]
 
 
 def compare(a: Predictions, b: Predictions) -> dict:
     """Video AUC of both on their common videos, and the paired bootstrap of b minus a; None where undefined."""
     left, right, opposite = common_videos(a, b)
-    labels, scores_a, scores_b = a.video_labels[left], a.video_scores[left], b.video_scores[right]
+    labels = a.video_labels[left]
+    scores_a, scores_b = dense_ranks(a.video_scores[left]), dense_ranks(b.video_scores[right])
     result = {"a": a.source, "b": b.source, "videos": len(left), "labelled_differently": opposite}
     if len(left) == 0:
         return result | {"auc_a": None, "auc_b": None, "difference": None, "ci95": [None, None], "p": None}
@@ -46,15 +50,24 @@ def run_names(sources: Sequence[str]) -> list[str]:
     parts = [[part for part in source.replace("\\", "/").split("/") if part not in ("", ".")] for source in sources]
     if len(parts) == 1:
         return ["/".join(parts[0][-2:])]
-    shortest = min(map(len, parts))
-    head = next((i for i in range(shortest) if len({part[i] for part in parts}) > 1), shortest)
-    tail = next((i for i in range(shortest - head) if len({part[-1 - i] for part in parts}) > 1), shortest - head)
-    names = ["/".join(part[head : len(part) - tail]) for part in parts]
+    paths = list(map("/".join, parts))
+    short = differing_parts(paths)
+    names = [short[path] for path in paths]
     return names if all(names) and len(set(names)) == len(names) else list(sources)
 
 
+def different_videos(runs: Sequence[Predictions]) -> str:
+    """Why runs are not seeds of one setting, as a line; "" where all hold the same videos with the same labels."""
+    videos = [set(keys) for keys in _video_keys(runs)]
+    common = len(set.intersection(*videos))
+    if all(len(found) == common for found in videos):
+        return ""
+    counts = ", ".join(str(len(found)) for found in videos)
+    return f"the runs hold different videos ({counts}; {common} in all), so there is no mean over them"
+
+
 def seed_spread(metrics: Sequence[Mapping[str, Mapping]]) -> dict[str, dict[str, dict]]:
-    """{convention: {metric: {mean, sd, n}}} over runs that differ in their seed; sd with n - 1."""
+    """{convention: {metric: {mean, sd, n}}} over runs of the same videos that differ in their seed; sd with n - 1."""
     spread: dict[str, dict[str, dict]] = {}
     for convention in metrics[0]:
         for name in SEED_METRICS:

@@ -6,6 +6,7 @@ import numpy as np
 
 from utils.calibration import expected_calibration_error
 from utils.metrics import (
+    auc,
     auc_interval,
     counts,
     equal_error_rate,
@@ -14,9 +15,9 @@ from utils.metrics import (
     method_metrics,
     node_aucs,
     operating_points,
-    video_means,
 )
-from utils.prediction_table import Predictions, folder_of
+from utils.prediction_table import Predictions, dense_ranks
+from utils.video_ids import folder_of
 
 CONVENTIONS = {
     "ours": "a video is its id, its score the mean of its frames; failed videos are left out and show in the coverage",
@@ -30,7 +31,8 @@ CONVENTIONS = {
 def convention_metrics(predictions: Predictions, threshold: float | None = None) -> dict[str, dict]:
     """{convention: {metric: value}}, metric names as in metrics.json; fractions 0..1, None where undefined.
 
-    Per-method and per-node figures and frame_ece are given under ``ours`` alone. threshold: for _at_threshold.
+    Figures per method, per node and per data set (where there are several) and frame_ece are given under ``ours``
+    alone. threshold: for _at_threshold. Ranking metrics see the scores' order only, so scores may have any size.
     """
     p, failed = predictions, predictions.failed
     coverage = None if p.dropped is None else len(p.video_ids) / (len(p.video_ids) + len(failed))
@@ -39,7 +41,7 @@ def convention_metrics(predictions: Predictions, threshold: float | None = None)
     merged_frames, sbi_scores = _largest_per_frame(p)
     benchmark_labels, benchmark_scores = benchmark_videos(p)
     with_failed = np.concatenate([labels, failed_labels])
-    lowest, highest = (0.0, 1.0) if p.probabilities else (scores.min() - 1, scores.max() + 1)
+    lowest, highest = (0.0, 1.0) if p.probabilities else (-np.inf, np.inf)
     wrong = np.where(failed_labels == 1, lowest, highest)
     tables = {
         "ours": (frames, labels, scores),
@@ -51,35 +53,56 @@ def convention_metrics(predictions: Predictions, threshold: float | None = None)
     results = {}
     for name, (frame, video_labels, video_scores) in tables.items():
         result = counts(video_labels, len(frame[0]))
-        result |= level_metrics("frame", frame[0], frame[1] if p.probabilities else None, frame[2], threshold)
-        video_p = video_scores if p.probabilities else None
-        result |= level_metrics("video", video_labels, video_p, video_scores, threshold)
-        result |= operating_points(video_labels, video_scores)
-        key = video_labels.tobytes() + video_scores.tobytes()
+        frame_p, video_p = (frame[1], video_scores) if p.probabilities else (None, None)
+        ranks = dense_ranks(video_scores)
+        result |= level_metrics("frame", frame[0], frame_p, dense_ranks(frame[2]), threshold)
+        result |= level_metrics("video", video_labels, video_p, ranks, threshold)
+        result |= operating_points(video_labels, ranks)
+        key = video_labels.tobytes() + ranks.tobytes()
         if key not in intervals:
-            intervals[key] = auc_interval(video_labels, video_scores)
+            intervals[key] = auc_interval(video_labels, ranks)
         result["video_auc_ci95"] = intervals[key]
         results[name] = result | {"coverage": coverage}
     for level, (y, score) in {"frame": (p.labels, p.scores), "video": (benchmark_labels, benchmark_scores)}.items():
-        corner = equal_error_rate(y, score, corners=True)[1]
+        corner = equal_error_rate(y, dense_ranks(score), corners=True)[1]
         results["benchmark"] |= {f"{level}_eer": corner, f"{level}_eer_nearest": corner}
     if failed and not p.probabilities:
         results["sbi"] |= {name: None for name in results["sbi"] if name.startswith("video_")}
         results["sbi"]["video_auc_ci95"] = [None, None]
+    ranks, of_video = dense_ranks(p.ranks), dense_ranks(scores)[p.video]  # a video has one method, so one mean
     results["ours"] |= {
-        "methods": method_metrics(p.methods, p.labels, p.scores, p.ranks, p.video),
-        "nodes": node_aucs(p.codes, p.nodes),
+        "methods": method_metrics(p.methods, p.labels, of_video, ranks, p.video),
+        "nodes": node_aucs(p.codes, {name: dense_ranks(values) for name, values in p.nodes.items()}),
         "frame_ece": expected_calibration_error(p.labels, p.scores) if p.probabilities else None,
     }
+    if len(p.datasets) > 1:
+        results["ours"]["datasets"] = _dataset_metrics(p)
     return results
 
 
+def _dataset_metrics(p: Predictions) -> dict[str, dict]:
+    """{data set: {videos_real, videos_fake, frame_auc, video_auc}}, each on its own."""
+    of_video, labels, scores = np.array([dataset for dataset, _ in p.video_ids]), p.video_labels, p.video_scores
+    report = {}
+    for dataset in p.datasets:
+        videos = of_video == dataset
+        frames = videos[p.video]
+        report[dataset] = {
+            "videos_real": int((labels[videos] == 0).sum()),
+            "videos_fake": int((labels[videos] == 1).sum()),
+            "frame_auc": auc(p.labels[frames], dense_ranks(p.ranks[frames])),
+            "video_auc": auc(labels[videos], dense_ranks(scores[videos])),
+        }
+    return report
+
+
 def benchmark_videos(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """(labels [K], scores [K]) of the groups of frames whose folder has the same name, whatever lies above it."""
-    index: dict[str, int] = {}
-    group = np.array([index.setdefault(key, len(index)) for key in _folder_names(p)])
+    """(labels [K], scores [K]) of a data set's frames whose folder has the same name, whatever lies above it."""
+    index: dict[tuple[str, str], int] = {}
+    keys = zip((p.video_ids[v][0] for v in p.video.tolist()), _folder_names(p), strict=True)
+    group = np.array([index.setdefault(key, len(index)) for key in keys])
     sizes = np.bincount(group)
-    return np.bincount(group, weights=p.labels).astype(int) // sizes, video_means(group, p.scores)
+    return np.bincount(group, weights=p.labels).astype(int) // sizes, p.means(group, p.scores)
 
 
 def _folder_names(p: Predictions) -> list[str]:
@@ -103,7 +126,7 @@ def _largest_per_frame(p: Predictions) -> tuple[tuple[np.ndarray, np.ndarray, np
         best = np.full(len(first), -np.inf)
         np.maximum.at(best, frame, values)
         largest.append(best)
-    return (p.labels[first], *largest), video_means(p.video[first], largest[0])
+    return (p.labels[first], *largest), p.means(p.video[first], largest[0])
 
 
 def convention_effects(predictions: Predictions, metrics: dict[str, dict]) -> dict[str, str]:

@@ -4,6 +4,7 @@ Every function takes the runs as (name, Predictions) and the colours of a theme 
 """
 
 import io
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from utils.calibration import expected_calibration_error, reliability_bins
 from utils.metrics import auc, average_precision
-from utils.prediction_table import Predictions
+from utils.prediction_table import Predictions, dense_ranks
 
 Run = tuple[str, Predictions]
 
@@ -91,8 +92,9 @@ def _curves(
         shown = [("", p.video_labels, p.video_scores)] if len(runs) > 1 else [
             ("videos", p.video_labels, p.video_scores), ("frames", p.labels, p.ranks)]  # fmt: skip
         for level, labels, scores in shown:
-            if (value := area(labels, scores)) is not None:
-                lines.append((f"{level or _short(name)}, {word} {100 * value:.1f}%", *curve(labels, scores)[:2]))
+            ranks = dense_ranks(scores)
+            if (value := area(labels, ranks)) is not None:
+                lines.append((f"{level or _short(name)}, {word} {100 * value:.1f}%", *curve(labels, ranks)[:2]))
     if not lines:
         return None
     figure, axis = _square(len(lines))
@@ -125,18 +127,32 @@ def score_figure(runs: Sequence[Run], theme: Theme) -> Figure:
     """Histograms of the video scores of reals and fakes, a panel per run."""
     figure, axes = plt.subplots(len(runs), 1, figsize=(4.8, 1.0 + 2.4 * len(runs)), layout="constrained", squeeze=False)
     for axis, (name, p) in zip(axes[:, 0], runs, strict=True):
-        scores, labels = p.video_scores, p.video_labels
-        low, high = (0.0, 1.0) if p.probabilities else (scores.min(), scores.max())
-        edges = np.linspace(low, high if high > low else low + 1, _BINS + 1)
+        labels = p.video_labels
+        scores, low, high, axis_label = _score_axis(p)
+        edges = np.linspace(low, high, _BINS + 1)
         for label, word, colour, hatch in ((0, "real", theme.real, "//"), (1, "fake", theme.fake, None)):
             shares = np.histogram(scores[labels == label], edges)[0] / max(1, (labels == label).sum())
             axis.stairs(100 * shares, edges, fill=True, alpha=0.45, color=colour, hatch=hatch, lw=0)
             count = f"{word} ({(labels == label).sum()} videos)"
             axis.stairs(100 * shares, edges, color=colour, lw=1.8, label=count, ls="--" if label == 0 else "-")
-        axis.set(xlabel="P(fake)" if p.probabilities else "score", ylabel="% of the class", xlim=(edges[0], edges[-1]))
+        axis.set(xlabel=axis_label, ylabel="% of the class", xlim=(edges[0], edges[-1]))
         axis.set_title(_short(name) if len(runs) > 1 else "Scores of the videos")
         axis.legend(loc="upper center", edgecolor="none", framealpha=0.8)
     return figure
+
+
+def _score_axis(p: Predictions) -> tuple[np.ndarray, float, float, str]:
+    """(video scores, lowest and highest on the axis, its label); extreme scores in units of a power of ten."""
+    scores, label = p.video_scores, "score"
+    if p.probabilities:
+        return scores, 0.0, 1.0, "P(fake)"
+    largest = np.abs(scores).max()
+    if largest and not 1e-3 < largest < 1e6:
+        power = max(math.floor(math.log10(largest)), -300)
+        scores, label = scores / 10.0**power, f"score / 1e{power}"
+    low, high = float(scores.min()), float(scores.max())
+    margin = 0.5 if high - low < 1e-6 else 0.0
+    return scores, low - margin, high + margin, label
 
 
 def method_figure(runs: Sequence[Run], theme: Theme, methods: Mapping[str, Mapping[str, Mapping]]) -> Figure | None:

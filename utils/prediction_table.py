@@ -6,6 +6,7 @@ Labels are 0 real, 1 fake; a higher score means more fake.
 import csv
 import math
 import string
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from utils.cli import UserError
 from utils.files import read_json
 from utils.metrics import first_rows, video_means
+from utils.video_ids import folder_of, separate_videos
 
 LABEL_WORDS = {
     **dict.fromkeys(("0", "0.0", "real", "original", "pristine"), 0),
@@ -42,7 +44,8 @@ class Predictions:
     probabilities: whether all scores lie in [0, 1]. video: [N] index into ``video_ids``, pairs (data set, video).
     paths: [N]. frame_names: [N], "" where not known. logits: [N] or None. methods, codes: [N], "" where not known.
     nodes: name -> [N] probabilities, in the order of the code's digits. dropped: the entries of metrics.json, None
-    where there is no such file. notes: what is missing or was decided, a line each.
+    where no such file belongs to these rows. threshold: of the decision, from the same file. notes: what is missing or
+    was decided, a line each.
     """
 
     source: str
@@ -59,7 +62,13 @@ class Predictions:
     codes: list[str]
     nodes: dict[str, np.ndarray]
     dropped: list[dict] | None
+    threshold: float | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the data sets, in order of first appearance."""
+        return list(dict.fromkeys(dataset for dataset, _ in self.video_ids))
 
     @property
     def video_labels(self) -> np.ndarray:
@@ -69,7 +78,22 @@ class Predictions:
     @property
     def video_scores(self) -> np.ndarray:
         """[V] mean score of the video's frames."""
-        return video_means(self.video, self.scores)
+        return self.means(self.video, self.scores)
+
+    def means(self, group: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Mean score per group [G]. group: [N] integers 0..G-1, each of which occurs. values: [N] scores.
+
+        Scores of any size have a mean: very large and very small ones are summed, and rounded, in units of the group's
+        largest one, so that no sum is infinite and groups of one score tie.
+        """
+        largest = np.zeros(group.max() + 1)
+        np.maximum.at(largest, group, np.abs(values))
+        if self.probabilities or 1e-3 < largest.max() < 1e3:
+            return video_means(group, values)
+        exponent = np.frexp(largest)[1]
+        means = video_means(group, np.ldexp(values, -exponent[group]))
+        limit = np.nextafter(1, 0)  # a mean rounded up to 1 could be one too many for a float
+        return np.ldexp(means.clip(-limit, limit), exponent)
 
     @property
     def failed(self) -> dict[str, int]:
@@ -91,14 +115,21 @@ def read_predictions(source: str, columns: Columns | None = None) -> Predictions
     scores = _numbers(source, columns.score, cells[columns.score], lines)
     labels = _labels(source, columns.label, cells[columns.label], lines)
     notes: list[str] = []
-    datasets = cells.get("dataset") or [""] * len(labels)
-    paths, videos = _paths_and_videos(source, columns, cells, labels, lines, notes)
+    empty = [""] * len(labels)
+    datasets, methods, frames = (cells.get(name) or empty for name in ("dataset", "method", "frame"))
+    paths, names = _paths_and_videos(source, columns, cells, labels, lines, notes)
+    names, separated = separate_videos(names, methods, paths, datasets)
+    notes += separated + _repeated(datasets, names, frames, paths)
     index: dict[tuple[str, str, int], int] = {}
-    keys = zip(datasets, videos, labels.tolist(), strict=True)
+    keys = zip(datasets, names, labels.tolist(), strict=True)
     video = np.array([index.setdefault(key, len(index)) for key in keys])
-    mixed = len(index) - len({key[:2] for key in index})
-    if mixed:
+    video_ids = [key[:2] for key in index]
+    if mixed := len(index) - len(set(video_ids)):
         notes.append(f"{mixed} videos have rows of both labels: their real and their fake rows count as two videos")
+    of_dataset = Counter(dataset for dataset, _ in video_ids)
+    if len(of_dataset) > 1:
+        listed = ", ".join(f"{name or 'unnamed'} {count}" for name, count in of_dataset.items())
+        notes.append(f"videos of {len(of_dataset)} data sets ({listed}): one AUC over all of them mixes data sets")
     logits = None
     if columns.score == "p_fake" and "logit_fake" in cells:
         logits = _numbers(source, "logit_fake", cells["logit_fake"], lines)
@@ -110,8 +141,7 @@ def read_predictions(source: str, columns: Columns | None = None) -> Predictions
     for name, use in (("method", "figures per method"), ("code", "figures per node of the label tree")):
         if name not in cells:
             notes.append(f"no column {name}: no {use}")
-    empty = [""] * len(labels)
-    dropped = _read_dropped(Path(source).parent / "metrics.json", len(labels), notes)
+    metrics = _metrics_beside(source, columns.score, {"frames": len(labels), "videos": len(index)}, notes)
     return Predictions(
         source=source,
         labels=labels,
@@ -119,14 +149,15 @@ def read_predictions(source: str, columns: Columns | None = None) -> Predictions
         ranks=scores if logits is None else logits,
         probabilities=probabilities,
         video=video,
-        video_ids=[key[:2] for key in index],
+        video_ids=video_ids,
         paths=paths,
-        frame_names=cells.get("frame", empty),
+        frame_names=frames,
         logits=logits,
-        methods=cells.get("method", empty),
+        methods=methods,
         codes=cells.get("code", empty),
         nodes=_nodes(source, header, cells, lines, notes),
-        dropped=dropped,
+        dropped=metrics.get("dropped"),
+        threshold=metrics.get("threshold"),
         notes=notes,
     )
 
@@ -249,9 +280,20 @@ def _are_image_sets(folders: Sequence[str], labels: np.ndarray) -> bool:
     return bool(by_label[0] & by_label[1]) or 1 in map(len, by_label)
 
 
-def folder_of(path: str) -> str:
-    """The part of a path before its last slash, either kind of slash; "" where it has none."""
-    return path.replace("\\", "/").rstrip("/").rpartition("/")[0]
+def dense_ranks(values: np.ndarray) -> np.ndarray:
+    """[N] 0 for the smallest value, 1 for the next and so on, ties together: the order without the size."""
+    return np.unique(values, return_inverse=True)[1].astype(float)
+
+
+def _repeated(datasets: Sequence[str], videos: Sequence[str], frames: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """A line for rows of the same image: of one path, or of one frame of a video where the path is not known."""
+    images: Counter[tuple] = Counter()
+    for dataset, video, frame, path in zip(datasets, videos, frames, paths, strict=True):
+        if path or frame:
+            images[(dataset, path) if path else (dataset, video, frame)] += 1
+    if repeated := images.total() - len(images):
+        return [f"rows that repeat the image of another row: {repeated} (duplicates, or more faces of it); each counts"]
+    return []
 
 
 def _nodes(
@@ -270,19 +312,43 @@ def _nodes(
     return {name.replace("_", " "): _numbers(source, name, cells[name], lines) for name in names}
 
 
-def _read_dropped(path: Path, rows: int, notes: list[str]) -> list[dict] | None:
-    """The dropped videos and images of metrics.json; None, with a note, where there is no such file."""
+def _metrics_beside(source: str, score: str, counted: Mapping[str, int], notes: list[str]) -> dict:
+    """The metrics.json of the same test; {} with a note where there is none that belongs to these rows.
+
+    It belongs to them when the scores are p_fake and it counts as many frames and videos. UserError where what the
+    report takes from such a file is damaged.
+    """
+    path = Path(source).parent / "metrics.json"
+    content: object = {}
     if not path.is_file():
-        notes.append("no metrics.json beside the file: dropped and failed videos are not known")
-        return None
-    content = read_json(path)
-    dropped = content.get("dropped") if isinstance(content, dict) else None
+        reason = "there is none beside the file"
+    elif score != "p_fake":
+        reason = f"it is about p_fake, the scores are {score}"
+    else:
+        try:
+            content = read_json(path)
+            reason = _other_counts(content, counted)
+        except UserError as error:
+            reason = str(error)
+    if reason:
+        notes.append(f"no metrics.json is used ({reason}): dropped and failed videos are not known")
+        return {}
+    dropped, threshold = content.get("dropped"), content.get("threshold")
     types = {"video": str, "path": str, "label": int, "reason": str}
     if not isinstance(dropped, list) or not all(
         isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in types.items())
         and entry["label"] in (0, 1) for entry in dropped
     ):  # fmt: skip
         raise UserError(f"{path} has no list `dropped` of video, path, label, reason; run SJEDD_test.py again")
-    if content.get("frames", rows) != rows:
-        notes.append(f"metrics.json counts {content['frames']} frames, this file has {rows}: was it edited?")
-    return dropped
+    if threshold is not None and (type(threshold) not in (int, float) or not 0 <= threshold <= 1):
+        raise UserError(f"{path} has the threshold {threshold!r}, not a number in [0, 1]; run SJEDD_test.py again")
+    return content
+
+
+def _other_counts(metrics: object, counted: Mapping[str, int]) -> str:
+    """Why metrics.json is not about a file of these counts; "" where it is."""
+    if not isinstance(metrics, dict):
+        return "it holds no metrics"
+    differ = [f"{metrics.get(name, 'no')} {name}, not {count}" for name, count in counted.items()
+              if metrics.get(name) != count]  # fmt: skip
+    return f"it counts {' and '.join(differ)}" if differ else ""

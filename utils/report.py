@@ -22,6 +22,7 @@ from utils.files import atomic_path, read_json
 from utils.metrics import video_scores
 
 _SAMPLES = 4  # crops shown per method
+_METRICS = {"dataset", "videos_real", "videos_fake", "frames", "dropped", "frame_auc", "video_auc", "video_auc_ci95"}
 
 
 def read_results(folder: Path) -> tuple[list[dict], dict]:
@@ -36,7 +37,7 @@ def read_results(folder: Path) -> tuple[list[dict], dict]:
         not rows
         or not known <= rows[0].keys()
         or not isinstance(metrics, dict)
-        or not {"nodes", "methods"} <= metrics.keys()
+        or not _METRICS | {"nodes", "methods"} <= metrics.keys()
     ):
         raise UserError(f"{folder} holds no results of SJEDD_test.py; run it again")
     return rows, metrics

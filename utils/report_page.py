@@ -38,12 +38,21 @@ AT_THRESHOLD = {
 
 @dataclass(frozen=True)
 class Run:
-    """One file of the report. metrics: {convention: {metric: value}}; effects: {convention: what it changes here}."""
+    """One file of the report. metrics: {convention: {metric: value}}; effects: {convention: what it changes here}.
+
+    threshold: of the _at_threshold figures, from validation; None where not known.
+    """
 
     name: str
     predictions: Predictions
     metrics: dict[str, dict]
     effects: dict[str, str]
+    threshold: float | None = None
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """{metric: heading} of the run's tables."""
+        return COLUMNS | (AT_THRESHOLD if self.threshold is not None else {})
 
 
 def figure_text(value: float | Sequence | None, digits: int = 2) -> str:
@@ -55,9 +64,7 @@ def figure_text(value: float | Sequence | None, digits: int = 2) -> str:
     return str(value) if isinstance(value, int) else f"{100 * value:.{digits}f}"
 
 
-def report_page(
-    runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], comparison: Mapping, threshold: float | None
-) -> str:
+def report_page(runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], comparison: Mapping) -> str:
     """The page. plots: (PNG for a light page, for a dark page, caption). comparison: pairs or seeds, or empty."""
     title = "Deepfake detection: " + (runs[0].name if len(runs) == 1 else f"{len(runs)} runs")
     body = [html.heading(1, title), html.paragraph(f"{LABELS} Figures are in percent unless they count something.")]
@@ -65,16 +72,17 @@ def report_page(
     body += _comparison(runs, comparison)
     body += [html.heading(2, "Plots"), html.grid("plots", [html.plot(*plot) for plot in plots])]
     for run in runs:
-        body += _run(run, threshold)
+        body += _run(run)
     return html.page(title, body)
 
 
 def _headline(runs: Sequence[Run]) -> list[str]:
     if len(runs) > 1:
-        rows = [[run.name, *(figure_text(run.metrics["ours"][key]) for key in COLUMNS)] for run in runs]
-        return [
-            html.table(["run", *COLUMNS.values()], rows, "All runs under our convention, on each run's own videos.")
-        ]
+        columns = {key: heading for run in runs for key, heading in run.columns.items()}
+        rows = [[run.name, *(figure_text(run.metrics["ours"][key]) for key in columns)] for run in runs]
+        caption = "All runs under our convention, on each run's own videos"
+        caption += ", each at its own threshold." if len(columns) > len(COLUMNS) else "."
+        return [html.table(["run", *columns.values()], rows, caption)]
     ours = runs[0].metrics["ours"]
     videos = f"{ours['videos_real']} real and {ours['videos_fake']} fake videos"
     return [
@@ -92,6 +100,8 @@ def _headline(runs: Sequence[Run]) -> list[str]:
 
 def _comparison(runs: Sequence[Run], comparison: Mapping) -> list[str]:
     names = {run.predictions.source: run.name for run in runs}
+    if "note" in comparison:
+        return [html.heading(2, "Seeds"), html.paragraph(comparison["note"])]
     if "seeds" in comparison:
         header = ["convention", *(COLUMNS[name] for name in SEED_METRICS)]
         rows = [
@@ -122,16 +132,22 @@ def p_text(p: float | None) -> str:
     return "n/a" if p is None else f"{p:.3f}"
 
 
-def _run(run: Run, threshold: float | None) -> list[str]:
-    columns = COLUMNS | (AT_THRESHOLD if threshold is not None else {})
+def _run(run: Run) -> list[str]:
+    columns = run.columns
     p, ours = run.predictions, run.metrics["ours"]
     body = [html.heading(2, run.name), html.paragraph(f"File: {p.source}"), html.bullets(p.notes)]
     rows = [[name, *(figure_text(run.metrics[name][key]) for key in columns)] for name in CONVENTIONS]
     caption = "The same scores under each convention. ACC is at 0.5; TPR 1% is the true positive rate at FPR 1%."
-    if threshold is not None:
-        caption += f" Threshold: {threshold:g}."
+    if run.threshold is not None:
+        caption += f" Threshold from validation: {run.threshold:g}."
     body += [html.heading(3, "By convention"), html.table(["convention", *columns.values()], rows, caption)]
     body.append(html.bullets([f"{name}: {rule} ({run.effects[name]})" for name, rule in CONVENTIONS.items()]))
+    if "datasets" in ours:
+        figures = ("videos_real", "videos_fake", "video_auc", "frame_auc")
+        rows = [[name, *(figure_text(entry[key]) for key in figures)] for name, entry in ours["datasets"].items()]
+        caption = "Every data set on its own, our convention; the figures above mix them."
+        header = ["data set", "real videos", "fake videos", "video AUC", "frame AUC"]
+        body += [html.heading(3, "By data set"), html.table(header, rows, caption)]
     if ours["methods"]:
         rows = [
             [name, *(figure_text(entry[key]) for key in ("videos", "video_auc", "frame_auc"))]
@@ -172,7 +188,7 @@ def _dropped(p: Predictions, coverage: float | None) -> list[str]:
 def _worst(p: Predictions) -> list[str]:
     """Thumbnails of the reals with the highest scores and the fakes with the lowest."""
     body = []
-    word = "P(fake)" if p.probabilities else "score"
+    score_text = "P(fake) {:.3f}" if p.probabilities else "score {:.4g}"
     labels, scores = p.video_labels, p.video_scores
     for label, sign, title in ((0, -1, "Reals that look most fake"), (1, 1, "Fakes that look most real")):
         videos = np.flatnonzero(labels == label)
@@ -185,7 +201,7 @@ def _worst(p: Predictions) -> list[str]:
                 continue
             wrong = p.probabilities and bool((scores[video] >= 0.5) != label)
             remark = [p.video_ids[video][1], p.methods[frame]] if label else [p.video_ids[video][1]]
-            faces.append(html.face(picture, f"{word} {scores[video]:.3f}", wrong, [line for line in remark if line]))
+            faces.append(html.face(picture, score_text.format(scores[video]), wrong, [line for line in remark if line]))
         if faces:
             body += [html.heading(3, title), html.grid("faces", faces)]
     if body:

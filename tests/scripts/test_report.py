@@ -23,7 +23,7 @@ NASTY = "<script>alert('$x^$')</script>"
 def predictions(tmp_path, golden_crops):
     """Write a run's predictions.csv and metrics.json over the golden crops; the scores depend on the seed."""
 
-    def call(name, seed=0):
+    def call(name, seed=0, **metrics):
         rng = np.random.default_rng(seed)
         rows = []
         for path in sorted(golden_crops.glob("*/*/*.png")):
@@ -40,7 +40,8 @@ def predictions(tmp_path, golden_crops):
             writer.writeheader()
             writer.writerows(rows)
         dropped = [{"video": "FakeCDF/gone", "path": "", "label": 1, "reason": "no <crops>"}]
-        (folder / "metrics.json").write_text(json.dumps({"dropped": dropped}))
+        metrics = {"frames": len(rows), "videos": 6, "dropped": dropped} | metrics
+        (folder / "metrics.json").write_text(json.dumps(metrics))
         return str(folder / "predictions.csv"), rows
 
     return call
@@ -132,6 +133,75 @@ def test_comparison_and_seeds(predictions, tmp_path, capsys, monkeypatch):
     assert seeds["strict"]["video_auc"]["sd"] == pytest.approx(np.std(values, ddof=1))
     assert main([files[0], "--output", str(out)]) == 0
     assert not (out / "comparison.json").exists(), "none of an earlier report stays"
+
+
+def test_seeds_of_different_videos_have_no_mean_and_it_is_said(predictions, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(SJEDD_report, "draw_plots", lambda *_: [])
+    files = [predictions(f"seed{i}", i)[0] for i in range(2)]
+    text = (tmp_path / "seed1" / "predictions.csv").read_text()
+    (tmp_path / "seed1" / "predictions.csv").write_text(text.replace("RealCDF/id0_0000", "RealCDF/other"))
+    out = tmp_path / "out"
+    assert main([*files, "--seeds", "--output", str(out)]) == 0
+    said = "the runs hold different videos (6, 6; 5 in all), so there is no mean over them"
+    assert json.loads((out / "comparison.json").read_text()) == {"seeds": {}, "note": said}
+    assert said in capsys.readouterr().out
+    assert said in (out / "report.html").read_text()
+
+
+def test_every_run_is_reported_at_its_own_threshold(predictions, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(SJEDD_report, "draw_plots", lambda *_: [])
+    files = [predictions(f"run{i}", 0, threshold=threshold)[0] for i, threshold in enumerate((0.4, 0.9, None))]
+    _, rows = predictions("rows")
+
+    def accuracies(*more):
+        assert main([*files, *more, "--output", str(tmp_path / "out")]) == 0
+        report = json.loads((tmp_path / "out" / "report.json").read_text())
+        names = ("video_acc_at_threshold", "video_balanced_acc_at_threshold", "frame_acc_at_threshold")
+        return [[report[file]["ours"][name] for name in names] for file in files]
+
+    def expected(threshold):
+        figures = evaluate(rows, (), threshold)
+        return [figures[f"{name}_at_threshold"] for name in ("video_acc", "video_balanced_acc", "frame_acc")]
+
+    assert accuracies() == [expected(0.4), expected(0.9), [None] * 3]
+    assert expected(0.4) != expected(0.9)
+    printed = capsys.readouterr().out
+    assert "videos, threshold 0.4 from validation: ACC at threshold" in printed
+    assert "videos, threshold 0.9 from validation: ACC at threshold" in printed
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("bal. ACC at threshold") == 3, "the table of all runs and those of two runs"
+    assert "each at its own threshold" in page
+    assert accuracies("--threshold", "0.9") == [expected(0.9)] * 3
+
+
+@pytest.mark.parametrize("scores", [(1e308, -1e308), (1.7e308, 1e307), (-1e-320, 1e-320), (1e-320, 0), (1e20, 1e20)])
+def test_scores_of_any_size_are_reported(tmp_path, golden_crops, scores):
+    """Warnings are errors here: nothing overflows in means, metrics, plots or texts."""
+    crops = [next(golden_crops.glob(f"{name}/*/*.png")) for name in ("RealCDF", "FakeCDF")]
+    header = "path,video,label,p_fake,method,code,logit_fake,node\n"
+    rows = "".join(
+        f"{crops[label]},{label}{video},{label},{scores[video % 2]!r},{('real', 'X')[label]},{label}{label},"
+        f"{scores[video % 2]!r},{scores[video % 2]!r}\n"
+        for label in (0, 1) for video in range(3) for _ in range(2)
+    )  # fmt: skip
+    files = [str(tmp_path / f"{name}.csv") for name in "ab"]
+    for file in files:
+        (tmp_path / file).write_text(header + rows)
+    assert main([*files, "--output", str(tmp_path / "out")]) == 0
+    ours = json.loads((tmp_path / "out" / "report.json").read_text())[files[0]]["ours"]
+    assert ours["video_auc"] == ours["frame_auc"] == ours["nodes"]["node"] == ours["methods"]["X"]["video_auc"] == 0.5
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert not re.search(r"\d{20}", re.sub(r'"data:[^"]*"', "", page)), "no number of hundreds of digits"
+
+
+def test_data_sets_of_one_file_are_told_apart(tmp_path, capsys):
+    rows = "X,a,0,0.1\nX,b,1,0.2\nY,a,0,0.8\nY,b,1,0.9\n"
+    (tmp_path / "two.csv").write_text("dataset,video,label,p_fake\n" + rows)
+    assert main([str(tmp_path / "two.csv"), "--output", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "videos of 2 data sets (X 2, Y 2)" in printed
+    assert "X: video AUC 100.00, frame AUC 100.00" in printed
+    assert "By data set" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_plots_of_several_runs(predictions, tmp_path):

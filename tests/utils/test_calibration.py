@@ -80,6 +80,8 @@ def test_calibration_leaves_the_auc(frames):
         ([1, 1], [1.0, -1.0], "one class"),
         ([0, 1], [-1.0, 1.0], "no frame is on the wrong side"),
         ([0, 1], [1.0, -1.0], "wrong class"),
+        ([0, 1, 1], [-1e308, 1e308, -1.0], "belong to no probability"),
+        ([0, 1, 1], [-2e-320, 2e-320, -1e-320], "belong to no probability"),
     ],
 )
 def test_no_best_temperature_is_said(labels, logits, says):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from utils.comparison import SEED_METRICS, common_videos, compare, run_names, seed_spread
+from utils.comparison import SEED_METRICS, common_videos, compare, different_videos, run_names, seed_spread
 from utils.metrics import auc, auc_difference
 from utils.prediction_table import read_predictions
 
@@ -39,6 +39,25 @@ def test_other_data_sets_and_labels_are_not_paired(write):
     assert compare(a, b)["difference"] is None, "one class only"
     assert compare(a, unnamed)["videos"] == 2, "without a data set's name the video's counts"
     assert compare(b, write("d.csv", [("D", "y", 1, 0.3)]))["p"] is None
+
+
+def test_seeds_must_hold_the_same_videos(write):
+    rows = [("D", "v", 0, 0.1), ("D", "w", 1, 0.9)]
+    a, b = write("a.csv", rows), write("b.csv", [("D", "w", 1, 0.7), ("D", "v", 0, 0.2), ("D", "v", 0, 0.3)])
+    assert different_videos([a, b]) == ""
+    assert different_videos([a, b, write("c.csv", [("", "v", 0, 0.1), ("", "w", 1, 0.9)])]) == "", (
+        "one names no data set"
+    )
+    fewer, other = write("d.csv", rows[:1]), write("e.csv", [("E", "v", 0, 0.1), ("D", "w", 1, 0.9)])
+    flipped = write("f.csv", [("D", "v", 1, 0.1), ("D", "w", 1, 0.9)])
+    assert "(2, 1; 1 in all)" in different_videos([a, fewer])
+    assert all("(2, 2; 1 in all)" in different_videos([a, run]) for run in (other, flipped))
+
+
+def test_extreme_scores_are_compared(write):
+    a = write("a.csv", [("D", "v", 0, -1e308), ("D", "w", 1, 1e308)])
+    b = write("b.csv", [("D", "v", 0, 1.7e308), ("D", "w", 1, -1e308)])
+    assert compare(a, b)["difference"] == -1
 
 
 def test_names_are_what_differs():

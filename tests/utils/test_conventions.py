@@ -48,8 +48,12 @@ def file(tmp_path):
         writer = csv.DictWriter(out, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    (tmp_path / "metrics.json").write_text(json.dumps({"dropped": DROPPED}))
+    write_metrics(tmp_path, len(rows), len({row["video"] for row in rows}), DROPPED)
     return str(tmp_path / "predictions.csv"), rows
+
+
+def write_metrics(folder, frames, videos, dropped):
+    (folder / "metrics.json").write_text(json.dumps({"frames": frames, "videos": videos, "dropped": dropped}))
 
 
 def grouped(rows, key):
@@ -106,7 +110,7 @@ def test_sbi_and_strict(file):
 
 def test_unbounded_scores_have_no_accuracy_and_strict_still_counts_failures_as_wrong(tmp_path):
     (tmp_path / "p.csv").write_text("video,label,p_fake\na,0,-5\nb,0,1\nc,1,3\nd,1,9\n")
-    (tmp_path / "metrics.json").write_text(json.dumps({"dropped": DROPPED[:2]}))
+    write_metrics(tmp_path, 4, 4, DROPPED[:2])
     metrics = convention_metrics(read_predictions(str(tmp_path / "p.csv")))
     assert metrics["ours"]["video_auc"] == 1.0
     assert metrics["ours"]["video_acc"] is None
@@ -116,6 +120,36 @@ def test_unbounded_scores_have_no_accuracy_and_strict_still_counts_failures_as_w
     )
     assert metrics["sbi"]["video_auc"] is None
     assert metrics["sbi"]["video_auc_ci95"] == [None, None]
+
+
+@pytest.mark.parametrize("size", [1e308, 1e20])
+def test_strict_puts_failures_beyond_scores_of_any_size(tmp_path, size):
+    rows = [("a", 0, -size), ("b", 0, 0.25), ("c", 1, 0.5), ("d", 1, size), ("d", 1, size)]
+    text = "".join(f"{video},{label},{score!r},{'swap' if label else 'real'}\n" for video, label, score in rows)
+    (tmp_path / "p.csv").write_text("video,label,p_fake,method\n" + text)
+    write_metrics(tmp_path, 5, 4, DROPPED[:2])
+    metrics = convention_metrics(read_predictions(str(tmp_path / "p.csv")))
+    assert metrics["ours"]["video_auc"] == metrics["ours"]["frame_auc"] == 1.0
+    assert metrics["ours"]["methods"]["swap"] == {"videos": 2, "frame_auc": 1.0, "video_auc": 1.0}
+    assert metrics["strict"]["video_auc"] == pytest.approx(4 / 9)
+    assert metrics["strict"]["video_tpr_at_fpr05"] == 0, "the failed real is above the highest fake"
+
+
+def test_tiny_scores_keep_their_order(tmp_path):
+    (tmp_path / "p.csv").write_text("video,label,p_fake\na,0,-3e-320\nb,0,-2e-320\nc,1,-1e-320\nd,1,2e-320\n")
+    for result in convention_metrics(read_predictions(str(tmp_path / "p.csv"))).values():
+        assert result["video_auc"] == result["frame_auc"] == 1.0
+
+
+def test_every_data_set_of_a_file_has_its_figures(tmp_path):
+    """Each is separated without a mistake, but on other scales; the benchmark's names do not merge across them."""
+    rows = "X,0,0,0.1\nX,1,1,0.2\nY,0,0,0.8\nY,1,1,0.9\n"
+    (tmp_path / "p.csv").write_text("dataset,video,label,p_fake\n" + rows)
+    metrics = convention_metrics(read_predictions(str(tmp_path / "p.csv")))
+    assert metrics["ours"]["video_auc"] == 0.75
+    alone = {"videos_real": 1, "videos_fake": 1, "frame_auc": 1.0, "video_auc": 1.0}
+    assert metrics["ours"]["datasets"] == {"X": alone, "Y": alone}
+    assert metrics["benchmark"]["videos"] == 4
 
 
 def test_without_a_folder_the_key_is_the_end_of_the_video_id(tmp_path):

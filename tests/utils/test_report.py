@@ -63,6 +63,10 @@ def test_crop_that_is_gone_is_a_grey_tile_and_foreign_results_are_refused(folder
     text = (folder / "predictions.csv").read_text()
     (folder / "predictions.csv").write_text(text.replace(rows[0]["path"], "gone.png"))
     assert report.main([str(folder)]) == 0
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({name: metrics[name] for name in metrics if name != "dropped"}))
+    assert report.main([str(folder)]) == 2
+    assert "no results of SJEDD_test.py" in capsys.readouterr().err
     (folder / "predictions.csv").write_text("a,b\n1,2\n")
     assert report.main([str(folder)]) == 2
     assert "no results of SJEDD_test.py" in capsys.readouterr().err
