@@ -1,6 +1,7 @@
 """DeepfakeBench's and DF40's JSON files: data set -> label -> split [-> compression] -> video -> label and frames.
 
-Real labels contain "real" in any case. Frames are named with either slash, from a data root.
+Real labels contain "real" in any case, fake ones "fake" or FF- (FF-DF). Frames are named with either slash, from a data
+root.
 """
 
 import re
@@ -30,7 +31,8 @@ def read_deepfakebench_json(
 
     Video ids are <label>/<video>. data_root: what the frames' paths are relative to, also where they start with a
     slash. tree: the FF++ tree gives FaceForensics++ its node codes; None leaves them empty. A frame that is not there
-    stays in the records, so that scoring drops it with its reason. UserError for a file of another form.
+    stays in the records, so that scoring drops it with its reason; one that is listed twice counts once. A video of no
+    frames (or null) is dropped. UserError for a file of another form, and for a label of no known class.
     """
     path = Path(path)
     records: list[Record] = []
@@ -40,10 +42,10 @@ def read_deepfakebench_json(
         # One label under two keys: the keys tell the videos apart.
         video = f"{label}/{name}" if f"{label}/{name}" not in taken else f"{place}/{name}"
         taken.add(video)
-        fake = int("real" not in label.lower())
+        fake = _is_fake(path, label, f"{place}/{split}/{name}")
         code = node_code(tree.encode(_CODES[label])) if tree and label in _CODES else ""
-        chosen = evenly_spaced(sorted(frames, key=_frame_order), n_frames)
-        records += [Record(_rooted(frame, data_root), video, fake, code, label) for frame in chosen]
+        ordered = sorted(dict.fromkeys(_rooted(frame, data_root) for frame in frames), key=_frame_order)
+        records += [Record(frame, video, fake, code, label) for frame in evenly_spaced(ordered, n_frames)]
         if not frames:
             dropped.append(Dropped(video, "", fake, "no_crops"))
     if not records:
@@ -51,9 +53,18 @@ def read_deepfakebench_json(
     return DataSet("json", records, len(taken), dropped, source=f"{path} ({split})")
 
 
+def _is_fake(path: Path, label: str, where: str) -> int:
+    """0 real, 1 fake; the last word decides where a label holds both (RealSwap_fake)."""
+    words = re.findall("real|fake|^ff-", label.lower())
+    if not words:
+        raise UserError(f"{path}: the label {label[:80]!r} of {where} is neither real nor fake; write one into it")
+    return int(words[-1] != "real")
+
+
 def _frame_order(frame: str) -> list[tuple[int, str]]:
     """Sorts 2.png before 10.png."""
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", frame)]
+    parts = re.split(r"(\d+)", frame)  # text, number, text ...
+    return [(len(number := part.lstrip("0")), number) if i % 2 else (0, part) for i, part in enumerate(parts)]
 
 
 def _rooted(frame: str, data_root: Path) -> str:
@@ -77,7 +88,8 @@ def _videos(path: Path, compression: str, split: str) -> Iterator[tuple[str, str
 
 def _label_and_frames(path: Path, video: object, where: str) -> tuple[str | None, list[str]]:
     entry = _mapping(path, video, where)
-    label, frames = entry.get("label"), entry.get("frames")
+    label, frames = entry.get("label"), entry.get("frames", "")
+    frames = [] if frames is None else frames
     if not isinstance(label, str | None):
         raise UserError(f"{path}: the label of {where} is no text")
     if not isinstance(frames, list) or not all(isinstance(frame, str) for frame in frames):

@@ -2,9 +2,26 @@
 
 import csv
 from pathlib import Path
+from typing import NamedTuple
 
 from datasets.records import DataSet, video_folders_to_dataset
 from utils.cli import UserError
+
+_LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1}
+
+
+class Entry(NamedTuple):
+    """A line of labels.csv. label: 0 real, 1 fake. text: the label as written, which may be a word, or in blanks."""
+
+    line: int
+    file: str
+    label: int
+    text: str
+
+    @property
+    def video(self) -> str:
+        """The file's name without its ending: the id, and the folder of its crops."""
+        return Path(self.file).stem
 
 
 def read_dfdc(root: Path, n_frames: int, drop_short: bool = False) -> DataSet:
@@ -24,20 +41,44 @@ def read_dfdc(root: Path, n_frames: int, drop_short: bool = False) -> DataSet:
 
 
 def read_labels(path: Path) -> list[tuple[str, int]]:
-    """[(file name of the video, 0 real or 1 fake)] of labels.csv, in its order. UserError says what is wrong."""
+    """[(file name of the video, 0 real or 1 fake)] of labels.csv, in its order, each once. UserError says what is
+    wrong."""
+    entries, odd_lines = parse_labels(path)
+    if odd_lines and odd_lines[0][0] == 1:
+        raise UserError(f"{path} does not start with the line filename,label; take the file of the DFDC test set")
+    odd_lines += [(entry.line, f"{entry.file},{entry.text}") for entry in entries if entry.text not in ("0", "1")]
+    if odd_lines:
+        raise UserError(f"{path}:{min(odd_lines)[0]}: expected a file name and 0 or 1, such as aalscayrfi.mp4,1")
+    videos: dict[str, Entry] = {}
+    for entry in entries:
+        earlier = videos.setdefault(entry.video, entry)
+        if why := clash(entry, earlier):
+            raise UserError(f"{path}:{entry.line}: {why}; keep the right line")
+    return [(entry.file, entry.label) for entry in videos.values()]
+
+
+def parse_labels(path: Path) -> tuple[list[Entry], list[tuple[int, str]]]:
+    """(lines of labels.csv, (number, text) of those that are none; number 1 is a wrong header). UserError when the file
+    cannot be read."""
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
+            reader = csv.reader(file)
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}); it comes with the DFDC test set") from error
-    if not rows or rows[0][:2] != ["filename", "label"]:
-        raise UserError(f"{path} does not start with the line filename,label; take the file of the DFDC test set")
-    videos: dict[str, int] = {}
-    for number, row in enumerate(rows[1:], start=2):
-        if not row:
-            continue
-        if len(row) < 2 or not row[0] or Path(row[0]).name != row[0] or row[1] not in ("0", "1"):
-            raise UserError(f"{path}:{number}: expected a file name and 0 or 1, such as aalscayrfi.mp4,1")
-        if videos.setdefault(row[0], int(row[1])) != int(row[1]):
-            raise UserError(f"{path}:{number}: {row[0]} has two different labels; keep the right line")
-    return list(videos.items())
+    header = rows[0][1] if rows else []
+    entries, odd_lines = [], [] if header[:2] == ["filename", "label"] else [(1, ",".join(header))]
+    for number, row in rows[1:]:
+        label = _LABELS.get(row[1].strip(" \t").lower()) if len(row) > 1 else None
+        if label is not None and Path(row[0]).name == row[0] and row[0].strip("."):
+            entries.append(Entry(number, row[0], label, row[1]))
+        elif row:
+            odd_lines.append((number, ",".join(row)))
+    return entries, odd_lines
+
+
+def clash(entry: Entry, earlier: Entry) -> str | None:
+    """Why two lines of one video do not go together; None for the same line twice."""
+    if entry.file != earlier.file:
+        return f"{entry.file} and {earlier.file} share a name"
+    return f"{entry.file} has two different labels" if entry.label != earlier.label else None

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from datasets.records import DataSet, Record, evenly_spaced, folder_ids, images_below, subfolders
+from datasets.records import DataSet, Dropped, Record, evenly_spaced, folder_ids, images_below, subfolders
+from datasets.unfinished import UNFINISHED, unfinished
 from utils.cli import UserError
 
 _CLASSES = {"real": 0, "fake": 1, "0_real": 0, "1_fake": 1}
@@ -12,7 +13,8 @@ def read_image_folder(root: Path, n_frames: int) -> DataSet:
     """The images below the class folders of ``root``. An image directly in a class folder counts for itself; a folder
     below it that holds images, at any depth, is a video, of which ``n_frames`` evenly spaced frames are taken.
 
-    A video's id is its folder relative to the deepest folder all images share.
+    A video's id is its folder relative to the deepest folder all images share. One whose extraction did not end is
+    dropped.
     """
     root = Path(root)
     videos: dict[str, list[str]] = {}  # folder of images -> its images
@@ -32,11 +34,17 @@ def read_image_folder(root: Path, n_frames: int) -> DataSet:
     if not videos:
         raise UserError(f"{root} holds no images in real/ and fake/ or in 0_real/ and 1_fake/; set --datapath")
     ids = folder_ids(videos)
-    records = []
+    records, dropped = [], []
+    half_done = unfinished(map(Path, videos))
     for folder, images in videos.items():
+        if Path(folder) in half_done:
+            dropped.append(Dropped(ids[folder], "", labels[folder], UNFINISHED))
+            continue
         method = "" if labels[folder] else "real"
         chosen = images if folder in alone else evenly_spaced(images, n_frames)
         for image in chosen:
             records.append(Record(image, image if folder in alone else ids[folder], labels[folder], "", method))
-    listed = len({record.video for record in records})
-    return DataSet("folder", records, listed, [], alone == set(videos), str(root))
+    if not records:
+        raise UserError(f"{root}: no video is left ({UNFINISHED}); run preprocessing/extract_faces.py again")
+    listed = len({record.video for record in records}) + len(dropped)
+    return DataSet("folder", records, listed, dropped, alone == set(videos), str(root))

@@ -1,32 +1,30 @@
-"""Checks of txt lists that go on after the first error: every line for itself, then what two lists share.
-
-Two lists share an image by one file (overlap_path) or by two files with the same bytes (overlap_content), and a video
-by one folder of crops or, where folders are FF++'s, by one source video under any method (overlap_video).
-"""
+"""Checks of txt lists that go on after the first error: every line for itself."""
 
 import os
 import re
 import stat
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from datasets.method_folders import method_of
 from datasets.official_counts import is_class_folder
 from datasets.records import list_images
 from datasets.txt_list import CodeBook, split_line
 from utils.cli import UserError
-from utils.data_checks import Finding, same_content, sed
+from utils.data_checks import Finding, sed
 from utils.progress import progress_bar
 
-_FFPP_FOLDER = re.compile(r"/(?:original|manipulated)_sequences/.*/(\d+)(?:_(\d+))?$")
-_EXPANSION_FOLDER = re.compile(r"/expansion/[^/]+/[^/]+/[^/]+/[^/_]+_(\d+)_(\d+)$")
+_EXPANSION_FOLDER = re.compile(r"/expansion/[^/]+/[^/]+/[^/]+/[^/_]+_\d+_\d+$")
 
 
 class Row(NamedTuple):
-    """A line of a list. file: where the image lies, links of folders resolved. size: bytes, None without a file."""
+    """A line of a list. file: where the image lies, links of folders resolved. size: bytes, None without a file. The
+    images of a data set are rows, too, without line and code."""
 
-    line: int
+    line: int | None
     path: str
     code: str
     file: str
@@ -135,8 +133,22 @@ def check_lists(
             "folders": len({row.file.rpartition("/")[0] for row in rows}),
             "digits": length,
             "codes": dict(codes.most_common()),
+            "methods": count_methods(checked),
         }
     return lists, counts, findings
+
+
+def count_methods(checked: Checked) -> dict[str, dict[str, int]]:
+    """Class -> method -> number of lines. The code says the class (unknown: it has none); the folder, where it lies or
+    as it is listed, says the method: that of a class whose folders tell nothing is real or unknown."""
+    numbers = Counter((row.code, row.file.rpartition("/")[0], row.path.rpartition("/")[0]) for row in checked.rows)
+    counts: dict[str, Counter[str]] = {"real": Counter(), "fake": Counter(), "unknown": Counter()}
+    for (code, place, listed), number in numbers.items():
+        fake = checked.codes[code]
+        label = "unknown" if isinstance(fake, str) else ("real", "fake")[fake]
+        method = method_of(place) or method_of(f"/{listed}") or ("real" if label == "real" else "unknown")
+        counts[label][method] += number
+    return {label: dict(sorted(methods.items())) for label, methods in counts.items() if methods}
 
 
 def check_rows(checked: Checked, data_root: Path) -> list[Finding]:
@@ -144,6 +156,7 @@ def check_rows(checked: Checked, data_root: Path) -> list[Finding]:
     path, findings = str(checked.path), []
     first: dict[str, Row] = {}
     moves: dict[str, str | None] = {}
+    there = sorted(row.path for row in checked.rows if row.size is not None)
     for row in checked.rows:
         meaning = checked.codes[row.code]
         if isinstance(meaning, str):
@@ -152,7 +165,7 @@ def check_rows(checked: Checked, data_root: Path) -> list[Finding]:
         if row.size is None:
             folder = os.path.dirname(row.path)  # noqa: PTH120
             if folder not in moves:
-                moves[folder] = move_command(row.path, checked.path, data_root)
+                moves[folder] = move_command(row.path, checked.path, data_root, there)
             fix = moves[folder] or "put the file there, or remove the line"
             findings.append(Finding("missing_file", path, row.line, f"{row.path[:200]} does not exist", fix))
         elif row.size == 0:
@@ -168,61 +181,48 @@ def check_rows(checked: Checked, data_root: Path) -> list[Finding]:
     return findings
 
 
-def move_command(image: str, list_path: Path, data_root: Path) -> str | None:
-    """The command that gives the list the right folder, when the image lies elsewhere under a folder we know."""
+def move_command(image: str, list_path: Path, data_root: Path, there: Sequence[str]) -> str | None:
+    """The command that gives the list the right folder, when the image lies elsewhere under a folder we know.
+
+    there: the paths of the list that need no mend, sorted; the command changes none of them.
+    """
     plain = image.replace("\\", "/")
     parts = plain.split("/")
     for start in range(len(parts)):
         tail = "/".join(parts[start:])
         for root in ("", f"{data_root}/", f"{list_path.parent}/"):
             if (start or root or plain != image) and tail and os.path.isfile(root + tail):  # noqa: PTH113
-                old, new = plain[: len(plain) - len(tail)], root if root != f"{list_path.parent}/" else ""
-                slashes = [r"s|\\|/|g"] if plain != image else []
-                old, new = re.sub(r"([][\\.*^$|+?(){}])", r"\\\1", old), re.sub(r"([&|\\])", r"\\\1", new)
-                moved = [f"s|^{old}|{new}|"] if old != new else []
-                return sed(list_path, *slashes, *moved) if slashes or moved else None
+                for end in range(start, len(parts)):
+                    old = "".join(f"{part}/" for part in parts[:end])
+                    if not _any_starts(there, image[: len(old)]):
+                        new = "" if root == f"{list_path.parent}/" else root
+                        new += "".join(f"{part}/" for part in parts[start:end])
+                        return _replace_start(list_path, image[: len(old)], new, plain != image)
+                return None
     return None
 
 
-def check_overlaps(train: Checked, val: Checked) -> list[Finding]:
-    """Images and videos of the validation list that the training list has too."""
-    path, findings = str(val.path), []
-    in_train = {row.file: row for row in reversed(train.rows)}
-    in_val = {row.file: row for row in reversed(val.rows)}
-    fix = f"remove it from {train.path} or from {val.path}"
-    for row in val.rows:
-        if row.file in in_train:
-            message = f"{row.path} is line {in_train[row.file].line} of {train.path} too"
-            findings.append(Finding("overlap_path", path, row.line, message, fix))
-    sizes = [{file: row.size for file, row in rows.items() if row.size} for rows in (in_train, in_val)]
-    for file, twin in same_content(*sizes).items():
-        if file not in in_train:
-            row, other = in_val[file], in_train[twin]
-            message = f"{row.path} has the same bytes as {other.path}, line {other.line} of {train.path}"
-            findings.append(Finding("overlap_content", path, row.line, message, fix))
-    return findings + check_videos(train, val)
+def _any_starts(paths: Sequence[str], start: str) -> bool:
+    """Whether one of the sorted paths starts so."""
+    place = bisect_left(paths, start)
+    return place < len(paths) and paths[place].startswith(start)
 
 
-def check_videos(train: Checked, val: Checked) -> list[Finding]:
-    """One finding for each video of the validation list that is, or shares a source with, one of the training list."""
-    train_videos, val_videos = first_rows(train), first_rows(val)
-    train_sources = {name: row for folder, row in train_videos.items() for name in sources_of(folder)}
-    no_videos = folders_without_videos([*train.labelled(), *val.labelled()])
-    findings = []
-    for folder, row in val_videos.items():
-        sources = sources_of(folder)
-        shared = next((name for name in sources if name in train_sources), None)
-        if shared:
-            other, what = train_sources[shared], f"shows FF++ video {shared}"
-        elif not sources and folder in train_videos and folder not in no_videos:
-            other, what = train_videos[folder], "is of a video"
-        else:
-            continue
-        message = f"{row.path} {what}, as does {other.path}, line {other.line} of {train.path}"
-        fix = "a source video belongs to one split: make both lists with preprocessing/make_lists.py from the official "
-        fix += "split files" if shared else "splits, or keep this video in one list"
-        findings.append(Finding("overlap_video", str(val.path), row.line, message, fix))
-    return findings
+def _replace_start(list_path: Path, old: str, new: str, back_slashes: bool) -> str | None:
+    """The command for all lines that start with ``old``; back_slashes: turn these too. None for too odd names."""
+    mark = next((mark for mark in "|#%@!~=" if mark not in old + new), None)
+    if mark is None:
+        return None
+    with_slashes, new = (_escaped(text) for text in (old.replace("\\", "/"), new))
+    replace = f"s{mark}^([[:space:]]*){with_slashes}{mark}\\1{new}{mark}"
+    if not back_slashes:
+        return sed(list_path, replace)
+    return sed(list_path, f"\\{mark}^[[:space:]]*{_escaped(old)}{mark}{{s{mark}\\\\{mark}/{mark}g;{replace}}}")
+
+
+def _escaped(text: str) -> str:
+    """The text as an extended regular expression; good for a replacement, too."""
+    return re.sub(r"([][\\.*^$|+?(){}&])", r"\\\1", text)
 
 
 def first_rows(checked: Checked) -> dict[str, Row]:
@@ -231,12 +231,6 @@ def first_rows(checked: Checked) -> dict[str, Row]:
     for row in checked.rows:
         folders.setdefault(row.file.rpartition("/")[0], row)
     return folders
-
-
-def sources_of(folder: str) -> tuple[str, ...]:
-    """The FF++ videos that a folder of crops shows, under any method; () outside FF++'s folder structure."""
-    match = _FFPP_FOLDER.search(folder) or _EXPANSION_FOLDER.search(folder)
-    return tuple(name for name in match.groups() if name) if match else ()
 
 
 def folders_without_videos(labelled: Iterable[tuple[Row, bool]]) -> set[str]:

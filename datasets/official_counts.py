@@ -3,15 +3,15 @@
 Nothing here stops at the first error: official lists with bad lines give findings and the lines that can be read.
 """
 
-import csv
 import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
-from datasets.celeb_df import LIST_NAME
+from datasets.celeb_df import LIST_NAME, odd_line, parse_list
+from datasets.dfdc import Entry, clash, parse_labels
 from datasets.ffpp_methods import METHOD_CODES, compression_dir, ffpp_root, read_pairs, split_videos
 from datasets.ffsc import FOLDERS, METHODS, PROTOCOL1_METHODS, ffsc_root, read_ffsc
 from datasets.records import subfolders
@@ -22,9 +22,6 @@ FFPP = {"train": 720, "val": 140, "test": 140}  # reals, and fakes of each metho
 CELEB_DF = {"RealCDF": 178, "FakeCDF": 340}  # test videos
 FAKES_OF_FFPP = 1000  # FaceShifter; DeeperForensics-1.0 end_to_end; one for each FF++ video, so 140 of test videos
 DFDC = {"real": 2500, "fake": 2500}  # test set
-_CELEB_FOLDERS = {"Celeb-real": "RealCDF", "YouTube-real": "RealCDF", "Celeb-synthesis": "FakeCDF"}
-_CELEB_CLASSES = {"1": "RealCDF", "0": "FakeCDF"}
-_DFDC_LABELS = {"0": "real", "1": "fake", "REAL": "real", "FAKE": "fake"}
 _CLASS_WORDS = dict.fromkeys(("real", "reals", "original", "originals", "pristine", "genuine", "authentic"), False)
 _CLASS_WORDS |= dict.fromkeys(("fake", "fakes", "manipulated", "synthesis", "synthesized", "forged"), True)
 _CLASS_FOLDERS = {*_CLASS_WORDS, *(name.lower() for name in (*METHOD_CODES, *METHODS, *PROTOCOL1_METHODS))}
@@ -120,29 +117,26 @@ def _celeb_df(root: Path, data_root: Path) -> Layout:
 
 
 def _celeb_list(path: Path) -> tuple[dict[str, list[str]], list[Finding]]:
-    videos: dict[str, dict[str, int]] = {label: {} for label in CELEB_DF}  # name -> its line
-    findings, swapped, n_lines = [], [], 0
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
-        first, _, entry = line.strip().partition(" ")
-        video = PurePosixPath(entry.strip().replace("\\", "/"))
-        label = _CELEB_FOLDERS.get(video.parent.name)
-        if first not in _CELEB_CLASSES or label is None:
-            message = f"expected `1 Celeb-real/id0_0000.mp4`, got {line.strip()[:80]!r}"
-            fix = "download the official list of Celeb-DF v2 again"
-            findings.append(Finding("unknown_code", str(path), number, message, fix))
-            continue
-        n_lines += 1
-        name = f"{label}/{video.stem}"
-        earlier = videos[label].setdefault(name, number)
-        if earlier != number:
-            message, fix = f"{entry.strip()} is on line {earlier} too", f"remove line {number}"
-            findings.append(Finding("duplicate", str(path), number, message, fix))
-        if _CELEB_CLASSES[first] != label:
-            swapped.append((number, f"{entry.strip()} has {first}, but this list has 1 for real and 0 for fake"))
-    swap = sed(path, "s/^0/x/", "s/^1/0/", "s/^x/1/")
-    findings += _orientation(path, swapped, n_lines, swap, "exchange the 0 or 1 of this line")
+    """(class -> its videos, what is wrong with the list)."""
+    videos: dict[str, dict[str, int]] = {label: {} for label in CELEB_DF}  # video -> its line
+    findings, swapped = [], []
+    try:
+        entries, odd_lines = parse_list(path)
+    except UserError as error:
+        entries, odd_lines, findings = [], [], [finding_of_error("unknown_code", path, error)]
+    fix = "download the official list of Celeb-DF v2 again"
+    findings += [Finding("unknown_code", str(path), number, odd_line(line), fix) for number, line in odd_lines]
+    for entry in entries:
+        place = f"{entry.folder}/{entry.file}"
+        earlier = videos[entry.label].setdefault(entry.video, entry.line)
+        if earlier != entry.line:
+            message, fix = f"{place} is on line {earlier} too", f"remove line {entry.line}"
+            findings.append(Finding("duplicate", str(path), entry.line, message, fix))
+        if entry.contradicts:
+            swapped.append((entry.line, f"{place} has {entry.real:d}, but this list has 1 for real and 0 for fake"))
+    by_folder = ("1", r"(Celeb|YouTube)-real[/\]"), ("0", r"(Celeb)-synthesis[/\]")
+    mend = sed(path, *(rf"s#^([[:space:]]*)[01]([[:space:]]+{folder})#\1{label}\2#" for label, folder in by_folder))
+    findings += _orientation(path, swapped, len(entries), mend, mend)
     return {label: list(names) for label, names in videos.items()}, findings
 
 
@@ -197,43 +191,43 @@ def _dfdc(root: Path, data_root: Path) -> Layout:
     again = "take labels.csv of the DFDC test set"
     if not path.is_file():
         return [], [Finding("missing_file", str(path), None, "there is no labels.csv", again)]
-    labels: dict[str, str] = {}
+    try:
+        entries, odd_lines = parse_labels(path)
+    except UserError as error:
+        return [], [finding_of_error("unknown_code", path, error)]
+    videos: dict[str, Entry] = {}
     findings, words = [], []
-    for number, row in enumerate(csv.reader(_text(path).replace("\0", "").splitlines()), start=1):
-        if not row or (number == 1 and row[:2] == ["filename", "label"]):
-            continue
-        label = _DFDC_LABELS.get(row[1].strip().upper()) if len(row) > 1 else None
-        if label is None or number == 1:
-            wanted = "the header filename,label" if number == 1 else "a file name and 0 or 1"
-            message = f"expected {wanted}, got {','.join(row)[:80]!r}"
-            findings.append(Finding("unknown_code", str(path), number, message, again))
-            continue
-        if row[1] not in ("0", "1"):
-            words.append((number, f"{row[0]} has {row[1]!r}, but labels are 0 for real and 1 for fake"))
-        if labels.setdefault(row[0], label) != label:
-            message, fix = f"{row[0]} has two labels", "keep the right one of the two lines"
-            findings.append(Finding("label_conflict", str(path), number, message, fix))
-    mend = sed(path, "s/, *real */,0/I", "s/, *fake */,1/I")
-    findings += _orientation(path, words, len(labels), mend, mend)
+    for number, line in odd_lines:
+        wanted = "the header filename,label" if number == 1 else "a file name and 0 or 1"
+        findings.append(Finding("unknown_code", str(path), number, f"expected {wanted}, got {line[:80]!r}", again))
+    for entry in entries:
+        earlier = videos.setdefault(entry.video, entry)
+        if why := clash(entry, earlier):
+            fix = "keep the right one of the two lines"
+            findings.append(Finding("label_conflict", str(path), entry.line, f"{why}; see line {earlier.line}", fix))
+        elif earlier is not entry:
+            message, fix = f"{entry.file} is on line {earlier.line} too", f"remove line {entry.line}"
+            findings.append(Finding("duplicate", str(path), entry.line, message, fix))
+        if entry.text not in ("0", "1"):
+            words.append((entry.line, f"{entry.file} has {entry.text!r}, but labels are 0 for real and 1 for fake"))
+    name = r'("([^"]|"")*"|[^",][^,]*)'  # the first column, which may be quoted
+    numbers = (
+        rf's/^({name},)"?[[:blank:]]*({label}|{i})[[:blank:]]*"?(,|\r?$)/\1{i}\5/I' for i, label in enumerate(DFDC)
+    )
+    mend = sed(path, *numbers)
+    findings += _orientation(path, words, len(entries), mend, mend)
     command = _extract("DFDC", root.parent if root.name == "DFDC" else data_root)
     groups = []
-    for label, official in DFDC.items():
-        videos = [PurePosixPath(name).stem for name in labels if labels[name] == label]
-        groups.append(Group("test", label, official, root / "faces", videos, command))
-        findings += _listed(path, f"{label} videos", len(videos), official, again)
+    for i, (label, official) in enumerate(DFDC.items()):
+        names = [video for video, entry in videos.items() if entry.label == i]
+        groups.append(Group("test", label, official, root / "faces", names, command))
+        findings += _listed(path, f"{label} videos", len(names), official, again)
     return groups, findings
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig", errors="replace")
-    except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror}); check its permissions") from error
-
-
-def count_ffsc(data_root: Path) -> tuple[dict[str, dict[str, int]], list[str], list[Finding]]:
-    """Images of FFSC's folders: list -> method -> number, all images, and what is wrong. No official numbers are
-    known, but every method must have images."""
+def count_ffsc(data_root: Path) -> tuple[dict[str, dict[str, int]], dict[str, bool], list[Finding]]:
+    """Images of FFSC's folders: list -> method -> number, image -> whether it is of the test, and what is wrong. No
+    official numbers are known, but every method must have images."""
     root = ffsc_root(data_root)
     counts: dict[str, dict[str, int]] = {}
     findings, images = [], {}
@@ -247,19 +241,20 @@ def count_ffsc(data_root: Path) -> tuple[dict[str, dict[str, int]], list[str], l
             number = Counter(record.method for record in records)
             methods = PROTOCOL1_METHODS if name == "test_protocol1" else METHODS
             counts[name] = {method: number[method] for method in ("real", *methods)}
-            images |= dict.fromkeys(record.path for record in records)
+            images |= dict.fromkeys((record.path for record in records), split == "test")
             for method in methods:
                 if not number[method]:
                     fix = f"unpack FFSC's {folder} again"
                     message = f"no image of {method} ({name} list)"
                     findings.append(Finding("count_mismatch", str(root / folder), None, message, fix))
-    return counts, list(images), findings
+    return counts, images, findings
 
 
-def contradictions(path: Path, rows: Iterable[tuple[int, str, bool]]) -> list[Finding]:
+def contradictions(path: Path, rows: Iterable[tuple[int, str, bool]], labels: bool) -> list[Finding]:
     """Lines (number, image, is fake) of a list whose folder names say the other class (real/, 1_fake/, original/).
 
-    Only names below the folder that all images share count; a path that names both classes says nothing.
+    Only names below the folder that all images share count; a path that names both classes says nothing. labels:
+    whether lines end in 0 or 1, which a command can exchange, instead of a code.
     """
     rows = list(rows)
     folders = {image: re.split(r"[\\/]+", image)[:-1] for _, image, _ in rows}
@@ -276,8 +271,11 @@ def contradictions(path: Path, rows: Iterable[tuple[int, str, bool]]) -> list[Fi
         if says_fake not in (None, fake):
             words = ("real (0)", "fake (1)")
             wrong.append((number, f"{image} is listed as {words[fake]}, its folder says {words[says_fake]}"))
-    swap = sed(path, r"s/0\s*$/x/", r"s/1\s*$/0/", "s/x$/1/")
-    return _orientation(path, wrong, n_telling, swap, "0 is real and 1 is fake: mend this label, or the folder's name")
+    one_line = "0 is real and 1 is fake: mend this label, or the folder's name"
+    start, end = r"s/([[:space:],])", r"([[:blank:]\r]*)$/\1"  # of an exchange; a line itself holds no newline
+    exchange = sed(path, rf"{start}0{end}\n\2/", rf"{start}1{end}0\2/", r"s/\n/1/")
+    swap = exchange if labels else "these codes are of the other class: write the list again"
+    return _orientation(path, wrong, n_telling, swap, one_line)
 
 
 def _said_class(names: Iterable[str]) -> bool | None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from datasets.unfinished import UNFINISHED, unfinished
 from utils.cli import UserError
 from utils.sampling import evenly_spaced_indices
 
@@ -156,17 +157,22 @@ def video_folders_to_dataset(
 ) -> DataSet:
     """Videos given as (video id, folder of crops, label, code, method) -> their records, ``n_frames`` evenly spaced.
 
-    A video without crops is dropped with the reason no_crops, one with fewer than ``fewest`` with too_few_crops.
-    UserError when no video is left; ``where`` tells the user which folders were looked at.
+    A video without crops is dropped with the reason no_crops, one whose extraction did not end with unfinished, one
+    with fewer than ``fewest`` crops with too_few_crops. UserError when no video is left; ``where`` tells the user which
+    folders were looked at.
     """
     records, dropped = [], []
+    half_done = unfinished(folder for _, folder, *_ in videos)
     for video, folder, label, code, method in videos:
         images = list_images(folder)
-        if len(images) < fewest:
-            reason = f"too_few_crops: {len(images)} of {fewest}" if images else "no_crops"
-            dropped.append(Dropped(video, "", label, reason))
-            continue
-        records += [Record(path, video, label, code, method) for path in evenly_spaced(images, n_frames)]
+        if not images:
+            dropped.append(Dropped(video, "", label, "no_crops"))
+        elif folder in half_done:
+            dropped.append(Dropped(video, "", label, UNFINISHED))
+        elif len(images) < fewest:
+            dropped.append(Dropped(video, "", label, f"too_few_crops: {len(images)} of {fewest}"))
+        else:
+            records += [Record(path, video, label, code, method) for path in evenly_spaced(images, n_frames)]
     if not records:
         short = next((drop.reason for drop in dropped if drop.reason != "no_crops"), None)
         what = f"no video has enough face crops ({short})" if short else "no face crops found"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.celeb_df import LIST_NAME, listed_videos
+from datasets.celeb_df import FOLDERS, LIST_NAME, listed_videos
 from datasets.dfdc import read_labels
 from datasets.ffpp_methods import METHOD_CODES, compression_dir, read_pairs, split_videos
 from utils.cli import UserError
@@ -47,19 +47,14 @@ def celeb_df(data_root: Path, everything: bool) -> list[VideoSet]:
     """Celeb-DF v2: the videos of the official test list, or of all three folders."""
     root = data_root / "CDF"
     if everything:
-        folders = (("Celeb-real", "RealCDF"), ("YouTube-real", "RealCDF"), ("Celeb-synthesis", "FakeCDF"))
-        listed = [(label, path) for folder, label in folders for path in _mp4_files(root / folder / "videos")]
+        listed = [(label, path) for folder, label in FOLDERS.items() for path in _mp4_files(root / folder / "videos")]
         if not listed:
             raise UserError(f"no video in {root}/Celeb-real/videos and its sisters; set --data_root")
     else:
         if not (root / LIST_NAME).is_file():
             raise UserError(f"{root / LIST_NAME} is missing; it comes with Celeb-DF v2 (or use --split all)")
-        listed = []
-        for label, entry in listed_videos(root / LIST_NAME):
-            folder, _, file = entry.replace("\\", "/").rpartition("/")
-            if folder not in ("Celeb-real", "YouTube-real", "Celeb-synthesis") or not file:
-                raise UserError(f"{root / LIST_NAME}: {entry!r} names no Celeb-DF v2 video; download the list again")
-            listed.append((label, root / folder / "videos" / file))
+        entries = listed_videos(root / LIST_NAME)
+        listed = [(entry.label, root / entry.folder / "videos" / entry.file) for entry in entries]
     return [_video_set(root, [(f"{label}/{path.stem}", path, label) for label, path in listed])]
 
 

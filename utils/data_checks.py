@@ -1,5 +1,6 @@
 """What a check of data finds, how findings are shown, and which files of two sets hold the same bytes."""
 
+import codecs
 import json
 import shlex
 from collections import Counter, defaultdict
@@ -13,8 +14,8 @@ from utils.progress import progress_bar
 
 KINDS = (
     ("missing_file", "unreadable_image", "unknown_code", "empty", "duplicate", "label_conflict")
-    + ("overlap_path", "overlap_video", "overlap_content")  # between the training and the validation list
-    + ("count_mismatch", "label_orientation", "short_video")
+    + ("overlap_path", "overlap_video", "overlap_content")  # between training, validation and test
+    + ("count_mismatch", "unfinished", "label_orientation", "short_video")
 )
 _SAMPLE = 64  # bytes from the middle of a file, compared before whole files are
 _EXAMPLES = 10  # findings of a kind that a person is shown
@@ -38,35 +39,43 @@ def finding_of_error(kind: str, path: object, error: UserError) -> Finding:
     return Finding(kind, str(path), None, message, fix)
 
 
-def sed(path: object, *expressions: str) -> str:
-    """The command that edits a text file in place."""
-    return f"sed -i -E {shlex.quote(';'.join(expressions))} {shlex.quote(str(path))}"
+def sed(path: Path, *expressions: str) -> str:
+    """The command that edits an existing text file in place; a byte order mark before its first line is removed."""
+    with path.open("rb") as file:
+        mark = [r"1s/^\xEF\xBB\xBF//"] if file.read(3) == codecs.BOM_UTF8 else []
+    return f"sed -i -E {shlex.quote(';'.join([*mark, *expressions]))} {shlex.quote(str(path))}"
 
 
-def same_content(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, str]:
-    """File of ``right`` -> a file of ``left`` with another path and the same bytes. Both map files to their sizes.
+def same_content(sets: Sequence[Mapping[str, int]]) -> list[list[str]]:
+    """Groups of files that have the same bytes and other paths, each of files of two sets at least.
 
-    Only files whose size is in both are opened; a few bytes of each, and all bytes (SHA-256) where these agree too.
-    A file that cannot be read equals none.
+    sets: file -> its size in bytes. Only files whose size is in two sets are opened; a few bytes of each, and all bytes
+    (SHA-256) where these agree too. A file that cannot be read equals none.
     """
-    shared = set(left.values()) & set(right.values())
-    both = {file: size for files in (left, right) for file, size in files.items() if size in shared}
+    seen, shared = set(), set()
+    for files in sets:
+        sizes = set(files.values())
+        shared |= seen & sizes
+        seen |= sizes
+    sized = {file: size for files in sets for file, size in files.items() if size in shared}
     samples: dict[tuple[int, bytes], list[str]] = defaultdict(list)
-    for file, size in progress_bar(both.items(), desc="comparing", unit="file", leave=False, delay=1):
+    for file, size in progress_bar(sized.items(), desc="comparing", unit="file", leave=False, delay=1):
         sample = _middle(file, size)
         if sample is not None:
             samples[size, sample].append(file)
-    same = {}
-    alike = [files for files in samples.values() if any(f in left for f in files) and any(f in right for f in files)]
+    same = []
+    alike = [files for files in samples.values() if _of_two_sets(files, sets)]
     for files in progress_bar(alike, desc="hashing", unit="group", leave=False, delay=1):
-        if len(files) == 1:  # the same path in both
-            continue
-        digests = {file: _digest(file) for file in files}
+        by_digest: dict[str | None, list[str]] = defaultdict(list)
         for file in files:
-            twins = (f for f in files if f in left and f != file and digests[f] == digests[file] is not None)
-            if file in right and (twin := next(twins, None)):
-                same[file] = twin
+            by_digest[_digest(file)].append(file)
+        by_digest.pop(None, None)
+        same += [twins for twins in by_digest.values() if _of_two_sets(twins, sets)]
     return same
+
+
+def _of_two_sets(files: Sequence[str], sets: Sequence[Mapping[str, int]]) -> bool:
+    return len(files) > 1 and sum(any(file in own for file in files) for own in sets) > 1
 
 
 def _middle(file: str, size: int) -> bytes | None:

@@ -52,7 +52,7 @@ def _refuse_constant(name: str) -> None:
 def read_json(path: Path) -> object:
     """The content of a JSON file; UserError when it cannot be read or is no JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror})") from error
     except (ValueError, RecursionError) as error:

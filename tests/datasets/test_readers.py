@@ -3,10 +3,14 @@ import json
 import pytest
 
 from datasets.celeb_df import read_celeb_df
+from datasets.dfdc import read_dfdc, read_labels
 from datasets.ffpp import read_ffpp
 from datasets.ffpp_methods import METHOD_CODES, compression_dir
+from datasets.image_folder import read_image_folder
 from datasets.records import evenly_spaced, node_code, node_vector
 from models.label_tree import FFPP
+from preprocessing.crop_folder import _started_file
+from preprocessing.manifest import row_file
 from utils.cli import UserError
 
 
@@ -109,3 +113,66 @@ def test_celeb_df_list_that_is_no_text_is_refused(crops_copy):
     (crops_copy / "List_of_testing_videos.txt").write_bytes(b"1 Celeb-real/\xe9.mp4\n")
     with pytest.raises(UserError, match="cannot read"):
         read_celeb_df(crops_copy, 2)
+
+
+def test_dfdc_videos_listed_twice_count_once(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "faces" / name).mkdir(parents=True)
+        (tmp_path / "faces" / name / "0.png").touch()
+    labels = tmp_path / "labels.csv"
+    labels.write_bytes(b"\xef\xbb\xbffilename,label\r\na.mp4,1\r\nb.mp4,0\r\na.mp4,1\r\n\r\n")
+    data = read_dfdc(tmp_path, 4)
+    assert [(record.video, record.label) for record in data.records] == [("a", 1), ("b", 0)] and data.videos_listed == 2
+    for line, message in (
+        ("a.avi,1", ":4: a.avi and a.mp4 share a name"),
+        ("b.mp4,1", ":4: b.mp4 has two different labels"),
+        ("c.mp4,REAL", ":4: expected a file name and 0 or 1"),
+        ("..,1", ":4: expected a file name and 0 or 1"),
+    ):
+        labels.write_text(f"filename,label\na.mp4,1\nb.mp4,0\n{line}\n")
+        with pytest.raises(UserError, match=message):
+            read_labels(labels)
+    for text in ("", "\n", "a.mp4,1\n"):
+        labels.write_text(text)
+        with pytest.raises(UserError, match="does not start with the line filename,label"):
+            read_labels(labels)
+
+
+def begin(root, *videos):
+    """What an extraction leaves of videos at whose crops it was killed."""
+    for video in videos:
+        _started_file(root, video).parent.mkdir(parents=True, exist_ok=True)
+        _started_file(root, video).touch()
+
+
+def test_videos_whose_extraction_did_not_end_are_dropped(crops_copy, tmp_path, monkeypatch):
+    root = tmp_path / "CDF"
+    root.mkdir()
+    crops_copy.rename(root / "faces")
+    (root / "faces/FakeCDF/without").mkdir()
+    begin(root, "RealCDF/id0_0000", "FakeCDF/id1_0001", "FakeCDF/without")
+    row_file(root, "FakeCDF/id1_0001").touch()  # written last, so this one is whole
+    monkeypatch.chdir(root / "faces")
+    for place in (root, root / "faces", "."):
+        data = read_celeb_df(place, 2)
+        assert {drop.video: drop.reason for drop in data.dropped} == {
+            "RealCDF/id0_0000": "unfinished: the extraction of its crops did not end",
+            "FakeCDF/without": "no_crops",
+        }
+        assert len({record.video for record in data.records}) == 5 and data.videos_listed == 7
+    begin(root, *(f"{path.parent.name}/{path.name}" for path in (root / "faces").glob("*/*")))
+    row_file(root, "FakeCDF/id1_0001").unlink()
+    with pytest.raises(UserError, match=r"no video has enough face crops \(unfinished.*extract_faces"):
+        read_celeb_df(root, 2)
+
+
+def test_unfinished_videos_of_class_folders_are_dropped(crops_copy):
+    for old, new in (("RealCDF", "real"), ("FakeCDF", "fake")):
+        (crops_copy / old).rename(crops_copy / new)
+    assert len({record.video for record in read_image_folder(crops_copy, 2).records}) == 6
+    begin(crops_copy / "real", "id0_0000")  # extract_faces.py --dataset videos --save_path .../real
+    data = read_image_folder(crops_copy, 2)
+    assert [(drop.video, drop.label) for drop in data.dropped] == [("real/id0_0000", 0)] and data.videos_listed == 6
+    begin(crops_copy, *(f"{path.parent.name}/{path.name}" for path in crops_copy.glob("*/*")))
+    with pytest.raises(UserError, match=r"unfinished.*extract_faces"):
+        read_image_folder(crops_copy, 2)

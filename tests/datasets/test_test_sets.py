@@ -321,6 +321,15 @@ def test_json_videos_of_one_label_under_two_keys_stay_apart(tmp_path):
         ('{"A": {"B": {"test": {"v": {"frames": "x.png"}}}}}', {}, "A/B/test/v has no list of frames"),
         ('{"A": {"B": {"test": {"v": {"frames": [], "label": 1}}}}}', {}, "the label of A/B/test/v is no text"),
         ('{"A": {"B": {"test": {"v": 3}}}}', {}, "A/B/test/v is no object"),
+        ('{"A": {"B": {"test": null}}}', {}, "A/B/test is no object"),
+        ('{"A": {"FF-DF": {"test": {"v": {"frames": ["x", null]}}}}}', {}, "A/FF-DF/test/v has no list of frames"),
+        ('{"A": {"FF-DF": {"test": {"v": {"label": "x"}, "w": {"frames": []}}}}}', {}, "v has no list of frames"),
+        (
+            '{"A": {"B": {"test": {"v": {"frames": [], "label": "odd"}}}}}',
+            {},
+            "'odd' of A/B/test/v is neither real nor",
+        ),
+        ('{"A": {"Deep": {"test": {"v": {"frames": ["x"]}}}}}', {}, "the label 'Deep' of A/Deep/test/v is neither"),
         ('{"A": {"B": 3}}', {}, "A/B is no object"),
         ("{", {}, "is not JSON"),
     ],
@@ -333,6 +342,27 @@ def test_json_of_another_form_is_refused(tmp_path, content, settings, message):
         read("json", tmp_path, datapath=path, **settings)
     with pytest.raises(UserError, match="cannot read"):
         read("json", tmp_path, datapath=tmp_path / "none.json")
+
+
+def test_json_with_a_byte_order_mark_null_and_repeated_frames(tmp_path):
+    frames = ["x/1.png", "x\\2.png", "/x/1.png", "x/2.png", "x/1.png", "x/10.png", f"x/{'9' * 5000}.png"]
+    entries = {"a": {"label": "DF_real", "frames": frames}, "b": {"label": "DF_real", "frames": None},
+               "c": {"label": "RealSwap_fake", "frames": []}, "d": {"label": None, "frames": ["x/3.png"]}}  # fmt: skip
+    text = json.dumps({"DF": {"DF_fake": {"test": entries}}})
+    (tmp_path / "x.json").write_bytes(text.encode("utf-8-sig"))
+    data = read("json", tmp_path, datapath=tmp_path / "x.json", n_frames=64)
+    assert [(r.video, r.label, r.frame[:9]) for r in data.records] == [
+        ("DF_real/a", 0, "1"),
+        ("DF_real/a", 0, "2"),
+        ("DF_real/a", 0, "10"),
+        ("DF_real/a", 0, "9" * 9),
+        ("DF_fake/d", 1, "3"),
+    ]
+    assert [(d.video, d.label, d.reason) for d in data.dropped] == [
+        ("DF_real/b", 0, "no_crops"),
+        ("RealSwap_fake/c", 1, "no_crops"),
+    ]
+    assert data.videos_listed == 4
 
 
 @pytest.mark.parametrize("names", [("real", "fake"), ("0_real", "1_fake"), ("Real", "FAKE")])

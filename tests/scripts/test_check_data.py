@@ -1,7 +1,9 @@
 """The data check through main([...]), as a user runs it."""
 
 import json
+import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -12,11 +14,15 @@ import pytest
 from PIL import Image
 
 import SJEDD_check_data
-from datasets import official_counts
-from datasets.celeb_df import LIST_NAME
+from datasets import official_counts, video_layouts
+from datasets.celeb_df import LIST_NAME, read_celeb_df
+from datasets.dfdc import read_labels
 from datasets.ffpp_methods import METHOD_CODES
 from preprocessing import manifest
+from preprocessing.crop_folder import _started_file
 from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
+from utils import data_checks
+from utils.cli import UserError
 
 main = SJEDD_check_data.main
 FFSC_REAL, FFSC_AGE = "000000000000", "110000100001"
@@ -57,9 +63,16 @@ def image(path, seed=None):
     return path
 
 
-def touch(path, content=b"crop"):
+def touch(path, content=None):
+    """A file unlike all others."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+    path.write_bytes(str(path).encode() if content is None else content)
+
+
+def crop_row(video, frame, n_frames=""):
+    """The row of a manifest for a crop that is there."""
+    row = manifest.frame_row(video, frame, "ok") | manifest.face_values(np.zeros(4), 1.0, np.zeros((5, 2)))
+    return row | {"path": f"faces/{video}/{frame:04d}.png", "n_frames": n_frames}
 
 
 def write(path, *lines):
@@ -100,6 +113,7 @@ def test_good_lists_are_clean(check, crops):
         "folders": 4,
         "digits": 10,
         "codes": {REAL: 4, SWAP: 4},
+        "methods": {"real": {"real": 4}, "fake": {"unknown": 4}},
     }
     assert counts["val"]["images"] == 4
 
@@ -254,6 +268,145 @@ def test_ffpp_videos_share_their_sources_whatever_the_method(check, crops, train
         assert findings[0]["line"] == 5
 
 
+def test_test_lists_share_nothing_with_training_and_validation(check, crops):
+    train, val = good_lists(crops)[1::2]
+    for video in "gh":
+        image(crops / f"crops/{video}/0.png")
+    touch(crops / "crops/g/1.png", (crops / "crops/e/0.png").read_bytes())
+    image(crops / "crops/b/2.png")
+    lines = ["crops/a/0.png 0", "crops/g/0.png 0", "crops/g/1.png 0", "crops/b/2.png 1"]  # labels, not codes
+    test, other = write(crops / "test.txt", *lines), write(crops / "other.txt", "crops/g/0.png 0", "crops/h/0.png 1")
+    lists = ["--txt_path_train", train, "--txt_path_val", val, "--txt_path_test", test]
+    _, findings, counts = check(*lists)
+    assert [(f["kind"], f["path"], f["line"]) for f in findings] == [
+        ("overlap_path", str(test), 1),
+        ("overlap_video", str(test), 1),
+        ("overlap_video", str(test), 4),
+        ("overlap_content", str(test), 3),
+    ]
+    assert all(f"of {train}" in finding["message"] for finding in findings[:3])
+    assert f"has the same bytes as crops/e/0.png, line 1 of {val}" in findings[3]["message"]
+    assert counts["test"]["digits"] == 1
+    _, findings, counts = check(*lists, other)  # two test lists may share images
+    assert len(findings) == 4 and list(counts) == ["train", "val", "test 1", "test 2"]
+    assert check("--txt_path_test", test, other)[1] == []
+
+
+def ffpp_list(folder, *images):
+    """A training list of images below ffpp's root, made where they are not there yet."""
+    for path in images:
+        if not (folder / path).exists():
+            image(folder / path)
+    fakes = ["original" not in path for path in images]
+    return write(folder / "train.txt", *(f"{folder / p} {(REAL, SWAP)[f]}" for p, f in zip(images, fakes, strict=True)))
+
+
+def test_a_training_list_is_compared_with_the_test_split_of_data_sets(check, ffpp):
+    real, fake = "FF++/original_sequences/youtube/c23/faces", "FF++/manipulated_sequences/FaceSwap"
+    arguments = ("--dataset", "FFpp", "FSh", "Deeper", "--data_root", ffpp, "--txt_path_train")
+    good = [f"{real}/000/0000.png", f"{fake}/c23/faces/004_005/0000.png", "FSh/c23/faces/000_001/0000.png"]
+    findings = check(*arguments, ffpp_list(ffpp, *good))[1]
+    assert "overlap" not in " ".join(kinds(findings))  # those of train and val, and FSh beyond the test pairs
+    path = ffpp_list(
+        ffpp,
+        *good,
+        f"{real}/006/0000.png",
+        f"{fake}/c40/faces/007_006/0009.png",
+        "FF++/expansion/c23/train/eyes/Deepfakes_006_001/0000.png",
+        "DF-1.0/faces/end_to_end/007_W001/0000.png",
+        "copies/x/0000.png",
+        "FSh/c23/faces/006_007/0000.png",
+    )
+    touch(ffpp / "copies/x/0000.png", (ffpp / "FSh/c23/faces/007_006/0000.png").read_bytes())
+    _, findings, _ = check(*arguments, path)
+    found = {(f["kind"], f["line"], f["message"].split()[-1]) for f in findings if f["kind"].startswith("overlap")}
+    shared = [(line, name) for line in (4, 5, 6, 7, 9) for name in ("FFpp", "FSh", "Deeper")]
+    assert found == {("overlap_video", *place) for place in shared} | {
+        ("overlap_path", 4, "too"),
+        ("overlap_path", 7, "too"),
+        ("overlap_path", 9, "too"),
+        ("overlap_content", 8, "FSh"),
+    }
+    assert {f["path"] for f in findings if f["kind"].startswith("overlap")} == {str(path)}
+    told = [f["message"] for f in findings if f["line"] == 5]
+    assert told[0].endswith("007_006/0009.png shows FF++ video 007, as does real/007, a test video of Deeper")
+    assert any(f["message"].endswith("007_W001/0000.png is a test image of Deeper too") for f in findings)
+
+
+def test_a_training_list_is_compared_with_celeb_df_ffsc_and_lists_of_images(check, crops, celeb_df):
+    arguments = ["--txt_path_train", good_lists(crops)[1]]
+    image(celeb_df / "faces/RealCDF/00000/0001.png")
+    image(celeb_df / "elsewhere/x/0.png")
+    image(crops / "FFSC/Test/Real/0.png")
+    write(crops / "DiFFtest.txt", "crops/a/0.png 0", "crops/g/0.png 0")
+    add(arguments[1], f"{celeb_df}/faces/RealCDF/00000/0001.png {REAL}", f"{celeb_df}/faces/RealCDF/00001/9.png {REAL}")
+    _, findings, _ = check(*arguments, "--dataset", "CDF", "--data_root", celeb_df.parent)
+    assert [(f["kind"], f["line"]) for f in findings if f["kind"].startswith("overlap")] == [
+        ("overlap_path", 9),
+        ("overlap_video", 9),
+        ("overlap_video", 10),
+    ]
+    image(crops / "crops/g/0.png")
+    _, findings, _ = check(*arguments, "--dataset", "DiFF", "--datapath", crops / "DiFFtest.txt")
+    found = one(findings, "overlap_path")
+    assert (found["path"], found["line"]) == (str(arguments[1]), 1) and "line 1 of" in found["message"]
+    assert "overlap_video" not in kinds(findings)
+    (crops / "FFSC/Test/simswap").mkdir()
+    (crops / "crops/b/0.png").rename(crops / "FFSC/Test/simswap/0.png")
+    (crops / "crops/b/0.png").symlink_to(crops / "FFSC/Test/simswap/0.png")
+    _, findings, _ = check(*arguments, "--dataset", "FFSC", "--data_root", crops)
+    assert [(f["kind"], f["line"]) for f in findings if f["kind"].startswith("overlap")] == [("overlap_content", 3)]
+
+
+def test_files_of_sizes_of_their_own_are_not_opened(crops, monkeypatch):
+    arguments = [*map(str, good_lists(crops))]
+    for i, path in enumerate(sorted((crops / "crops").glob("*/*.png"))):
+        path.write_bytes(b"x" * (i + 1))
+    opened = []
+    monkeypatch.setattr(data_checks, "_middle", lambda file, size: opened.append(file))
+    assert main(arguments) == 0 and opened == []
+
+
+def test_lists_are_counted_by_class_and_method(check, crops, capsys):
+    train = [
+        ("FF++/original_sequences/youtube/c23/faces/000", REAL),
+        ("FF++/manipulated_sequences/Deepfakes/c23/faces/000_001", SWAP),
+        ("FF++/manipulated_sequences/Face2Face/c23/faces/000_001", EXPRESSION),
+        ("FF++/expansion/c23/train/mouth/FaceSwap_000_001", "0100101100"),
+        ("elsewhere/x", SWAP),
+        ("elsewhere/y", REAL),
+        ("elsewhere/z", "1111111111"),
+        ("gone/manipulated_sequences\\FaceSwap\\c23\\faces\\000_001", SWAP),
+    ]
+    for folder, _ in train[:-1]:
+        for i in range(2):
+            image(crops / folder / f"{i}.png")
+    (crops / "FF++/manipulated_sequences/Face2Face").rename(crops / "disk")
+    (crops / "FF++/manipulated_sequences/Face2Face").symlink_to(crops / "disk", target_is_directory=True)
+    path = write(crops / "train.txt", *(f"{folder}/{i}.png {code}" for folder, code in train for i in range(2)))
+    counts = check("--txt_path_train", path)[2]
+    assert counts["train"]["methods"] == {
+        "real": {"real": 4},
+        "fake": {"Deepfakes": 2, "Face2Face": 2, "FaceSwap": 2, "expansion/mouth": 2, "unknown": 2},
+        "unknown": {"unknown": 2},
+    }
+    assert (
+        sum(n for methods in counts["train"]["methods"].values() for n in methods.values()) == counts["train"]["lines"]
+    )
+    main(["--txt_path_train", str(path)])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["list", "class", "method", "lines"] in lines and ["train", "fake", "Face2Face", "2"] in lines
+    folders = ("Train/fomm-expr/a", "test/Protocol-1/FNeVR_pose", "val/styleclip-gender", "Val/Real/b", "Val/other")
+    for folder in folders:
+        image(crops / "ffsc" / folder / "0.png")
+    codes = dict.fromkeys(folders, FFSC_AGE) | {"Val/Real/b": FFSC_REAL}
+    path = write(crops / "val.txt", *(f"ffsc/{folder}/0.png {code}" for folder, code in codes.items()))
+    assert check("--txt_path_val", path)[2]["val"]["methods"] == {
+        "real": {"real": 1},
+        "fake": {"FNeVR": 1, "StyleCLIP-gender": 1, "fomm-expr": 1, "unknown": 1},
+    }
+
+
 def test_images_are_decoded_with_deep_only(check, crops):
     arguments = good_lists(crops)
     broken = crops / "crops/c/1.png"
@@ -305,14 +458,18 @@ def test_whole_celeb_df_is_clean(check, celeb_df):
 
 def test_missing_crops_are_counted_and_explained_by_the_manifest(check, celeb_df):
     rows = []
-    for i, status in ((0, "no_face"), (1, "video_missing"), (5, "ok")):
-        rows.append(manifest.frame_row(f"RealCDF/{i:05d}", None if status == "video_missing" else 0, status))
+    for i in range(518):
+        video = f"{'RealCDF' if i < 178 else 'FakeCDF'}/{i:05d}"
+        status = {0: "no_face", 1: "video_missing"}.get(i, "ok")
         if status == "ok":
-            rows[-1] |= manifest.face_values(np.zeros(4), 1.0, np.zeros((5, 2))) | {
-                "path": "faces/RealCDF/00005/0000.png"
-            }
-        if status != "ok":
-            (celeb_df / "faces/RealCDF" / f"{i:05d}" / "0000.png").unlink()
+            rows.append(crop_row(video, 0))
+        else:
+            rows.append(manifest.frame_row(video, None if status == "video_missing" else 0, status))
+            (celeb_df / "faces" / video / "0000.png").unlink()
+    manifest.write_rows(celeb_df / "manifest.csv", [row for row in rows if row["video"] != "FakeCDF/00200"])
+    (celeb_df / "faces/FakeCDF/00200/0000.png").rename(celeb_df / "kept.png")
+    assert "1 not extracted" in check("--dataset", "CDF", "--data_root", celeb_df.parent)[1][1]["message"]
+    (celeb_df / "kept.png").rename(celeb_df / "faces/FakeCDF/00200/0000.png")
     manifest.write_rows(celeb_df / "manifest.csv", rows)
     _, findings, counts = check("--dataset", "CDF", "--data_root", celeb_df.parent)
     assert kinds(findings) == {"count_mismatch": 1}
@@ -320,13 +477,46 @@ def test_missing_crops_are_counted_and_explained_by_the_manifest(check, celeb_df
     assert "176 of 178 videos have crops (1 no_face, 1 video_missing; the first is RealCDF/00000)" in message
     command = f"python preprocessing/extract_faces.py --dataset CDF --data_root {celeb_df.parent}"
     assert findings[0]["fix"] == f"download the missing videos again, then {command}"
-    assert counts["CDF"]["test"]["RealCDF"]["manifest"] == {"no_face": 1, "video_missing": 1, "ok": 1}
+    assert counts["CDF"]["test"]["RealCDF"]["manifest"] == {"ok": 176, "no_face": 1, "video_missing": 1}
     (celeb_df / "faces/RealCDF/00005/0000.png").unlink()
     assert "1 removed since" in check("--dataset", "CDF", "--data_root", celeb_df.parent)[1][0]["message"]
     (celeb_df / "faces/FakeCDF/00200/0000.png").unlink()
     fakes = check("--dataset", "CDF", "--data_root", celeb_df.parent)[1][1]
-    assert "339 of 340" in fakes["message"] and "1 not extracted" in fakes["message"]
+    assert "339 of 340" in fakes["message"] and "1 removed since" in fakes["message"]
     assert fakes["fix"] == command
+
+
+def test_videos_that_an_extraction_cropped_in_part_are_unfinished(check, celeb_df):
+    def rows(video, frames):
+        for frame in frames:
+            image(celeb_df / "faces" / video / f"{frame:04d}.png")
+        return [crop_row(video, frame, "64") for frame in frames]
+
+    arguments = ("--dataset", "CDF", "--data_root", celeb_df.parent)
+    videos = [f"{'RealCDF' if i < 178 else 'FakeCDF'}/{i:05d}" for i in range(518)]
+    for video in videos[3:]:
+        manifest.write_rows(manifest.row_file(celeb_df, video), rows(video, (0, 1)))
+    for video in videos[:2]:  # killed while cropping, and while cropping again
+        _started_file(celeb_df, video).touch()
+    _started_file(celeb_df, videos[3]).touch()  # killed between the row file and the removal of the mark
+    (celeb_df / "faces" / videos[1] / "0000.png").unlink()
+    (celeb_df / "faces" / videos[4] / "0000.png").unlink()
+    (celeb_df / "faces" / videos[5] / "0001.png").write_bytes(b"")
+    (celeb_df / "faces" / videos[6] / "0002.png").symlink_to("nowhere.png")
+    _, findings, counts = check(*arguments)
+    command = f"python preprocessing/extract_faces.py --dataset CDF --data_root {celeb_df.parent} --n_frames 64"
+    assert [(f["kind"], f["path"][-13:], f["message"], f["fix"]) for f in findings if f["kind"] == "unfinished"] == [
+        ("unfinished", videos[0], "1 crops, but their extraction did not end", command),
+        ("unfinished", videos[2], "1 crops that the manifest beside does not name: no extraction of them has ended",
+         f"move this folder away, then {command}"),
+        ("unfinished", videos[4], "1 of 2 crops were removed since the extraction", command),
+    ]  # fmt: skip
+    assert kinds(findings) == {"unfinished": 3, "count_mismatch": 1, "unreadable_image": 2}
+    assert one(findings, "count_mismatch")["fix"] == command
+    assert {f["fix"] for f in findings if f["kind"] == "unreadable_image"} == {f"remove it, then {command}"}
+    assert counts["CDF"]["test"]["FakeCDF"]["manifest"] == {"ok": 680}  # though no manifest.csv was written
+    shutil.rmtree(celeb_df / ".manifest")
+    assert "unfinished" not in kinds(check(*arguments)[1])  # crops of other tools, of which nothing is known
 
 
 def test_celeb_df_labels_are_one_for_real(check, celeb_df):
@@ -342,6 +532,134 @@ def test_celeb_df_labels_are_one_for_real(check, celeb_df):
     assert findings[0]["message"].startswith("518 of 518 labels")
     subprocess.run(shlex.split(findings[0]["fix"]), check=True)
     assert check("--dataset", "CDF", "--data_root", celeb_df.parent)[0] == 0
+
+
+ENTRIES = [
+    b"1 YouTube-real/00170.mp4\n0 Celeb-synthesis/id1_id0_0007.mp4\n1 Celeb-real/id0_0001.mp4\n",
+    b"1 YouTube-real\\00170.mp4\r\n0 Celeb-synthesis\\id1_id0_0007.mp4\r\n1 Celeb-real\\id0_0001.mp4\r\n",
+    b"1\tYouTube-real/00170.mp4\n0  Celeb-synthesis/id1_id0_0007.mp4 \n\n 1 \t Celeb-real\\id0_0001.mp4",
+    b"\xef\xbb\xbf1\tYouTube-real\\00170.mp4\r\n0\tCeleb-synthesis\\id1_id0_0007.mp4\r\n"
+    b"1 Celeb-real/id0_0001.mp4\r\n1 YouTube-real/00170.mp4\r\n1\tYouTube-real\\00170.mp4\r\n",  # one video thrice
+]
+
+
+@pytest.mark.parametrize("text", ENTRIES)
+def test_test_extraction_and_check_read_the_celeb_df_list_alike(tmp_path, text):
+    videos = ["RealCDF/00170", "FakeCDF/id1_id0_0007", "RealCDF/id0_0001"]
+    for video in videos:
+        image(tmp_path / "CDF/faces" / video / "0.png")
+    (tmp_path / "CDF" / LIST_NAME).write_bytes(text)
+    data = read_celeb_df(tmp_path / "CDF", 1)
+    assert [(record.video, record.label) for record in data.records] == list(zip(videos, (0, 1, 0), strict=True))
+    assert data.videos_listed == 3 and not data.dropped
+    (extracted,) = video_layouts.celeb_df(tmp_path, everything=False)
+    assert sorted(video.name for video in extracted.videos) == sorted(videos)
+    assert {str(video.path.relative_to(tmp_path / "CDF")) for video in extracted.videos} == {
+        "YouTube-real/videos/00170.mp4", "Celeb-synthesis/videos/id1_id0_0007.mp4", "Celeb-real/videos/id0_0001.mp4",
+    }  # fmt: skip
+    groups, findings = official_counts.layout("CDF", tmp_path, None, "c23")
+    assert {video for group in groups for video in group.videos} == set(videos)
+    assert Counter(f.kind for f in findings) == {"count_mismatch": 2} | ({"duplicate": 2} if b"\xef" in text else {})
+
+
+@pytest.mark.parametrize("line", ["2 Celeb-real/a.mp4", "1 real/a.mp4", "1 Celeb-real/..", "1 Celeb-real", "1", "x"])
+def test_lines_of_no_celeb_df_video_are_refused_by_all_three(tmp_path, line):
+    (tmp_path / "CDF").mkdir()
+    write(tmp_path / "CDF" / LIST_NAME, "0 Celeb-synthesis/b.mp4", line)
+    for read in (lambda: read_celeb_df(tmp_path / "CDF", 1), lambda: video_layouts.celeb_df(tmp_path, False)):
+        with pytest.raises(UserError, match=r"testing_videos\.txt:2: .* names no Celeb-DF v2 video"):
+            read()
+    _, findings = official_counts.layout("CDF", tmp_path, None, "c23")
+    assert [(f.kind, f.line) for f in findings if f.kind == "unknown_code"] == [("unknown_code", 2)]
+    (tmp_path / "CDF" / LIST_NAME).write_bytes(b"1 Celeb-real/\xe9.mp4\n")
+    _, findings = official_counts.layout("CDF", tmp_path, None, "c23")
+    assert findings[0].kind == "unknown_code" and findings[0].message.startswith("cannot read")
+
+
+def test_swapped_celeb_df_labels_stop_test_and_extraction(celeb_df):
+    write(celeb_df / LIST_NAME, "1 Celeb-real/00000.mp4", "1 Celeb-synthesis/00200.mp4")
+    for read in (lambda: read_celeb_df(celeb_df, 1), lambda: video_layouts.celeb_df(celeb_df.parent, False)):
+        with pytest.raises(UserError, match=r":2: Celeb-synthesis/00200\.mp4 has 1, but 1 is real .* SJEDD_check_data"):
+            read()
+
+
+def mend(findings, kind):
+    """Run the commands that mend all findings of a kind, as a person would paste them."""
+    for fix in dict.fromkeys(finding["fix"] for finding in findings if finding["kind"] == kind):
+        assert fix.startswith("sed "), fix
+        subprocess.run(fix, shell=True, check=True)
+
+
+def test_mend_of_celeb_df_labels_changes_the_first_column_only(check, celeb_df):
+    path = celeb_df / LIST_NAME
+    names = ["1 0 Celeb-synthesis", "0", "1", "x & y", "Celeb-synthesis"]
+    good = [f"1 Celeb-real/{name}.mp4" for name in names] + ["  1 YouTube-real/1 0.mp4"]
+    good += [f"0\tCeleb-synthesis\\{name}.mp4\r" for name in names]
+    for wrong in (range(len(good)), (0, 5, len(good) - 1)):
+        lines = list(good)
+        for i in wrong:
+            lines[i] = re.sub(r"[01]", lambda digit: str(1 - int(digit[0])), lines[i], count=1)
+        path.write_bytes(b"\xef\xbb\xbf" + "\n".join(lines).encode())
+        _, findings, _ = check("--dataset", "CDF", "--data_root", celeb_df.parent)
+        assert kinds(findings)["label_orientation"] == (1 if len(wrong) == len(good) else 3)
+        mend(findings, "label_orientation")
+        assert path.read_bytes().decode() == "\n".join(good)
+        assert "label_orientation" not in kinds(check("--dataset", "CDF", "--data_root", celeb_df.parent)[1])
+
+
+def test_mend_of_dfdc_labels_changes_the_second_column_only(check, dfdc, monkeypatch):
+    monkeypatch.setattr(official_counts, "DFDC", {"real": 4, "fake": 5})
+    good = ["filename,label", "real.mp4,0", "x fake.mp4,1", '"a,REAL,b.mp4",1', '"c"",fake,"".mp4",0,real', "v,1",
+            'q"REAL.mp4,1,FAKE', "1 0.mp4,1", "FAKE,0", "REAL,0"]  # fmt: skip
+    bad = ["filename,label", "real.mp4,REAL", "x fake.mp4,FAKE", '"a,REAL,b.mp4",fake ', '"c"",fake,"".mp4", real,real',
+           'v,"Fake"', 'q"REAL.mp4, 1,FAKE', "1 0.mp4,1", "FAKE,0 ", "REAL,Real"]  # fmt: skip
+    for end in ("\n", "\r\n"):
+        (dfdc / "labels.csv").write_text(end.join([*bad, ""]), newline="")
+        _, findings, _ = check("--dataset", "DFDC", "--data_root", dfdc.parent)
+        assert kinds(findings)["label_orientation"] == 1 and "unknown_code" not in kinds(findings)
+        mend(findings, "label_orientation")
+        assert (dfdc / "labels.csv").read_bytes().decode() == end.join([*good, ""])
+        read_labels(dfdc / "labels.csv")
+        assert set(kinds(check("--dataset", "DFDC", "--data_root", dfdc.parent)[1])) <= {"count_mismatch"}
+    write(dfdc / "labels.csv", *good[:-1], "REAL,real")  # one wrong line among good ones
+    mend(check("--dataset", "DFDC", "--data_root", dfdc.parent)[1], "label_orientation")
+    assert (dfdc / "labels.csv").read_text().splitlines() == good
+
+
+def test_mend_of_image_lists_changes_the_labels_only(check, tmp_path):
+    names = ["real/a 0", "real/1 x", "real/0,1", "fake/b 1", "fake/x", "fake/1 0 "]
+    flags = ["", " 1", "", " 1", " 0", ""]  # of lines `path flag label`
+    good = [f"{n}.png{flag} {int(n.startswith('fake'))}" for n, flag in zip(names, flags, strict=True)]
+    for name in names:
+        image(tmp_path / "DiFF" / f"{name}.png")
+    good = [good[0] + "\r", good[1].replace("png ", "png,").replace(" 0", ",0"), good[2] + "  ", *good[3:]]
+    path = tmp_path / "DiFF/DiFFtest.txt"
+    swapped = [re.sub(r"[01](?=\s*$)", lambda digit: str(1 - int(digit[0])), line) for line in good]
+    path.write_bytes("\n".join(swapped).encode("utf-8-sig"))
+    _, findings, _ = check("--dataset", "DiFF", "--data_root", tmp_path)
+    assert kinds(findings) == {"label_orientation": 1}
+    mend(findings, "label_orientation")
+    assert path.read_bytes().decode() == "\n".join(good)
+    assert check("--dataset", "DiFF", "--data_root", tmp_path)[1] == []
+    codes = [(FFSC_REAL, FFSC_AGE)[name.startswith("real")] for name in names]
+    path = write(path, *(f"{name}.png {code}" for name, code in zip(names, codes, strict=True)))
+    assert "write the list again" in one(check("--dataset", "DiFF", "--datapath", path)[1], "label_orientation")["fix"]
+
+
+def test_mend_of_moved_images_changes_their_lines_only(check, crops):
+    for path in ("x|y/o(l)d & #1/a", "x|y/o(l)d & #1/b", "here/a", "here/s/a"):
+        image(crops / "root" / path / "0.png")
+    image(crops / "here/a/1.png")
+    image(crops / "x/here/a/1.png")
+    path = crops / "train.txt"
+    lines = ["/gone/x|y/o(l)d & #1/a/0.png", "  /gone/x|y/o(l)d & #1/b/0.png", "here/a/1.png", "x/here/a/1.png",
+             "here/s/a/0.png", "/gone\\here\\a\\0.png"]  # fmt: skip
+    path.write_bytes("\n".join(f"{line} {REAL}" for line in lines).encode("utf-8-sig"))
+    _, findings, _ = check("--txt_path_train", path, "--data_root", crops / "root")
+    assert kinds(findings) == {"missing_file": 4}
+    mend(findings, "missing_file")
+    assert path.read_text().splitlines()[2:4] == [f"here/a/1.png {REAL}", f"x/here/a/1.png {REAL}"]
+    assert check("--txt_path_train", path, "--data_root", crops / "root")[1] == []
 
 
 def test_bad_lines_of_the_celeb_df_list_do_not_end_the_check(check, celeb_df):
@@ -447,6 +765,12 @@ def test_dfdc_counts_and_labels(check, dfdc):
     assert (dfdc / "labels.csv").read_text() == good
     write(dfdc / "labels.csv", "filename,label", "v0.mp4,0", "v1.mp4,1", "v1.mp4,0", "v2.mp4,x")
     assert kinds(check(*arguments)[1]) == {"label_conflict": 1, "unknown_code": 1, "count_mismatch": 2}
+    write(dfdc / "labels.csv", *good.splitlines(), "v1.mp4,1", "v2.avi,0", "..,1")
+    _, findings, counts = check(*arguments)
+    assert [(f["kind"], f["line"]) for f in findings] == [("unknown_code", 10), ("duplicate", 8), ("label_conflict", 9)]
+    assert counts["DFDC"]["test"]["fake"]["videos"] == 3
+    (dfdc / "labels.csv").write_bytes(b"filename,label\n\xff.mp4,0\n")
+    assert kinds(check(*arguments)[1]) == {"unknown_code": 1}
     (dfdc / "labels.csv").unlink()
     assert kinds(check(*arguments)[1]) == {"missing_file": 1}
 
