@@ -99,11 +99,13 @@ def check_arguments(parser: ArgumentParser, args: argparse.Namespace) -> None:
 
 
 class Setup(NamedTuple):
-    """What all tests of a run share. text: the encoded prompts. threshold, temperature: from validation, if known."""
+    """What all tests of a run share. text: the encoded prompts. threshold, temperature: from validation, if known.
+    crops: how the training's crops were made, where the checkpoint tells."""
 
     model: JointEmbedding
     text: torch.Tensor
     threshold: float | None
+    crops: dict | None
     temperature: float | None
     args: argparse.Namespace
 
@@ -206,7 +208,8 @@ def write_results(
     """predictions.csv while ``batches`` come in, then metrics.json; returns the metrics."""
     model, args = setup.model, setup.args
     settings = crop_settings(data.records)
-    unlike = differences(settings)
+    alike = not differences(settings)
+    trained_on = {"the training's crops": setup.crops} if setup.crops else {}
     (folder / "metrics.json").unlink(missing_ok=True)  # never beside predictions it does not belong to
     nodes = [node.replace(" ", "_") for node in model.tree.nodes[1:]]
     try:
@@ -223,8 +226,8 @@ def write_results(
         "precision": args.precision,
         "perturbation": str(perturbation) if perturbation else None,
         "threshold": setup.threshold,
-        "crops": next(iter(settings.values()), None) if not unlike else settings,
-        "crops_unlike": unlike,
+        "crops": next(iter(settings.values()), None) if alike else settings,
+        "crops_unlike": differences(trained_on | settings),
         "n_frames_per_video": n_frames,
     }
     metrics |= evaluate(scores, model.tree.nodes[1:], setup.threshold, data.videos_listed)
@@ -345,12 +348,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(reason)
     content = read_checkpoint(args.resume)
     threshold = threshold_of(content, args.resume)
+    crops = content.get("crops") if isinstance(content.get("crops"), dict) else None
     device = choose_device(args.gpu)
     model = build_model(content, args.resume, TREES[args.train_dataset] if args.train_dataset else None).to(device)
     del content  # its optimizer state is larger than the model
     results: dict[str, dict | str] = {}
     with process_group(device):
-        setup = Setup(model, encode_text(model, args.precision), threshold, temperature, args)
+        setup = Setup(model, encode_text(model, args.precision), threshold, crops, temperature, args)
         for name in args.dataset:
             folder = output_dir(Path(args.output) / args.name / name)
             log = open_log(folder / "log.txt")

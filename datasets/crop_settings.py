@@ -30,7 +30,8 @@ def crop_settings(records: Sequence[Record]) -> dict[str, dict | None]:
 
 
 def differences(settings: dict[str, dict | None]) -> list[str]:
-    """Why crops of one data set are not alike, a line for each setting that differs; [] where they are."""
+    """Why crops are not alike, a line for each setting that differs; [] where they are. settings: place -> content of
+    its manifest.json, as by ``crop_settings``."""
     known = {folder: content for folder, content in settings.items() if content is not None}
     lines = []
     for key in dict.fromkeys(key for content in known.values() for key in content if key not in _OF_THE_RUN):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
-from models.trainer import Trainer
-from utils.ranks import is_main
+from models.trainer import Trainer  # noqa: E402
+from utils.ranks import is_main  # noqa: E402
 
 
 def main(out: str, script: str, *argv: str) -> int:

@@ -6,6 +6,9 @@ import json
 import pytest
 
 import SJEDD_test
+from models.checkpoint import save_checkpoint
+from models.joint_embedding import JointEmbedding, architecture
+from models.label_tree import FFPP
 from tests.conftest import REAL
 
 main = SJEDD_test.main
@@ -110,6 +113,16 @@ def test_settings_of_the_crops_are_recorded_and_unlike_ones_named(run, crops_cop
     assert metrics["crops"] == {str(crops_copy): mtcnn, str(crops_copy / "RealCDF"): retinaface}
     assert metrics["crops_unlike"] == [f"detector retinaface in {crops_copy / 'RealCDF'}, mtcnn in {crops_copy}"]
     assert metrics["crops_unlike"][0] in capsys.readouterr().out
+
+
+def test_crops_that_are_not_like_those_of_the_training_are_named(crops_copy, tmp_path, capsys):
+    (crops_copy / "manifest.json").write_text(json.dumps({"detector": "mtcnn", "scale": 1.3}))
+    model = JointEmbedding(architecture("demo"), FFPP)
+    argv = ["--dataset", "CDF", "--datapath", str(crops_copy), "--n_frames", "1", "--num_workers", "0"]
+    for scale, n_lines in ((1.3, 0), (1.5, 1)):
+        save_checkpoint(tmp_path / "c.pth", model, crops={"detector": "mtcnn", "scale": scale, "n_frames": 9})
+        assert main([*argv, "--resume", str(tmp_path / "c.pth"), "--output", str(tmp_path)]) == 0
+        assert capsys.readouterr().out.count(f"scale {scale} in the training's crops, 1.3 in {crops_copy}") == n_lines
 
 
 def test_nothing_readable_is_exit_code_2_and_leaves_no_predictions(run, crops_copy, capsys):
@@ -228,10 +241,6 @@ def test_train_then_test_end_to_end(crop_lists, tmp_path, golden_crops):
 
 @pytest.mark.parametrize("threshold", ["0.5", [1], float("nan"), 7.0])
 def test_damaged_threshold_is_refused_before_scoring(tmp_path, capsys, threshold):
-    from models.checkpoint import save_checkpoint
-    from models.joint_embedding import JointEmbedding, architecture
-    from models.label_tree import FFPP
-
     save_checkpoint(tmp_path / "c.pth", JointEmbedding(architecture("demo"), FFPP), threshold=threshold)
     assert main(["--dataset", "CDF", "--resume", str(tmp_path / "c.pth"), "--output", str(tmp_path)]) == 2
     assert "damaged decision threshold" in capsys.readouterr().err
