@@ -12,7 +12,7 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import torch
 
-from benchmarks.train_step import median_time
+from benchmarks.train_step import median_times
 from datasets.transforms import normalise
 from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
 from models.label_tree import FFPP
@@ -48,8 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             pass
 
     frames = args.batch_size * args.batches
-    forward_rate = frames / median_time(forward, args.runs, device)
-    rate = frames / median_time(score, args.runs, device)
+    forward_rate, rate = (frames / seconds for seconds in median_times([forward, score], args.runs, device))
     figures = {"frames_per_s": rate, "image_forward_frames_per_s": forward_rate, "ratio": forward_rate / rate}
     print(json.dumps({key: round(value, 4) for key, value in figures.items()}))
 

@@ -29,16 +29,18 @@ def random_batch(batch_size: int, size: int, generator: torch.Generator) -> tupl
     return torch.randn(batch_size, 3, size, size, generator=generator), labels
 
 
-def median_time(function: Callable[[], object], runs: int, device: torch.device) -> float:
-    """Median seconds of ``runs`` calls after one warm-up call."""
-    times = []
+def median_times(functions: Sequence[Callable[[], object]], runs: int, device: torch.device) -> list[float]:
+    """Median seconds of each function over ``runs`` calls after one warm-up call. The functions take turns, so that a
+    machine whose speed drifts slows them alike."""
+    times = [[] for _ in functions]
     for _ in range(runs + 1):
-        started = time.perf_counter()
-        function()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+        for function, of_function in zip(functions, times, strict=True):
+            started = time.perf_counter()
+            function()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            of_function.append(time.perf_counter() - started)
+    return [statistics.median(of_function[1:]) for of_function in times]
 
 
 @script
@@ -69,8 +71,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bfloat16"):
             model.clip.visual(batches[0][0])
 
-    forward_s = median_time(image_forward, args.runs, device)
-    step_s = median_time(lambda: trainer.step(batches[0], second), args.runs, device)
+    def step() -> None:
+        trainer.step(batches[0], second)
+
+    forward_s, step_s = median_times([image_forward, step], args.runs, device)
     on_gpu = device.type == "cuda"
     peak = (
         torch.cuda.max_memory_allocated() / 1e9 if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -144,6 +144,8 @@ class Trainer:
             parameter.grad = gradient
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.model.clip.token_embedding.rows.requires_grad:
+            self.model.clip.token_embedding.decay(1 - self.learning_rate * self.settings.weight_decay)
         return StepResult(task_losses, weights, hypergradient)
 
     @staticmethod
