@@ -17,7 +17,9 @@ import torch
 
 from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
 from models.label_tree import FFPP
-from models.trainer import WEIGHTINGS, Trainer, TrainerSettings
+from models.precision import PRECISIONS, autocast
+from models.task_weighting import WEIGHTINGS
+from models.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_int, script
 from utils.memory import keep_freed_memory
 
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=positive_int, default=3, help="timed runs of each; the median counts")
     parser.add_argument("--weight", choices=WEIGHTINGS, default="autol", help="task weighting")
     parser.add_argument("--hypergrad", choices=("exact", "fd"), default="exact", help="hypergradient")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the towers")
     args = parser.parse_args(argv)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     second = batches[1] if args.weight == "autol" else None
 
     def image_forward() -> None:
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bfloat16"):
+        with torch.no_grad(), autocast(device.type, args.precision):
             model.clip.visual(batches[0][0])
 
     def step() -> None:

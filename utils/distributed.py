@@ -1,7 +1,7 @@
 """What a process shares with the others of a data-parallel run (torch.distributed); alone, every function is trivial.
 
-Every rank works on an equal slice of each batch and a loss is a mean over its batch, so the mean over the ranks of losses
-and gradients is that of the whole batch.
+Every rank works on an equal slice of each batch and a loss is a mean over its batch, so the mean over the ranks of
+losses and gradients is that of the whole batch.
 """
 
 from collections.abc import Iterator, Sequence
