@@ -19,37 +19,17 @@ from datasets.transforms import MEAN, STD, normalise
 from datasets.txt_list import read_txt_list
 from models import checkpoint
 from models.engine import Progress, TrainingBatch, epoch_row, train_epoch, validate
-from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, LabelTree
 from models.losses import TASKS
+from models.model_setup import prepare_model
 from models.trainer import Trainer, TrainerSettings, epoch_learning_rates
 from models.training_options import parse_args
-from utils.cli import (
-    UserError,
-    script,
-)
+from utils.cli import UserError, script
 from utils.devices import choose_device, describe
 from utils.files import output_dir, write_json
 from utils.memory import keep_freed_memory
 from utils.run_log import MetricsLog, close_log, fingerprint, open_log
 from utils.stopping import StopRequest
-
-
-def build_model(args: argparse.Namespace, content: dict | None, tree: LabelTree) -> JointEmbedding:
-    """The model: of the resumed run, of --init_from, with CLIP's weights, or with random ones (demo)."""
-    torch.manual_seed(args.seed)
-    if content is not None:
-        return checkpoint.build_model(content, args.resume, tree)
-    if args.init_from:
-        model = checkpoint.load_model(args.init_from, tree=tree)
-        if args.VM != "init" and model.architecture != architecture(args.VM):
-            raise UserError(f"{args.init_from} holds another model than {args.VM}; drop --VM")
-        return model
-    model = JointEmbedding(architecture(args.VM), tree)
-    if args.VM != "demo":
-        weights = checkpoint.clip_state_dict(args.VM, args.clip_weights)
-        checkpoint.load_weights(model, weights, args.clip_weights or f"the weights file of {args.VM}")
-    return model
 
 
 def read_lists(args: argparse.Namespace, tree: LabelTree) -> tuple[DataSet, DataSet]:
@@ -96,7 +76,7 @@ class Run:
         if self.device.type == "cpu":
             keep_freed_memory()
         settings = {key: getattr(args, key) for key in TrainerSettings.__dataclass_fields__}
-        self.trainer = Trainer(build_model(args, content, tree).to(self.device), TrainerSettings(**settings))
+        self.trainer = Trainer(prepare_model(args, content, tree, self.device), TrainerSettings(**settings))
         self.progress = Progress()
         if content is not None:
             try:
@@ -179,6 +159,7 @@ def finish_epoch(run: Run, started: float, log: logging.Logger, metrics: Metrics
     if better:
         progress.best = {"score": score, "epoch": progress.epoch} | figures
         run.save("ckpt_best.pth")
+    run.trainer.weighting.after_epoch([row[f"loss_{task}"] for task in TASKS])
     metrics.add(row)
     losses = " ".join(f"{row[f'loss_{task}']:.4f}" for task in TASKS)
     weights = " ".join(f"{weight:.4f}" for weight in row["lambdas"])
@@ -189,10 +170,10 @@ def finish_epoch(run: Run, started: float, log: logging.Logger, metrics: Metrics
     run.save_last()
 
 
-def train(argv: Sequence[str] | None, tree: LabelTree, description: str) -> None:
-    """The whole of a training script, for one label tree."""
-    args, content = parse_args(argv, description)
-    run = Run(args, content, tree)
+def train(argv: Sequence[str] | None, tree: LabelTree, description: str, aug_probs: float) -> None:
+    """The whole of a training script, for one label tree. aug_probs: default of --aug_probs."""
+    args, content = parse_args(argv, description, aug_probs)
+    run = Run(args, content, tree.root_only if args.no_tree else tree)
     del content  # gigabytes when a run is resumed
     write_json(run.folder / "args.json", vars(args))
     log = open_log(run.folder / "log.txt")
@@ -226,7 +207,7 @@ def train(argv: Sequence[str] | None, tree: LabelTree, description: str) -> None
 @script
 def main(argv: Sequence[str] | None = None) -> None:
     """Train on FF++ lists; see --help."""
-    train(argv, FFPP, __doc__)
+    train(argv, FFPP, __doc__, aug_probs=0.3)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Random weights and images, as in benchmarks/train_step.py; lambda and weights move between the rows as in training.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +16,8 @@ from benchmarks.train_step import random_batch
 from models.auto_lambda import (
     exact_hypergradient,
     finite_difference_hypergradient,
+    gradients_of,
     pointing_at,
-    task_gradients,
     virtual_parameters,
 )
 from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
@@ -44,17 +45,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("|---|---|---|" + "---|" * len(args.eps))
     for step in range(args.steps):
         first, second = (random_batch(args.batch_size, model.image_size, generator) for _ in range(2))
-        gradients = task_gradients(trainer.losses(*first), trainer.parameters)
+        parts = [functools.partial(trainer.losses, *first)]
+        _, gradients = gradients_of(parts, torch.eye(len(TASKS)).tolist(), trainer.parameters)
         virtual = virtual_parameters(trainer.parameters, gradients, trainer.weights, lr, trainer.settings.weight_decay)
         with pointing_at(trainer.parameters, virtual):
             direction = list(torch.autograd.grad(trainer.losses(*second)[0], trainer.parameters))
         columns = [exact_hypergradient(gradients, direction, -1.0)]
         for eps in args.eps:
-            columns.append(
-                finite_difference_hypergradient(
-                    lambda batch=first: trainer.losses(*batch), trainer.parameters, direction, -1.0, eps
-                )
-            )
+            columns.append(finite_difference_hypergradient(parts, trainer.parameters, direction, -1.0, eps))
         for i, task in enumerate(TASKS):
             print(f"| {step} | {task} |" + "".join(f" {column[i]:.5g} |" for column in columns), flush=True)
         del gradients, virtual, direction

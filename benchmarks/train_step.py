@@ -17,7 +17,9 @@ import torch
 
 from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
 from models.label_tree import FFPP
-from models.trainer import WEIGHTINGS, Trainer, TrainerSettings
+from models.precision import PRECISIONS, autocast
+from models.task_weighting import WEIGHTINGS
+from models.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_int, script
 from utils.memory import keep_freed_memory
 
@@ -29,16 +31,18 @@ def random_batch(batch_size: int, size: int, generator: torch.Generator) -> tupl
     return torch.randn(batch_size, 3, size, size, generator=generator), labels
 
 
-def median_time(function: Callable[[], object], runs: int, device: torch.device) -> float:
-    """Median seconds of ``runs`` calls after one warm-up call."""
-    times = []
+def median_times(functions: Sequence[Callable[[], object]], runs: int, device: torch.device) -> list[float]:
+    """Median seconds of each function over ``runs`` calls after one warm-up call. The functions take turns, so that a
+    machine whose speed drifts slows them alike."""
+    times = [[] for _ in functions]
     for _ in range(runs + 1):
-        started = time.perf_counter()
-        function()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[1:])
+        for function, of_function in zip(functions, times, strict=True):
+            started = time.perf_counter()
+            function()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            of_function.append(time.perf_counter() - started)
+    return [statistics.median(of_function[1:]) for of_function in times]
 
 
 @script
@@ -50,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=positive_int, default=3, help="timed runs of each; the median counts")
     parser.add_argument("--weight", choices=WEIGHTINGS, default="autol", help="task weighting")
     parser.add_argument("--hypergrad", choices=("exact", "fd"), default="exact", help="hypergradient")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the towers")
     args = parser.parse_args(argv)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu":
@@ -66,11 +70,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     second = batches[1] if args.weight == "autol" else None
 
     def image_forward() -> None:
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bfloat16"):
+        with torch.no_grad(), autocast(device.type, args.precision):
             model.clip.visual(batches[0][0])
 
-    forward_s = median_time(image_forward, args.runs, device)
-    step_s = median_time(lambda: trainer.step(batches[0], second), args.runs, device)
+    def step() -> None:
+        trainer.step(batches[0], second)
+
+    forward_s, step_s = median_times([image_forward, step], args.runs, device)
     on_gpu = device.type == "cuda"
     peak = (
         torch.cuda.max_memory_allocated() / 1e9 if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -8,6 +8,13 @@ section III of the SJEDD paper). One step with learning rate a:
 3. hypergradient of lambda_i = -a <grad L_i(theta), d>, one Adam step on lambda;
 4. real step on sum_i lambda'_i grad L_i(theta) with the new lambda.
 
+A batch may come in parts (gradient accumulation) whose losses add up to the batch's: task gradients and d are then the
+sums over the parts, and the steps are those of the whole batch. In a data-parallel run they are the means over the
+ranks; theta', the hypergradient and lambda follow from them and are the same everywhere.
+
+In float16 all losses are multiplied by one scale before they are differentiated, and the task gradients and d are
+divided by it before anything is made of them. When one of them is not finite, neither weights nor lambda move.
+
 The task gradients of one forward and three backwards serve 1, 3 and 4, so nothing is computed twice and no weight is
 changed in place before the real step: theta' are separate tensors that the parameters point to for a moment.
 """
@@ -19,36 +26,54 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-Gradients = list[torch.Tensor]
+from models.gradient_methods import Gradients, inner_product
+from models.task_weighting import LearnedValues
+from utils.distributed import mean_over_ranks
+
+Part = Callable[[], torch.Tensor]  # -> the part's share of a batch's task losses [T], at the parameters' present values
 
 
 @dataclass
 class BilevelResult:
-    """task_losses: float [T], detached. task_gradients: T lists of tensors like the parameters.
-    hypergradient: float [T]."""
+    """task_losses: float [T], detached. task_gradients: T lists of tensors like the parameters. direction: d.
+    hypergradient: float64 [T]."""
 
     task_losses: torch.Tensor
     task_gradients: list[Gradients]
+    direction: Gradients
     hypergradient: torch.Tensor
 
 
-def task_gradients(losses: torch.Tensor, parameters: Sequence[nn.Parameter]) -> list[Gradients]:
-    """Gradient of each loss by every parameter, from one graph. losses: [T]. A parameter that a task does not use has
-    gradient 0. Frees the graph."""
-    last = len(losses) - 1
-    return [
-        list(torch.autograd.grad(loss, parameters, retain_graph=i < last, materialize_grads=True))
-        for i, loss in enumerate(losses)
-    ]
+def gradients_of(
+    parts: Sequence[Part], objectives: Sequence[Sequence[float]], parameters: Sequence[nn.Parameter], scale: float = 1.0
+) -> tuple[torch.Tensor, list[Gradients]]:
+    """Task losses [T] of a batch, detached, and the gradients of K weighted sums of them, by every parameter.
 
-
-def weighted_sum(gradients: Sequence[Gradients], weights: Sequence[float]) -> Gradients:
-    """sum_i weights[i] * gradients[i], parameter by parameter. gradients[0] is overwritten and returned."""
-    total = gradients[0]
-    torch._foreach_mul_(total, weights[0])
-    for gradient, weight in zip(gradients[1:], weights[1:], strict=True):
-        torch._foreach_add_(total, gradient, alpha=weight)
-    return total
+    parts: their losses add up to the batch's. objectives: [K, T], the weights of each sum. scale: see the module's
+    text. A parameter that a sum does not use has gradient 0. Both results are means over the ranks.
+    """
+    losses, gradients = [], []
+    for part in parts:
+        of_tasks = part()
+        losses.append(of_tasks.detach())
+        last = len(objectives) - 1
+        for i, weights in enumerate(objectives):
+            total = (of_tasks * of_tasks.new_tensor(weights)).sum() * scale
+            new = torch.autograd.grad(total, parameters, retain_graph=i < last, materialize_grads=True)
+            # A compiled convolution lays its weight's gradient out channels last; fused AdamW reads raw memory.
+            new = [gradient.contiguous() for gradient in new]
+            if len(gradients) <= i:
+                gradients.append(new)
+            else:
+                torch._foreach_add_(gradients[i], new)
+        del of_tasks, total, new  # the part's graph goes before the next one is built
+    sums = torch.stack(losses).sum(0)
+    mean_over_ranks([sums])
+    for gradient in gradients:
+        if scale != 1.0:
+            torch._foreach_mul_(gradient, 1 / scale)
+        mean_over_ranks(gradient)
+    return sums, gradients
 
 
 @contextlib.contextmanager
@@ -79,16 +104,12 @@ def virtual_parameters(
 
 
 def exact_hypergradient(gradients: Sequence[Gradients], direction: Gradients, lr: float) -> torch.Tensor:
-    """-lr <gradients[i], direction> for every task, [T]: products in float32 (or wider), their sum in float64."""
-    products = [
-        sum(torch.dot(g.flatten(), d.flatten()).double() for g, d in zip(gradient, direction, strict=True))
-        for gradient in gradients
-    ]
-    return -lr * torch.stack(products)
+    """-lr <gradients[i], direction> for every task, float64 [T]."""
+    return -lr * torch.stack([inner_product(gradient, direction) for gradient in gradients])
 
 
 def finite_difference_hypergradient(
-    train_losses: Callable[[], torch.Tensor],
+    train_parts: Sequence[Part],
     parameters: Sequence[nn.Parameter],
     direction: Gradients,
     lr: float,
@@ -99,66 +120,49 @@ def finite_difference_hypergradient(
     h = eps / (||d|| + 1e-6). With eps = 0.01 the step is too long for CLIP towers (values and even signs differ from
     the exact product; benchmarks/RESULTS.md has a table); kept for comparison.
     """
-    norm = torch.stack([d.double().square().sum() for d in direction]).sum().sqrt().item()
-    step = eps / (norm + 1e-6)
+    step = eps / (inner_product(direction, direction).sqrt().item() + 1e-6)
     losses = []
     with torch.no_grad():
         for sign in (1.0, -1.0):
             moved = torch._foreach_add([p.data for p in parameters], direction, alpha=sign * step)
             with pointing_at(parameters, moved):
-                losses.append(train_losses().double())
+                losses.append(torch.stack([part().double() for part in train_parts]).sum(0))
+    mean_over_ranks(losses)
     return -lr * (losses[0] - losses[1]) / (2 * step)
 
 
 def bilevel_step(
-    train_losses: Callable[[], torch.Tensor],
-    primary_loss: Callable[[], torch.Tensor],
+    train_parts: Sequence[Part],
+    second_parts: Sequence[Part],
+    primary: Sequence[float],
     parameters: Sequence[nn.Parameter],
     weights: Sequence[float],
     lr: float,
     decay: float,
     hypergrad: str = "exact",
+    scale: float = 1.0,
 ) -> BilevelResult:
     """Steps 1 to 3 of the module's text, up to the hypergradient; the parameters are left as they were.
 
-    train_losses: losses [T] of the training batch at the parameters' present values. primary_loss: loss [] of the
-    primary tasks on the second batch, likewise. hypergrad: "exact" or "fd".
+    train_parts, second_parts: the two batches. primary: [T], 1 for the tasks of the upper level, 0 for the others.
+    weights: lambda [T]. hypergrad: "exact" or "fd". scale: see the module's text.
     """
-    losses = train_losses()
-    gradients = task_gradients(losses, parameters)
+    each = torch.eye(len(weights)).tolist()
+    losses, gradients = gradients_of(train_parts, each, parameters, scale)
     virtual = virtual_parameters(parameters, gradients, weights, lr, decay)
     with pointing_at(parameters, virtual):
-        direction = list(torch.autograd.grad(primary_loss(), parameters, materialize_grads=True))
+        _, (direction,) = gradients_of(second_parts, [primary], parameters, scale)
     del virtual
     if hypergrad == "exact":
         hypergradient = exact_hypergradient(gradients, direction, lr)
     else:
-        hypergradient = finite_difference_hypergradient(train_losses, parameters, direction, lr)
-    return BilevelResult(losses.detach(), gradients, hypergradient)
+        hypergradient = finite_difference_hypergradient(train_parts, parameters, direction, lr)
+    return BilevelResult(losses, gradients, direction, hypergradient)
 
 
-class AutoLambda:
-    """The task weights lambda and their Adam optimizer. Weights are not clamped, as in the reference."""
-
-    def __init__(self, n_tasks: int, init: float, lr: float) -> None:
-        self.values = torch.full((n_tasks,), init, dtype=torch.float32)
-        self._optimizer = torch.optim.Adam([self.values], lr=lr)
+class AutoLambda(LearnedValues):
+    """The task weights lambda, moved by ``update(hypergradient)``. They are not clamped, as in the reference."""
 
     @property
     def weights(self) -> list[float]:
-        """Present weight of each task."""
         return self.values.tolist()
-
-    def update(self, hypergradient: torch.Tensor) -> None:
-        """One Adam step along the hypergradient [T]."""
-        self.values.grad = hypergradient.to(self.values)
-        self._optimizer.step()
-
-    def state_dict(self) -> dict:
-        """Weights and optimizer state as plain types and tensors."""
-        return {"values": self.values.clone(), "optimizer": self._optimizer.state_dict()}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Inverse of ``state_dict``."""
-        self.values.copy_(state["values"])
-        self._optimizer.load_state_dict(state["optimizer"])

@@ -1,7 +1,7 @@
 """Checkpoints: published SJEDD files and our own, CLIP weights to start from; always loaded without free unpickling.
 
 Our files hold plain types and tensors only: ``model`` (OpenAI CLIP's key names, as in the published files),
-``architecture``, ``tree``, and whatever else the caller adds. Published files tell neither the tree nor the
+``architecture``, ``tree``, ``score``, and whatever else the caller adds. Published files tell neither the tree nor the
 architecture; shapes tell the latter.
 """
 
@@ -40,6 +40,7 @@ def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
         "model": model.clip.state_dict(),
         "architecture": model.architecture,
         "tree": model.tree.to_dict(),
+        "score": model.score,
     } | extra
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
@@ -95,7 +96,7 @@ def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = Non
     try:
         own_tree = LabelTree.from_dict(content["tree"]) if "tree" in content else tree or FFPP
         config = content.get("architecture") or architecture_of(state)
-        model = JointEmbedding(config, own_tree)
+        model = JointEmbedding(config, own_tree, content.get("score", "product"))
     except _MALFORMED as error:
         raise UserError(f"{path} is no SJEDD checkpoint: its model cannot be built ({_first_line(error)})") from error
     if tree is not None and own_tree is not tree:

@@ -68,11 +68,13 @@ def train_epoch(
                 _log_health(trainer, images, labels, log)
             second = next(second_batches)[:2] if trainer.needs_second_batch(run_step) else None
             try:
-                result = trainer.step((images, labels), second)
+                result = trainer.step((images, labels), second, run_step)
             except UserError as error:
                 where = f"epoch {progress.epoch}, step {progress.step}"
                 raise UserError(f"{where}: {error}; images {', '.join(paths[:3])}, ...") from error
             progress.step += 1
+            if result.skipped:
+                log.info(f"step {run_step}: a float16 gradient overflowed; step left out, loss scale halved")
             progress.losses = [a + b for a, b in zip(progress.losses, result.task_losses, strict=True)]
             if result.hypergradient is not None:
                 progress.lambda_updates += 1
@@ -113,7 +115,8 @@ def validate(
     videos: list[str],
     on_unreadable: Callable[[list[tuple[int, str]]], None],
 ) -> dict:
-    """Score the validation set: frame and video AUC, loss (sum of the tasks), threshold of best balanced accuracy.
+    """Score the validation set: frame and video AUC, fidelity loss (sum of the tasks, whatever loss is trained),
+    threshold of best balanced accuracy.
 
     loader, prepare: see ``score_loader``. vectors: node labels float [N, nodes]. videos: video id of each image [N].
     on_unreadable gets the (index, reason) pairs of images that could not be read.

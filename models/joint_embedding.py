@@ -1,19 +1,28 @@
 """CLIP's two towers as a joint embedding of face images and the prompts of a label tree.
 
-Score of node i for image x: f_i = <image_embedding(x), text_embedding(prompt_i)> / 10, embeddings not normalised and
-CLIP's logit scale not used (paper, joint embedding).
+Score of node i for image x, in one of two ways:
+- product (the paper's): f_i = <image_embedding(x), text_embedding(prompt_i)> / 10, embeddings not normalised and CLIP's
+  logit scale not used;
+- cosine (CLIP's own): f_i = exp(t) cos(image_embedding(x), text_embedding(prompt_i)), t CLIP's logit scale, learned;
+  exp(t) is at most 100, as in CLIP's training.
 """
 
 import warnings
 
 import open_clip
 import torch
+from open_clip.transformer import VisionTransformer
 from torch import nn
+from torch.nn import functional as F
 
 from models.demo_tower import DemoTower
 from models.label_tree import LabelTree
+from models.prompt_tokens import PromptEmbedding, prefix_tree
+from models.transformer_pass import encode_image, transformer_pass
 
+SCORES = ("product", "cosine")
 SCORE_DIVISOR = 10.0
+_LARGEST_SCALE = 100.0  # of the cosine
 # --VM name -> open_clip configuration. OpenAI's weights were trained with QuickGELU.
 _OPEN_CLIP_CONFIGS = {
     "ViT-B/32": "ViT-B-32-quickgelu",
@@ -28,6 +37,9 @@ _DEMO_CONFIG = {
     "vision_cfg": {"image_size": 112, "demo_channels": [16, 32, 64, 96]},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2},
 }
+# What OpenAI's CLIPs are configured by; the passes through the towers know no other layout.
+_VISION_KEYS = {"image_size", "layers", "width", "patch_size", "demo_channels"}
+_TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers"}
 MODEL_NAMES = (*_OPEN_CLIP_CONFIGS, "demo")
 
 
@@ -46,23 +58,30 @@ def openai_tag(name: str) -> str:
 class JointEmbedding(nn.Module):
     """Scores images against the prompts of one label tree.
 
-    architecture: open_clip configuration (plain dict). tree: the label tree. Weights are random until loaded into
-    ``.clip``, whose state dict has OpenAI CLIP's key names. The model is used in eval mode, training included.
+    architecture: open_clip configuration (plain dict). tree: the label tree. score: one of SCORES. Weights are random
+    until loaded into ``.clip``, whose state dict has OpenAI CLIP's key names. The model is used in eval mode, training
+    included. Raises ValueError for an architecture that is not of OpenAI's layout.
     """
 
-    def __init__(self, architecture: dict, tree: LabelTree) -> None:
+    def __init__(self, architecture: dict, tree: LabelTree, score: str = "product") -> None:
         super().__init__()
+        if score not in SCORES:
+            raise ValueError(f"score {score!r} is none of {SCORES}")
         self.architecture = architecture
         self.tree = tree
+        self.score = score
         self.clip = _build_clip(architecture)
         vocabulary = architecture["text_cfg"]["vocab_size"]
         tokens = open_clip.tokenize(tree.prompts, context_length=architecture["text_cfg"]["context_length"])
         if int(tokens.max()) >= vocabulary:
             raise ValueError(f"the text tower knows {vocabulary} tokens, CLIP's tokenizer needs 49408")
-        end = tokens.argmax(dim=1)  # position of the end-of-text token, the largest id
-        # The text tower is causal and read at the end-of-text token: what comes after it changes nothing.
-        self.register_buffer("tokens", tokens[:, : int(end.max()) + 1].contiguous(), persistent=False)
-        self.register_buffer("token_end", end, persistent=False)
+        # The text tower is causal and read at the end-of-text token, the largest id; the rest changes nothing.
+        prompts = prefix_tree(tokens, tokens.argmax(dim=1) + 1)
+        used, rows = prompts.tokens.unique(return_inverse=True)
+        self.clip.token_embedding = PromptEmbedding(self.clip.token_embedding.weight, used)
+        buffers = {"rows": rows, "depths": prompts.depths, "mask": prompts.mask, "ends": prompts.ends}
+        for name, values in buffers.items():
+            self.register_buffer(f"prompt_{name}", values, persistent=False)
         self.eval()
 
     @property
@@ -72,28 +91,39 @@ class JointEmbedding(nn.Module):
         return size if isinstance(size, int) else size[0]
 
     def encode_prompts(self) -> torch.Tensor:
-        """Text embedding of every prompt, float [nodes, D], from one pass over the longest prompt's positions.
+        """Text embedding of every prompt, float [nodes, D], from one pass over the prompts' prefix tree.
 
         The embeddings do not depend on the image: call once per parameter state and pass the result to ``forward``.
         """
-        clip, length = self.clip, self.tokens.shape[1]
-        x = clip.token_embedding(self.tokens) + clip.positional_embedding[:length]  # [nodes, length, width]
-        x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
-        x = clip.ln_final(x[torch.arange(len(x), device=x.device), self.token_end])  # [nodes, width]
-        return x @ clip.text_projection
+        clip = self.clip
+        x = clip.token_embedding.rows[self.prompt_rows] + clip.positional_embedding[self.prompt_depths]  # [T, width]
+        x = transformer_pass(clip.transformer, x.unsqueeze(0), self.prompt_ends, self.prompt_mask)  # [1, nodes, width]
+        return clip.ln_final(x.squeeze(0)) @ clip.text_projection
+
+    def encode_images(self, images: torch.Tensor) -> torch.Tensor:
+        """Image embeddings, float [B, D]. images: float [B, 3, S, S], CLIP-normalised RGB."""
+        visual = self.clip.visual
+        return encode_image(visual, images) if isinstance(visual, VisionTransformer) else visual(images)
 
     def forward(self, images: torch.Tensor, text: torch.Tensor | None = None) -> torch.Tensor:
         """Node scores. images: float [B, 3, S, S], CLIP-normalised RGB. text: result of ``encode_prompts``, made here
         when not given. Returns float32 [B, nodes], also under autocast (near 25 bfloat16's spacing is 0.125).
         """
         text = self.encode_prompts() if text is None else text
-        embedding = self.clip.visual(images)
+        embedding = self.encode_images(images)
         with torch.autocast(images.device.type, enabled=False):
-            return embedding.float() @ text.float().T / SCORE_DIVISOR
+            embedding, text = embedding.float(), text.float()
+            if self.score == "product":
+                return embedding @ text.T / SCORE_DIVISOR
+            scale = self.clip.logit_scale.exp().clamp(max=_LARGEST_SCALE)
+            return scale * F.normalize(embedding) @ F.normalize(text).T
 
 
 def _build_clip(architecture: dict) -> nn.Module:
     vision = architecture["vision_cfg"]
+    odd = (set(vision) - _VISION_KEYS) | (set(architecture["text_cfg"]) - _TEXT_KEYS)
+    if odd or not architecture["quick_gelu"]:
+        raise ValueError(f"no CLIP of OpenAI's layout: {', '.join(sorted(odd)) or 'no QuickGELU'}")
     if "demo_channels" not in vision:
         config = {key: architecture[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")}
         return _quiet_clip(**config)

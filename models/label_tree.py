@@ -25,7 +25,8 @@ class LabelTree:
     name: short name stored in checkpoints. nodes: root first, then global attributes, then local regions.
     edges: parent -> children; every node but the root needs a parent one level above it.
     codes: list code -> names of the nodes that are on, for lists whose digits are not in node order. Without it a
-    code has one digit per node in node order: 0 off, 1 on, 2 unknown.
+    code has one digit per node in node order: 0 off, 1 on, 2 unknown. digits: length of such a code when it is longer;
+    digits beyond the nodes are passed over.
 
     Raises ValueError with the reason when the data is no such tree.
     """
@@ -34,6 +35,7 @@ class LabelTree:
     nodes: tuple[str, ...]
     edges: Mapping[str, tuple[str, ...]]
     codes: Mapping[str, tuple[str, ...]] | None = field(default=None)
+    digits: int | None = None
 
     def __post_init__(self) -> None:
         self._check_edges()
@@ -58,7 +60,7 @@ class LabelTree:
             raise ValueError(
                 f"tree {self.name}: {len(self.nodes)} nodes are more than the 20 whose states can be summed"
             )
-        if not self.edges.get(self.nodes[0]):
+        if len(self.nodes) > 1 and not self.edges.get(self.nodes[0]):
             raise ValueError(f"tree {self.name}: no edge leads from the root {self.nodes[0]!r}")
         for parent, children in self.edges.items():
             for name in (parent, *children):
@@ -89,7 +91,7 @@ class LabelTree:
     @functools.cached_property
     def levels(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Node indices of level 1 (root), level 2 (global attributes) and level 3 (local regions)."""
-        n_global = len(self.edges[self.nodes[0]])
+        n_global = len(self.edges.get(self.nodes[0], ()))
         indices = tuple(range(len(self.nodes)))
         return indices[:1], indices[1 : 1 + n_global], indices[1 + n_global :]
 
@@ -132,7 +134,14 @@ class LabelTree:
     @property
     def code_length(self) -> int:
         """Number of digits in a list code."""
-        return len(next(iter(self.codes))) if self.codes else len(self.nodes)
+        return len(next(iter(self.codes))) if self.codes else self.digits or len(self.nodes)
+
+    @functools.cached_property
+    def root_only(self) -> "LabelTree":
+        """The tree of the root alone, real or fake without a reason, that reads this tree's list codes."""
+        root = self.nodes[:1]
+        codes = {code: tuple(name for name in on if name in root) for code, on in (self.codes or {}).items()}
+        return LabelTree(f"{self.name}-root", root, {}, codes or None, None if codes else self.code_length)
 
     def encode(self, code: str) -> np.ndarray:
         """List code -> float32 node vector [nodes] of 0, 1 and UNKNOWN. Raises UserError for a code of no state."""
@@ -144,7 +153,7 @@ class LabelTree:
             if code not in self.codes:
                 raise UserError(f"unknown code {code}; the {self.name} tree knows {', '.join(self.codes)}")
             return np.array([float(node in self.codes[code]) for node in self.nodes], dtype=np.float32)
-        vector = np.array([float(digit) for digit in code], dtype=np.float32)
+        vector = np.array([float(digit) for digit in code[: len(self.nodes)]], dtype=np.float32)
         if (vector > UNKNOWN).any():
             raise UserError(f"unknown digit in code {code}: a digit is 0 (off), 1 (on) or 2 (unknown)")
         if not self.is_legal(vector):
@@ -154,17 +163,19 @@ class LabelTree:
     def to_dict(self) -> dict:
         """The tree as plain types, for checkpoints and JSON; ``from_dict`` turns it back."""
         plain = {"name": self.name, "nodes": list(self.nodes), "edges": {k: list(v) for k, v in self.edges.items()}}
-        return plain | ({"codes": {k: list(v) for k, v in self.codes.items()}} if self.codes else {})
+        plain |= {"codes": {k: list(v) for k, v in self.codes.items()}} if self.codes else {}
+        return plain | ({"digits": self.digits} if self.digits else {})
 
     @staticmethod
     def from_dict(plain: Mapping) -> "LabelTree":
-        """Inverse of ``to_dict``. A known tree comes back as the very object (FFPP or FFSC)."""
-        for tree in TREES.values():
-            if tree.to_dict() == plain:
-                return tree
+        """Inverse of ``to_dict``. A known tree comes back as the very object (FFPP or FFSC, or its ``root_only``)."""
+        for known in TREES.values():
+            for tree in (known, known.root_only):
+                if tree.to_dict() == plain:
+                    return tree
         codes = {k: tuple(v) for k, v in plain["codes"].items()} if "codes" in plain else None
         edges = {k: tuple(v) for k, v in plain["edges"].items()}
-        return LabelTree(plain["name"], tuple(plain["nodes"]), edges, codes)
+        return LabelTree(plain["name"], tuple(plain["nodes"]), edges, codes, plain.get("digits"))
 
 
 _REGIONS = ("eye", "eyebrow", "lip", "mouth", "nose", "skin")

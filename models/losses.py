@@ -1,11 +1,26 @@
-"""Fidelity losses of the three levels of a label tree."""
+"""Losses of the three tasks: binary (level 1 of a label tree), global (level 2) and local (level 3)."""
+
+import itertools
 
 import torch
 
 from models.label_tree import UNKNOWN, LabelTree
+from models.tree_inference import log_marginals, marginals, state_scores
 
 TASKS = ("binary", "global", "local")
+LOSSES = ("fidelity", "bce", "nll")
 _EPSILON = 1e-8  # keeps the square roots differentiable at 0, as in the reference
+
+
+def task_losses(
+    kind: str, scores: torch.Tensor, labels: torch.Tensor, tree: LabelTree, unknown: str = "zero"
+) -> torch.Tensor:
+    """Losses float [3] of node scores [B, nodes]. kind: one of LOSSES; the others as in the functions below."""
+    if kind == "fidelity":
+        return fidelity_losses(marginals(scores, tree), labels, tree, unknown)
+    if kind == "bce":
+        return bce_losses(scores, labels, tree, unknown)
+    return nll_losses(scores, labels, tree)
 
 
 def fidelity_losses(
@@ -17,15 +32,46 @@ def fidelity_losses(
 
     marginals: float [B, nodes] in [0, 1]. labels: float [B, nodes] of 0, 1 and UNKNOWN (2).
     unknown: "zero" trains unknown nodes as off; "mask" leaves them out of the means.
-    Returns float [3]: binary (level 1), global (level 2), local (level 3).
+    Returns float [3]: binary (level 1), global (level 2), local (level 3); 0 for a level without nodes.
     """
-    weights = torch.ones_like(labels) if unknown == "zero" else (labels != UNKNOWN).to(labels.dtype)
     targets = torch.where(labels == UNKNOWN, 0.0, labels)
     agreement = torch.sqrt(marginals * targets + _EPSILON) + torch.sqrt((1 - marginals) * (1 - targets) + _EPSILON)
-    losses = (1 - agreement) * weights  # [B, nodes]
+    return _level_means(1 - agreement, labels, tree, unknown)
+
+
+def bce_losses(scores: torch.Tensor, labels: torch.Tensor, tree: LabelTree, unknown: str = "zero") -> torch.Tensor:
+    """Binary cross-entropy -g log p - (1 - g) log(1 - p) of every node's marginal p, with the means and the ``unknown``
+    of ``fidelity_losses``. scores: float [B, nodes]. Returns [3], in the scores' type."""
+    log_on, log_off = log_marginals(scores, tree)
+    targets = torch.where(labels == UNKNOWN, 0.0, labels)
+    return _level_means(torch.where(targets == 1, -log_on, -log_off), labels, tree, unknown).to(scores.dtype)
+
+
+def nll_losses(scores: torch.Tensor, labels: torch.Tensor, tree: LabelTree) -> torch.Tensor:
+    """Negative log-likelihood of the labels' legal state s, -log p(s), by levels: -log p(level 1), -log p(level 2 |
+    level 1) and -log p(level 3 | levels 1, 2), each a mean over the batch. Unknown nodes are summed out.
+
+    scores: float [B, nodes]. labels: float [B, nodes] of a legal state, or one with unknown nodes. Returns [3], in the
+    scores' type.
+    """
+    of_states = state_scores(scores, tree)  # [B, states]
+    states = torch.from_numpy(tree.legal_states).to(scores.device)
+    fits = (states == (labels[:, None] == 1)) | (labels[:, None] == UNKNOWN)  # [B, states, nodes]
+    log_masses, known = [of_states.logsumexp(1)], []
+    for level in tree.levels:  # mass of the states that agree with the labels down to this level
+        known += level
+        agree = fits[:, :, known].all(2)
+        log_masses.append(of_states.masked_fill(~agree, -torch.inf).logsumexp(1))
+    terms = [(above - here).mean() for above, here in itertools.pairwise(log_masses)]
+    return torch.stack(terms).to(scores.dtype)
+
+
+def _level_means(losses: torch.Tensor, labels: torch.Tensor, tree: LabelTree, unknown: str) -> torch.Tensor:
+    """losses, labels [B, nodes] -> [3]: mean over the nodes of a level, then over the batch."""
+    weights = torch.ones_like(labels) if unknown == "zero" else (labels != UNKNOWN).to(labels.dtype)
     means = []
     for nodes in tree.levels:
         index = list(nodes)
         # A sample with no known node in this level counts as zero loss, so that the batch mean stays a mean over B.
-        means.append((losses[:, index].sum(1) / weights[:, index].sum(1).clamp(min=1)).mean())
+        means.append(((losses * weights)[:, index].sum(1) / weights[:, index].sum(1).clamp(min=1)).mean())
     return torch.stack(means)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from models.joint_embedding import JointEmbedding
+from models.precision import autocast
 from models.tree_inference import logit_fake, marginals
 
 
@@ -24,7 +25,7 @@ class ScoredBatch:
 def encode_text(model: JointEmbedding, precision: str = "float32") -> torch.Tensor:
     """Embeddings of the model's prompts, for ``score_loader``: one call serves every data set of a run."""
     device = next(model.parameters()).device
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+    with torch.inference_mode(), autocast(device.type, precision):
         return model.encode_prompts()
 
 
@@ -37,18 +38,17 @@ def score_loader(
 ) -> Iterator[ScoredBatch]:
     """Score every batch (images uint8 [B, 3, S, S], indices [B], unreadable) of ``loader``.
 
-    prepare: uint8 images on the model's device -> normalised float images. precision: float32 or bfloat16 (autocast).
+    prepare: uint8 images on the model's device -> normalised float images. precision: of PRECISIONS (autocast).
     text: result of ``encode_text`` at that precision, made here when not given.
     """
     device = next(model.parameters()).device
-    enabled = precision == "bfloat16"
     text = encode_text(model, precision) if text is None else text
     for images, indices, unreadable in loader:
         if not len(indices):
             yield ScoredBatch([], np.empty((0, len(model.tree.nodes)), np.float32), np.empty(0), unreadable)
             continue
         with torch.inference_mode():
-            with torch.autocast(device.type, torch.bfloat16, enabled=enabled):
+            with autocast(device.type, precision):
                 scores = model(prepare(images.to(device, non_blocking=True)), text)
             p, logit = marginals(scores, model.tree).cpu().numpy(), logit_fake(scores, model.tree).cpu().numpy()
         yield ScoredBatch(indices.tolist(), p, logit, unreadable)

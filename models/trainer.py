@@ -1,42 +1,60 @@
 """The optimisation of a JointEmbedding: learning rates, one training step, and the state a resumed run needs."""
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from models.auto_lambda import AutoLambda, bilevel_step, weighted_sum
+from models.auto_lambda import AutoLambda, Part, bilevel_step, gradients_of
+from models.gradient_methods import Gradients, combine, inner_product
 from models.joint_embedding import JointEmbedding
-from models.losses import TASKS, fidelity_losses
+from models.losses import TASKS, task_losses
+from models.precision import LossScale, autocast
+from models.task_weighting import DynamicWeightAverage, TaskWeighting, Uncertainty
 from models.tree_inference import marginals
 from utils.cli import UserError
-
-WEIGHTINGS = ("equal", "autol")
 
 
 @dataclass(frozen=True)
 class TrainerSettings:
     """lr-independent settings of the optimisation; the command line's names and defaults."""
 
-    weight: str = "equal"  # equal | autol
+    weight: str = "equal"  # of task_weighting.WEIGHTINGS
+    grad_method: str = "none"  # of gradient_methods.GRAD_METHODS
     autol_init: float = 1.0
     autol_lr: float = 1e-3
     lambda_every: int = 1  # one lambda update in this many steps, plain steps between
     hypergrad: str = "exact"  # exact | fd
     task: Sequence[str] = ("binary",)  # primary tasks of the upper level
+    loss: str = "fidelity"  # of losses.LOSSES
     weight_decay: float = 1e-3
     unknown: str = "zero"  # zero | mask
-    precision: str = "float32"  # float32 | bfloat16
+    precision: str = "float32"  # of precision.PRECISIONS
+    accum: int = 1  # parts that a batch is computed in
+    seed: int = 0  # of the draws of graddrop and pcgrad
 
 
 @dataclass
 class StepResult:
-    """task_losses: float [3]. weights: the task weights the step used. hypergradient: [3], None in plain steps."""
+    """task_losses: float [3]. weights: the task weights the step used. hypergradient: [3], None in plain steps.
+    skipped: the step changed nothing, because float16 gradients were not finite."""
 
     task_losses: list[float]
     weights: list[float]
     hypergradient: list[float] | None = None
+    skipped: bool = False
+
+
+def task_weighting(settings: TrainerSettings) -> TaskWeighting:
+    """The weighting that the settings name, at its start."""
+    n_tasks = len(TASKS)
+    if settings.weight == "autol":
+        return AutoLambda(n_tasks, settings.autol_init, settings.autol_lr)
+    if settings.weight == "uncert":
+        return Uncertainty(n_tasks, settings.autol_lr)
+    return DynamicWeightAverage(n_tasks) if settings.weight == "dwa" else TaskWeighting(n_tasks)
 
 
 def epoch_learning_rates(initial: float, n_epochs: int, t_max: int = 5) -> list[float]:
@@ -57,23 +75,26 @@ class Trainer:
     """Holds the model, its AdamW optimizer and the task weights, and makes training steps.
 
     Batches are pairs of images (float [B, 3, S, S], CLIP-normalised RGB) and labels (float [B, nodes]) on the model's
-    device.
+    device. What the model does not train has ``requires_grad`` off before the trainer is made.
     """
 
     def __init__(self, model: JointEmbedding, settings: TrainerSettings) -> None:
         if settings.hypergrad == "fd" and settings.precision != "float32":
-            raise UserError("--hypergrad fd needs --precision float32: bfloat16 drowns the difference in rounding")
+            raise UserError(f"--hypergrad fd needs --precision float32: {settings.precision} rounds it away")
         self.model = model
         self.settings = settings
-        # CLIP's logit scale takes no part in the scores: no gradient, no optimizer state, no weight decay for it.
-        unused = {id(model.clip.logit_scale)}
+        # The paper's score leaves CLIP's logit scale out: no gradient, no optimizer state, no weight decay for it.
+        unused = {id(model.clip.logit_scale)} if model.score == "product" else set()
         self.parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in unused]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1.0, weight_decay=settings.weight_decay, fused=True)
-        self.auto_lambda = (
-            AutoLambda(len(TASKS), settings.autol_init, settings.autol_lr) if settings.weight == "autol" else None
-        )
-        self._primary = [TASKS.index(task) for task in settings.task]
+        self.weighting = task_weighting(settings)
+        self.loss_scale = LossScale() if settings.precision == "float16" else None
+        self._primary = [float(task in settings.task) for task in TASKS]
         self._device_type = next(model.parameters()).device.type
+        self._frozen_text = None
+        if not model.clip.text_projection.requires_grad:
+            with torch.no_grad(), autocast(self._device_type, settings.precision):
+                self._frozen_text = model.encode_prompts()
         if settings.hypergrad == "fd":
             torch.backends.cuda.matmul.allow_tf32 = False
             torch.backends.cudnn.allow_tf32 = False
@@ -91,60 +112,92 @@ class Trainer:
     @property
     def weights(self) -> list[float]:
         """Present weights of the three tasks."""
-        return self.auto_lambda.weights if self.auto_lambda else [1.0] * len(TASKS)
+        return self.weighting.weights
 
     def needs_second_batch(self, step: int) -> bool:
         """Whether training step ``step`` (counted from 0 over the whole run) updates lambda."""
-        return self.auto_lambda is not None and step % self.settings.lambda_every == 0
+        return isinstance(self.weighting, AutoLambda) and step % self.settings.lambda_every == 0
+
+    def scores(self, images: torch.Tensor) -> torch.Tensor:
+        """Node scores float32 [B, nodes] at the present parameters: images and prompts are encoded once each."""
+        with autocast(self._device_type, self.settings.precision):
+            return self.model(images, self._frozen_text)
 
     def losses(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Task losses float32 [3] of a batch at the present parameters: images and prompts are encoded once each."""
-        return self._losses_of(self._marginals(images), labels)
+        """Task losses float32 [3] of a batch at the present parameters."""
+        return self._losses_of(self.scores(images), labels)
 
-    def _marginals(self, images: torch.Tensor) -> torch.Tensor:
-        bfloat16 = self.settings.precision == "bfloat16"
-        with torch.autocast(self._device_type, torch.bfloat16, enabled=bfloat16):
-            scores = self.model(images)
-        return marginals(scores, self.model.tree)
+    def _losses_of(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return task_losses(self.settings.loss, scores, labels, self.model.tree, self.settings.unknown)
 
-    def _losses_of(self, p: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return fidelity_losses(p, labels, self.model.tree, self.settings.unknown)
+    def _parts(self, batch: Sequence[torch.Tensor]) -> list[Part]:
+        """The batch as functions whose task losses add up to the batch's; one, unless --accum asks for more."""
+        images, labels = (tensor.chunk(self.settings.accum) for tensor in batch)
 
-    def _gradient(self, losses: torch.Tensor) -> Sequence[torch.Tensor]:
-        """Gradient of the losses [3] weighted with the present task weights, by every parameter."""
-        total = (losses * torch.tensor(self.weights, device=losses.device)).sum()
-        return torch.autograd.grad(total, self.parameters, materialize_grads=True)
+        def share(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return self.losses(x, y) * (len(x) / len(batch[0]))
 
-    def step(self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor] | None = None) -> StepResult:
+        return [functools.partial(share, x, y) for x, y in zip(images, labels, strict=True)]
+
+    def step(
+        self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor] | None = None, run_step: int = 0
+    ) -> StepResult:
         """One AdamW step on ``batch``. With a second batch lambda is updated first (the bi-level step).
 
-        Raises UserError, before any weight has changed, when a loss is not finite.
+        run_step: the step's number in the run, which seeds what gradient methods draw. Raises UserError, before any
+        weight has changed, when a loss is not finite.
         """
-        if second is None:
-            losses = self.losses(*batch)
-            task_losses = self._checked(losses.detach())
-            weights, hypergradient = self.weights, None
-            gradients = self._gradient(losses)
-        else:
+        settings, hypergradient = self.settings, None
+        scale = self.loss_scale.value if self.loss_scale else 1.0
+        parts = self._parts(batch)
+        if second is not None:
             result = bilevel_step(
-                lambda: self.losses(*batch),
-                lambda: self.losses(*second)[self._primary].sum(),
+                parts,
+                self._parts(second),
+                self._primary,
                 self.parameters,
                 self.weights,
                 self.learning_rate,
-                self.settings.weight_decay,
-                self.settings.hypergrad,
+                settings.weight_decay,
+                settings.hypergrad,
+                scale,
             )
-            task_losses = self._checked(result.task_losses)
-            self._checked(result.hypergradient, "hypergradient")
-            self.auto_lambda.update(result.hypergradient)
-            weights, hypergradient = self.weights, result.hypergradient.tolist()
-            gradients = weighted_sum(result.task_gradients, weights)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
+            losses, gradients, hypergradient = result.task_losses, result.task_gradients, result.hypergradient
+            finite = self._finite([*gradients, result.direction])
+            del result  # and with it d
+        else:
+            each = torch.eye(len(TASKS)).tolist()
+            objectives = [self.weights] if settings.grad_method == "none" else each
+            losses, gradients = gradients_of(parts, objectives, self.parameters, scale)
+            finite = self._finite(gradients)
+        of_tasks = self._checked(losses)
+        if self.loss_scale:
+            self.loss_scale.update(finite)
+        if not finite:
+            return StepResult(of_tasks, self.weights, skipped=True)
+        if hypergradient is not None:
+            hypergradient = self._checked(hypergradient, "hypergradient")
+            self.weighting.update(torch.tensor(hypergradient))
+        weights = self.weights
+        if len(gradients) == 1:  # weighted already
+            (gradient,) = gradients
+        else:
+            gradient = combine(settings.grad_method, gradients, weights, (settings.seed, run_step))
+        self._descend(gradient)
+        self.weighting.after_step(of_tasks)
+        return StepResult(of_tasks, weights, hypergradient)
+
+    def _finite(self, gradients: Sequence[Gradients]) -> bool:
+        """Whether the gradients are usable; looked at in float16 only, where a finite loss may have others."""
+        return self.loss_scale is None or all(inner_product(each, each).isfinite() for each in gradients)
+
+    def _descend(self, gradient: Gradients) -> None:
+        for parameter, values in zip(self.parameters, gradient, strict=True):
+            parameter.grad = values
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return StepResult(task_losses, weights, hypergradient)
+        if self._frozen_text is None:
+            self.model.clip.token_embedding.decay(1 - self.learning_rate * self.settings.weight_decay)
 
     @staticmethod
     def _checked(of_tasks: torch.Tensor, what: str = "loss") -> list[float]:
@@ -166,19 +219,22 @@ class Trainer:
         for name, chosen in (("real", labels[:, 0] == 0), ("fake", labels[:, 0] == 1)):
             if not chosen.any():
                 continue
-            p = self._marginals(images[chosen])
-            gradients = self._gradient(self._losses_of(p, labels[chosen]))
-            norm = torch.stack([g.double().square().sum() for g in gradients]).sum().sqrt().item()
-            report[name] = (int(chosen.sum()), float(1 - p[:, 0].detach().mean()), norm)
+            scores = self.scores(images[chosen])
+            total = (self._losses_of(scores, labels[chosen]) * scores.new_tensor(self.weights)).sum()
+            gradient = torch.autograd.grad(total, self.parameters, materialize_grads=True)
+            norm = inner_product(gradient, gradient).sqrt().item()
+            p_real = 1 - marginals(scores.detach(), self.model.tree)[:, 0].mean().item()
+            report[name] = (int(chosen.sum()), p_real, norm)
         return report
 
     def state_dict(self) -> dict:
         """What a resumed run needs beside the weights, as plain types and tensors."""
-        state = {"optimizer": self.optimizer.state_dict()}
-        return state | ({"auto_lambda": self.auto_lambda.state_dict()} if self.auto_lambda else {})
+        state = {"optimizer": self.optimizer.state_dict(), "weighting": self.weighting.state_dict()}
+        return state | ({"loss_scale": self.loss_scale.state_dict()} if self.loss_scale else {})
 
     def load_state_dict(self, state: dict) -> None:
         """Inverse of ``state_dict``."""
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.auto_lambda:
-            self.auto_lambda.load_state_dict(state["auto_lambda"])
+        self.weighting.load_state_dict(state["weighting"])
+        if self.loss_scale:
+            self.loss_scale.load_state_dict(state["loss_scale"])

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.checkpoint import FORMAT, read_checkpoint
-from models.joint_embedding import MODEL_NAMES
-from models.losses import TASKS
-from models.trainer import WEIGHTINGS
+from models.gradient_methods import GRAD_METHODS
+from models.joint_embedding import MODEL_NAMES, SCORES
+from models.losses import LOSSES, TASKS
+from models.model_setup import TOWERS
+from models.precision import PRECISIONS
+from models.task_weighting import WEIGHTINGS
 from utils.cli import (
     ArgumentParser,
     UserError,
@@ -26,8 +29,8 @@ _FREE_ON_RESUME = {"resume", "num_epoch", "num_workers", "gpu", "output", "name"
 _FREE_ON_RESUME |= {"txt_path_train", "txt_path_val"}
 
 
-def get_args_parser(description: str = "") -> ArgumentParser:
-    """The command line of the training scripts."""
+def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentParser:
+    """The command line of the training scripts. aug_probs: default of --aug_probs."""
     parser = ArgumentParser(description=description)
     run = parser.add_argument_group("run")
     run.add_argument("--name", default="SJEDD", help="name of the experiment, a folder under --output")
@@ -43,15 +46,43 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     data.add_argument("--batch_size", type=positive_int, default=32, help="images per step, over all devices")
     data.add_argument("--num_workers", type=non_negative_int, default=default_workers(), help="image reading processes")
     data.add_argument("--aug", action="store_true", help="perturb training images")
-    data.add_argument("--aug_probs", type=probability, default=0.3, help="share of training images --aug perturbs")
     data.add_argument(
-        "--unknown", choices=("zero", "mask"), default="zero", help="digit 2 of codes (FFSC): off, or left out"
+        "--aug_probs", type=probability, default=aug_probs, help="share of training images --aug perturbs"
+    )
+    data.add_argument(
+        "--unknown",
+        choices=("zero", "mask"),
+        default="zero",
+        help="digit 2 of codes (FFSC): off, or left out (--loss nll sums over it either way)",
     )
     model = parser.add_argument_group("model")
     model.add_argument("--VM", choices=MODEL_NAMES, help="CLIP model (default: ViT-B/32); demo: small, from scratch")
     model.add_argument("--clip_weights", metavar="FILE", help="local OpenAI or open_clip weights of --VM")
-    model.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
+    model.add_argument(
+        "--score",
+        choices=SCORES,
+        help="of an image and a prompt: product of the embeddings / 10, or cosine times CLIP's learned scale "
+        "(default: product, or the --init_from checkpoint's)",
+    )
+    model.add_argument(
+        "--no_tree", action="store_true", help="real or fake alone: a tree of the root, binary task only"
+    )
+    model.add_argument(
+        "--freeze",
+        nargs="+",
+        choices=TOWERS,
+        default=[],
+        help="do not train this tower; of the text the prompts are then encoded once",
+    )
+    model.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the towers; float16: CUDA only, "
+                       "with a loss scale, for GPUs without bfloat16")  # fmt: skip
+    model.add_argument("--compile", action="store_true", help="torch.compile both towers; needs a C++ compiler")
+    model.add_argument("--grad_checkpointing", action="store_true", help="ViT: less memory, a third more computing")
     optim = parser.add_argument_group("optimisation")
+    optim.add_argument("--loss", choices=LOSSES, default="fidelity", help="bce: of each node's probability; nll: "
+                       "-log p of the code's state, by levels")  # fmt: skip
+    optim.add_argument("--accum", type=positive_int, default=1, metavar="N", help="compute a batch in N parts, in "
+                       "less memory; task gradients, d, losses and lambda are those of the whole batch")  # fmt: skip
     optim.add_argument("--num_epoch", type=positive_int, default=20, help="epochs")
     optim.add_argument("--initial_lr", type=positive_float, default=6e-7, help="AdamW's learning rate in epoch 0")
     optim.add_argument("--t_max", type=positive_int, default=5, help="epochs in which the cosine falls to 0")
@@ -63,18 +94,30 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     tasks = parser.add_argument_group("task weighting")
     tasks.add_argument("--weight", choices=WEIGHTINGS, help="weighting of the three tasks (default: autol)")
     tasks.add_argument("--weighting_method", choices=("none", "auto-l"), default="none", help="auto-l: --weight autol")
-    tasks.add_argument("--grad_method", choices=("none",), default="none", help="combination of the task gradients")
+    tasks.add_argument(
+        "--grad_method",
+        choices=GRAD_METHODS,
+        default="none",
+        help="settles conflicts of the weighted task gradients; none: their sum",
+    )
     tasks.add_argument("--task", nargs="+", choices=TASKS, default=["binary"], help="primary task(s) of auto-lambda")
-    tasks.add_argument("--autol_init", type=finite_float, default=1.0, help="initial weight of each task")
-    tasks.add_argument("--autol_lr", type=positive_float, default=1e-3, help="Adam's learning rate of the weights")
+    tasks.add_argument("--autol_init", type=finite_float, default=1.0, help="autol: initial weight of each task")
+    tasks.add_argument(
+        "--autol_lr",
+        type=positive_float,
+        default=1e-3,
+        help="Adam's learning rate of autol's weights and of uncert's s",
+    )
     tasks.add_argument("--hypergrad", choices=("exact", "fd"), default="exact", help="fd: central finite difference")
     tasks.add_argument("--lambda_every", type=positive_int, default=1, help="steps from one lambda update to the next")
     return parser
 
 
-def parse_args(argv: Sequence[str] | None, description: str) -> tuple[argparse.Namespace, dict | None]:
+def parse_args(
+    argv: Sequence[str] | None, description: str, aug_probs: float = 0.3
+) -> tuple[argparse.Namespace, dict | None]:
     """The run's settings, and the content of the checkpoint it resumes (whose settings then hold), else None."""
-    parser = get_args_parser(description)
+    parser = get_args_parser(description, aug_probs)
     args = parser.parse_args(argv)
     if args.resume and args.init_from:
         parser.error("--resume goes on with a run, --init_from starts a new one; give one of them")
@@ -82,7 +125,15 @@ def parse_args(argv: Sequence[str] | None, description: str) -> tuple[argparse.N
         return _resumed(args.resume, argv)
     if args.weighting_method == "auto-l" and args.weight not in (None, "autol"):
         parser.error(f"--weighting_method auto-l contradicts --weight {args.weight}; drop one of them")
-    args.weight = args.weight or "autol"
+    if args.no_tree and (args.weight not in (None, "equal") or args.weighting_method != "none"):
+        parser.error("--no_tree leaves one task, which needs no weighting; drop --weight and --weighting_method")
+    if args.no_tree and args.grad_method != "none":
+        parser.error("--no_tree leaves one task, whose gradient has no conflicts; drop --grad_method")
+    if set(args.freeze) == set(TOWERS):
+        parser.error("--freeze text image leaves nothing to train")
+    if args.batch_size % args.accum:
+        parser.error(f"--batch_size {args.batch_size} is no multiple of --accum {args.accum}")
+    args.weight = args.weight or ("equal" if args.no_tree else "autol")
     for key in ("txt_path_train", "txt_path_val"):
         if getattr(args, key) is None:
             parser.error(f"--{key} is needed: a list file with lines `path code`")
@@ -92,8 +143,15 @@ def parse_args(argv: Sequence[str] | None, description: str) -> tuple[argparse.N
     if args.tag is None:
         aug = f"aug{args.aug_probs:g}" if args.aug else "noaug"
         settings = (args.VM.replace("/", "-"), args.weight, f"lr{args.initial_lr:g}", f"bz{args.batch_size}", aug)
+        others = ("grad_method", "loss", "score", "precision", "freeze", "no_tree")
+        changed = [key for key in others if getattr(args, key) != parser.get_default(key)]
+        settings += tuple(f"{key}-{'-'.join(_words(getattr(args, key)))}" for key in changed)
         args.tag = "_".join((*settings, f"seed{args.seed}"))
     return args, None
+
+
+def _words(value: str | bool | list[str]) -> list[str]:
+    return value if isinstance(value, list) else [str(value)]
 
 
 def _resumed(path: str, argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict]:

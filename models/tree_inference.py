@@ -18,9 +18,19 @@ def _states(tree: LabelTree, device: torch.device) -> torch.Tensor:
         return torch.from_numpy(tree.legal_states).to(device=device, dtype=torch.float64)
 
 
-def _state_scores(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
+def state_scores(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
     """scores [B, nodes] -> unnormalised log-probability of every legal state, float64 [B, states]."""
     return scores.double() @ _states(tree, scores.device).T
+
+
+def log_marginals(scores: torch.Tensor, tree: LabelTree) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logarithms of each node's probabilities of being on and off, both float64 [B, nodes], without the rounding of
+    probabilities near 0 and 1. scores: float [B, nodes]; differentiable."""
+    with torch.autocast(scores.device.type, enabled=False):
+        of_states = state_scores(scores, tree)
+        on = _states(tree, scores.device).bool()  # [states, nodes]
+        spread = of_states[:, :, None] - of_states.logsumexp(1)[:, None, None]  # [B, states, 1]
+        return tuple(spread.masked_fill(~chosen, -torch.inf).logsumexp(1) for chosen in (on, ~on))
 
 
 def marginals(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
@@ -29,7 +39,7 @@ def marginals(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
     scores: float [B, nodes], any finite range. Returns the same shape and dtype, in [0, 1]; differentiable.
     """
     with torch.autocast(scores.device.type, enabled=False):
-        probabilities = torch.softmax(_state_scores(scores, tree), dim=1)  # [B, states]
+        probabilities = torch.softmax(state_scores(scores, tree), dim=1)  # [B, states]
         return (probabilities @ _states(tree, scores.device)).clamp(0.0, 1.0).to(scores.dtype)
 
 
@@ -38,5 +48,5 @@ def logit_fake(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
 
     scores: float [B, nodes]. Returns float64 [B].
     """
-    state_scores = _state_scores(scores, tree)
-    return torch.logsumexp(state_scores[:, 1:], dim=1) - state_scores[:, 0]
+    of_states = state_scores(scores, tree)
+    return torch.logsumexp(of_states[:, 1:], dim=1) - of_states[:, 0]

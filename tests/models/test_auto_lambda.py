@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from models.auto_lambda import AutoLambda, bilevel_step, weighted_sum
+from models.auto_lambda import AutoLambda, bilevel_step, gradients_of
+from models.gradient_methods import weighted_sum
 
 LR, DECAY = 0.05, 0.1
 
@@ -41,7 +42,7 @@ def second_order(model, x, y, weights):
 def step(problem, hypergrad="exact"):
     model, losses, _, _, weights = problem
     return bilevel_step(
-        lambda: losses(0), lambda: losses(1)[0], list(model.parameters()), weights, LR, DECAY, hypergrad
+        [lambda: losses(0)], [lambda: losses(1)], [1, 0, 0], list(model.parameters()), weights, LR, DECAY, hypergrad
     )
 
 
@@ -80,7 +81,7 @@ def test_parameters_come_back_when_a_pass_fails(problem):
         raise RuntimeError("second batch")
 
     with pytest.raises(RuntimeError, match="second batch"):
-        bilevel_step(lambda: losses(0), broken, list(model.parameters()), [1.0] * 3, LR, DECAY)
+        bilevel_step([lambda: losses(0)], [broken], [1, 0, 0], list(model.parameters()), [1.0] * 3, LR, DECAY)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
@@ -94,6 +95,38 @@ def test_task_gradients_and_their_weighted_sum(problem):
     total = weighted_sum(result.task_gradients, [0.5, -2.0, 3.0])
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(total, expected, strict=True))
     assert torch.equal(total[0], torch.zeros(2, dtype=torch.float64)), "the unused parameter comes first, gradient 0"
+
+
+@pytest.mark.parametrize("hypergrad", ["exact", "fd"])
+def test_parts_of_a_batch_give_what_the_whole_gives(problem, hypergrad):
+    model, _, x, y, weights = problem
+
+    def parts(which, sizes):
+        pieces = zip(x[which].split(sizes), y[which].split(sizes), strict=True)
+        return [lambda a=a, b=b: ((model(a) - b) ** 2).mean(0) * (len(a) / 16) for a, b in pieces]
+
+    parameters, whole = list(model.parameters()), step(problem, hypergrad)
+    ours = bilevel_step(
+        parts(0, [5, 5, 6]), parts(1, [8, 8]), [1, 0, 0], parameters, weights, LR, DECAY, hypergrad, scale=1024.0
+    )
+    assert torch.allclose(ours.hypergradient, whole.hypergradient, rtol=1e-9)
+    assert torch.allclose(ours.task_losses, whole.task_losses)
+    for mine, theirs in zip(
+        [*ours.task_gradients, ours.direction], [*whole.task_gradients, whole.direction], strict=True
+    ):
+        assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(mine, theirs, strict=True))
+
+
+def test_gradients_of_weighted_sums(problem):
+    model, losses, *_ = problem
+    parameters = list(model.parameters())
+    values, (first, second) = gradients_of([lambda: losses(0)], [[1, 0, 0], [0.5, -2, 3]], parameters)
+    assert torch.equal(values, losses(0))
+    expected = torch.autograd.grad(losses(0)[0], parameters, materialize_grads=True)
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(first, expected, strict=True))
+    total = (losses(0) * torch.tensor([0.5, -2.0, 3.0])).sum()
+    expected = torch.autograd.grad(total, parameters, materialize_grads=True)
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(second, expected, strict=True))
 
 
 def test_lambda_takes_adam_steps_along_the_hypergradient():

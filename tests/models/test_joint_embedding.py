@@ -4,6 +4,7 @@ import torch
 
 from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
+from models.transformer_pass import quick_gelu
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +21,61 @@ def small_clip():
 
 
 @pytest.mark.parametrize("tree", [FFPP, FFSC], ids=lambda tree: tree.name)
-def test_short_text_pass_equals_all_77_positions(small_clip, tree):
+def test_packed_text_pass_equals_all_77_positions(small_clip, tree):
     model = JointEmbedding(small_clip.architecture, tree)
     with torch.no_grad():
         full = model.clip.encode_text(open_clip.tokenize(tree.prompts))
-        short = model.encode_prompts()
-    assert model.tokens.shape[1] < 20
-    assert (full - short).abs().max() < 1e-5
+        packed = model.encode_prompts()
+    assert len(model.prompt_rows) < 60, "against 10 or 12 prompts of 15 tokens"
+    assert (full - packed).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["small", "ViT-B/16"])
+def test_image_pass_equals_open_clips(small_clip, name):
+    model = small_clip if name == "small" else JointEmbedding(architecture(name), FFPP)
+    images = torch.randn(2, 3, model.image_size, model.image_size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert (model.encode_images(images) - model.clip.visual(images)).abs().max() < 1e-5
+
+
+def test_gradients_equal_open_clips(small_clip):
+    images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    clip = small_clip.clip
+    tokens = open_clip.tokenize(FFPP.prompts)
+    parameters = [p for p in clip.parameters() if p is not clip.logit_scale]
+    ours = small_clip(images).square().sum()
+    theirs = (clip.visual(images) @ clip.encode_text(tokens).T / 10).square().sum()
+    for a, b in zip(torch.autograd.grad(ours, parameters), torch.autograd.grad(theirs, parameters), strict=True):
+        assert (a - b).abs().max() < 1e-5 * (1 + b.abs().max())
+
+
+def test_quick_gelu_and_its_gradient():
+    x = torch.linspace(-6, 6, 41, dtype=torch.float64, requires_grad=True)
+    assert torch.allclose(quick_gelu(x), x * torch.sigmoid(1.702 * x), atol=1e-14)
+    assert torch.autograd.gradcheck(quick_gelu, x)
+
+
+def test_cosine_score_is_scaled_by_clips_learned_scale(small_clip):
+    model = JointEmbedding(small_clip.architecture, FFPP, score="cosine")
+    images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    scores = model(images)
+    image, text = model.encode_images(images), model.encode_prompts()
+    cosine = torch.nn.functional.cosine_similarity(image[:, None], text[None], dim=-1)
+    assert torch.allclose(scores, cosine / 0.07, atol=1e-4)
+    (gradient,) = torch.autograd.grad(scores.square().sum(), model.clip.logit_scale)
+    assert gradient.item() == pytest.approx(2 * scores.square().sum().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quick_gelu": False},
+        {"vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 32, "ls_init_value": 1e-5}},
+    ],
+)
+def test_layout_other_than_openais_is_refused(small_clip, change):
+    with pytest.raises(ValueError, match="OpenAI's layout"):
+        JointEmbedding(small_clip.architecture | change, FFPP)
 
 
 def test_score_is_the_unnormalised_product_over_ten(small_clip):
@@ -49,8 +98,8 @@ def test_given_text_embeddings_are_used_and_no_text_pass_runs(small_clip, monkey
 def test_one_image_encoding_and_one_text_pass_per_scoring(small_clip):
     calls = []
     hooks = [
-        small_clip.clip.visual.register_forward_hook(lambda *_: calls.append("image")),
-        small_clip.clip.transformer.register_forward_hook(lambda *_: calls.append("text")),
+        small_clip.clip.visual.conv1.register_forward_hook(lambda *_: calls.append("image")),
+        small_clip.clip.ln_final.register_forward_hook(lambda *_: calls.append("text")),
     ]
     with torch.no_grad():
         small_clip(torch.zeros(2, 3, 64, 64))
@@ -62,7 +111,7 @@ def test_one_image_encoding_and_one_text_pass_per_scoring(small_clip):
 def test_product_is_float32_outside_autocast(small_clip):
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        text, embedding = small_clip.encode_prompts(), small_clip.clip.visual(images)
+        text, embedding = small_clip.encode_prompts(), small_clip.encode_images(images)
         scores = small_clip(images)
     assert scores.dtype == torch.float32
     assert torch.equal(scores, embedding.float() @ text.float().T / 10)

@@ -1,12 +1,17 @@
 import copy
+import math
 
+import open_clip
 import pytest
 import torch
 
-from models.auto_lambda import AutoLambda
+from models.gradient_methods import GRAD_METHODS, combine
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from models.losses import fidelity_losses
+from models.model_setup import checkpoint_gradients, compile_towers, freeze
+from models.precision import LossScale
+from models.task_weighting import WEIGHTINGS
 from models.trainer import Trainer, TrainerSettings, epoch_learning_rates
 from models.tree_inference import marginals
 from utils.cli import UserError
@@ -32,44 +37,94 @@ def test_learning_rates_of_the_papers_command():
     assert [float(f"{rate * 1e7:.2g}") for rate in rates] == expected
 
 
-def plain_step(model, weights, first, second, lr, settings):
-    """The bi-level step written out with autograd and torch's AdamW on a copy; returns (model, new weights)."""
-    model = copy.deepcopy(model)
-    params = [p for name, p in model.clip.named_parameters() if name != "logit_scale"]
+class PlainTraining:
+    """The bi-level training written out: open_clip's own forwards over all 77 tokens, one list of gradients per task,
+    torch's AdamW over every weight, Adam for lambda."""
 
-    def losses(b):
-        return fidelity_losses(marginals(model(b[0]), FFPP), b[1], FFPP)
+    def __init__(self, model, settings, lr):
+        self.clip = open_clip.CLIP(**{**model.architecture, "quick_gelu": True}).eval()
+        self.clip.load_state_dict(model.clip.state_dict())
+        self.params = [p for name, p in self.clip.named_parameters() if name != "logit_scale"]
+        self.optimizer = torch.optim.AdamW(self.params, lr=lr, weight_decay=settings.weight_decay)
+        self.lam = torch.ones(3)
+        self.lam_optimizer = torch.optim.Adam([self.lam], lr=settings.autol_lr)
+        self.lr, self.decay = lr, settings.weight_decay
 
-    saved = [p.detach().clone() for p in params]
-    weighting = AutoLambda(3, 1.0, settings.autol_lr)
-    weighting.values.copy_(torch.tensor(weights))
-    per_task = [torch.autograd.grad(losses(first)[i], params) for i in range(3)]
-    with torch.no_grad():
-        for i, p in enumerate(params):
-            p -= lr * (sum(w * g[i] for w, g in zip(weights, per_task, strict=True)) + settings.weight_decay * p)
-    d = torch.autograd.grad(losses(second)[0], params)
-    weighting.update(torch.stack([-lr * sum((a * b).sum() for a, b in zip(g, d, strict=True)) for g in per_task]))
-    with torch.no_grad():
-        for p, old in zip(params, saved, strict=True):
-            p.copy_(old)
-    optimizer = torch.optim.AdamW(params, lr=lr, weight_decay=settings.weight_decay)
-    (losses(first) * torch.tensor(weighting.weights)).sum().backward()
-    optimizer.step()
-    return model, weighting.weights
+    def losses(self, batch):
+        text = self.clip.encode_text(open_clip.tokenize(FFPP.prompts))
+        scores = self.clip.visual(batch[0]) @ text.T / 10
+        return fidelity_losses(marginals(scores, FFPP), batch[1], FFPP)
+
+    def step(self, first, second):
+        theta = [p.detach().clone() for p in self.params]
+        losses = self.losses(first)
+        gradients = [torch.autograd.grad(loss, self.params, retain_graph=True) for loss in losses]
+        with torch.no_grad():
+            for i, p in enumerate(self.params):
+                p -= self.lr * (sum(w * g[i] for w, g in zip(self.lam, gradients, strict=True)) + self.decay * p)
+        direction = torch.autograd.grad(self.losses(second)[0], self.params)
+        with torch.no_grad():
+            for p, old in zip(self.params, theta, strict=True):
+                p.copy_(old)
+        products = [sum((a * b).sum() for a, b in zip(g, direction, strict=True)) for g in gradients]
+        self.lam.grad = -self.lr * torch.stack(products)
+        self.lam_optimizer.step()
+        for i, p in enumerate(self.params):
+            p.grad = sum(w * g[i] for w, g in zip(self.lam, gradients, strict=True))
+        self.optimizer.step()
+        return losses.detach()
 
 
-def test_bilevel_step_equals_the_written_out_one(model):
-    settings = TrainerSettings(weight="autol")
-    expected, weights = plain_step(model, [1.0] * 3, batch(0), batch(1), 1e-3, settings)
-    ours = copy.deepcopy(model)
-    trainer = Trainer(ours, settings)
-    trainer.set_learning_rate(1e-3)
-    result = trainer.step(batch(0), batch(1))
-    assert result.weights == pytest.approx(weights, abs=1e-6)
-    for (name, a), b in zip(ours.state_dict().items(), expected.state_dict().values(), strict=True):
-        # A step moves a weight by 1e-3. Adam turns the rounding of a gradient that is 0 in theory (the key biases of
-        # attention) into a small step of either sign, hence the mean and not each value.
-        assert (a - b).abs().mean() < 1e-5, name
+@pytest.fixture(scope="module")
+def small_vit():
+    """A CLIP of OpenAI's layout, small."""
+    config = {
+        "embed_dim": 64,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 64, "layers": 3, "width": 64, "patch_size": 32},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2},
+    }
+    torch.manual_seed(0)
+    return JointEmbedding(config, FFPP)
+
+
+def vit_batch(seed):
+    images, labels = batch(seed)
+    return images[:, :, :64, :64].contiguous(), labels
+
+
+@pytest.mark.parametrize("accum", [1, 2])
+def test_ten_fast_steps_equal_ten_plain_ones(small_vit, accum):
+    settings = TrainerSettings(weight="autol", accum=accum)
+    plain = PlainTraining(small_vit, settings, lr=1e-4)
+    trainer = Trainer(copy.deepcopy(small_vit), settings)
+    trainer.set_learning_rate(1e-4)
+    for i in range(10):
+        first, second = vit_batch(2 * i), vit_batch(2 * i + 1)
+        losses = plain.step(first, second)
+        result = trainer.step(first, second)
+        assert result.weights == pytest.approx(plain.lam.tolist(), abs=1e-5), f"lambda of step {i}"
+        assert result.task_losses == pytest.approx(losses.tolist(), abs=1e-5), f"losses of step {i}"
+    assert max(abs(weight - 1) for weight in trainer.weights) > 5e-3, "lambda moved"
+    expected = plain.clip.state_dict()
+    for name, value in trainer.model.clip.state_dict().items():
+        # Adam turns the rounding of a gradient that is 0 in theory (the key biases of attention, a third of
+        # in_proj_bias) into steps of either sign, hence the mean and its limit of 2% of what a weight may move.
+        assert (value - expected[name]).abs().mean() < 2e-5, name
+
+
+@pytest.mark.parametrize("accum", [3, 4, 9])
+def test_parts_of_a_batch_follow_the_path_of_the_whole(model, accum):
+    trainers = [
+        Trainer(copy.deepcopy(model), TrainerSettings(weight="autol", lambda_every=2, accum=n)) for n in (1, accum)
+    ]
+    for trainer in trainers:
+        trainer.set_learning_rate(1e-4)
+    for i in range(4):
+        second = batch(50 + i) if i % 2 == 0 else None
+        whole, parts = (trainer.step(batch(i), second) for trainer in trainers)
+        assert parts.weights == pytest.approx(whole.weights, abs=1e-5)
+        assert parts.task_losses == pytest.approx(whole.task_losses, abs=1e-5)
 
 
 def test_step_without_second_batch_leaves_lambda(model):
@@ -141,3 +196,193 @@ def test_hypergradient_that_is_not_finite_is_named(model):
     images, labels = batch(1)
     with pytest.raises(UserError, match="hypergradient is not finite"):
         trainer.step(batch(0), (images * float("nan"), labels))
+
+
+@pytest.mark.parametrize("weight", WEIGHTINGS)
+@pytest.mark.parametrize("method", GRAD_METHODS)
+def test_every_weighting_goes_with_every_gradient_method(model, weight, method):
+    settings = TrainerSettings(weight=weight, grad_method=method, seed=7)
+    trainer = Trainer(copy.deepcopy(model), settings)
+    trainer.set_learning_rate(1e-3)
+    before = copy.deepcopy(trainer.model.state_dict())
+    second = batch(1) if trainer.needs_second_batch(5) else None
+    assert (second is not None) == (weight == "autol")
+    weights = trainer.weights
+    result = trainer.step(batch(0), second, run_step=5)
+    if weight != "autol":
+        assert result.weights == weights, "the weights from before the step's losses were known"
+    # The same step written out: task gradients, the method, AdamW.
+    again = copy.deepcopy(model)
+    params = [p for name, p in again.named_parameters() if name != "clip.logit_scale"]
+    losses = fidelity_losses(marginals(again(batch(0)[0]), FFPP), batch(0)[1], FFPP)
+    gradients = [list(torch.autograd.grad(loss, params, retain_graph=True)) for loss in losses]
+    gradient = combine(method, gradients, result.weights, (7, 5))
+    optimizer = torch.optim.AdamW(params, lr=1e-3, weight_decay=settings.weight_decay)
+    for p, g in zip(params, gradient, strict=True):
+        p.grad = g
+    optimizer.step()
+    again.clip.token_embedding.decay(1 - 1e-6)
+    for (name, a), b in zip(trainer.model.state_dict().items(), again.state_dict().values(), strict=True):
+        assert (a - b).abs().mean() < 1e-5, name
+    assert any(not torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
+
+
+@pytest.mark.parametrize("weight", WEIGHTINGS)
+def test_resumed_state_goes_on_bit_for_bit(model, weight):
+    settings = TrainerSettings(weight=weight, grad_method="graddrop", autol_lr=0.01)
+    whole = Trainer(copy.deepcopy(model), settings)
+    whole.set_learning_rate(1e-3)
+
+    def run(trainer, steps):
+        for i in steps:
+            trainer.step(batch(i), batch(99 + i) if weight == "autol" else None, i)
+            trainer.weighting.after_epoch([1.0 / (i + 1), 2.0 / (i + 2), 3.0])
+
+    run(whole, range(3))
+    state = copy.deepcopy((whole.model.state_dict(), whole.state_dict()))
+    run(whole, range(3, 5))
+    resumed = Trainer(copy.deepcopy(model), settings)
+    resumed.model.load_state_dict(state[0])
+    resumed.load_state_dict(state[1])
+    run(resumed, range(3, 5))
+    assert resumed.weights == whole.weights
+    assert (weight == "equal") == (whole.weights == [1.0] * 3)
+    for (name, a), b in zip(whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("loss", ["bce", "nll"])
+def test_other_losses_train(model, loss):
+    trainer = Trainer(copy.deepcopy(model), TrainerSettings(weight="autol", loss=loss))
+    trainer.set_learning_rate(1e-3)
+    losses = [sum(trainer.step(batch(0), batch(0)).task_losses) for _ in range(8)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(norm > 0 for _, _, norm in trainer.health(batch(0)).values())
+
+
+def test_root_only_tree_trains_the_binary_task_alone():
+    torch.manual_seed(0)
+    trainer = Trainer(JointEmbedding(architecture("demo"), FFPP.root_only), TrainerSettings())
+    trainer.set_learning_rate(1e-3)
+    images, labels = batch(0)
+    results = [trainer.step((images, labels[:, :1])) for _ in range(8)]
+    assert results[0].task_losses[1:] == [0.0, 0.0]
+    assert results[-1].task_losses[0] < results[0].task_losses[0]
+
+
+def test_cosine_score_trains_clips_scale(model):
+    torch.manual_seed(0)
+    trainer = Trainer(JointEmbedding(architecture("demo"), FFPP, "cosine"), TrainerSettings(weight="autol"))
+    trainer.set_learning_rate(1e-3)
+    trainer.step(batch(0), batch(1))
+    assert trainer.model.clip.logit_scale.item() != pytest.approx(math.log(1 / 0.07), abs=1e-5)
+
+
+@pytest.mark.parametrize("tower", ["text", "image"])
+def test_frozen_tower_has_no_gradient_and_no_optimizer_state(small_vit, tower, monkeypatch):
+    ours = copy.deepcopy(small_vit)
+    freeze(ours, tower)
+    calls, original = [], JointEmbedding.encode_prompts
+    monkeypatch.setattr(JointEmbedding, "encode_prompts", lambda self: calls.append(1) or original(self))
+    before = copy.deepcopy(ours.clip.state_dict())
+    trainer = Trainer(ours, TrainerSettings(weight="autol", weight_decay=10.0))
+    trainer.set_learning_rate(1e-3)
+    for i in range(2):
+        trainer.step(vit_batch(i), vit_batch(9))
+    assert len(calls) == (1 if tower == "text" else 4)
+    changed = {name for name, value in ours.clip.state_dict().items() if not torch.equal(before[name], value)}
+    of_image = {name for name in before if name.startswith("visual.")}
+    assert changed == (of_image if tower == "text" else set(before) - of_image - {"logit_scale"})
+    assert sum(state["exp_avg"].numel() for state in trainer.state_dict()["optimizer"]["state"].values()) == sum(
+        p.numel() for p in trainer.parameters
+    )
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory(small_vit):
+    plain, saving = (Trainer(copy.deepcopy(small_vit), TrainerSettings(weight="autol")) for _ in range(2))
+    checkpoint_gradients(saving.model)
+    for trainer in (plain, saving):
+        trainer.set_learning_rate(1e-3)
+    a, b = (trainer.step(vit_batch(0), vit_batch(1)) for trainer in (plain, saving))
+    assert a == b
+    for value, other in zip(plain.model.state_dict().values(), saving.model.state_dict().values(), strict=True):
+        assert torch.equal(value, other)
+
+
+def test_gradient_checkpointing_needs_a_vit(model):
+    with pytest.raises(UserError, match="needs a ViT"):
+        checkpoint_gradients(model)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_towers_make_the_same_step(small_vit):
+    vision, text = small_vit.architecture["vision_cfg"], small_vit.architecture["text_cfg"]
+    one_layer = {"vision_cfg": vision | {"layers": 1}, "text_cfg": text | {"layers": 1}}
+    plain = JointEmbedding(small_vit.architecture | one_layer, FFPP)
+    compiled = copy.deepcopy(plain)
+    compile_towers(compiled)
+    results = []
+    for ours in (plain, compiled):
+        trainer = Trainer(ours, TrainerSettings(weight="autol"))
+        trainer.set_learning_rate(1e-4)
+        results.append([trainer.step(vit_batch(i), vit_batch(9)) for i in range(2)])
+    for a, b in zip(*results, strict=True):
+        assert b.task_losses == pytest.approx(a.task_losses, abs=1e-5)
+        assert b.weights == pytest.approx(a.weights, abs=1e-5)
+        assert b.hypergradient == pytest.approx(a.hypergradient, rel=1e-3)
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_failed_compilation_is_one_clear_line(small_vit, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no compiler\nmore")
+
+    monkeypatch.setattr(torch, "compile", lambda function: broken)
+    with pytest.raises(UserError, match=r"--compile failed \(no compiler more\)"):
+        compile_towers(copy.deepcopy(small_vit))
+
+
+def test_float16_leaves_a_step_with_overflow_out_and_halves_the_scale(model):
+    trainer = Trainer(copy.deepcopy(model), TrainerSettings(weight="autol", precision="float16"))
+    trainer.set_learning_rate(1e-3)
+    trainer.loss_scale.value = 2.0**60  # its gradients overflow float16
+    before = copy.deepcopy(trainer.model.state_dict())
+    result = trainer.step(batch(0), batch(1))
+    assert result.skipped
+    assert trainer.loss_scale.value == 2.0**59
+    assert trainer.weights == [1.0] * 3, "lambda did not move"
+    assert all(torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
+    trainer.loss_scale.value = 2.0**8
+    result = trainer.step(batch(0), batch(1))
+    assert not result.skipped
+    assert any(not torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
+    exact = Trainer(copy.deepcopy(model), TrainerSettings(weight="autol"))
+    exact.set_learning_rate(1e-3)
+    assert result.hypergradient == pytest.approx(exact.step(batch(0), batch(1)).hypergradient, rel=0.1)
+
+
+def test_loss_scale_doubles_after_its_interval_and_round_trips():
+    scale = LossScale(8.0, interval=3)
+    for finite in (True, True, False, True, True):
+        scale.update(finite)
+    again = LossScale(1.0, interval=3)
+    again.load_state_dict(scale.state_dict())
+    assert scale.value == again.value == 4.0
+    for each in (scale, again):
+        each.update(True)
+        assert each.value == 8.0
+
+
+@pytest.mark.parametrize("precision", ["bfloat16"])
+def test_bfloat16_gradients_point_where_float32s_do(small_vit, precision):
+    from models.auto_lambda import gradients_of
+    from models.gradient_methods import inner_product
+
+    each = torch.eye(3).tolist()
+    results = []
+    for kind in ("float32", precision):
+        trainer = Trainer(copy.deepcopy(small_vit), TrainerSettings(precision=kind))
+        results.append(gradients_of([lambda t=trainer: t.losses(*vit_batch(0))], each, trainer.parameters)[1])
+    for a, b in zip(*results, strict=True):
+        cosine = inner_product(a, b) / (inner_product(a, a) * inner_product(b, b)).sqrt()
+        assert cosine > 0.99

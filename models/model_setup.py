@@ -1,0 +1,81 @@
+"""The model of a training run, from its settings: where the weights come from, what is frozen, how it computes."""
+
+import argparse
+
+import torch
+from open_clip.transformer import VisionTransformer
+
+from models import checkpoint
+from models.joint_embedding import JointEmbedding, architecture
+from models.label_tree import LabelTree
+from utils.cli import UserError
+
+TOWERS = ("text", "image")
+
+
+def prepare_model(
+    args: argparse.Namespace, content: dict | None, tree: LabelTree, device: torch.device
+) -> JointEmbedding:
+    """The model on its device, ready to be trained. content: the checkpoint of the run that is resumed, if one is."""
+    if args.precision == "float16" and device.type != "cuda":
+        raise UserError("--precision float16 is for CUDA devices; without one use bfloat16 or float32")
+    model = build_model(args, content, tree).to(device)
+    for tower in args.freeze:
+        freeze(model, tower)
+    if args.grad_checkpointing:
+        checkpoint_gradients(model)
+    if args.compile:
+        compile_towers(model)
+    return model
+
+
+def build_model(args: argparse.Namespace, content: dict | None, tree: LabelTree) -> JointEmbedding:
+    """The model: of the resumed run, of --init_from, with CLIP's weights, or with random ones (demo)."""
+    torch.manual_seed(args.seed)
+    if content is not None:
+        return checkpoint.build_model(content, args.resume, tree)
+    if args.init_from:
+        model = checkpoint.load_model(args.init_from, tree=tree)
+        if args.VM != "init" and model.architecture != architecture(args.VM):
+            raise UserError(f"{args.init_from} holds another model than {args.VM}; drop --VM")
+        model.score = args.score or model.score
+        return model
+    model = JointEmbedding(architecture(args.VM), tree, args.score or "product")
+    if args.VM != "demo":
+        weights = checkpoint.clip_state_dict(args.VM, args.clip_weights)
+        checkpoint.load_weights(model, weights, args.clip_weights or f"the weights file of {args.VM}")
+    return model
+
+
+def freeze(model: JointEmbedding, tower: str) -> None:
+    """Take the tower, one of TOWERS, out of training: no gradient and no optimizer state for its weights."""
+    clip = model.clip
+    text = (clip.transformer, clip.token_embedding, clip.ln_final)
+    modules = (clip.visual,) if tower == "image" else text
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    parameters += [clip.positional_embedding, clip.text_projection] if tower == "text" else []
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+
+
+def checkpoint_gradients(model: JointEmbedding) -> None:
+    """Keep a transformer block's input only and compute its inner activations again in the backward pass."""
+    if not isinstance(model.clip.visual, VisionTransformer):
+        raise UserError("--grad_checkpointing needs a ViT image tower; the RN50, RN101 and demo towers have no blocks")
+    model.clip.visual.transformer.grad_checkpointing = True
+    model.clip.transformer.grad_checkpointing = True
+
+
+def compile_towers(model: JointEmbedding) -> None:
+    """Let torch.compile make kernels for both towers. UserError when that fails, for example without a compiler."""
+    # Buffers that a compiled backward pass reuses would be gone in the second backward pass of a bi-level step.
+    torch._functorch.config.donated_buffer = False
+    model.encode_images = torch.compile(model.encode_images)
+    model.encode_prompts = torch.compile(model.encode_prompts)
+    side = model.image_size
+    try:
+        model(torch.zeros(2, 3, side, side, device=next(model.parameters()).device)).sum().backward()
+    except RuntimeError as error:  # what the compiler raises derives from it
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"--compile failed ({reason}); it needs a C++ compiler; run without it") from error
+    model.zero_grad(set_to_none=True)

@@ -1,0 +1,40 @@
+"""The number formats the towers may compute in. Weights, scores, losses and sums over states keep their own."""
+
+import torch
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+def autocast(device_type: str, precision: str) -> torch.autocast:
+    """Context in which the towers compute at ``precision``, one of PRECISIONS; float32 changes nothing."""
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float16
+    return torch.autocast(device_type, dtype, enabled=precision != "float32")
+
+
+class LossScale:
+    """The factor by which losses are multiplied before a float16 backward pass, as in torch.amp.GradScaler.
+
+    Gradients are divided by it again. When one of them is not finite the step is left out and the factor halved; after
+    ``interval`` steps without that it is doubled.
+    """
+
+    def __init__(self, value: float = 2.0**16, interval: int = 2000) -> None:
+        self.value = value
+        self._interval = interval
+        self._good_steps = 0
+
+    def update(self, finite: bool) -> None:
+        """Note whether a step's gradients were finite."""
+        self._good_steps = self._good_steps + 1 if finite else 0
+        if not finite:
+            self.value /= 2
+        elif self._good_steps == self._interval:
+            self.value, self._good_steps = self.value * 2, 0
+
+    def state_dict(self) -> dict:
+        """Plain types; ``load_state_dict`` is the inverse."""
+        return {"value": self.value, "good_steps": self._good_steps}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Inverse of ``state_dict``."""
+        self.value, self._good_steps = state["value"], state["good_steps"]

@@ -1,0 +1,92 @@
+"""The pass through CLIP's transformers: open_clip's modules and weights, computed with less work and memory.
+
+The result is that of the modules' own ``forward`` up to rounding. What is saved: of the last block only the positions
+that are read afterwards are computed; QuickGELU keeps one tensor for its gradient and reads it once; queries, keys and
+values are views of one product instead of copies.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+_QUICK_GELU_SLOPE = 1.702
+
+
+class _QuickGELU(torch.autograd.Function):
+    """x sigmoid(1.702 x) = silu(1.702 x) / 1.702, so its derivative is that of silu at 1.702 x."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor) -> torch.Tensor:
+        scaled = x * _QUICK_GELU_SLOPE
+        ctx.save_for_backward(scaled)
+        return F.silu(scaled).mul_(1 / _QUICK_GELU_SLOPE)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> torch.Tensor:
+        (scaled,) = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(gradient, scaled)
+
+
+def quick_gelu(x: torch.Tensor) -> torch.Tensor:
+    """CLIP's activation x sigmoid(1.702 x), any shape."""
+    return _QuickGELU.apply(x)
+
+
+def attention(
+    layer: nn.MultiheadAttention, x: torch.Tensor, mask: torch.Tensor | None, read: slice | torch.Tensor | None
+) -> torch.Tensor:
+    """Self-attention of the positions ``read`` of x [N, L, W] (all when None) to all positions: [N, R, W].
+
+    mask: bool [R, L], True where a position may attend; None lets all attend to all.
+    """
+    width, heads = layer.embed_dim, layer.num_heads
+    if read is None:
+        q, k, v = F.linear(x, layer.in_proj_weight, layer.in_proj_bias).chunk(3, dim=-1)
+    else:
+        (q_weight, kv_weight), (q_bias, kv_bias) = (
+            part.split([width, 2 * width]) for part in (layer.in_proj_weight, layer.in_proj_bias)
+        )
+        q = F.linear(x[:, read], q_weight, q_bias)
+        k, v = F.linear(x, kv_weight, kv_bias).chunk(2, dim=-1)
+    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))  # [N, heads, L or R, W / heads]
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return layer.out_proj(out.transpose(1, 2).flatten(2))
+
+
+def _block(
+    block: nn.Module, x: torch.Tensor, mask: torch.Tensor | None, read: slice | torch.Tensor | None
+) -> torch.Tensor:
+    attended = attention(block.attn, block.ln_1(x), mask, read)
+    x = (x if read is None else x[:, read]) + attended
+    return x + block.mlp.c_proj(quick_gelu(block.mlp.c_fc(block.ln_2(x))))
+
+
+def transformer_pass(
+    transformer: nn.Module, x: torch.Tensor, read: slice | torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """x [N, L, W] through the blocks of an open_clip Transformer with QuickGELU -> positions ``read``, [N, R, W].
+
+    mask: bool [L, L], True where a position may attend. With ``transformer.grad_checkpointing`` a block's inner
+    activations are computed again in the backward pass instead of being kept.
+    """
+    *blocks, last = transformer.resblocks
+    steps = [(block, mask, None) for block in blocks] + [(last, mask if mask is None else mask[read], read)]
+    for block, block_mask, block_read in steps:
+        if transformer.grad_checkpointing and torch.is_grad_enabled():
+            x = checkpoint(_block, block, x, block_mask, block_read, use_reentrant=False)
+        else:
+            x = _block(block, x, block_mask, block_read)
+    return x
+
+
+def encode_image(visual: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Image embeddings [N, D] of an open_clip VisionTransformer of OpenAI's layout (QuickGELU, class token).
+
+    images: float [N, 3, S, S], CLIP-normalised RGB.
+    """
+    patches = visual.conv1(images).flatten(2).transpose(1, 2)  # [N, patches, W]
+    token = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+    x = visual.ln_pre(torch.cat([token, patches], dim=1) + visual.positional_embedding.to(patches.dtype))
+    x = transformer_pass(visual.transformer, x, read=slice(0, 1))
+    return visual.ln_post(x[:, 0]) @ visual.proj
