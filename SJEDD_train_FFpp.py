@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import platform
 import shutil
 import sys
 import time
@@ -10,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import torch
 
+from datasets.crop_settings import crop_settings, differences
 from datasets.frames import EpochBatches, Frames, batches_per_epoch, node_labels, scoring_loader, training_loader
 from datasets.records import DataSet, node_vector
 from datasets.transforms import MEAN, STD, normalise
@@ -26,8 +25,11 @@ from models.trainer import Trainer, TrainerSettings, epoch_learning_rates
 from models.training_options import parse_args
 from utils.cli import UserError, script
 from utils.devices import choose_device, describe
+from utils.distributed import copy_from_main, on_main, process_group
 from utils.files import output_dir, write_json
 from utils.memory import keep_freed_memory
+from utils.provenance import git_revision, versions
+from utils.ranks import is_main, share, world_size
 from utils.run_log import MetricsLog, close_log, fingerprint, open_log
 from utils.stopping import StopRequest
 
@@ -63,16 +65,22 @@ def run_folder(args: argparse.Namespace) -> Path:
 class Run:
     """One training run: settings, data, trainer, folder and progress."""
 
-    def __init__(self, args: argparse.Namespace, content: dict | None, tree: LabelTree) -> None:
-        self.args = args
+    def __init__(self, args: argparse.Namespace, content: dict | None, tree: LabelTree, device: torch.device) -> None:
+        self.args, self.device = args, device
         self.train_set, self.val_set = read_lists(args, tree)
         self.data_hash = [data_hash(self.train_set), data_hash(self.val_set)]
         if content is not None and content["data_hash"] != self.data_hash:
             lists = f"{args.txt_path_train} and {args.txt_path_val}"
             raise UserError(f"{lists} are not the lists the run was started with; use --init_from instead")
         self.steps = batches_per_epoch(len(self.train_set.records), args.batch_size)
-        self.folder = run_folder(args)
-        self.device = choose_device(args.gpu)
+        if min(args.batch_size, len(self.train_set.records)) % world_size():
+            raise UserError(f"a batch of {args.batch_size} images cannot be shared by {world_size()} processes; give a "
+                            f"--batch_size that {world_size()} divides (and as many images)")  # fmt: skip
+        self.folder = on_main(lambda: run_folder(args))
+        crops = crop_settings(self.train_set.records)
+        self.crops = None if differences(crops) else next(iter(crops.values()))
+        self.made_with = {"versions": versions(), "revision": git_revision(), "data_hash": self.data_hash}
+        self.made_with |= {"crops": self.crops}
         if self.device.type == "cpu":
             keep_freed_memory()
         settings = {key: getattr(args, key) for key in TrainerSettings.__dataclass_fields__}
@@ -85,6 +93,7 @@ class Run:
                 checkpoint.set_rng_state(content["rng"])
             except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
                 raise UserError(f"{args.resume} is damaged and cannot be resumed ({error}); use --init_from") from error
+        copy_from_main([*self.trainer.model.parameters(), *self.trainer.model.buffers()])
 
     def batches(self, stream: int, every: int) -> Iterator[TrainingBatch]:
         """The batches of the epoch from the present step on, ready on the device; see EpochBatches."""
@@ -104,7 +113,12 @@ class Run:
         records = self.val_set.records
         figures = validate(
             self.trainer,
-            scoring_loader(Frames(records, self.trainer.model.image_size), self.args.batch_size, self.args.num_workers),
+            scoring_loader(
+                Frames(records, self.trainer.model.image_size),
+                self.args.batch_size,
+                self.args.num_workers,
+                indices=share(len(records)),
+            ),
             normalise,
             torch.from_numpy(np.stack([node_vector(record.code) for record in records])),
             [record.video for record in records],
@@ -114,31 +128,24 @@ class Run:
 
     def save(self, name: str, **extra: object) -> None:
         """Write a checkpoint: the model, how it was made, and ``extra``."""
-        versions = {
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "open_clip": open_clip.__version__,
-        }
-        checkpoint.save_checkpoint(
-            self.folder / name,
-            self.trainer.model,
-            preprocessing={
-                "image_size": self.trainer.model.image_size,
-                "resize": "PIL bicubic",
-                "mean": MEAN,
-                "std": STD,
-            },
-            versions=versions,
-            args=vars(self.args),
-            epoch=self.progress.best.get("epoch", self.progress.epoch),
-            threshold=self.progress.best.get("threshold"),
-            **extra,
-        )
+        model, best = self.trainer.model, self.progress.best
+        preprocessing = {"image_size": model.image_size, "resize": "PIL bicubic", "mean": MEAN, "std": STD}
+        made = self.made_with | {"args": vars(self.args)}
+        made |= {"epoch": best.get("epoch", self.progress.epoch), "threshold": best.get("threshold")}
+        path = self.folder / name
+        on_main(lambda: checkpoint.save_checkpoint(path, model, preprocessing=preprocessing, **made, **extra))
 
     def save_last(self) -> None:
         """Write ckpt_last.pth, from which --resume goes on exactly."""
         state = {"trainer": self.trainer.state_dict(), "progress": self.progress.to_dict()}
-        self.save("ckpt_last.pth", rng=checkpoint.rng_state(), data_hash=self.data_hash, **state)
+        self.save("ckpt_last.pth", rng=checkpoint.rng_state(), **state)
+
+    def keep_epoch(self) -> None:
+        """Write the weights of the finished epoch, and remove those of more than --keep epochs before."""
+        self.save(f"ckpt_epoch{self.progress.epoch:03d}.pth")
+        if is_main():
+            for old in sorted(self.folder.glob("ckpt_epoch*.pth"))[: -self.args.keep]:
+                old.unlink()
 
 
 def refuse_unreadable(unreadable: list[tuple[int, str]], data: DataSet, list_path: str) -> None:
@@ -147,7 +154,7 @@ def refuse_unreadable(unreadable: list[tuple[int, str]], data: DataSet, list_pat
         raise UserError(f"{data.records[index].path} (in {list_path}): {reason}; mend the image or remove its line")
 
 
-def finish_epoch(run: Run, started: float, log: logging.Logger, metrics: MetricsLog) -> None:
+def finish_epoch(run: Run, started: float, log: logging.Logger, metrics: MetricsLog | None) -> None:
     """Validate, log the epoch's row, and write ckpt_best.pth (when it is) and ckpt_last.pth."""
     progress, figures = run.progress, run.validate()
     score = figures["val_frame_auc"] if run.val_set.image_level else figures["val_video_auc"]
@@ -159,8 +166,11 @@ def finish_epoch(run: Run, started: float, log: logging.Logger, metrics: Metrics
     if better:
         progress.best = {"score": score, "epoch": progress.epoch} | figures
         run.save("ckpt_best.pth")
+    if run.args.keep:
+        run.keep_epoch()
     run.trainer.weighting.after_epoch([row[f"loss_{task}"] for task in TASKS])
-    metrics.add(row)
+    if metrics:
+        metrics.add(row)
     losses = " ".join(f"{row[f'loss_{task}']:.4f}" for task in TASKS)
     weights = " ".join(f"{weight:.4f}" for weight in row["lambdas"])
     aucs = f"frame AUC {100 * figures['val_frame_auc']:.2f}"
@@ -173,35 +183,47 @@ def finish_epoch(run: Run, started: float, log: logging.Logger, metrics: Metrics
 def train(argv: Sequence[str] | None, tree: LabelTree, description: str, aug_probs: float) -> None:
     """The whole of a training script, for one label tree. aug_probs: default of --aug_probs."""
     args, content = parse_args(argv, description, aug_probs)
-    run = Run(args, content, tree.root_only if args.no_tree else tree)
-    del content  # gigabytes when a run is resumed
-    write_json(run.folder / "args.json", vars(args))
-    log = open_log(run.folder / "log.txt")
+    device = choose_device(args.gpu)
+    with process_group(device):
+        run = Run(args, content, tree.root_only if args.no_tree else tree, device)
+        del content  # gigabytes when a run is resumed
+        on_main(
+            lambda: write_json(
+                run.folder / "args.json", vars(args) | run.made_with | {"tree": run.trainer.model.tree.to_dict()}
+            )
+        )
+        log = open_log(run.folder / "log.txt")
+        metrics = MetricsLog(run.folder, run.progress.epoch) if is_main() else None
+        try:
+            run_epochs(run, log, metrics)
+        finally:
+            if metrics:
+                metrics.close()
+            close_log(log)
+
+
+def run_epochs(run: Run, log: logging.Logger, metrics: MetricsLog | None) -> None:
+    """Train from the present step to the last epoch, or until the run is stopped or gets no better."""
+    args, progress = run.args, run.progress
     rates = epoch_learning_rates(args.initial_lr, args.num_epoch, args.t_max)
-    log.info(f"{run.folder}: {args.VM}, {args.weight}, {args.precision}, on {describe(run.device)}")
+    many = f" and {world_size() - 1} more processes" if world_size() > 1 else ""
+    log.info(f"{run.folder}: {args.VM}, {args.weight}, {args.precision}, on {describe(run.device)}{many}")
     images = f"{len(run.train_set.records)} training images, {len(run.val_set.records)} of validation"
     log.info(f"{images}, {run.steps} steps an epoch")
     log.info(f"learning rates {' '.join(f'{rate:.3g}' for rate in rates)}")
-    metrics = MetricsLog(run.folder, run.progress.epoch)
-    try:
-        with StopRequest() as stop:
-            while run.progress.epoch < args.num_epoch and run.progress.epochs_without_better < (
-                args.patience or np.inf
-            ):
-                started = time.perf_counter()
-                run.trainer.set_learning_rate(rates[run.progress.epoch])
-                every = args.lambda_every if args.weight == "autol" else 0
-                train_epoch(run.trainer, run.progress, run.steps, run.batches(0, 1), run.batches(1, every), stop, log)
-                run.save_last()  # before the validation pass, so that a run killed in it loses no step
-                if stop.signum is None:
-                    finish_epoch(run, started, log, metrics)
-                if stop.signum is not None:
-                    log.info(f"stopped; go on with --resume {run.folder / 'ckpt_last.pth'}")
-                    stop.raise_stop()
-        log.info(f"best epoch {run.progress.best['epoch']}: {run.folder / 'ckpt_best.pth'}")
-    finally:
-        metrics.close()
-        close_log(log)
+    with StopRequest() as stop:
+        while progress.epoch < args.num_epoch and progress.epochs_without_better < (args.patience or np.inf):
+            started = time.perf_counter()
+            run.trainer.set_learning_rate(rates[progress.epoch])
+            every = args.lambda_every if args.weight == "autol" else 0
+            train_epoch(run.trainer, progress, run.steps, run.batches(0, 1), run.batches(1, every), stop, log)
+            run.save_last()  # before the validation pass, so that a run killed in it loses no step
+            if not stop.asked():
+                finish_epoch(run, started, log, metrics)
+            if stop.asked():
+                log.info(f"stopped; go on with --resume {run.folder / 'ckpt_last.pth'}")
+                stop.raise_stop()
+    log.info(f"best epoch {progress.best['epoch']}: {run.folder / 'ckpt_best.pth'}")
 
 
 @script

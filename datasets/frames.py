@@ -73,6 +73,7 @@ def _collate(items: list[tuple[int, torch.Tensor | str]]) -> Batch:
 
 class EpochBatches(Sampler):
     """Batches of (index, draw) of one epoch's shuffled order, from batch ``start`` on, a function of its arguments.
+    Under torchrun it yields this process's share of each batch.
 
     stream tells independent shuffles of the same list apart (0 training batches, 1 second batches). The last, smaller
     batch is left out unless it is the only one.
@@ -93,8 +94,9 @@ class EpochBatches(Sampler):
 
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
         order = np.random.default_rng(self._key).permutation(self._n)
+        own = share(self._batch_size)
         for step in self._steps:
-            positions = range(step * self._batch_size, (step + 1) * self._batch_size)
+            positions = range(step * self._batch_size, (step + 1) * self._batch_size)[own.start : own.stop]
             yield [(int(order[position]), (*self._key, position)) for position in positions]
 
 

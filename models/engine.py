@@ -12,6 +12,7 @@ from models.losses import TASKS, fidelity_losses
 from models.scoring import score_loader
 from models.trainer import Trainer
 from utils.cli import UserError
+from utils.distributed import sum_over_ranks
 from utils.metrics import auc, best_threshold, video_scores
 from utils.progress import progress_bar
 from utils.stopping import StopRequest
@@ -88,7 +89,7 @@ def train_epoch(
             weights = "/".join(f"{weight:.3f}" for weight in result.weights)
             state = f"loss {sum(result.task_losses):.3f}, lambda {weights}, {speed:.1f} images/s"
             bar.set_postfix_str(state, refresh=False)
-            if stop.signum is not None:
+            if stop.asked():
                 return
     finally:
         bar.close()
@@ -118,16 +119,19 @@ def validate(
     """Score the validation set: frame and video AUC, fidelity loss (sum of the tasks, whatever loss is trained),
     threshold of best balanced accuracy.
 
-    loader, prepare: see ``score_loader``. vectors: node labels float [N, nodes]. videos: video id of each image [N].
-    on_unreadable gets the (index, reason) pairs of images that could not be read.
+    loader, prepare: see ``score_loader``; under torchrun each process's loader gives its share of the images.
+    vectors: node labels float [N, nodes]. videos: video id of each image [N]. on_unreadable gets the (index, reason)
+    pairs of images that could not be read.
     """
-    marginals = np.full(vectors.shape, np.nan, dtype=np.float32)
-    logits = np.full(len(vectors), np.nan)
+    marginals = np.zeros(vectors.shape, dtype=np.float32)
+    logits = np.zeros(len(vectors))
     batches = score_loader(trainer.model, loader, prepare, trainer.settings.precision)
     for batch in progress_bar(batches, desc="validating", total=len(loader), leave=False):
         if batch.unreadable:
             on_unreadable(batch.unreadable)
         marginals[batch.indices], logits[batch.indices] = batch.marginals, batch.logit_fake
+    for shares in (marginals, logits):  # each image is scored in one process and 0 in the others
+        sum_over_ranks(torch.from_numpy(shares))
     if not np.isfinite(logits).all():
         raise UserError("the model's scores on the validation set are not finite; lower --initial_lr")
     losses = fidelity_losses(torch.from_numpy(marginals), vectors, trainer.model.tree, trainer.settings.unknown)

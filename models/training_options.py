@@ -25,7 +25,7 @@ from utils.cli import (
 from utils.devices import default_workers
 
 # What --resume may change: where files are, how fast the run goes and how long, not what it computes.
-_FREE_ON_RESUME = {"resume", "num_epoch", "num_workers", "gpu", "output", "name", "tag", "patience", "auc"}
+_FREE_ON_RESUME = {"resume", "num_epoch", "num_workers", "gpu", "output", "name", "tag", "patience", "auc", "keep"}
 _FREE_ON_RESUME |= {"txt_path_train", "txt_path_val"}
 
 
@@ -37,7 +37,9 @@ def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentPa
     run.add_argument("--tag", help="folder of this run under the name; made from the settings when not given")
     run.add_argument("--output", default="output", help="folder for all runs")
     run.add_argument("--seed", type=seed, default=0, help="seed of weights, shuffles and augmentation")
-    run.add_argument("--gpu", type=non_negative_int, default=0, help="number of the CUDA device; without CUDA, the CPU")
+    run.add_argument("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
+    run.add_argument("--keep", type=non_negative_int, default=0, metavar="N", help="keep the weights of the last N "
+                     "epochs too, as ckpt_epoch*.pth")  # fmt: skip
     run.add_argument("--resume", metavar="CKPT", help="go on exactly from a ckpt_last.pth, with its settings")
     run.add_argument("--init_from", metavar="CKPT", help="start from this checkpoint's weights alone")
     data = parser.add_argument_group("data")

@@ -78,10 +78,19 @@ def sum_over_ranks(tensor: torch.Tensor) -> None:
         dist.all_reduce(tensor)
 
 
+def any_over_ranks(flag: bool) -> bool:
+    """Whether the flag is set in any process."""
+    if world_size() == 1:
+        return flag
+    flags = torch.tensor([int(flag)])
+    dist.all_reduce(flags)
+    return bool(flags.item())
+
+
 def copy_from_main(tensors: Sequence[torch.Tensor]) -> None:
     """Give every process the values of the main process."""
     for tensor in tensors if world_size() > 1 else ():
-        dist.broadcast(tensor, src=0)
+        dist.broadcast(tensor.detach(), src=0)
 
 
 def gather(value: T) -> list[T] | None:

@@ -5,6 +5,7 @@ import threading
 from types import TracebackType
 
 from utils.cli import Stopped
+from utils.distributed import any_over_ranks
 
 
 class StopRequest:
@@ -28,6 +29,12 @@ class StopRequest:
         if self.signum is not None:
             self.raise_stop()
         self.signum = signum
+
+    def asked(self) -> bool:
+        """Whether to stop; under torchrun, whether any process was asked. All must call this at the same places."""
+        if any_over_ranks(self.signum is not None) and self.signum is None:
+            self.signum = signal.SIGTERM
+        return self.signum is not None
 
     def raise_stop(self) -> None:
         """Raise what the signal stands for: KeyboardInterrupt or Stopped."""

@@ -5,10 +5,11 @@ import json
 import sys
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
-from models.trainer import Trainer  # noqa: E402
-from utils.ranks import is_main  # noqa: E402
+from models.trainer import Trainer
+from utils.ranks import is_main
 
 
 def main(out: str, script: str, *argv: str) -> int:

@@ -1,5 +1,6 @@
 """The scripts as torchrun starts them, two processes on the CPU (gloo), against one process."""
 
+import contextlib
 import csv
 import json
 import os
@@ -8,9 +9,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import SJEDD_test
-from tests.conftest import ROOT
+import SJEDD_train_FFpp
+from models.checkpoint import read_checkpoint
+from tests.conftest import REAL, ROOT
+from tests.scripts import record_steps
 
 
 def torchrun(*arguments):
@@ -76,3 +81,61 @@ def test_what_torchrun_does_not_allow_is_one_line(
     code = SJEDD_test.main([*map(str, [*arguments, *extra]), "--output", str(tmp_path)])
     err = capsys.readouterr().err
     assert code == 2 and message in err and len(err.splitlines()) == 1
+
+
+@pytest.fixture
+def training(crop_lists, tmp_path):
+    """A training of 21 steps into the folder SJEDD/<--tag, to be given> of tmp_path."""
+    line = "--VM demo --weight autol --batch_size 4 --num_workers 0 --aug --initial_lr 1e-4 --num_epoch 3"
+    train, val = map(str, crop_lists)
+    return [*line.split(), "--txt_path_train", train, "--txt_path_val", val, "--output", str(tmp_path)]
+
+
+def epochs(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_two_processes_take_the_training_steps_of_one_and_resume_to_the_bit(training, tmp_path):
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    assert record_steps.main(str(one), "SJEDD_train_FFpp", *training, "--tag", "one") == 0
+    script = ROOT / "tests" / "scripts" / "record_steps.py"
+    code, out, err = torchrun(script, two, "SJEDD_train_FFpp", *training, "--tag", "two")
+    assert code == 0, err
+    assert out.count("best epoch") == 1, "one process speaks"
+    one, two = (json.loads(path.read_text()) for path in (one, two))
+    assert len(one) == len(two) >= 20
+    for name in ("losses", "weights"):
+        assert np.allclose([step[name] for step in one], [step[name] for step in two], atol=1e-4)
+    folders = tmp_path / "SJEDD" / "one", tmp_path / "SJEDD" / "two"
+    assert {path.name for path in folders[1].iterdir() if "tfevents" not in path.name} == {
+        path.name for path in folders[0].iterdir() if "tfevents" not in path.name
+    }
+    for a, b in zip(*map(epochs, folders), strict=True):
+        for key in ("loss_binary", "val_loss", "val_video_auc", "val_frame_auc"):
+            assert a[key] == pytest.approx(b[key], abs=1e-4)
+
+    short = [*training, "--num_epoch", "2", "--tag", "short"]
+    assert torchrun(ROOT / "SJEDD_train_FFpp.py", *short)[0] == 0
+    last = tmp_path / "SJEDD" / "short" / "ckpt_last.pth"
+    code, _, err = torchrun(ROOT / "SJEDD_train_FFpp.py", "--resume", last, "--num_epoch", "3")
+    assert code == 0, err
+    resumed, whole = (read_checkpoint(folder / "ckpt_last.pth")["model"] for folder in (last.parent, folders[1]))
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_process_that_finds_a_bad_image_ends_them_all(training, crop_lists, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    with crop_lists[0].open("a") as file:
+        file.write(f"{bad} {REAL}\n")
+    code, _, err = torchrun(ROOT / "SJEDD_train_FFpp.py", *training, "--tag", "bad")
+    assert code != 0
+    assert f"error: {bad}" in err and "mend the image or remove its line" in err
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(training, monkeypatch, capsys):
+    for name, value in {"WORLD_SIZE": "3", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(SJEDD_train_FFpp, "process_group", lambda device: contextlib.nullcontext())
+    assert SJEDD_train_FFpp.main([*training, "--tag", "three"]) == 2
+    assert "a batch of 4 images cannot be shared by 3 processes" in capsys.readouterr().err

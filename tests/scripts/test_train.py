@@ -366,11 +366,6 @@ def test_unreadable_image_in_a_list_stops_with_its_path(command, crop_lists, tmp
     assert "unreadable_image" in message
 
 
-def test_several_processes_are_refused_until_they_work(command, monkeypatch, capsys):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "torchrun" in refused(command, capsys)
-
-
 def test_output_that_cannot_be_written_is_refused(command, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     command[command.index("--output") + 1] = str(tmp_path / "file" / "out")
