@@ -9,7 +9,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +40,8 @@ from utils.ranks import is_main, world_size
 from utils.robustness import plot_robustness, remove_robustness, robustness_table, write_robustness
 from utils.run_log import close_log, open_log
 
+_IMAGES = 64  # per forward, where there are no videos
+
 
 def get_args_parser() -> ArgumentParser:
     """The command line."""
@@ -67,8 +69,8 @@ def get_args_parser() -> ArgumentParser:
     model.add_argument("--calibration", metavar="FILE", help="calibration.json of SJEDD_report.py --calibrate: "
                        "adds the column p_fake_calibrated, changes no other figure")  # fmt: skip
     machine = parser.add_argument_group("the machine")
-    machine.add_argument("--batch_size", type=positive_int, default=1, help="per forward: videos of n_frames frames; "
-                         "images of image sets and of lists without --n_frames")  # fmt: skip
+    machine.add_argument("--batch_size", type=positive_int, help="per forward: videos of n_frames frames (1); of "
+                         f"image sets, and of lists without --n_frames, images ({_IMAGES})")  # fmt: skip
     machine.add_argument(
         "--num_workers", type=non_negative_int, default=default_workers(), help="image reading processes"
     )
@@ -191,9 +193,18 @@ def test_one(
 ) -> dict:
     """Score one data set and write predictions.csv and metrics.json into ``folder``; returns the metrics."""
     dropped = list(data.dropped)
-    batches = scored_batches(setup, data, setup.args.batch_size * (n_frames or 1), perturbation, dropped)
+    batch_size = setup.args.batch_size or (1 if n_frames else _IMAGES)
+    batches = scored_batches(setup, data, batch_size * (n_frames or 1), perturbation, dropped)
     batches = from_all_processes(batches, dropped)
     return on_main(lambda: write_results(setup, data, n_frames, folder, perturbation, batches, dropped))
+
+
+def protocol_differences(protocol: str, data: DataSet, crops: Iterable[dict | None]) -> list[str]:
+    """What a test of --protocol reference does not do as the reference, a line each: it chooses a video's frames among
+    crops of all its frames."""
+    if protocol == "ours" or data.image_level or all(made and made.get("protocol") == "reference" for made in crops):
+        return []
+    return ["the reference's frames are chosen among crops of every frame; extract with --protocol reference"]
 
 
 def write_results(
@@ -228,6 +239,7 @@ def write_results(
         "threshold": setup.threshold,
         "crops": next(iter(settings.values()), None) if alike else settings,
         "crops_unlike": differences(trained_on | settings),
+        "protocol_differs": protocol_differences(args.protocol, data, settings.values()),
         "n_frames_per_video": n_frames,
     }
     metrics |= evaluate(scores, model.tree.nodes[1:], setup.threshold, data.videos_listed)
@@ -287,6 +299,8 @@ def report(metrics: Mapping, auc: float | None, args: argparse.Namespace, log: l
         log.info(f"  dropped {drop['path'] or drop['video']}: {drop['reason']}")
     for difference in metrics["crops_unlike"]:
         log.info(f"  warning: crops that were not made alike cannot be compared; extract them again: {difference}")
+    for difference in metrics["protocol_differs"]:
+        log.info(f"  warning: not the reference's protocol: {difference}")
     log.info(f"  frame AUC {percent(metrics['frame_auc'])}, video AUC {percent(metrics['video_auc'])}")
     if metrics["frame_auc"] is None:
         log.info("  one class only, so AUC, EER and AP are undefined")
