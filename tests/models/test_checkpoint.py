@@ -146,7 +146,7 @@ def test_broken_checkpoints_are_refused_with_the_reason(tmp_path, published_chec
     [
         {"architecture": {"embed_dim": 64}},
         {"architecture": "ViT"},
-        {"tree": {"name": "x", "nodes": ["fake"], "edges": {}}},
+        {"tree": {"name": "x", "nodes": ["fake", "eye"], "edges": {}}},
         {"tree": 5},
     ],
 )
