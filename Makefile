@@ -7,7 +7,7 @@ DEMO_LISTS := $(DEMO_OUT)/lists
 DEMO_TRAIN := --VM demo --aug --aug_probs 0.3 --batch_size 32 --num_epoch 5 --initial_lr 1e-3 --weight autol --lambda_every 4
 CONTROL_OUT := output/demo-control
 
-.PHONY: setup demo demo-data demo-control test lint bench clean
+.PHONY: setup demo demo-data demo-control ablation test lint bench clean
 
 setup: .venv/.runtime
 
@@ -51,6 +51,12 @@ demo-control: demo-data
 	$(BIN)/python SJEDD_test.py --auc --dataset FFpp --data_root $(DEMO_DATA) --n_frames 2 --batch_size 32 \
 		--resume $(CONTROL_OUT)/train/demo/ckpt_last.pth --output $(CONTROL_OUT) --name test
 	$(BIN)/python -m utils.report $(CONTROL_OUT)/test/FFpp
+
+# Every weighting, gradient method, loss and ablation, trained shortly on the demo's crops: one table.
+ablation: .venv/.runtime
+	test -f $(DEMO_LISTS)/train.txt || $(MAKE) demo
+	rm -rf $(DEMO_OUT)/ablation
+	$(BIN)/python benchmarks/ablation.py --lists $(DEMO_LISTS) --output $(DEMO_OUT)/ablation
 
 test: .venv/.dev
 	$(BIN)/python -m pytest

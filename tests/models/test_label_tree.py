@@ -1,5 +1,6 @@
 import hashlib
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -104,3 +105,19 @@ def test_plain_form_round_trips(tree):
     again = LabelTree.from_dict(tree.to_dict())
     assert again.to_dict() == tree.to_dict()
     assert np.array_equal(again.legal_states, tree.legal_states)
+
+
+@pytest.mark.parametrize("tree", [FFPP, FFSC], ids=lambda tree: tree.name)
+def test_root_only_tree_reads_the_codes_of_its_whole(tree):
+    root = tree.root_only
+    assert root.nodes == ("fake",)
+    assert root.levels == ((0,), (), ())
+    assert root.prompts == tree.prompts[:1]
+    assert root.legal_states.tolist() == [[False], [True]]
+    assert root.code_length == tree.code_length
+    codes = tree.codes or ("110000100001", "120010111111", "000000000000")
+    assert all(root.encode(code)[0] == tree.encode(code)[0] for code in codes)
+    with pytest.raises(UserError):
+        root.encode("1")
+    assert LabelTree.from_dict(root.to_dict()) is root
+    assert LabelTree.from_dict(json.loads(json.dumps(root.to_dict() | {"name": "x"}))).code_length == tree.code_length

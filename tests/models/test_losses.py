@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.label_tree import FFPP, FFSC
-from models.losses import fidelity_losses
+from models.losses import bce_losses, fidelity_losses, nll_losses, task_losses
 from models.tree_inference import marginals
 
 
@@ -55,3 +55,64 @@ def test_perfect_prediction_has_no_loss_and_finite_gradient():
     assert losses.abs().max() < 2e-4
     losses.sum().backward()
     assert p.grad.isfinite().all()
+
+
+CODES = ("120110111101", "120010111111", "110000100001", "000000000000")
+
+
+@pytest.fixture
+def ffsc_batch():
+    """(scores [4, 12], labels [4, 12]) with unknown nodes."""
+    scores = 3 * torch.randn(4, 12, generator=torch.Generator().manual_seed(0))
+    return scores, torch.stack([torch.from_numpy(FFSC.encode(code)) for code in CODES])
+
+
+@pytest.mark.parametrize("unknown", ["zero", "mask"])
+def test_bce_is_the_cross_entropy_of_the_marginals(ffsc_batch, unknown):
+    scores, labels = ffsc_batch
+    expected = []
+    for nodes in FFSC.levels:
+        rows = []
+        for p, g in zip(marginals(scores.double(), FFSC).tolist(), labels.tolist(), strict=True):
+            known = [i for i in nodes if g[i] != 2 or unknown == "zero"]
+            rows.append(sum(-math.log(p[i] if g[i] == 1 else 1 - p[i]) for i in known) / len(known))
+        expected.append(sum(rows) / len(rows))
+    assert bce_losses(scores, labels, FFSC, unknown).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_nll_terms_are_conditional_and_add_up_to_that_of_the_state(ffsc_batch):
+    scores, labels = ffsc_batch
+    states = FFSC.legal_states.astype(float).tolist()
+    expected = []
+    for f, g in zip(scores.double().tolist(), labels.tolist(), strict=True):
+        masses = [math.exp(sum(a * b for a, b in zip(f, state, strict=True))) for state in states]
+
+        def mass(n_nodes, masses=masses, g=g):
+            """Of the states that agree with the first nodes of the label; unknown nodes agree with both."""
+            agree = [all(g[i] in (2, s[i]) for i in range(n_nodes)) for s in states]
+            return sum(m for m, fits in zip(masses, agree, strict=True) if fits)
+
+        expected.append([math.log(mass(a) / mass(b)) for a, b in ((0, 1), (1, 6), (6, 12))])
+        assert sum(expected[-1]) == pytest.approx(-math.log(mass(12) / sum(masses)))
+    expected = torch.tensor(expected).mean(0)
+    assert torch.allclose(nll_losses(scores, labels, FFSC), expected.float(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["fidelity", "bce", "nll"])
+def test_losses_and_gradients_are_finite_at_extreme_scores(ffsc_batch, kind):
+    scores, labels = ffsc_batch
+    scores = (100 * scores).requires_grad_()
+    losses = task_losses(kind, scores, labels, FFSC)
+    losses.sum().backward()
+    assert losses.dtype == torch.float32
+    assert losses.isfinite().all()
+    assert scores.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["fidelity", "bce", "nll"])
+def test_root_only_tree_has_the_binary_loss_alone(kind):
+    scores, labels = torch.tensor([[2.0], [-1.0]]), torch.tensor([[1.0], [0.0]])
+    losses = task_losses(kind, scores, labels, FFPP.root_only)
+    p = torch.sigmoid(torch.tensor([2.0, 1.0]))  # of the labels
+    expected = (1 - torch.sqrt(p)).mean() if kind == "fidelity" else -torch.log(p).mean()
+    assert losses.tolist() == pytest.approx([expected.item(), 0, 0], abs=2e-4)

@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import SJEDD_test
 import SJEDD_train_FFpp
-from models.checkpoint import read_checkpoint
-from tests.conftest import REAL, ROOT, SWAP
+import SJEDD_train_FFSC
+from models import model_setup
+from models.checkpoint import load_model, read_checkpoint
+from models.label_tree import FFPP, FFSC
+from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
 
 main = SJEDD_train_FFpp.main
 
@@ -74,9 +78,7 @@ def test_run_folder_has_all_that_the_contract_names(command, tmp_path, capsys):
 def test_seed_command_word_for_word_runs_on_the_cpu(crop_lists, tmp_path, monkeypatch):
     """The README's training command; only the tower is swapped for the small one, its weights being a download."""
     train, val = crop_lists
-    monkeypatch.setattr(SJEDD_train_FFpp, "architecture", lambda name: _small_tower())
-    monkeypatch.setattr(SJEDD_train_FFpp.checkpoint, "clip_state_dict", lambda name, weights: {})
-    monkeypatch.setattr(SJEDD_train_FFpp.checkpoint, "load_weights", lambda *_: None)
+    without_download(monkeypatch, _small_tower())
     monkeypatch.chdir(tmp_path)
     line = (
         "--name lr6e-7_lambdaInit_1.0_lambdaLr1e-3_aug0.3_bz32 --aug --aug_probs 0.3 "
@@ -90,6 +92,13 @@ def test_seed_command_word_for_word_runs_on_the_cpu(crop_lists, tmp_path, monkey
     assert folder.parent.name == "lr6e-7_lambdaInit_1.0_lambdaLr1e-3_aug0.3_bz32"
     assert not set(folder.name) & set(": "), "a tag without colons or spaces"
     assert len(rows(folder)) == 20
+
+
+def without_download(monkeypatch, architecture):
+    """CLIP models are this architecture with random weights."""
+    monkeypatch.setattr(model_setup, "architecture", lambda name: architecture)
+    monkeypatch.setattr(model_setup.checkpoint, "clip_state_dict", lambda name, weights: {})
+    monkeypatch.setattr(model_setup.checkpoint, "load_weights", lambda *_: None)
 
 
 def _small_tower():
@@ -206,8 +215,6 @@ def test_resume_into_another_folder_takes_the_history_along_and_overwrites_nothi
 
 def test_train_killed_resumed_and_tested(command, tmp_path, golden_crops):
     """The chain of a user whose machine goes down: kill -9 in the second epoch, resume, test."""
-    import SJEDD_test
-
     command[command.index("--num_epoch") + 1] = "6"
     process = subprocess.Popen([sys.executable, "SJEDD_train_FFpp.py", *command], cwd=ROOT, stdout=subprocess.DEVNULL)
     folder = tmp_path / "out" / "a" / "b"
@@ -241,10 +248,101 @@ def test_damaged_checkpoints_are_not_resumed(command, tmp_path, capsys, change, 
     assert message in refused(["--resume", str(last), "--num_epoch", "2"], capsys)
 
 
-@pytest.mark.parametrize("option", [["--hypergrad", "fd"], ["--precision", "bfloat16"], ["--weight", "equal"]])
-def test_options_of_the_step_train(command, tmp_path, option):
-    assert main([*command, "--num_epoch", "1", *option]) == 0
-    assert rows(tmp_path / "out" / "a" / "b")[0]["loss_binary"] > 0
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--hypergrad fd",
+        "--precision bfloat16",
+        "--weight equal --grad_method graddrop",
+        "--weight uncert --grad_method pcgrad",
+        "--weight dwa --grad_method cagrad",
+        "--accum 4",
+        "--loss bce",
+        "--loss nll --unknown mask",
+        "--score cosine",
+        "--freeze text",
+        "--freeze image --score cosine",
+    ],
+)
+def test_options_of_the_step_train_and_their_checkpoints_test(command, tmp_path, golden_crops, options):
+    assert main([*command, "--num_epoch", "1", *options.split()]) == 0
+    folder = tmp_path / "out" / "a" / "b"
+    assert rows(folder)[0]["loss_binary"] > 0
+    assert load_model(folder / "ckpt_best.pth").score == ("cosine" if "cosine" in options else "product")
+    metrics = scored(folder, golden_crops, tmp_path)
+    assert metrics["frame_auc"] == pytest.approx(rows(folder)[0]["val_frame_auc"])
+
+
+def scored(folder, golden_crops, tmp_path):
+    """metrics.json of SJEDD_test.py over the golden crops, which are the validation images."""
+    test = f"--dataset CDF --num_workers 0 --datapath {golden_crops} --output {tmp_path} --resume"
+    assert SJEDD_test.main([*test.split(), str(folder / "ckpt_best.pth")]) == 0
+    return json.loads((tmp_path / "SJEDD_test" / "CDF" / "metrics.json").read_text())
+
+
+def test_without_a_tree_the_root_alone_is_trained_and_tested(command, crop_lists, tmp_path, golden_crops):
+    command[command.index("--weight") : command.index("--weight") + 2] = ["--no_tree"]
+    assert main(command) == 0
+    folder = tmp_path / "out" / "a" / "b"
+    assert [row["loss_global"] for row in rows(folder)] == [0, 0]
+    assert load_model(folder / "ckpt_best.pth").tree is FFPP.root_only
+    metrics = scored(folder, golden_crops, tmp_path)
+    assert metrics["tree"] == "ffpp-root"
+    assert 0 <= metrics["video_auc"] <= 1
+    listed = f"--dataset list --datapath {crop_lists[1]} --num_workers 0 --output {tmp_path}/list --resume"
+    assert SJEDD_test.main([*listed.split(), str(folder / "ckpt_best.pth")]) == 0
+    assert main(["--resume", str(folder / "ckpt_last.pth"), "--num_epoch", "3"]) == 0
+
+
+def test_gradient_checkpointing_trains_a_vit_and_is_refused_elsewhere(command, tmp_path, monkeypatch, capsys):
+    assert "needs a ViT" in refused([*command, "--grad_checkpointing"], capsys)
+    vision = {"image_size": 64, "layers": 2, "width": 64, "patch_size": 32}
+    without_download(monkeypatch, _small_tower() | {"vision_cfg": vision})
+    command[command.index("demo")] = "ViT-B/32"
+    assert main([*command, "--grad_checkpointing", "--num_epoch", "1"]) == 0
+
+
+def test_compile_reaches_the_model(command, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function.__name__) or function)
+    assert main([*command, "--compile", "--num_epoch", "1"]) == 0
+    assert compiled == ["encode_images", "encode_prompts"]
+
+
+@pytest.mark.parametrize("weight", ["uncert", "dwa"])
+def test_weightings_resume_in_the_middle_of_an_epoch(command, tmp_path, monkeypatch, weight):
+    command = [*command, "--weight", weight, "--grad_method", "graddrop", "--num_epoch", "4", "--autol_lr", "0.05"]
+    assert main(command) == 0
+    whole = tmp_path / "out" / "a" / "b"
+    interrupt_at(monkeypatch, "step", call=8)
+    assert main([*command, "--output", str(tmp_path / "cut")]) == 130
+    monkeypatch.undo()
+    folder = tmp_path / "cut" / "a" / "b"
+    assert main(["--resume", str(folder / "ckpt_last.pth")]) == 0
+    assert same_weights(whole / "ckpt_last.pth", folder / "ckpt_last.pth")
+    assert [row["lambdas"] for row in rows(whole)] == [row["lambdas"] for row in rows(folder)]
+    assert rows(whole)[-1]["lambdas"] != [1.0] * 3
+
+
+def test_ffsc_script_trains_its_tree_with_the_papers_augmentation(command, crop_lists, tmp_path, capsys):
+    codes = {REAL: "000000000000", SWAP: "120010111111", EXPRESSION: "101000101111"}
+    for path in crop_lists:
+        text = path.read_text()
+        for code, other in codes.items():
+            text = text.replace(code, other)
+        path.write_text(text)
+    drop = command.index("--aug_probs")
+    del command[drop : drop + 2]
+    assert SJEDD_train_FFSC.main(command) == 0
+    folder = tmp_path / "out" / "a" / "b"
+    assert json.loads((folder / "args.json").read_text())["aug_probs"] == 0.36
+    assert load_model(folder / "ckpt_best.pth").tree is FFSC
+    assert SJEDD_train_FFSC.main(["--resume", str(folder / "ckpt_last.pth"), "--num_epoch", "3"]) == 0
+    assert [row["epoch"] for row in rows(folder)] == [0, 1, 2]
+    command = [*command, "--no_tree", "--tag", "root"]
+    at = command.index("--weight")
+    assert SJEDD_train_FFSC.main([*command[:at], *command[at + 2 :]]) == 0
+    assert load_model(folder.parent / "root" / "ckpt_best.pth").tree is FFSC.root_only
 
 
 def test_checkpoint_with_a_foreign_global_is_exit_code_2(command, tmp_path, capsys):
@@ -316,8 +414,13 @@ def refused(argv, capsys):
 def test_arguments_that_cannot_be_meant_are_refused(command, capsys):
     cases = {
         "contradicts --weight equal": [*command, "--weight", "equal", "--weighting_method", "auto-l"],
-        "invalid choice: 'dwa'": [*command, "--weight", "dwa"],
-        "invalid choice: 'pcgrad'": [*command, "--grad_method", "pcgrad"],
+        "invalid choice: 'gls'": [*command, "--weight", "gls"],
+        "invalid choice: 'mgda'": [*command, "--grad_method", "mgda"],
+        "one task, which needs no weighting": [*command, "--no_tree"],
+        "whose gradient has no conflicts": [*command, "--no_tree", "--weight", "equal", "--grad_method", "pcgrad"],
+        "leaves nothing to train": [*command, "--freeze", "image", "text"],
+        "no multiple of --accum 3": [*command, "--accum", "3"],
+        "float16 is for CUDA": [*command, "--precision", "float16"],
         "unrecognized arguments: --btach_size": [*command, "--btach_size", "3"],
         "not between 0 and 1": [*command, "--aug_probs", "1.5"],
         "-1 is negative": [*command, "--weight_decay", "-1"],
