@@ -6,7 +6,8 @@ and the test splits of data sets) share an image as overlap_path (one file) or o
 bytes: files whose sizes agree are compared, always) and a video as overlap_video: one folder of crops, or, where
 folders are FF++'s, one source video under any method. Data sets: videos with crops against the official numbers, videos
 of which an extraction made only a part (unfinished), orientation of labels, and the extraction's manifest, which tells
-why crops are not there. Images are decoded with --deep only. Exit code 0: nothing found; 2: findings, or bad arguments.
+why crops are not there. Images are decoded with --deep only. Commands that drop lines empty them (sed's z): readers
+skip blank lines, and all others keep their numbers. Exit code 0: nothing found; 2: findings, or bad arguments.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from preprocessing import manifest
 from preprocessing.pool import run_jobs
 from utils.cli import ArgumentParser, UserError, positive_int, script
 from utils.cpu import available_cores
-from utils.data_checks import Finding, as_json, finding_lines, summary, table
+from utils.data_checks import Finding, as_json, drop_lines, finding_lines, summary, table
 
 IMAGE_LISTS = {"DiFF": "DiFF/DiFFtest.txt", "DiffusionFace": "DiffusionFace/DiffusionFacetest.txt"}
 DATASETS = ("FFpp", "CDF", "FSh", "Deeper", "DFDC", "FFSC", *IMAGE_LISTS)
@@ -110,7 +111,7 @@ def check_all(args: argparse.Namespace) -> tuple[list[Finding], dict[str, dict]]
     no_videos = folders_without_videos(row for checked in lists.values() for row in checked.labelled())
     sides = [list_side(name.split()[0], checked, no_videos) for name, checked in lists.items()]
     if args.n_frames:
-        findings += check_list_crops(list(lists.values()), args.n_frames)
+        findings += check_list_crops(list(lists.values()), no_videos, args.n_frames)
     sizes: dict[str, int] = {}
     for name in dict.fromkeys(args.dataset):
         path = image_list(name, args) if name in ("FFSC", *IMAGE_LISTS) else None
@@ -118,7 +119,8 @@ def check_all(args: argparse.Namespace) -> tuple[list[Finding], dict[str, dict]]
             fix = f"put the list of {name} there, or set --data_root or --datapath"
             findings.append(Finding("missing_file", str(path), None, f"the list of {name} is not there", fix))
         elif path is not None:
-            listed, numbers, more = check_lists({name: path}, trees, args.data_root, True)
+            data_folders = (args.data_root / name, args.data_root)  # as datasets/diffusion.py and ffsc.py do
+            listed, numbers, more = check_lists({name: path}, trees, args.data_root, True, data_folders)
             rows = [(row.line, row.path, fake) for row, fake in listed[name].labelled()]
             findings += more + contradictions(path, rows, labels=numbers[name]["digits"] == 1)
             sides.insert(0, list_side("test", listed[name], {*first_rows(listed[name])}))
@@ -145,12 +147,13 @@ def decode(lists: Sequence[Checked], sizes: Mapping[str, int], workers: int) -> 
     places += [(image, image, None, "the image") for image, size in sizes.items() if size]
     files = list(dict.fromkeys(file for file, *_ in places))
     reasons = dict(zip(files, run_jobs(why_unreadable, files, workers, "image"), strict=True))
-    fix = "extract or copy the image again, or remove it and its line"
-    return [
-        Finding("unreadable_image", path, line, f"{name}: {reasons[file].removeprefix('unreadable_image: ')}", fix)
-        for file, path, line, name in places
-        if reasons[file]
-    ]
+    findings = []
+    for file, path, line, name in places:
+        if reasons[file]:
+            message = f"{name}: {reasons[file].removeprefix('unreadable_image: ')}"
+            fix = "extract or copy the image again, or " + (f"drop: {drop_lines(path, line)}" if line else "remove it")
+            findings.append(Finding("unreadable_image", path, line, message, fix))
+    return findings
 
 
 def why_unreadable(image: str) -> str | None:

@@ -76,12 +76,18 @@ def calibrate(predictions: Predictions, folder: Path) -> None:
         raise UserError(f"{predictions.source}: {error}") from error
     report |= {"frames": len(predictions.labels), "videos": len(predictions.video_ids)}
     report |= {"source": predictions.source, "sha256": file_sha256(Path(predictions.source))}
+    report["checkpoint"] = predictions.checkpoint
     write_json(folder / "calibration.json", report)
     say(
         f"temperature {report['temperature']:.4f} from {report['frames']} frames of {report['videos']} videos: "
         f"ECE {figure_text(report['ece_before'])} -> {figure_text(report['ece_after'])}%, "
         f"NLL {report['nll_before']:.4f} -> {report['nll_after']:.4f}; {folder / 'calibration.json'}"
     )
+    if report["ece_after"] - report["ece_before"] >= 5e-5:  # 0.01 in the line above
+        say(
+            "The ECE rises although the NLL falls: these scores err in a way that no temperature mends (for example "
+            "all too high or all too low), so do not take p_fake_calibrated for a probability."
+        )
 
 
 def read_runs(args: argparse.Namespace, columns: Columns) -> list[Run]:

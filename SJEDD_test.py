@@ -28,7 +28,12 @@ from models.checkpoint import build_model, read_checkpoint
 from models.joint_embedding import JointEmbedding
 from models.label_tree import TREES
 from models.scoring import encode_text, score_loader
-from utils.calibration import apply_temperature, expected_calibration_error, read_calibration
+from utils.calibration import (
+    apply_temperature,
+    calibrated_checkpoint,
+    expected_calibration_error,
+    read_calibration,
+)
 from utils.cli import ArgumentParser, ToldError, UserError, boolean, non_negative_int, positive_int, script
 from utils.cli import seed as seed_type
 from utils.devices import choose_device, default_workers, describe
@@ -170,11 +175,14 @@ def threshold_of(content: Mapping, path: str) -> float | None:
     return threshold
 
 
-def calibration_metrics(scores: Scores, temperature: float) -> dict:
-    """The temperature, and the calibration error of the frames without and with it."""
+def calibration_metrics(scores: Scores, temperature: float, args: argparse.Namespace) -> dict:
+    """The temperature and where it is from, and the calibration error of the frames without and with it."""
     labels, logits = np.array([record.label for record in scores.records]), scores.values[:, 1]
-    errors = [expected_calibration_error(labels, apply_temperature(logits, t)) for t in (1, temperature)]
-    return {"temperature": temperature, "ece_before": errors[0], "ece_after": errors[1]}
+    before, after = (expected_calibration_error(labels, apply_temperature(logits, t)) for t in (1, temperature))
+    fitted_on = calibrated_checkpoint(args.calibration)
+    foreign = fitted_on is not None and Path(fitted_on).resolve() != Path(args.resume).resolve()
+    origin = {"file": args.calibration, "checkpoint": fitted_on, "of_another_checkpoint": foreign}
+    return origin | {"temperature": temperature, "ece_before": before, "ece_after": after}
 
 
 def class_coverage(scores: Scores, dropped: Sequence[Dropped]) -> dict:
@@ -245,7 +253,7 @@ def write_results(
     metrics |= evaluate(scores, model.tree.nodes[1:], setup.threshold, data.videos_listed)
     metrics |= class_coverage(scores, dropped)
     if setup.temperature:
-        metrics["calibration"] = calibration_metrics(scores, setup.temperature)
+        metrics["calibration"] = calibration_metrics(scores, setup.temperature, args)
     metrics["dropped_by_reason"] = dict(Counter(drop.reason.partition(":")[0] for drop in dropped).most_common())
     metrics["dropped"] = [{"video": d.video, "path": d.path, "label": d.label, "reason": d.reason} for d in dropped]
     write_json(folder / "metrics.json", metrics)
@@ -299,6 +307,9 @@ def report(metrics: Mapping, auc: float | None, args: argparse.Namespace, log: l
         log.info(f"  dropped {drop['path'] or drop['video']}: {drop['reason']}")
     for difference in metrics["crops_unlike"]:
         log.info(f"  warning: crops that were not made alike cannot be compared; extract them again: {difference}")
+    calibration = metrics.get("calibration", {})
+    if calibration.get("of_another_checkpoint"):
+        log.info(f"  warning: {calibration['file']} was fitted on scores of {calibration['checkpoint']}")
     for difference in metrics["protocol_differs"]:
         log.info(f"  warning: not the reference's protocol: {difference}")
     log.info(f"  frame AUC {percent(metrics['frame_auc'])}, video AUC {percent(metrics['video_auc'])}")

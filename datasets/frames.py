@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from datasets.perturbations import CompressedVideos, Perturbation, perturb, record_rng
 from datasets.records import Record, node_vector
 from datasets.transforms import ImageError, augment, read_image, resize
+from utils.cli import UserError
 from utils.ranks import share
 
 
@@ -126,8 +127,21 @@ def _quiet_worker(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
+class _Loader(DataLoader):
+    """A DataLoader that says in one line that one of its processes is gone."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        try:
+            yield from super().__iter__()
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise UserError("a process that reads images was killed, perhaps for want of memory; use fewer "
+                            "--num_workers") from error  # fmt: skip
+
+
 def _loader(frames: Frames, batches: Sampler, num_workers: int, pin_memory: bool) -> DataLoader:
-    return DataLoader(
+    return _Loader(
         frames,
         batch_sampler=batches,
         num_workers=num_workers,

@@ -5,16 +5,17 @@ import re
 import stat
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from datasets.ffsc import CODES
 from datasets.method_folders import method_of
-from datasets.official_counts import is_class_folder
+from datasets.official_counts import extraction_of, is_class_folder
 from datasets.records import list_images
 from datasets.txt_list import CodeBook, split_line
 from utils.cli import UserError
-from utils.data_checks import Finding, sed
+from utils.data_checks import Finding, drop_lines, sed
 from utils.progress import progress_bar
 
 _EXPANSION_FOLDER = re.compile(r"/expansion/[^/]+/[^/]+/[^/]+/[^/_]+_\d+_\d+$")
@@ -43,15 +44,16 @@ class Checked(NamedTuple):
         return [(row, fake) for row in self.rows if isinstance(fake := self.codes[row.code], bool)]
 
 
-def read_rows(path: Path) -> tuple[list[Row], list[Finding]]:
-    """The lines of a list that have the form `path code`, and findings for those that have not."""
+def read_rows(path: Path, data_folders: Sequence[Path] = ()) -> tuple[list[Row], list[Finding]]:
+    """The lines of a list that have the form `path code`, and findings for those that have not. data_folders: where its
+    reader tries relative paths after the current folder and the list's own."""
     try:
         lines = path.read_bytes().decode("utf-8-sig", errors="surrogateescape").split("\n")
     except OSError as error:
         raise UserError(f"cannot read the list {path} ({error.strerror}); check the path") from error
     rows, findings = [], []
     folders: dict[str, str] = {}
-    beside = str(path.parent)
+    bases = ["", *(f"{folder}/" for folder in (path.parent, *data_folders))]
     for number, line in enumerate(progress_bar(lines, desc=path.name, unit="line", leave=False, delay=1), start=1):
         line = line.strip()
         image, code = split_line(line)
@@ -60,19 +62,20 @@ def read_rows(path: Path) -> tuple[list[Row], list[Finding]]:
             findings.append(Finding("unknown_code", str(path), number, message, fix))
         elif line and not code:
             message = f"expected `path code`, got {line[:80]!r}"
-            fix = "write the code after the path, or remove the line"
+            fix = f"write the code after the path, or drop the line: {drop_lines(path, number)}"
             findings.append(Finding("unknown_code", str(path), number, message, fix))
         elif line:
-            rows.append(Row(number, image, code, *locate(image, beside, folders)))
+            rows.append(Row(number, image, code, *locate(image, bases, folders)))
     return rows, findings
 
 
-def locate(image: str, beside: str, folders: dict[str, str]) -> tuple[str, int | None]:
-    """(place of the file, its size in bytes or None); from the current folder, else from ``beside``.
+def locate(image: str, bases: Sequence[str], folders: dict[str, str]) -> tuple[str, int | None]:
+    """(place of the file, its size in bytes or None); bases are put before the image in turn.
 
     folders: folder -> the same with links resolved, filled here.
     """
-    for candidate in (image, f"{beside}/{image}"):
+    for base in bases:
+        candidate = base + image
         try:
             status = os.stat(candidate)  # noqa: PTH116 - 100,000s of lines, and Path costs 10 times as much
         except (OSError, ValueError):  # ValueError: a NUL
@@ -102,14 +105,18 @@ def code_meanings(codes: Iterable[str], length: int, tree: CodeBook | None) -> d
 
 
 def check_lists(
-    paths: Mapping[str, Path], trees: Sequence[CodeBook], data_root: Path, labels_allowed: bool
+    paths: Mapping[str, Path],
+    trees: Sequence[CodeBook],
+    data_root: Path,
+    labels_allowed: bool,
+    data_folders: Sequence[Path] = (),
 ) -> tuple[dict[str, Checked], dict[str, dict], list[Finding]]:
     """Each line of lists that should have one form -> (name -> list, name -> counts, findings).
 
     The form is the length of code that most lines have, of those that a tree has. labels_allowed: or 0 and 1.
-    data_root: missing images are looked for there too, to say how the list is mended.
+    data_root: missing images are looked for there too, to say how the list is mended. data_folders: see ``read_rows``.
     """
-    read = {name: read_rows(path) for name, path in paths.items()}
+    read = {name: read_rows(path, data_folders) for name, path in paths.items()}
     lengths = Counter(len(row.code) for rows, _ in read.values() for row in rows)
     forms: dict[int, CodeBook | None] = {tree.code_length: tree for tree in trees}
     forms |= {1: None} if labels_allowed else {}
@@ -160,23 +167,24 @@ def check_rows(checked: Checked, data_root: Path) -> list[Finding]:
     for row in checked.rows:
         meaning = checked.codes[row.code]
         if isinstance(meaning, str):
-            fix = "give the code that make_lists.py writes (one form for both lists), or remove the line"
+            fix = "give the code that make_lists.py writes (one form for both lists), or drop the line: "
+            fix += drop_lines(path, row.line)
             findings.append(Finding("unknown_code", path, row.line, f"{row.path}: {meaning}", fix))
         if row.size is None:
             folder = os.path.dirname(row.path)  # noqa: PTH120
             if folder not in moves:
                 moves[folder] = move_command(row.path, checked.path, data_root, there)
-            fix = moves[folder] or "put the file there, or remove the line"
+            fix = moves[folder] or f"put the file there, or drop the line: {drop_lines(path, row.line)}"
             findings.append(Finding("missing_file", path, row.line, f"{row.path[:200]} does not exist", fix))
         elif row.size == 0:
-            fix = "extract or copy the image again, or remove the line"
+            fix = f"extract or copy the image again, or drop the line: {drop_lines(path, row.line)}"
             findings.append(Finding("unreadable_image", path, row.line, f"{row.path} is empty (0 bytes)", fix))
         earlier = first.setdefault(row.file, row)
         if earlier.line != row.line:
             kind = "duplicate" if earlier.code == row.code else "label_conflict"
             message = f"{row.path} is on line {earlier.line} too"
             message += "" if kind == "duplicate" else f", with code {earlier.code} instead of {row.code}"
-            fix = f"remove line {row.line}" if kind == "duplicate" else "keep the right one of the two lines"
+            fix = drop_lines(path, row.line) if kind == "duplicate" else "keep the right one of the two lines"
             findings.append(Finding(kind, path, row.line, message, fix))
     return findings
 
@@ -234,30 +242,40 @@ def first_rows(checked: Checked) -> dict[str, Row]:
 
 
 def folders_without_videos(labelled: Iterable[tuple[Row, bool]]) -> set[str]:
-    """Folders that hold single images: those with both labels, and those named after a class."""
+    """Folders that hold single images: those with both labels, those named after a class, and those of FFSC's codes."""
     classes: dict[str, set[bool]] = {}
+    of_images = set()
     for row, fake in labelled:
-        classes.setdefault(row.file.rpartition("/")[0], set()).add(fake)
-    return {folder for folder, both in classes.items() if len(both) > 1 or is_class_folder(folder.rpartition("/")[2])}
+        folder = row.file.rpartition("/")[0]
+        classes.setdefault(folder, set()).add(fake)
+        if len(row.code) == len(CODES["real"]):
+            of_images.add(folder)
+    mixed = {folder for folder, both in classes.items() if len(both) > 1}
+    return of_images | mixed | {folder for folder in classes if is_class_folder(folder.rpartition("/")[2])}
 
 
-def check_list_crops(lists: Sequence[Checked], n_frames: int) -> list[Finding]:
-    """short_video for the crops that lie in the folder of each listed video (a list may take fewer of them)."""
-    findings, command = [], "python preprocessing/extract_faces.py"
+def check_list_crops(lists: Sequence[Checked], no_videos: Collection[str], n_frames: int) -> list[Finding]:
+    """short_video for the crops that lie in the folder of each listed video (a list may take fewer of them).
+
+    no_videos: folders whose images are no frames of one video. Folders without any listed image tell nothing.
+    """
+    findings = []
     for checked in lists:
-        no_videos = folders_without_videos(checked.labelled())
-        for folder, row in first_rows(checked).items():
+        there = checked._replace(rows=[row for row in checked.rows if row.size is not None])
+        for folder, row in first_rows(there).items():
             if folder not in no_videos and not _EXPANSION_FOLDER.search(folder):
-                n_crops = len(list_images(Path(folder)))
+                n_crops, command = len(list_images(Path(folder))), extraction_of(folder)
                 findings += short_video(n_crops, n_frames, str(checked.path), row.line, command, folder)
     return findings
 
 
 def short_video(
-    n_crops: int, n_frames: int, path: str, line: int | None, command: str, folder: str = "the video"
+    n_crops: int, n_frames: int, path: str, line: int | None, command: str | None, folder: str = "the video"
 ) -> list[Finding]:
-    """The finding that a video has fewer crops than ``n_frames``. command: extracts it."""
+    """The finding that a video has fewer crops than ``n_frames``. command: extracts it, None where it is not known."""
     if n_crops >= n_frames:
         return []
-    fix = f"{command} --n_frames {n_frames} --overwrite, or leave it: the crops that exist are used"
+    more = f"--n_frames {n_frames}"
+    how = f"again: {command} {more} --overwrite" if command else f"the video again with {more}"
+    fix = f"leave it (the crops that exist are used), or extract {how}"
     return [Finding("short_video", path, line, f"{folder} has {n_crops} crops, fewer than {n_frames}", fix)]

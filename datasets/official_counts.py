@@ -16,12 +16,13 @@ from datasets.ffpp_methods import METHOD_CODES, compression_dir, ffpp_root, read
 from datasets.ffsc import FOLDERS, METHODS, PROTOCOL1_METHODS, ffsc_root, read_ffsc
 from datasets.records import subfolders
 from utils.cli import UserError
-from utils.data_checks import Finding, finding_of_error, sed
+from utils.data_checks import Finding, drop_lines, finding_of_error, sed
 
 FFPP = {"train": 720, "val": 140, "test": 140}  # reals, and fakes of each method: two per pair
 CELEB_DF = {"RealCDF": 178, "FakeCDF": 340}  # test videos
 FAKES_OF_FFPP = 1000  # FaceShifter; DeeperForensics-1.0 end_to_end; one for each FF++ video, so 140 of test videos
 DFDC = {"real": 2500, "fake": 2500}  # test set
+_FFPP_VIDEO = re.compile(r"(.*)/(?:original_sequences/youtube|manipulated_sequences/[^/]+)/(c23|c40|raw)/faces/[^/]+")
 _CLASS_WORDS = dict.fromkeys(("real", "reals", "original", "originals", "pristine", "genuine", "authentic"), False)
 _CLASS_WORDS |= dict.fromkeys(("fake", "fakes", "manipulated", "synthesis", "synthesized", "forged"), True)
 _CLASS_FOLDERS = {*_CLASS_WORDS, *(name.lower() for name in (*METHOD_CODES, *METHODS, *PROTOCOL1_METHODS))}
@@ -68,6 +69,15 @@ def layout(name: str, data_root: Path, datapath: Path | None, compression: str) 
 def _extract(name: str, data_root: Path, *options: str) -> str:
     words = ["python", "preprocessing/extract_faces.py", "--dataset", name, "--data_root", str(data_root), *options]
     return shlex.join(words)
+
+
+def extraction_of(folder: str) -> str | None:
+    """The command that extracted the video whose crops lie in a folder, where its place tells that: in FF++."""
+    match = _FFPP_VIDEO.fullmatch(folder)
+    if match is None:
+        return None
+    root = Path(match[1] or "/")
+    return _extract("FFpp", root.parent if root.name == "FF++" else root, "--compression", match[2])
 
 
 def _listed(path: Path, what: str, there: int, official: int, fix: str) -> list[Finding]:
@@ -130,7 +140,7 @@ def _celeb_list(path: Path) -> tuple[dict[str, list[str]], list[Finding]]:
         place = f"{entry.folder}/{entry.file}"
         earlier = videos[entry.label].setdefault(entry.video, entry.line)
         if earlier != entry.line:
-            message, fix = f"{place} is on line {earlier} too", f"remove line {entry.line}"
+            message, fix = f"{place} is on line {earlier} too", drop_lines(path, entry.line)
             findings.append(Finding("duplicate", str(path), entry.line, message, fix))
         if entry.contradicts:
             swapped.append((entry.line, f"{place} has {entry.real:d}, but this list has 1 for real and 0 for fake"))
@@ -206,7 +216,7 @@ def _dfdc(root: Path, data_root: Path) -> Layout:
             fix = "keep the right one of the two lines"
             findings.append(Finding("label_conflict", str(path), entry.line, f"{why}; see line {earlier.line}", fix))
         elif earlier is not entry:
-            message, fix = f"{entry.file} is on line {earlier.line} too", f"remove line {entry.line}"
+            message, fix = f"{entry.file} is on line {earlier.line} too", drop_lines(path, entry.line)
             findings.append(Finding("duplicate", str(path), entry.line, message, fix))
         if entry.text not in ("0", "1"):
             words.append((entry.line, f"{entry.file} has {entry.text!r}, but labels are 0 for real and 1 for fake"))

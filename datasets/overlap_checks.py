@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets.list_checks import Checked, Row, first_rows
-from utils.data_checks import Finding, same_content
+from utils.data_checks import Finding, drop_lines, same_content
 
 # Folders of crops whose names tell the FF++ videos they show: the reals and fakes, FaceShifter, DeeperForensics, and
 # the images of preprocessing/expand_FFpp.py.
@@ -101,7 +101,7 @@ def _same_files(other: Side, side: Side) -> list[Finding]:
     for file, row in side.rows.items():
         if file in other.rows:
             message = f"{row.path} is {other.place(other.rows[file])} too"
-            findings.append(Finding("overlap_path", side.name, row.line, message, _remove(other, side)))
+            findings.append(Finding("overlap_path", side.name, row.line, message, _drop(other, side, row)))
     return findings
 
 
@@ -113,7 +113,7 @@ def _same_bytes(other: Side, side: Side, twins: Iterable[Sequence[str]]) -> list
             if file in side.rows and file not in other.rows:
                 row = side.rows[file]
                 message = f"{row.path} has the same bytes as {twin.path}, {other.place(twin)}"
-                findings.append(Finding("overlap_content", side.name, row.line, message, _remove(other, side)))
+                findings.append(Finding("overlap_content", side.name, row.line, message, _drop(other, side, row)))
     return findings
 
 
@@ -131,5 +131,6 @@ def _same_videos(other: Side, side: Side) -> list[Finding]:
     return findings
 
 
-def _remove(other: Side, side: Side) -> str:
-    return f"remove it from {side.name}" + (": it is tested" if other.stage == "test" else f" or from {other.name}")
+def _drop(other: Side, side: Side, row: Row) -> str:
+    why = " (it is tested)" if other.stage == "test" else ""
+    return f"{other.name} keeps it{why}; drop it from {side.name}: {drop_lines(side.name, row.line)}"

@@ -34,7 +34,10 @@ _PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
 
 def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
-    """Write ``model`` and ``extra`` (plain types and tensors) in one step: the old file or the whole new one."""
+    """Write ``model`` and ``extra`` (plain types and tensors) in one step: the old file or the whole new one.
+
+    UserError when there is no space for it.
+    """
     content = {
         "format": FORMAT,
         "model": model.clip.state_dict(),
@@ -43,7 +46,13 @@ def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
         "score": model.score,
     } | extra
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # torch's name for a write that failed
+            if "inline_container" not in str(error):
+                raise
+            raise UserError(f"cannot write {path}, the disk may be full; make room there or choose another folder"
+                            ) from error  # fmt: skip
 
 
 def read_checkpoint(path: str | Path) -> dict:

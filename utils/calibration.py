@@ -83,8 +83,20 @@ def calibration_report(labels: np.ndarray, logits: np.ndarray) -> dict:
 
 def read_calibration(path: Path | str) -> float:
     """The temperature of a calibration.json; UserError when the file holds none."""
-    content = read_json(Path(path))
-    temperature = content.get("temperature") if isinstance(content, dict) else None
+    temperature = _calibration(path).get("temperature")
     if not isinstance(temperature, (int, float)) or isinstance(temperature, bool) or not 0 < temperature < float("inf"):
         raise UserError(f"{path} holds no temperature above 0; make it again with SJEDD_report.py VAL.csv --calibrate")
     return float(temperature)
+
+
+def calibrated_checkpoint(path: Path | str) -> str | None:
+    """The checkpoint whose predictions a calibration.json was fitted on, as it was named then; None where not known."""
+    checkpoint = _calibration(path).get("checkpoint")
+    if not isinstance(checkpoint, str | None):
+        raise UserError(f"{path} has the checkpoint {checkpoint!r}, not a path; make it again with --calibrate")
+    return checkpoint
+
+
+def _calibration(path: Path | str) -> dict:
+    content = read_json(Path(path))
+    return content if isinstance(content, dict) else {}

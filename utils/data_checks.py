@@ -19,7 +19,8 @@ KINDS = (
 )
 _SAMPLE = 64  # bytes from the middle of a file, compared before whole files are
 _EXAMPLES = 10  # findings of a kind that a person is shown
-_MENDS = 3
+_MENDS = 8
+_PER_COMMAND = 5000  # ranges of lines in one argument, of which Linux takes 128 KiB
 
 
 class Finding(NamedTuple):
@@ -44,6 +45,21 @@ def sed(path: Path, *expressions: str) -> str:
     with path.open("rb") as file:
         mark = [r"1s/^\xEF\xBB\xBF//"] if file.read(3) == codecs.BOM_UTF8 else []
     return f"sed -i -E {shlex.quote(';'.join([*mark, *expressions]))} {shlex.quote(str(path))}"
+
+
+def drop_lines(path: object, *numbers: int) -> str:
+    """The command that empties lines of a text file whose reader skips blank ones. All other lines keep their numbers,
+    so such commands may be run in any order, and twice."""
+    ranges: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    edits = [f"{first}z" if first == last else f"{first},{last}z" for first, last in ranges]
+    file = shlex.quote(str(path))
+    parts = [";".join(edits[start : start + _PER_COMMAND]) for start in range(0, len(edits), _PER_COMMAND)]
+    return " && ".join(f"sed -i {shlex.quote(part)} {file}" for part in parts)
 
 
 def same_content(sets: Sequence[Mapping[str, int]]) -> list[list[str]]:
@@ -117,6 +133,18 @@ def table(rows: Sequence[Mapping[str, object]]) -> list[str]:
     return lines
 
 
+def _joined_fixes(findings: Iterable[Finding]) -> list[str]:
+    """The different mends, those that end by dropping a line as one for all such lines of the list."""
+    drops: dict[tuple[str, str], list[int]] = {}
+    for finding in findings:
+        drop = drop_lines(finding.path, finding.line) if finding.line else None
+        if drop and finding.fix.endswith(drop):
+            drops.setdefault((finding.fix.removesuffix(drop), finding.path), []).append(finding.line)
+        else:
+            drops.setdefault((finding.fix, ""), [])
+    return [fix + drop_lines(path, *numbers) for (fix, path), numbers in drops.items()]
+
+
 def finding_lines(findings: Iterable[Finding]) -> list[str]:
     """Findings for a person: by kind, the first of each kind and how to mend them."""
     groups = defaultdict(list)
@@ -131,7 +159,7 @@ def finding_lines(findings: Iterable[Finding]) -> list[str]:
             lines.append(f"  {where}: {finding.message}")
         if len(group) > _EXAMPLES:
             lines.append(f"  ... and {len(group) - _EXAMPLES} more; --json lists all")
-        fixes = list(dict.fromkeys(finding.fix for finding in group))
+        fixes = _joined_fixes(group)
         lines += [f"  mend: {fix}" for fix in fixes[:_MENDS]]
         if len(fixes) > _MENDS:
             lines.append(f"  ... and {len(fixes) - _MENDS} more ways to mend; --json lists all")

@@ -1,6 +1,7 @@
 """Writing files so that a reader never sees half of one, and output folders that can really be written."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -10,22 +11,32 @@ from pathlib import Path
 
 from utils.cli import UserError
 
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 TEMPORARY = ".tmp-"  # how the names of half-written files begin; only a killed process leaves any
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder (same ending); on success it is renamed to ``path``, else removed."""
+    """Yield a temporary path in the same folder (same ending); on success it is renamed to ``path``, else removed.
+
+    UserError when there is no space or no permission to write; what was at ``path`` stays.
+    """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY, suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        raise UserError(f"cannot write {path} ({error.strerror}); make room there or choose another folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:

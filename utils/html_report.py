@@ -15,9 +15,11 @@ from PIL import Image
 
 _STYLE = """
 :root { color-scheme: light dark; --page: #f4f5f7; --card: #ffffff; --text: #1d2129; --quiet: #5a6270;
-  --line: #d9dce1; --head: #eceef1; --wrong: #b3261e; --right: #00684a; }
+  --line: #d9dce1; --head: #eceef1; --wrong: #b3261e; --right: #00684a;
+  --tint: #5a62701c; --shadow: #0003; }
 @media (prefers-color-scheme: dark) { :root { --page: #12151a; --card: #1c2027; --text: #e6e8eb; --quiet: #a3abb8;
-  --line: #3a404a; --head: #262b34; --wrong: #ff8a80; --right: #5fd3a8; } }
+  --line: #3a404a; --head: #262b34; --wrong: #ff8a80; --right: #5fd3a8;
+  --tint: #a3abb81c; --shadow: #000c; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--text); font: 16px/1.5 system-ui, sans-serif; }
 main { max-width: 1240px; margin: 0 auto; padding: 1.2rem 1rem 4rem; }
@@ -32,14 +34,18 @@ code { overflow-wrap: anywhere; }
 .card, figure, .wide { background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 .card { padding: .7rem .9rem; }
 .card b { display: block; font-size: 1.6rem; line-height: 1.25; font-variant-numeric: tabular-nums; }
-.wide { overflow-x: auto; margin: .3rem 0 .8rem; width: fit-content; max-width: 100%; }
+.wide { overflow-x: auto; margin: .3rem 0 .8rem; width: fit-content; max-width: 100%;
+  background: linear-gradient(to left, var(--card) 40%, transparent) right / 3rem 100% no-repeat local,
+    linear-gradient(to left, var(--shadow), transparent) right / 1.2rem 100% no-repeat scroll var(--card); }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 .caption { margin: .3rem 0; }
 th, td { padding: .35rem .5rem; text-align: right; white-space: nowrap; }
 tr + tr > *, tbody > tr > * { border-top: 1px solid var(--line); }
-th { background: var(--head); font-weight: 600; }
-th:first-child { text-align: left; position: sticky; left: 0; }
+th { font-weight: 600; }
+thead { background: var(--tint); }
+th:first-child { background: var(--head); text-align: left; position: sticky; left: 0; }
 tbody th { white-space: normal; min-width: 6.5rem; max-width: 60vw; }
+@media (max-width: 600px) { tbody th { overflow-wrap: anywhere; max-width: 40vw; } }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 360px), 1fr)); gap: .8rem;
   align-items: start; }
 figure { margin: 0; padding: .6rem; }

@@ -125,7 +125,7 @@ def _line_style(i: int, theme: Theme) -> dict:
 
 def score_figure(runs: Sequence[Run], theme: Theme) -> Figure:
     """Histograms of the video scores of reals and fakes, a panel per run."""
-    figure, axes = plt.subplots(len(runs), 1, figsize=(4.8, 1.0 + 2.4 * len(runs)), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(len(runs), 1, figsize=(4.8, 1.2 + 2.4 * len(runs)), layout="constrained", squeeze=False)
     for axis, (name, p) in zip(axes[:, 0], runs, strict=True):
         labels = p.video_labels
         scores, low, high, axis_label = _score_axis(p)
@@ -133,11 +133,11 @@ def score_figure(runs: Sequence[Run], theme: Theme) -> Figure:
         for label, word, colour, hatch in ((0, "real", theme.real, "//"), (1, "fake", theme.fake, None)):
             shares = np.histogram(scores[labels == label], edges)[0] / max(1, (labels == label).sum())
             axis.stairs(100 * shares, edges, fill=True, alpha=0.45, color=colour, hatch=hatch, lw=0)
-            count = f"{word} ({(labels == label).sum()} videos)"
-            axis.stairs(100 * shares, edges, color=colour, lw=1.8, label=count, ls="--" if label == 0 else "-")
-        axis.set(xlabel=axis_label, ylabel="% of the class", xlim=(edges[0], edges[-1]))
+            axis.stairs(100 * shares, edges, color=colour, lw=1.8, label=word, ls="--" if label == 0 else "-")
+        counts = f"{(labels == 0).sum()} real and {(labels == 1).sum()} fake videos"
+        axis.set(xlabel=f"{axis_label} of {counts}", ylabel="% of the class", xlim=(edges[0], edges[-1]))
         axis.set_title(_short(name) if len(runs) > 1 else "Scores of the videos")
-        axis.legend(loc="upper center", edgecolor="none", framealpha=0.8)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

@@ -9,6 +9,7 @@ import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ LABEL_WORDS = {
     **dict.fromkeys(("0", "0.0", "real", "original", "pristine"), 0),
     **dict.fromkeys(("1", "1.0", "fake", "manipulated", "deepfake"), 1),
 }
-_KNOWN = ("dataset", "video", "frame", "path", "label", "method", "code", "p_fake", "logit_fake")
+_KNOWN = ("dataset", "frame", "method", "code", "logit_fake")  # read by these names, where there are any
 _CALIBRATED = "p_fake_calibrated"  # the last column of a test with --calibration; no node of the label tree
 
 
@@ -44,8 +45,8 @@ class Predictions:
     probabilities: whether all scores lie in [0, 1]. video: [N] index into ``video_ids``, pairs (data set, video).
     paths: [N]. frame_names: [N], "" where not known. logits: [N] or None. methods, codes: [N], "" where not known.
     nodes: name -> [N] probabilities, in the order of the code's digits. dropped: the entries of metrics.json, None
-    where no such file belongs to these rows. threshold: of the decision, from the same file. notes: what is missing or
-    was decided, a line each.
+    where no such file belongs to these rows. threshold: of the decision, checkpoint: what was tested, from the same
+    file. notes: what is missing or was decided, a line each.
     """
 
     source: str
@@ -63,6 +64,7 @@ class Predictions:
     nodes: dict[str, np.ndarray]
     dropped: list[dict] | None
     threshold: float | None = None
+    checkpoint: str | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -107,7 +109,10 @@ def read_predictions(source: str, columns: Columns | None = None) -> Predictions
     columns = columns or Columns()
     try:
         with Path(source).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            header, cells, lines = _read_cells(source, csv.reader(file), columns)
+            first = file.readline()
+            if "\0" in first:
+                raise UserError(f"{source}:1: no UTF-8 text (UTF-16, or no CSV file at all): save it as CSV in UTF-8")
+            header, cells, lines = _read_cells(source, csv.reader(chain([first], file)), columns)
     except OSError as error:
         raise UserError(f"cannot read {source} ({error.strerror})") from error
     except ValueError as error:  # a NUL in the name
@@ -158,6 +163,7 @@ def read_predictions(source: str, columns: Columns | None = None) -> Predictions
         nodes=_nodes(source, header, cells, lines, notes),
         dropped=metrics.get("dropped"),
         threshold=metrics.get("threshold"),
+        checkpoint=metrics.get("checkpoint"),
         notes=notes,
     )
 
@@ -191,6 +197,9 @@ def _wanted_columns(source: str, header: Sequence[str], columns: Columns) -> lis
     if not any(header):
         raise UserError(f"{source}:1: the file is empty; it needs a header and a row per scored image")
     shown = ", ".join(header[:20])
+    for mark, word in ((";", ";"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            raise UserError(f"{source}:1: the columns are separated by {word}: save it with commas")
     for option, name in (
         ("score", columns.score),
         ("label", columns.label),
@@ -205,7 +214,10 @@ def _wanted_columns(source: str, header: Sequence[str], columns: Columns) -> lis
             f"{source}:1: neither a column path nor video; name one with --path_column (the file has: {shown})"
         )
     wanted = {columns.score, columns.label, *places, *(name for name in _KNOWN if name in header)}
-    return [name for name in header if name in wanted] + _node_columns(header)
+    used = [name for name in header if name in wanted] + _node_columns(header)
+    if repeated := next((name for name in used if name and header.count(name) > 1), ""):
+        raise UserError(f"{source}:1: {header.count(repeated)} columns are named {repeated}; keep one of them")
+    return used
 
 
 def _node_columns(header: Sequence[str]) -> list[str]:
@@ -333,7 +345,7 @@ def _metrics_beside(source: str, score: str, counted: Mapping[str, int], notes: 
     if reason:
         notes.append(f"no metrics.json is used ({reason}): dropped and failed videos are not known")
         return {}
-    dropped, threshold = content.get("dropped"), content.get("threshold")
+    dropped, threshold, checkpoint = (content.get(name) for name in ("dropped", "threshold", "checkpoint"))
     types = {"video": str, "path": str, "label": int, "reason": str}
     if not isinstance(dropped, list) or not all(
         isinstance(entry, dict) and all(isinstance(entry.get(key), kind) for key, kind in types.items())
@@ -342,6 +354,8 @@ def _metrics_beside(source: str, score: str, counted: Mapping[str, int], notes: 
         raise UserError(f"{path} has no list `dropped` of video, path, label, reason; run SJEDD_test.py again")
     if threshold is not None and (type(threshold) not in (int, float) or not 0 <= threshold <= 1):
         raise UserError(f"{path} has the threshold {threshold!r}, not a number in [0, 1]; run SJEDD_test.py again")
+    if not isinstance(checkpoint, str | None):
+        raise UserError(f"{path} has the checkpoint {checkpoint!r}, not a path; run SJEDD_test.py again")
     return content
 
 

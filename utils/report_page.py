@@ -16,9 +16,9 @@ _WORST = 8  # reals and fakes shown as thumbnails, each
 _REASONS = 12  # rows of the table of dropped images
 LABELS = "Labels: 0 real, 1 fake; fake is the positive class. P(fake) is the probability of fake."
 COLUMNS = {
-    "videos": "videos",
     "video_auc": "video AUC",
     "video_auc_ci95": "95% interval",
+    "videos": "videos",
     "coverage": "coverage",
     "video_eer": "video EER",
     "video_ap": "video AP",
@@ -112,13 +112,14 @@ def _comparison(runs: Sequence[Run], comparison: Mapping) -> list[str]:
         return [html.heading(2, "Seeds"), html.table(header, rows, caption)]
     if not comparison:
         return []
-    header = ["run", "against", "common videos", "AUC", "AUC of the other", "difference", "95% interval", "p"]
+    header = ["run", "difference", "95% interval", "p", "AUC", "AUC of the first", "common videos"]
     rows = [
-        [names[pair["b"]], names[pair["a"]], figure_text(pair["videos"]), figure_text(pair["auc_b"]),
-         figure_text(pair["auc_a"]), figure_text(pair["difference"]), figure_text(pair["ci95"]), p_text(pair["p"])]
+        [names[pair["b"]], figure_text(pair["difference"]), figure_text(pair["ci95"]), p_text(pair["p"]),
+         figure_text(pair["auc_b"]), figure_text(pair["auc_a"]), figure_text(pair["videos"])]
         for pair in comparison["pairs"]
     ]  # fmt: skip
-    caption = "Difference of the video AUC to the first file: paired bootstrap by video, 1000 draws, two-sided p."
+    caption = f"Video AUC less that of the first file, {runs[0].name}: paired bootstrap by video, 1000 draws, "
+    caption += "two-sided p."
     return [html.heading(2, "Comparison"), html.table(header, rows, caption)]
 
 

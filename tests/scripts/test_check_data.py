@@ -17,14 +17,19 @@ import SJEDD_check_data
 from datasets import official_counts, video_layouts
 from datasets.celeb_df import LIST_NAME, read_celeb_df
 from datasets.dfdc import read_labels
+from datasets.diffusion import read_diffusion
 from datasets.ffpp_methods import METHOD_CODES
+from datasets.ffsc import read_ffsc_test
+from models.label_tree import FFPP, FFSC
 from preprocessing import manifest
 from preprocessing.crop_folder import _started_file
+from preprocessing.extraction_options import parse_args
 from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
 from utils import data_checks
 from utils.cli import UserError
 
 main = SJEDD_check_data.main
+IMAGE_LISTS = SJEDD_check_data.IMAGE_LISTS
 FFSC_REAL, FFSC_AGE = "000000000000", "110000100001"
 
 
@@ -416,6 +421,7 @@ def test_images_are_decoded_with_deep_only(check, crops):
         _, findings, _ = check(*arguments, "--deep", "--workers", workers)
         assert [(f["kind"], f["path"], f["line"]) for f in findings] == [("unreadable_image", str(arguments[1]), 6)]
         assert "truncated" in findings[0]["message"]
+    assert findings[0]["fix"].endswith(f"again, or drop: sed -i 6z {arguments[1]}")
 
 
 def test_deep_decodes_the_crops_of_data_sets(check, crops_copy):
@@ -435,6 +441,31 @@ def test_short_videos_with_n_frames_only(check, crops_copy, crop_lists):
     _, findings, _ = check("--txt_path_train", crop_lists[0], "--n_frames", 5)
     assert kinds(findings) == {"short_video": 2}
     assert "has 4 crops, fewer than 5" in findings[0]["message"]
+
+
+def test_short_videos_of_lists_are_videos_that_are_there(check, crops):
+    ffpp = crops / "data/FF++/manipulated_sequences/FaceSwap/c40/faces/000_003"
+    for path in (ffpp / "0.png", crops / "Train/simswap/x/0.png", crops / "s/simswap/0.png", crops / "mixed/0.png"):
+        image(path)
+    train = write(crops / "train.txt", f"crops/a/0.png {REAL}", f"gone/b/0.png {REAL}", f"crops/b/9.png {REAL}",
+                  f"crops/b/1.png {REAL}", f"crops/c/9.png {REAL}", f"{ffpp}/0.png {SWAP}",
+                  f"s/simswap/0.png {SWAP}", f"mixed/0.png {SWAP}")  # fmt: skip
+    image(crops / "mixed/1.png")
+    val = write(crops / "val.txt", f"mixed/1.png {REAL}")
+    _, findings, _ = check("--txt_path_train", train, "--txt_path_val", val, "--n_frames", 3)
+    short = [finding for finding in findings if finding["kind"] == "short_video"]
+    leave = "leave it (the crops that exist are used), or extract"
+    root = (crops / "data").resolve()
+    assert [(finding["line"], finding["fix"]) for finding in short] == [
+        (1, f"{leave} the video again with --n_frames 3"),
+        (4, f"{leave} the video again with --n_frames 3"),
+        (6, f"{leave} again: python preprocessing/extract_faces.py --dataset FFpp --data_root {root} --compression c40 "
+            "--n_frames 3 --overwrite"),
+    ]  # fmt: skip
+    words = shlex.split(short[2]["fix"].partition("extract_faces.py ")[2])
+    assert parse_args(words).data_root == root
+    path = write(crops / "ffsc.txt", f"Train/simswap/x/0.png {FFSC_AGE}")
+    assert check("--txt_path_train", path, "--n_frames", 3)[1] == []
 
 
 @pytest.fixture
@@ -644,6 +675,97 @@ def test_mend_of_image_lists_changes_the_labels_only(check, tmp_path):
     codes = [(FFSC_REAL, FFSC_AGE)[name.startswith("real")] for name in names]
     path = write(path, *(f"{name}.png {code}" for name, code in zip(names, codes, strict=True)))
     assert "write the list again" in one(check("--dataset", "DiFF", "--datapath", path)[1], "label_orientation")["fix"]
+
+
+def printed_mends(out):
+    """The commands at the end of the mends of a printed report."""
+    mends = [line for line in out.splitlines() if line.startswith("  mend: ")]
+    return [line[line.index("sed -i") :] for line in mends if "sed -i" in line]
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_printed_commands_drop_all_bad_lines_in_any_order_and_twice(check, crops, capsys, backwards):
+    train, val = good_lists(crops)[1::2]
+    touch(crops / "crops/e/empty.png", b"")
+    touch(crops / "crops/g/0.png", (crops / "crops/b/1.png").read_bytes())
+    good = train.read_text(), val.read_text()
+    add(train, *good[0].splitlines(), f"gone/0.png {REAL}", f"crops/a/0.png {REAL}", "no code", f"gone/1.png {REAL}")
+    add(val, f"crops/e/empty.png {SWAP}", "crops/e/1.png 3333333333", f"crops/g/0.png {SWAP}", f"crops/a/0.png {REAL}")
+    val.write_bytes(val.read_bytes().replace(b"\n", b"\r\n"))
+    lists = ["--txt_path_train", train, "--txt_path_val", val]
+    before = kinds(check(*lists)[1])
+    assert before == {"duplicate": 9, "label_conflict": 1, "missing_file": 2, "unknown_code": 2, "unreadable_image": 1,
+                      "overlap_path": 1, "overlap_content": 1, "overlap_video": 1}  # fmt: skip
+    main([*map(str, lists)])
+    out = capsys.readouterr().out
+    assert f"  mend: sed -i '9,16z;18z' {train}\n" in out
+    assert f"  mend: put the file there, or drop the line: sed -i '17z;20z' {train}\n" in out
+    assert f"  mend: {train} keeps it; drop it from {val}: sed -i 8z {val}\n" in out
+    commands = printed_mends(out)
+    assert len(commands) == 7
+    for command in commands[:: -1 if backwards else 1] + commands:
+        subprocess.run(command, shell=True, check=True)
+    assert check(*lists)[1] == []
+    assert tuple("\n".join(path.read_text().split()) for path in (train, val)) == tuple(
+        "\n".join(text.split()) for text in good
+    )
+
+
+def test_a_tested_image_is_dropped_from_the_training_list(check, crops):
+    train = good_lists(crops)[1]
+    image(crops / "crops/g/0.png")
+    test = write(crops / "DiFFtest.txt", "crops/a/0.png 0", "crops/g/0.png 0")
+    arguments = ("--txt_path_train", train, "--dataset", "DiFF", "--datapath", test)
+    fix = one(check(*arguments)[1], "overlap_path")["fix"]
+    assert fix == f"{test} keeps it (it is tested); drop it from {train}: sed -i 1z {train}"
+    subprocess.run(fix.partition(": ")[2], shell=True, check=True)
+    assert check(*arguments)[1] == []
+
+
+def test_repeated_lines_of_official_lists_are_dropped_by_one_command(check, celeb_df, dfdc, capsys):
+    arguments = ["--dataset", "CDF", "DFDC", "--data_root", str(dfdc.parent)]
+    add(celeb_df / LIST_NAME, *(celeb_df / LIST_NAME).read_text().splitlines()[:20:2])
+    add(dfdc / "labels.csv", "v1.mp4,1", "v2.mp4,0")
+    assert kinds(check(*arguments)[1]) == {"duplicate": 12}
+    main(arguments)
+    commands = printed_mends(capsys.readouterr().out)
+    assert len(commands) == 2
+    for command in commands:
+        subprocess.run(command, shell=True, check=True)
+    assert check(*arguments)[0] == 0
+
+
+def test_many_scattered_lines_are_dropped_by_commands_of_bearable_length(tmp_path):
+    path = write(tmp_path / "x y.txt", *range(1, 25001))
+    command = data_checks.drop_lines(path, *range(2, 25001, 2))
+    parts = command.split(" && ")
+    assert len(parts) == 3 and max(map(len, parts)) < 2**17
+    for part in parts:
+        subprocess.run(part, shell=True, check=True)
+    assert path.read_text().split() == [str(i) for i in range(1, 25001, 2)]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize(
+    ("name", "given"), [("FFSC", True), *((name, given) for name in IMAGE_LISTS for given in (False, True))]
+)
+def test_images_of_a_list_are_looked_for_where_its_reader_does(check, tmp_path, monkeypatch, name, gone, given):
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    root = tmp_path / "data"
+    path = (tmp_path / "lists" if given else root / name) / f"{name}test.txt"
+    for i, folder in enumerate((tmp_path / "cwd", path.parent, root / name, root)):
+        image(folder / f"x/{i}.png")
+    write(path, *(f"x/{i}.png {i % 2}" for i in range(5 if gone else 4)))
+    if name == "FFSC":
+        data = read_ffsc_test(root, path, FFSC, codes=False)
+    else:
+        data = read_diffusion(name, root, path if given else None, FFPP)
+    arguments = ["--dataset", name, "--data_root", root, *(["--datapath", path] if given else [])]
+    _, findings, counts = check(*arguments)
+    assert all(Path(record.path).is_file() for record in data.records) is not gone
+    assert [(f["kind"], f["line"]) for f in findings] == ([("missing_file", 5)] if gone else [])
+    assert counts[name]["images"] == 4
 
 
 def test_mend_of_moved_images_changes_their_lines_only(check, crops):

@@ -8,11 +8,14 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from PIL import Image
 
 import SJEDD_report
-from utils.calibration import apply_temperature, read_calibration
+from utils.calibration import apply_temperature, calibrated_checkpoint, read_calibration
 from utils.metrics import auc, evaluate
+from utils.plots import LIGHT, score_figure
+from utils.prediction_table import read_predictions
 
 main = SJEDD_report.main
 PLOTS = ("roc", "precision_recall", "scores", "methods", "calibration")
@@ -208,6 +211,22 @@ def test_plots_of_several_runs(predictions, tmp_path):
     files = [predictions(name, i)[0] for i, name in enumerate(("_hidden", "b"))]
     assert main([*files, "--output", str(tmp_path / "out")]) == 0
     assert all((tmp_path / "out" / f"{name}.png").is_file() for name in PLOTS)
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    columns = re.findall(r'<th scope="col">(.*?)</th>', text)
+    assert columns[:3] == ["run", "video AUC", "95% interval"], "a phone shows the first two or three"
+    assert columns[columns.index("run", 1) :][:3] == ["run", "difference", "95% interval"]
+
+
+def test_the_legend_of_the_scores_lies_beside_the_bars(predictions):
+    runs = [(name, read_predictions(predictions(name, i)[0])) for i, name in enumerate("ab")]
+    figure = score_figure(runs, LIGHT)
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["real", "fake"]
+    for axis in figure.axes:
+        assert "3 real and 3 fake videos" in axis.get_xlabel()
+        assert axis.get_legend() is None and not legend.get_window_extent().overlaps(axis.get_tightbbox())
+    plt.close(figure)
 
 
 def test_other_system_with_scores_that_are_no_probabilities(tmp_path, capsys):
@@ -236,11 +255,12 @@ def test_one_class_is_said_and_nothing_crashes(tmp_path, capsys):
 
 
 def test_calibration(predictions, tmp_path, capsys):
-    path, rows = predictions("val")
+    path, rows = predictions("val", checkpoint="out/best.pth")
     assert main([path, "--calibrate", "--output", str(tmp_path / "out")]) == 0
     content = json.loads((tmp_path / "out" / "calibration.json").read_text())
     temperature = read_calibration(tmp_path / "out" / "calibration.json")
     assert content["temperature"] == temperature
+    assert content["checkpoint"] == calibrated_checkpoint(tmp_path / "out" / "calibration.json") == "out/best.pth"
     assert (content["frames"], content["videos"], content["source"]) == (30, 6, path)
     assert content["sha256"] == hashlib.sha256((tmp_path / "val" / "predictions.csv").read_bytes()).hexdigest()
     assert content["nll_after"] <= content["nll_before"]
@@ -249,6 +269,22 @@ def test_calibration(predictions, tmp_path, capsys):
     assert auc(labels, apply_temperature(logits, temperature)) == auc(labels, logits)
     assert f"temperature {temperature:.4f}" in capsys.readouterr().out
     assert not (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize(("fakes", "rises"), [(0.8, True), (0.5, False)])
+def test_a_temperature_that_raises_the_ece_is_said(tmp_path, capsys, fakes, rises):
+    """Log-odds twice too large for as many reals as fakes; where most are fake they are all too low besides."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.arange(2000) < 2000 * fakes).astype(int)
+    logits = (1.2 * labels - 0.6 + 1.55 * rng.normal(size=2000)).tolist()
+    lines = [f"{i},{y},{1 / (1 + np.exp(-z)):.9g},{z:.9g}" for i, (y, z) in enumerate(zip(labels, logits, strict=True))]
+    (tmp_path / "val.csv").write_text("video,label,p_fake,logit_fake\n" + "\n".join(lines) + "\n")
+    assert main([str(tmp_path / "val.csv"), "--calibrate", "--output", str(tmp_path / "out")]) == 0
+    content = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    assert content["checkpoint"] is None, "no metrics.json beside the file"
+    assert content["nll_after"] < content["nll_before"]
+    assert (content["ece_after"] > content["ece_before"]) == rises
+    assert ("The ECE rises although the NLL falls" in capsys.readouterr().out) == rises
 
 
 @pytest.mark.parametrize(

@@ -263,8 +263,9 @@ def test_calibration_adds_a_column_and_changes_nothing_else(call, layouts, resul
     assert call(*arguments) == 0
     rows, metrics = results("DFDC")
     assert "calibration" not in metrics
-    (tmp_path / "calibration.json").write_text('{"temperature": 2.5, "ece_before": 0.1}')
+    (tmp_path / "calibration.json").write_text('{"temperature": 2.5, "checkpoint": "another.pth"}')
     assert call(*arguments, "--calibration", tmp_path / "calibration.json") == 0
+    assert "calibration.json was fitted on scores of another.pth" in capsys.readouterr().out
     calibrated_rows, calibrated = results("DFDC")
     assert list(calibrated_rows[0])[-1] == "p_fake_calibrated"
     for row in calibrated_rows:
@@ -273,7 +274,7 @@ def test_calibration_adds_a_column_and_changes_nothing_else(call, layouts, resul
     assert calibrated_rows == rows
     figures = calibrated.pop("calibration")
     assert calibrated == metrics
-    assert figures["temperature"] == 2.5
+    assert (figures["temperature"], figures["of_another_checkpoint"]) == (2.5, True)
     assert figures["ece_before"] != figures["ece_after"]
     (tmp_path / "calibration.json").write_text('{"temperature": 0}')
     capsys.readouterr()

@@ -481,3 +481,37 @@ def test_loss_that_is_not_finite_names_epoch_step_and_images(command, capsys):
     assert "epoch 0, step " in message
     assert "not finite" in message
     assert ".png" in message
+
+
+def limited(command, megabytes):
+    """(exit code, stderr) of the training in a process that can write no file larger than that."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); import SJEDD_train_FFpp; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({megabytes} << 20,) * 2); sys.exit(SJEDD_train_FFpp.main())"
+    )
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    line = [sys.executable, "-c", code, *command]
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(command, tmp_path):
+    assert main(command) == 0
+    last = tmp_path / "out" / "a" / "b" / "ckpt_last.pth"
+    before = last.read_bytes()
+    code, err = limited(["--resume", str(last), "--num_epoch", "3"], 4)
+    assert code == 2
+    assert f"error: cannot write {last}" in err and "Traceback" not in err
+    assert last.read_bytes() == before
+    assert not list(last.parent.glob(".tmp-*"))
+
+
+def test_a_killed_reading_process_is_one_line(command, monkeypatch, capsys):
+    def killed(_self, item):
+        if torch.utils.data.get_worker_info():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(SJEDD_train_FFpp.Frames, "__getitem__", killed)
+    command[command.index("--num_workers") + 1] = "1"
+    assert main(command) == 2
+    assert "a process that reads images was killed" in capsys.readouterr().err

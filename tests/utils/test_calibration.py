@@ -5,6 +5,7 @@ import pytest
 
 from utils.calibration import (
     apply_temperature,
+    calibrated_checkpoint,
     calibration_report,
     expected_calibration_error,
     fit_temperature,
@@ -99,3 +100,17 @@ def test_read_calibration(tmp_path):
             read_calibration(path)
     with pytest.raises(UserError, match="cannot read"):
         read_calibration(tmp_path / "none.json")
+
+
+def test_calibrated_checkpoint(tmp_path):
+    path = tmp_path / "calibration.json"
+    for content, checkpoint in (
+        ({"checkpoint": "out/best.pth"}, "out/best.pth"),
+        ({"checkpoint": None}, None),
+        ({}, None),
+    ):
+        path.write_text(json.dumps(content))
+        assert calibrated_checkpoint(path) == checkpoint
+    path.write_text('{"checkpoint": 1}')
+    with pytest.raises(UserError, match="checkpoint 1, not a path"):
+        calibrated_checkpoint(path)

@@ -36,7 +36,7 @@ def test_our_file_with_its_metrics(write):
         {"video": "real/2", "path": "r/2/b.png", "label": 0, "reason": "damaged"},
         {"video": "fake/0", "path": "f/0/c.png", "label": 1, "reason": "damaged"},
     ]
-    p = read_predictions(write(OURS, COUNTS | {"dropped": drops, "threshold": 0.3}))
+    p = read_predictions(write(OURS, COUNTS | {"dropped": drops, "threshold": 0.3, "checkpoint": "out/best.pth"}))
     assert p.labels.tolist() == [0, 1, 1]
     assert p.video_ids == [("X", "real/0"), ("X", "fake/0")]
     assert p.video_labels.tolist() == [0, 1]
@@ -44,7 +44,7 @@ def test_our_file_with_its_metrics(write):
     assert p.ranks.tolist() == p.logits.tolist() == [-1.4, 2.2, 0.8]
     assert p.nodes["lip"].tolist() == [0.3, 0.7, 0.9]
     assert p.failed == {"fake/1": 1, "real/2": 0}, "a video that lost only some images has not failed"
-    assert p.threshold == 0.3
+    assert (p.threshold, p.checkpoint) == (0.3, "out/best.pth")
     assert p.notes == []
 
 
@@ -84,6 +84,10 @@ def test_a_video_of_both_labels_is_two_videos_and_said(write):
         ("video,label\nv,1\n", ":1: no column p_fake; name it with --score_column (the file has: video, label)"),
         ("video,p_fake\nv,1\n", ":1: no column label; name it with --label_column"),
         ("label,p_fake\n1,1\n", ":1: neither a column path nor video"),
+        ("path,label,p_fake,p_fake\na,1,0.5,0.1\n", ":1: 2 columns are named p_fake; keep one of them"),
+        (OURS.replace("identity,lip", "lip,lip"), ":1: 2 columns are named lip"),
+        ("video;label;p_fake\nv;1;0,5\n", ":1: the columns are separated by ;: save it with commas"),
+        ('"video"\t"label"\t"p_fake"\nv\t1\t.5\n', ":1: the columns are separated by tabs: save it with commas"),
         ("video,label,p_fake\nv,1,0.5\nv,1,high\n", ":3: p_fake is 'high', not a finite number"),
         ("video,label,p_fake\nv,1,nan\n", ":2: p_fake is 'nan'"),
         ("video,label,p_fake\nv,1,inf\n", ":2: p_fake is 'inf'"),
@@ -101,6 +105,19 @@ def test_bad_files_are_one_line_with_the_place(write, text, says):
     with pytest.raises(UserError) as error:
         read_predictions(path)
     assert str(error.value).startswith(path + says)
+
+
+def test_a_repeated_column_that_is_not_used_does_no_harm(write):
+    path = write("video,label,label,p_fake,y,z,z\nv,x,x,0.5,1,,\nw,x,x,0.1,0,,\n")
+    assert read_predictions(path, Columns(label="y")).labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_named(tmp_path, encoding):
+    path = tmp_path / "p.csv"
+    path.write_text("video,label,p_fake\r\nv,1,0.5\r\n", encoding=encoding)
+    with pytest.raises(UserError, match=r"p\.csv:1: no UTF-8 text \(UTF-16, .*save it as CSV in UTF-8"):
+        read_predictions(str(path))
 
 
 def test_missing_files(tmp_path):
@@ -135,6 +152,7 @@ def test_metrics_of_another_test_are_not_used_and_one_note_says_why(write, metri
         ({"threshold": 1.5}, r"threshold 1\.5, not a number in \[0, 1\]"),
         ({"threshold": "0.5"}, "threshold '0.5', not a number"),
         ({"threshold": True}, "threshold True, not a number"),
+        ({"checkpoint": 3}, "checkpoint 3, not a path"),
     ],
 )
 def test_damaged_metrics_of_this_test_are_refused(write, damage, says):
