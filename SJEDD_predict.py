@@ -94,8 +94,8 @@ class Person(NamedTuple):
 
     def deciding(self) -> list[int]:
         """Indices into ``frames`` of those that speak most for the outcome, the first one most."""
-        order = np.argsort(self.verdict.frames, kind="stable")
-        return (order if self.outcome == "real" else order[::-1])[:DECIDING].tolist()
+        p_fake = self.verdict.frames
+        return np.argsort(p_fake if self.outcome == "real" else -p_fake, kind="stable")[:DECIDING].tolist()
 
 
 class Source(NamedTuple):
