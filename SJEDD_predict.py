@@ -26,7 +26,6 @@ from preprocessing.detectors import NAMES, build_detector, choose_detector
 from preprocessing.people import People, Rules, box_at, find_faces, look_at_photo, look_through
 from preprocessing.photos import PhotoError, find_inputs, read_photo
 from preprocessing.video import VideoError, count_frames, frame_rate, read_frames
-from utils.calibration import read_calibration
 from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, probability, script
 from utils.devices import choose_device
 from utils.drawing import draw_face, lay_over, write_jpeg
@@ -278,7 +277,11 @@ def tell(prediction: Mapping, as_json: bool) -> None:
 
 def build_kit(args: argparse.Namespace) -> Kit:
     """Load everything once."""
-    temperature = read_calibration(args.calibration) if args.calibration else None
+    temperature = None
+    if args.calibration:
+        from utils.calibration import read_calibration  # SciPy's optimisers take a second to import
+
+        temperature = read_calibration(args.calibration)
     band = tuple(args.band) if args.band else SURE_BAND if args.calibration else (0.5, 0.5)
     device = choose_device(args.gpu)
     detector, weights = choose_detector(args.detector)

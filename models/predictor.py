@@ -18,7 +18,6 @@ from models.joint_embedding import JointEmbedding
 from models.label_tree import LabelTree
 from models.scoring import encode_text
 from models.tree_inference import logit_fake, marginals, state_probabilities
-from utils.calibration import apply_temperature
 from utils.cli import UserError
 
 CROP_SIZE, CROP_SCALE = 317, 1.3  # of checkpoints that do not tell: the paper's
@@ -142,7 +141,7 @@ class Predictor:
         nodes = marginals(scores, self.tree).numpy()
         p_fake = calibrated = float(nodes[:, 0].mean(dtype=float))
         if self.temperature is not None:
-            calibrated = float(apply_temperature(logit_fake(scores, self.tree).numpy(), self.temperature).mean())
+            calibrated = float(torch.sigmoid(logit_fake(scores, self.tree) / self.temperature).mean())
         state = np.zeros(len(self.tree.nodes), bool)
         if calibrated >= threshold:
             states = state_probabilities(scores, self.tree).mean(dim=0)

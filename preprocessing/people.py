@@ -29,7 +29,9 @@ from preprocessing.faces import Faces
 from preprocessing.tracks import Look, people, views_of
 from preprocessing.video import count_frames, frame_indices, read_frames
 
-MIN_PRESENCE = 0.05  # share of the frames looked at in which a person must be seen
+# Share of the frames looked at in which a person must be seen. What a detector takes for a face in a pattern is seen in
+# one or two of 32, and would be called fake for all the video.
+MIN_PRESENCE = 0.1
 
 
 class Found(NamedTuple):

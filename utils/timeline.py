@@ -4,7 +4,6 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
 _COLOURS = {"fake": "#D55E00", "uncertain": "#8a7f00", "real": "#0072B2"}
 
@@ -20,6 +19,8 @@ def timeline(
 ) -> bytes:
     """Draw a PNG. seconds, p_fake: of each frame, in rising order. verdict: P(fake) of the person, a dashed line.
     deciding: index into ``seconds`` -> crop [S, S, 3] uint8 RGB, at least one. band: of uncertain verdicts."""
+    from matplotlib.figure import Figure  # takes a second, for which no verdict should wait
+
     columns = max(3, len(deciding))
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     grid = figure.add_gridspec(2, columns, height_ratios=(1, 1.35))

@@ -26,9 +26,10 @@ def ffmpeg_program() -> str | None:
 def write_video(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
     """Write frames [H, W, 3] uint8 RGB, at least one, as they come; the .mp4 appears when all are written.
 
-    rate: frames a second. Browsers play H.264; mp4v needs a player. OSError when the video cannot be written.
+    rate: frames a second. Odd sides get one more row or column: yuv420p, which all players know, has pairs of pixels.
+    Browsers play H.264; mp4v needs a player. OSError when the video cannot be written.
     """
-    frames = iter(frames)
+    frames = map(_even, frames)
     first = next(frames)
     height, width = first.shape[:2]
     program = ffmpeg_program()
@@ -39,12 +40,18 @@ def write_video(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
                 write(frame)
 
 
+def _even(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    if height % 2 == width % 2 == 0:
+        return frame
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
 @contextlib.contextmanager
 def _ffmpeg(program: str, path: Path, width: int, height: int, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}", "-framerate", f"{rate:.6g}"]
-    even = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2"]  # yuv420p, which all players know, has pairs of pixels
     codec = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
-    command = [program, "-v", "error", "-y", *source, "-i", "-", *even, *codec, str(path)]
+    command = [program, "-v", "error", "-y", *source, "-i", "-", *codec, str(path)]
     with tempfile.TemporaryFile() as told:
         # A session of its own: Ctrl-C is for the script.
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=told, start_new_session=True)
