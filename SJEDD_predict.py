@@ -25,7 +25,7 @@ from preprocessing.align import align_face
 from preprocessing.detectors import NAMES, build_detector, choose_detector
 from preprocessing.people import People, Rules, box_at, find_faces, look_at_photo, look_through
 from preprocessing.photos import PhotoError, find_inputs, read_photo
-from preprocessing.video import VideoError, count_frames, frame_rate, read_frames
+from preprocessing.video import VideoError, frame_rate, read_frames
 from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, probability, script
 from utils.devices import choose_device
 from utils.drawing import draw_face, lay_over, write_jpeg
@@ -82,12 +82,14 @@ class Kit(NamedTuple):
 
 
 class Person(NamedTuple):
-    """One person of an input. frames: those that show the person; boxes: [F, 4] there; landmarks: [F, 5, 2]."""
+    """One person of an input. frames: those that show the person; boxes: [F, 4] there; landmarks: [F, 5, 2]. nodes:
+    the probabilities told in words, calibrated as the verdict is."""
 
     frames: list[int]
     boxes: np.ndarray
     landmarks: np.ndarray
     verdict: Verdict
+    nodes: dict[str, float]
     outcome: str
     explanation: str
 
@@ -103,11 +105,11 @@ class Source(NamedTuple):
     path: Path
     photo: np.ndarray | None
 
-    def frames(self) -> Iterator[tuple[int, np.ndarray]]:
-        """(number, frame [H, W, 3] uint8 RGB) of all frames, one at a time."""
+    def frames(self, count: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(number, frame [H, W, 3] uint8 RGB) of all ``count`` frames, one at a time."""
         if self.photo is not None:
             return iter([(0, self.photo)])
-        return read_frames(self.path, range(count_frames(self.path)))
+        return read_frames(self.path, range(count))
 
 
 def open_source(path: Path) -> Source:
@@ -139,7 +141,7 @@ def judge(people: People, kit: Kit) -> list[Person]:
         if kit.predictor.temperature is not None:  # the regions' share of the fakes stays
             nodes = {name: p * verdict.p_calibrated / max(verdict.p_fake, 1e-300) for name, p in nodes.items()}
         words = explain(outcome, verdict.p_calibrated, nodes, verdict.state, kit.predictor.tree.edges)
-        judged.append(Person(list(person), boxes, landmarks, verdict, outcome, words))
+        judged.append(Person(list(person), boxes, landmarks, verdict, nodes, outcome, words))
     return judged
 
 
@@ -190,8 +192,7 @@ def predict(path: Path, folder: Path, kit: Kit, told: Callable[[dict], object] =
     try:
         clear(output_dir(folder))
         if kit.pictures and persons:
-            looks = list(people.seen)
-            prediction["annotated"] = draw_pictures(source, looks, persons, folder, kit, prediction["tracks"])
+            prediction["annotated"] = draw_pictures(source, people, persons, folder, kit, prediction["tracks"])
         prediction |= {"settings": kit.settings | {"file": stamp(path)}}
         write_json(folder / "prediction.json", prediction)
     except OSError as error:
@@ -200,19 +201,19 @@ def predict(path: Path, folder: Path, kit: Kit, told: Callable[[dict], object] =
 
 
 def draw_pictures(
-    source: Source, looks: list[int], persons: list[Person], folder: Path, kit: Kit, tracks: list[dict]
+    source: Source, people: People, persons: list[Person], folder: Path, kit: Kit, tracks: list[dict]
 ) -> str:
     """Write the annotated input, then heat maps and timelines, whose names go into ``tracks``; the annotated's name.
 
     The input is read once more, frame by frame; only the crops that are shown are kept.
     """
     crops: list[dict[int, np.ndarray]] = [{} for _ in persons]  # index into a person's frames -> crop
-    gap = max(np.diff(looks), default=1)
+    gap = max(np.diff(list(people.seen)), default=1)
     boxes = [dict(zip(person.frames, person.boxes, strict=True)) for person in persons]
     labels = [label(person, f"{n}: " if len(persons) > 1 else "", kit) for n, person in enumerate(persons, start=1)]
 
     def annotated() -> Iterator[np.ndarray]:
-        for index, frame in source.frames():
+        for index, frame in source.frames(people.count):
             drawn = frame.copy()
             for n, person in enumerate(persons):
                 if index in person.frames and (i := person.frames.index(index)) in person.deciding():
@@ -226,10 +227,9 @@ def draw_pictures(
         write_jpeg(folder / name, next(annotated()), 92)
     else:
         name, rate = "annotated.mp4", frame_rate(source.path)
-        count = count_frames(source.path)
         write_video(
             folder / name,
-            progress_bar(annotated(), desc=name, total=count, unit="frame", leave=False, disable=None),
+            progress_bar(annotated(), desc=name, total=people.count, unit="frame", leave=False, disable=None),
             rate,
         )
     for number, (person, shown, track) in enumerate(zip(persons, crops, tracks, strict=True), start=1):
@@ -240,19 +240,18 @@ def draw_pictures(
         if rate is not None:
             track["timeline"] = f"timeline_{number}.png"
             title = f"{source.path.name}, person {number}: {person.outcome}"
-            seconds, p_fake = [frame / rate for frame in person.frames], person.verdict.frames.tolist()
-            picture = timeline(seconds, p_fake, person.outcome, person.verdict.p_fake, shown, kit.band, title)
+            seconds, p_fake = [frame / rate for frame in person.frames], person.verdict.calibrated.tolist()
+            picture = timeline(seconds, p_fake, person.outcome, person.verdict.p_calibrated, shown, kit.band, title)
             write_bytes(folder / track["timeline"], picture)
     return name
 
 
 def label(person: Person, who: str, kit: Kit) -> list[str]:
     """The lines at a face: who, outcome and P(fake), and the likeliest region of the state."""
-    nodes = person.verdict.nodes
     regions = [kit.predictor.tree.nodes[i] for i in kit.predictor.tree.levels[2]]
-    named = sorted((name for name in regions if name in person.verdict.state), key=lambda name: -nodes[name])
+    named = sorted((name for name in regions if name in person.verdict.state), key=lambda name: -person.nodes[name])
     return [f"{who}{person.outcome}, P(fake) {person.verdict.p_calibrated:.2f}"] + [
-        f"{name} {nodes[name]:.2f}" for name in named[:1]
+        f"{name} {person.nodes[name]:.2f}" for name in named[:1]
     ]
 
 

@@ -31,15 +31,24 @@ class Seen(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the frames of one person say together. frames: P(fake) of each, float32 [F]. p_fake: their mean.
-    p_calibrated: the mean of the calibrated ones, p_fake without calibration. nodes: the mean marginals [nodes].
-    state: names of the nodes that are on in the most probable legal state; the real state has none."""
+    """What the frames of one person say together. frames, calibrated: P(fake) of each frame [F], without and with
+    calibration (the same where there is none). nodes: the mean marginals. state: names of the nodes that are on in the
+    most probable legal state; the real state has none."""
 
     frames: np.ndarray
-    p_fake: float
-    p_calibrated: float
+    calibrated: np.ndarray
     nodes: dict[str, float]
     state: list[str]
+
+    @property
+    def p_fake(self) -> float:
+        """Mean over the frames, as SJEDD_test.py's of a video."""
+        return float(self.frames.mean(dtype=float))
+
+    @property
+    def p_calibrated(self) -> float:
+        """Mean over the frames of the calibrated ones: what the verdict goes by."""
+        return float(self.calibrated.mean(dtype=float))
 
 
 class Predictor:
@@ -139,16 +148,15 @@ class Predictor:
         """
         scores = torch.from_numpy(scores)
         nodes = marginals(scores, self.tree).numpy()
-        p_fake = calibrated = float(nodes[:, 0].mean(dtype=float))
+        frames = calibrated = nodes[:, 0]
         if self.temperature is not None:
-            calibrated = float(torch.sigmoid(logit_fake(scores, self.tree) / self.temperature).mean())
+            calibrated = torch.sigmoid(logit_fake(scores, self.tree) / self.temperature).numpy()
         state = np.zeros(len(self.tree.nodes), bool)
-        if calibrated >= threshold:
+        if calibrated.mean(dtype=float) >= threshold:
             states = state_probabilities(scores, self.tree).mean(dim=0)
             state = self.tree.legal_states[1 + int(states[1:].argmax())]
-        means = nodes.mean(axis=0, dtype=float)
-        named = [name for name, on in zip(self.tree.nodes, state, strict=True) if on]
-        return Verdict(nodes[:, 0], p_fake, calibrated, dict(zip(self.tree.nodes, means.tolist(), strict=True)), named)
+        means = zip(self.tree.nodes, nodes.mean(axis=0, dtype=float).tolist(), strict=True)
+        return Verdict(frames, calibrated, dict(means), [self.tree.nodes[i] for i in np.flatnonzero(state)])
 
 
 def crop_parameters(content: Mapping, path: str | Path) -> tuple[int, float]:

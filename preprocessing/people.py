@@ -44,9 +44,11 @@ class Found(NamedTuple):
 
 
 class People(NamedTuple):
-    """What looking through a video gave. seen: frame -> what ``look`` returned for it. persons: frame -> index of the
-    person's face, the person of most presence first. dropped: reason -> faces left out."""
+    """What looking through a video gave. count: its frames. seen: frame -> what ``look`` returned for it. persons: of
+    each the frame -> index of the person's face, the person of most presence first. dropped: reason -> faces left out.
+    """
 
+    count: int
     seen: dict[int, NamedTuple]
     persons: list[dict[int, int]]
     dropped: Counter
@@ -80,7 +82,7 @@ def _good(faces: Faces, rules: Rules) -> Found:
 def look_at_photo(photo: np.ndarray, look: Callable[[list[np.ndarray]], list]) -> People:
     """As ``look_through`` for a single picture [H, W, 3] uint8 RGB, frame 0: every face is a person."""
     (seen,) = look([photo])
-    return People({0: seen}, [{0: face} for face in range(len(seen.faces.scores))], Counter(seen.faces.dropped))
+    return People(1, {0: seen}, [{0: face} for face in range(len(seen.faces.scores))], Counter(seen.faces.dropped))
 
 
 def look_through(
@@ -122,17 +124,17 @@ def look_through(
     picks = {index: Pick("ok" if len(found.faces.scores) else "no_face") for index, found in seen.items()}
     used = frames_used(wanted, picks, rules.retry, count)
     seen = {index: seen[index] for index in sorted(used.values()) if index in seen}
-    return _people(seen, views, rules)
+    return _people(count, seen, views, rules)
 
 
-def _people(seen: dict[int, NamedTuple], views: dict[int, np.ndarray], rules: Rules) -> People:
+def _people(count: int, seen: dict[int, NamedTuple], views: dict[int, np.ndarray], rules: Rules) -> People:
     looks = {index: Look(found.faces, views[index]) for index, found in seen.items()}
     persons = people(looks, rules.min_confidence)
     least = math.ceil(MIN_PRESENCE * len(seen))
     stayed = [person for person in persons if len(person) >= least] or persons
     dropped = Counter(status for found in seen.values() for status in found.faces.dropped)
     dropped["brief"] += sum(len(person) for person in persons) - sum(len(person) for person in stayed)
-    return People(seen, [dict(sorted(person.items())) for person in stayed], +dropped)
+    return People(count, seen, [dict(sorted(person.items())) for person in stayed], +dropped)
 
 
 def box_at(frame: int, boxes: Mapping[int, np.ndarray], gap: int) -> np.ndarray | None:

@@ -25,9 +25,10 @@ def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, d
     """Input -> (its folder, what its prediction.json holds already). A folder is named by the input's stem, with a
     number where another input of this run, or an earlier prediction of another input, has that name."""
     folders: dict[Path, tuple[Path, dict | None]] = {}
-    taken: set[Path] = set()
+    taken = {output / "predictions.csv"}
     for path in paths:
-        stem = path.stem.encode("utf-8", "backslashreplace").decode() or "input"
+        stem = path.stem.encode("utf-8", "backslashreplace").decode()
+        stem = stem if stem.strip(".") else "input"
         for number in itertools.count(1):
             folder = output / (stem if number == 1 else f"{stem}_{number}")
             known = _earlier(folder)
