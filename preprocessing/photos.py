@@ -11,7 +11,8 @@ from preprocessing.video import VIDEO_SUFFIXES, files_below, listed_files
 from utils.cli import UserError
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
-PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+# Of the files that are taken from folders; a GIF is read as a video.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", *VIDEO_SUFFIXES)
 
 
 class PhotoError(Exception):
@@ -41,7 +42,7 @@ def find_inputs(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112 - False for names that no file system takes
-            found += sorted(files_below(path, PHOTO_SUFFIXES + VIDEO_SUFFIXES))
+            found += sorted(files_below(path, SUFFIXES))
         elif path.suffix.lower() == ".txt":
             found += listed_files(path)
         else:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from utils.files import atomic_path, read_json
 
+_LONGEST = 200  # bytes of a folder's name; file systems take 255
 _DRAWN = ("annotated.*", "timeline_*.png", "heat_*.jpg")
 
 
@@ -27,7 +28,7 @@ def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, d
     folders: dict[Path, tuple[Path, dict | None]] = {}
     taken = {output / "predictions.csv"}
     for path in paths:
-        stem = path.stem.encode("utf-8", "backslashreplace").decode()
+        stem = path.stem.encode("utf-8", "backslashreplace")[:_LONGEST].decode("utf-8", "ignore")
         stem = stem if stem.strip(".") else "input"
         for number in itertools.count(1):
             folder = output / (stem if number == 1 else f"{stem}_{number}")

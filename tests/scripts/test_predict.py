@@ -168,6 +168,7 @@ def test_calibration_decides_the_verdict(run, media, tmp_path):
     ("arguments", "message"),
     [
         (["--input", "missing.mp4"], "none of 1 inputs could be read; missing.mp4: there is no such file"),
+        (["--input", "x" * 3000], "there is no such file"),
         (["--input", "x.png", "--band", "0.7", "0.3"], "LOW is above HIGH"),
         (["--input", "x.png", "--band", "0.7", "3"], "not between 0 and 1"),
         (["--input", "x.png", "--resume", "no.pth"], "checkpoint no.pth does not exist"),
