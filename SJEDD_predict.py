@@ -162,8 +162,12 @@ def track_of(person: Person, calibrated: bool) -> dict:
 
 def no_face_reason(people: People) -> str:
     """Why there is no face to judge."""
-    words = {"too_small": "too small", "bad_landmarks": "seen from too far aside or covered"}
-    dropped = [f"{number} {words[name]}" for name, number in people.dropped.items() if name in words]
+    words = {
+        "too_small": "too small",
+        "bad_landmarks": "seen from too far aside or covered",
+        "brief": "seen for a moment only",
+    }
+    dropped = [f"{number} {words[name]}" for name, number in people.dropped.items()]
     frames = f"{len(people.seen)} frames" if len(people.seen) != 1 else "the picture"
     return f"no face found in {frames}" + (f" that can be judged ({', '.join(dropped)})" if dropped else "")
 

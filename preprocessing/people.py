@@ -96,8 +96,8 @@ def look_through(
 
     A frame without a good face gives its place to a near one that has one. look: frames [H, W, 3] uint8 RGB -> for each
     an object whose ``faces`` is its Found; it gets at most BATCH frames at once, and no frame is kept. progress: called
-    with the number of frames looked at each time. People seen in too few frames (MIN_PRESENCE) are left out unless all
-    are. Raises VideoError for a video without frames.
+    with the number of frames looked at each time. People seen in too few frames (MIN_PRESENCE) are left out. Raises
+    VideoError for a video without frames.
     """
     views: dict[int, np.ndarray] = {}
 
@@ -131,7 +131,7 @@ def _people(count: int, seen: dict[int, NamedTuple], views: dict[int, np.ndarray
     looks = {index: Look(found.faces, views[index]) for index, found in seen.items()}
     persons = people(looks, rules.min_confidence)
     least = math.ceil(MIN_PRESENCE * len(seen))
-    stayed = [person for person in persons if len(person) >= least] or persons
+    stayed = [person for person in persons if len(person) >= least]
     dropped = Counter(status for found in seen.values() for status in found.faces.dropped)
     dropped["brief"] += sum(len(person) for person in persons) - sum(len(person) for person in stayed)
     return People(count, seen, [dict(sorted(person.items())) for person in stayed], +dropped)
