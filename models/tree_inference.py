@@ -33,13 +33,22 @@ def log_marginals(scores: torch.Tensor, tree: LabelTree) -> tuple[torch.Tensor, 
         return tuple(spread.masked_fill(~chosen, -torch.inf).logsumexp(1) for chosen in (on, ~on))
 
 
+def state_probabilities(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
+    """Probability of each legal state, in the order of ``tree.legal_states``.
+
+    scores: float [B, nodes], any finite range. Returns float64 [B, states], rows sum to 1; differentiable.
+    """
+    with torch.autocast(scores.device.type, enabled=False):
+        return torch.softmax(state_scores(scores, tree), dim=1)
+
+
 def marginals(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
     """Probability of each node being on.
 
     scores: float [B, nodes], any finite range. Returns the same shape and dtype, in [0, 1]; differentiable.
     """
     with torch.autocast(scores.device.type, enabled=False):
-        probabilities = torch.softmax(state_scores(scores, tree), dim=1)  # [B, states]
+        probabilities = state_probabilities(scores, tree)  # [B, states]
         return (probabilities @ _states(tree, scores.device)).clamp(0.0, 1.0).to(scores.dtype)
 
 

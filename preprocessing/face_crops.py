@@ -137,6 +137,14 @@ def neighbours(frame: int, reach: int, count: int) -> Iterator[int]:
         yield from (other for other in (frame + distance, frame - distance) if 0 <= other < count)
 
 
+def frames_nearby(wanted: Sequence[int], lost: Sequence[int], reach: int, count: int) -> set[int]:
+    """The neighbours of the wanted frames without a good face, ``lost``; none where those are most of the frames: such
+    a video is not searched further."""
+    if len(lost) > max(1, len(wanted) / 2):
+        return set()
+    return {other for index in lost for other in neighbours(index, reach, count)}.difference(wanted)
+
+
 def frames_used(wanted: Sequence[int], picks: dict[int, Pick], reach: int, count: int) -> dict[int, int]:
     """Wanted frame -> the frame taken for it: itself, or the nearest good neighbour when it is not good itself.
 
@@ -190,15 +198,11 @@ def first_look(job: Job, indices: Sequence[int]) -> tuple[dict[int, Look], set[i
 
 
 def finish(job: Job, wanted: Sequence[int], count: int, found: dict[int, Look], saved: set[int]) -> list[manifest.Row]:
-    """Look at neighbours of the frames without a good face, save the crops that are left, and return all rows.
-
-    A video in which most of the wanted frames have no good face is not searched further.
-    """
+    """Look at neighbours of the frames without a good face, save the crops that are left, and return all rows."""
     settings = job.settings
     picks = pick_faces(found, settings)
     lost = [index for index in wanted if index not in picks or picks[index].status != "ok"]
-    if lost and len(lost) <= max(1, len(wanted) / 2):
-        nearby = {other for index in lost for other in neighbours(index, settings.retry, count)}.difference(wanted)
+    if nearby := frames_nearby(wanted, lost, settings.retry, count):
         found = found | {index: look for index, _, look in detect_frames(job, nearby)}
         picks = pick_faces(found, settings)
     used = frames_used(wanted, picks, settings.retry, count)

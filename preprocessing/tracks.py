@@ -70,13 +70,13 @@ def _side(faces: Faces, index: int) -> float:
     return float(np.sqrt(max(x2 - x1, 1) * max(y2 - y1, 1)))
 
 
-def follow_face(found: dict[int, Look], min_confidence: float) -> dict[int, int]:
-    """Frame -> index of the followed face, for the frames that show it.
+def people(found: dict[int, Look], min_confidence: float) -> list[dict[int, int]]:
+    """The faces of each person: frame -> index of the face in it; the person of most presence first.
 
     found: frame number -> its faces. Confident faces of consecutive looks are joined into tracks, nearest first, when
     they are near each other (landmarks, in face sides), of like size and alike. Tracks that look very much alike and
-    never share a frame are then joined: a face that went away and came back. Of all tracks the one with the largest
-    sum of box sides is followed: a face that stays beats one that comes close for a moment.
+    never share a frame are then joined: a face that went away and came back. Presence is the sum of box sides: a face
+    that stays beats one that comes close for a moment.
     """
     tracks: list[_Track] = []
     previous = 0
@@ -95,9 +95,13 @@ def follow_face(found: dict[int, Look], min_confidence: float) -> dict[int, int]
         for i in free:
             tracks.append(_Track())
             tracks[-1].add(frame, i, look)
-    groups = _joined(tracks)
-    best = max(groups, key=lambda group: sum(track.presence for track in group), default=[])
-    return {frame: index for track in best for frame, index in track.members.items()}
+    groups = sorted(_joined(tracks), key=lambda group: -sum(track.presence for track in group))
+    return [{frame: index for track in group for frame, index in track.members.items()} for group in groups]
+
+
+def follow_face(found: dict[int, Look], min_confidence: float) -> dict[int, int]:
+    """Frame -> index of the followed face, for the frames that show it: the first of ``people``."""
+    return next(iter(people(found, min_confidence)), {})
 
 
 def _step(track: _Track, look: Look, index: int) -> float | None:

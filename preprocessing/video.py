@@ -61,6 +61,13 @@ def count_frames(path: Path, decode: bool = False) -> int:
     return count
 
 
+def frame_rate(path: Path) -> float:
+    """Frames a second, 25 where the video does not say or says something absurd. Raises VideoError as count_frames."""
+    with _open_video(path) as capture:
+        rate = capture.get(cv2.CAP_PROP_FPS)
+    return rate if 0.1 <= rate <= 1000 else 25.0
+
+
 def frame_indices(count: int, wanted: int | None) -> list[int]:
     """The frames to take from ``count``: ``wanted`` of them evenly from first to last, duplicates once; None = all."""
     if wanted is None:
@@ -99,9 +106,11 @@ def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += [(file.relative_to(path).with_suffix("").as_posix(), file) for file in _videos_below(path)]
+            found += [
+                (file.relative_to(path).with_suffix("").as_posix(), file) for file in files_below(path, VIDEO_SUFFIXES)
+            ]
         elif path.suffix.lower() == ".txt":
-            files += _listed_files(path)
+            files += listed_files(path)
         else:
             files.append(path)
     for path in files:
@@ -119,9 +128,10 @@ def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
     return videos
 
 
-def _videos_below(folder: Path) -> list[Path]:
-    """The videos of a folder and its subfolders; links are followed, but no folder is entered twice."""
-    videos, entered = [], set()
+def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of a folder and its subfolders with these endings (lower case), hidden ones left out; links are
+    followed, but no folder is entered twice."""
+    files, entered = [], set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         place = os.path.realpath(parent)
         if place in entered:
@@ -130,9 +140,9 @@ def _videos_below(folder: Path) -> list[Path]:
         entered.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = (Path(parent) / name for name in names if not name.startswith("."))
-        # A link that leads nowhere counts: its video is missing.
-        videos += [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES and not path.is_dir()]
-    return videos
+        # A link that leads nowhere counts: its file is missing.
+        files += [path for path in paths if path.suffix.lower() in suffixes and not path.is_dir()]
+    return files
 
 
 def _is_file(path: Path) -> bool:
@@ -142,7 +152,8 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _listed_files(path: Path) -> list[Path]:
+def listed_files(path: Path) -> list[Path]:
+    """The paths in a text file, one a line. UserError for a file that is no text."""
     try:
         return [Path(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

@@ -51,6 +51,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: Path, value: object) -> None:
     """Write ``value`` as indented JSON in one step. NaN and infinity are refused (use None)."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

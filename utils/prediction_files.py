@@ -1,0 +1,89 @@
+"""The files of SJEDD_predict.py: a folder with prediction.json for each input, and predictions.csv over all of them."""
+
+import csv
+import itertools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from utils.files import atomic_path, read_json
+
+_LONGEST = 200  # bytes of a folder's name; file systems take 255
+_DRAWN = ("annotated.*", "timeline_*.png", "heat_*.jpg")
+
+
+def stamp(path: str | Path) -> list[int] | None:
+    """Size and time of change of a file; None where there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a Path with a NUL in it raises elsewhere
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, dict | None]]:
+    """Input -> (its folder, what its prediction.json holds already). A folder is named by the input's stem, with a
+    number where another input of this run, or an earlier prediction of another input, has that name."""
+    folders: dict[Path, tuple[Path, dict | None]] = {}
+    taken = {output / "predictions.csv"}
+    for path in paths:
+        stem = path.stem.encode("utf-8", "backslashreplace")[:_LONGEST].decode("utf-8", "ignore")
+        stem = stem if stem.strip(".") else "input"
+        for number in itertools.count(1):
+            folder = output / (stem if number == 1 else f"{stem}_{number}")
+            known = _earlier(folder)
+            if folder not in taken and (known is None or known.get("input") == str(path)):
+                break
+        taken.add(folder)
+        folders[path] = folder, known
+    return folders
+
+
+def _earlier(folder: Path) -> dict | None:
+    file = folder / "prediction.json"
+    content = read_json(file) if file.is_file() else None
+    return content if isinstance(content, dict) else None
+
+
+def is_done(known: Mapping | None, settings: Mapping[str, object]) -> bool:
+    """Whether an earlier prediction was made with these settings (the input's stamp among them); what could not be
+    read is tried again."""
+    settings = json.loads(json.dumps(settings))  # tuples become lists
+    return known is not None and known.get("settings") == settings and known.get("outcome") != "unreadable"
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier prediction left, the JSON first: without it nothing counts."""
+    (folder / "prediction.json").unlink(missing_ok=True)
+    for pattern in _DRAWN:
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def row_of(prediction: Mapping, folder: str, nodes: Sequence[str]) -> dict[str, object]:
+    """A line of predictions.csv; words and nodes (root first) are those of the person with the largest P(fake)."""
+    tracks, p_fake = prediction["tracks"], prediction["p_fake"]
+    first = max(tracks, key=lambda track: track["p_fake"], default={"nodes": {}, "frames": [], "explanation": ""})
+    return {
+        "input": prediction["input"],
+        "folder": folder,
+        "outcome": prediction["outcome"],
+        "p_fake": "" if p_fake is None else f"{p_fake:.9g}",
+        "people": len(tracks),
+        "frames": len(first["frames"]),
+        "explanation": first["explanation"],
+        "reason": prediction["reason"] or "",
+        **{node.replace(" ", "_"): f"{first['nodes'][node]:.9g}" if tracks else "" for node in nodes[1:]},
+    }
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write predictions.csv in one step."""
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
