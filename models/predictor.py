@@ -160,11 +160,9 @@ class Predictor:
 
 
 def crop_parameters(content: Mapping, path: str | Path) -> tuple[int, float]:
-    """(size in px, scale) of the crops that a checkpoint was trained on, from ``preprocessing.crops``, which holds
-    what manifest.json tells of crops; CROP_SIZE and CROP_SCALE where it does not tell."""
-    preprocessing = content.get("preprocessing")
-    crops = preprocessing.get("crops") if isinstance(preprocessing, Mapping) else None
-    crops = crops if isinstance(crops, Mapping) else {}
+    """(size in px, scale) of the crops that a checkpoint was trained on, from ``crops``, the content of their
+    manifest.json; CROP_SIZE and CROP_SCALE where it does not tell."""
+    crops = content.get("crops") if isinstance(content.get("crops"), Mapping) else {}
     size, scale = crops.get("size", CROP_SIZE), crops.get("scale", CROP_SCALE)
     if not (isinstance(size, int) and 16 <= size <= 4096 and isinstance(scale, int | float) and 0.5 <= scale <= 4):
         raise UserError(f"{path} holds damaged crop settings (size {size!r}, scale {scale!r}); use another checkpoint")

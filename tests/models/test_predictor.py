@@ -96,10 +96,10 @@ def test_calibration_leaves_p_fake_and_nodes(monkeypatch):
 
 
 def test_crop_parameters_come_from_the_checkpoint(tmp_path):
-    assert crop_parameters({}, "x") == crop_parameters({"preprocessing": {"mean": 1}}, "x") == (CROP_SIZE, CROP_SCALE)
+    assert crop_parameters({}, "x") == crop_parameters({"crops": None}, "x") == (CROP_SIZE, CROP_SCALE)
     path = tmp_path / "c.pth"
     save_checkpoint(
-        path, JointEmbedding(architecture("demo"), FFSC), preprocessing={"crops": {"size": 64, "scale": 1.5}}
+        path, JointEmbedding(architecture("demo"), FFSC), crops={"size": 64, "scale": 1.5}
     )
     predictor = Predictor.load(path, find_astronaut, align_face, resize, normalise, batch_size=3)
     assert predictor.tree is FFSC
@@ -107,7 +107,7 @@ def test_crop_parameters_come_from_the_checkpoint(tmp_path):
     crop = predictor.align(skimage.data.astronaut(), ASTRONAUT)
     assert (crop == align_face(skimage.data.astronaut(), ASTRONAUT, 64, 1.5)).all()
     with pytest.raises(UserError, match="damaged crop settings"):
-        crop_parameters({"preprocessing": {"crops": {"size": "big"}}}, "x")
+        crop_parameters({"crops": {"size": "big"}}, "x")
 
 
 def test_a_published_checkpoint_has_the_papers_crops(published_checkpoint):
