@@ -98,9 +98,7 @@ def test_calibration_leaves_p_fake_and_nodes(monkeypatch):
 def test_crop_parameters_come_from_the_checkpoint(tmp_path):
     assert crop_parameters({}, "x") == crop_parameters({"crops": None}, "x") == (CROP_SIZE, CROP_SCALE)
     path = tmp_path / "c.pth"
-    save_checkpoint(
-        path, JointEmbedding(architecture("demo"), FFSC), crops={"size": 64, "scale": 1.5}
-    )
+    save_checkpoint(path, JointEmbedding(architecture("demo"), FFSC), crops={"size": 64, "scale": 1.5})
     predictor = Predictor.load(path, find_astronaut, align_face, resize, normalise, batch_size=3)
     assert predictor.tree is FFSC
     assert predictor.batch_size == 3

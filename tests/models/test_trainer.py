@@ -1,6 +1,7 @@
 import copy
 import math
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -10,7 +11,7 @@ from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from models.losses import fidelity_losses
 from models.model_setup import checkpoint_gradients, compile_towers, freeze
-from models.precision import LossScale
+from models.precision import PRECISIONS, LossScale
 from models.task_weighting import WEIGHTINGS
 from models.trainer import Trainer, TrainerSettings, epoch_learning_rates
 from models.tree_inference import marginals
@@ -373,14 +374,23 @@ def test_loss_scale_doubles_after_its_interval_and_round_trips():
         assert each.value == 8.0
 
 
-@pytest.mark.parametrize("precision", ["bfloat16"])
-def test_bfloat16_gradients_point_where_float32s_do(small_vit, precision):
+def test_bfloat16_hypergradients_have_the_signs_of_float32(small_vit):
+    trainers = [Trainer(copy.deepcopy(small_vit), TrainerSettings("autol", precision=p)) for p in PRECISIONS[:2]]
+    for step in range(10):
+        found = []
+        for trainer in trainers:
+            trainer.set_learning_rate(6e-7)
+            found.append(trainer.step(vit_batch(2 * step), vit_batch(2 * step + 1), step).hypergradient)
+        assert np.array_equal(*np.sign(found)) and np.all(found)
+
+
+def test_bfloat16_gradients_point_where_float32s_do(small_vit):
     from models.auto_lambda import gradients_of
     from models.gradient_methods import inner_product
 
     each = torch.eye(3).tolist()
     results = []
-    for kind in ("float32", precision):
+    for kind in PRECISIONS[:2]:
         trainer = Trainer(copy.deepcopy(small_vit), TrainerSettings(precision=kind))
         results.append(gradients_of([lambda t=trainer: t.losses(*vit_batch(0))], each, trainer.parameters)[1])
     for a, b in zip(*results, strict=True):
