@@ -78,7 +78,7 @@ class Run:
                             f"--batch_size that {world_size()} divides (and as many images)")  # fmt: skip
         self.folder = on_main(lambda: run_folder(args))
         crops = crop_settings(self.train_set.records)
-        self.crops = None if differences(crops) else next(iter(crops.values()))
+        self.crops = None if differences(crops) else next(iter(crops.values()), None)
         self.made_with = {"versions": versions(), "revision": git_revision(), "data_hash": self.data_hash}
         self.made_with |= {"crops": self.crops}
         if self.device.type == "cpu":

@@ -14,7 +14,8 @@ _OF_THE_RUN = ("versions", "dataset", "compression", "n_frames")
 def crop_settings(records: Sequence[Record]) -> dict[str, dict | None]:
     """Folder -> content of its manifest.json, of every folder that has one; "" -> None when some images have none.
 
-    It lies beside the faces folder: at most four folders above an image. UserError for one that cannot be read.
+    It lies beside the faces folder: at most four folders above an image. Images of preprocessing/expand_FFpp.py are
+    made of the other crops and have no settings of their own. UserError for a manifest.json that cannot be read.
     """
     found: dict[str, dict | None] = {}
     for folder in dict.fromkeys(os.path.dirname(os.path.dirname(record.path)) for record in records):  # noqa: PTH120
@@ -23,6 +24,7 @@ def crop_settings(records: Sequence[Record]) -> dict[str, dict | None]:
                 content = read_json(place / "manifest.json")
                 if isinstance(content, dict) and "detector" in content:
                     found[str(place)] = content
+                if isinstance(content, dict) and {"detector", "donors"} & content.keys():
                     break
         else:
             found[""] = None
