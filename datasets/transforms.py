@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from utils.images import DamagedImageError, read_rgb
+
 # CLIP's normalisation, RGB on [0, 1].
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -28,18 +30,13 @@ class ImageError(Exception):
 def read_image(path: str | Path) -> np.ndarray:
     """Image file -> HWC RGB uint8. Raises ImageError for a missing, truncated, oversized or foreign file."""
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "BMP", "WEBP", "TIFF")) as image:
-            if image.mode[0] in "IF":  # 16 or 32 bits a channel: PIL would clip them to white
-                raise ImageError(f"unreadable_image: {image.mode} pixels; save it with 8 bits a channel")
-            return np.asarray(image.convert("RGB"))
+        return read_rgb(path)
     except FileNotFoundError as error:
         raise ImageError("missing_file") from error
-    # PIL raises SyntaxError for a broken PNG chunk and ValueError for absurd sizes.
     except UnidentifiedImageError as error:
         raise ImageError("unreadable_image: no PNG, JPEG, BMP, WEBP or TIFF image") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        told = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".replace("\n", " ")
-        raise ImageError(f"unreadable_image: {told}") from error
+    except DamagedImageError as error:
+        raise ImageError(f"unreadable_image: {error}") from error
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from preprocessing.video import VIDEO_SUFFIXES, files_below, listed_files
 from utils.cli import UserError
+from utils.images import DamagedImageError, read_rgb
 
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 # Of the files that are taken from folders; a GIF is read as a video.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", *VIDEO_SUFFIXES)
 
@@ -20,19 +20,16 @@ class PhotoError(Exception):
 
 
 def read_photo(path: Path) -> np.ndarray | None:
-    """A photograph as [H, W, 3] uint8 RGB, turned as its EXIF says; None for a file of another kind than FORMATS,
+    """A photograph as [H, W, 3] uint8 RGB, turned as its EXIF says; None for a file of none of PIL's formats we take,
     which may be a video. Raises PhotoError for one that is damaged, too large or not of 8 bits a channel."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.mode[0] in "IF":  # PIL would clip them to white
-                raise PhotoError(f"{image.mode} pixels; save it with 8 bits a channel")
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        return read_rgb(path, upright=True)
     except UnidentifiedImageError:
         return None
-    # PIL raises SyntaxError for a broken PNG chunk and ValueError for absurd sizes.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        told = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".replace("\n", " ")
-        raise PhotoError(f"a damaged or unsuitable photograph ({told})") from error
+    except FileNotFoundError as error:
+        raise PhotoError(f"a damaged or unsuitable photograph ({error.strerror})") from error
+    except DamagedImageError as error:
+        raise PhotoError(f"a damaged or unsuitable photograph ({error})") from error
 
 
 def find_inputs(paths: Iterable[Path]) -> list[Path]:

@@ -1,0 +1,31 @@
+"""Image files -> pixels, for the readers of crops and of photographs alike."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+
+
+class DamagedImageError(Exception):
+    """A file of a known format that gives no image. The message is the reason, without the path."""
+
+
+def read_rgb(path: str | Path, upright: bool = False) -> np.ndarray:
+    """Image file -> [H, W, 3] uint8 RGB; upright: turned as its EXIF says.
+
+    Raises FileNotFoundError, PIL's UnidentifiedImageError for a file of none of FORMATS, and DamagedImageError for one
+    that is damaged, too large or not of 8 bits a channel.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.mode[0] in "IF":  # 16 or 32 bits a channel: PIL would clip them to white
+                raise DamagedImageError(f"{image.mode} pixels; save it with 8 bits a channel")
+            return np.asarray((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
+    except (FileNotFoundError, UnidentifiedImageError):
+        raise
+    # PIL raises SyntaxError for a broken PNG chunk and ValueError for absurd sizes.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        told = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".replace("\n", " ")
+        raise DamagedImageError(told) from error
