@@ -60,8 +60,7 @@ def get_args_parser() -> ArgumentParser:
                          "verdict and its words go by the calibrated P(fake)")  # fmt: skip
     machine = parser.add_argument_group("the machine")
     machine.add_argument("--batch_size", type=positive_int, default=32, help="faces per forward")
-    machine.add_argument("--gpu", type=non_negative_int, default=0, help="number of the CUDA device; without CUDA, "
-                         "the CPU")  # fmt: skip
+    machine.add_argument("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
     machine.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
     results = parser.add_argument_group("results")
     results.add_argument("--no_pictures", action="store_true", help="only prediction.json and predictions.csv")

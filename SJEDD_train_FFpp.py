@@ -78,9 +78,8 @@ class Run:
                             f"--batch_size that {world_size()} divides (and as many images)")  # fmt: skip
         self.folder = on_main(lambda: run_folder(args))
         crops = crop_settings(self.train_set.records)
-        self.crops = None if differences(crops) else next(iter(crops.values()), None)
         self.made_with = {"versions": versions(), "revision": git_revision(), "data_hash": self.data_hash}
-        self.made_with |= {"crops": self.crops}
+        self.made_with["crops"] = None if differences(crops) else next(iter(crops.values()), None)
         if self.device.type == "cpu":
             keep_freed_memory()
         settings = {key: getattr(args, key) for key in TrainerSettings.__dataclass_fields__}
@@ -130,10 +129,10 @@ class Run:
         """Write a checkpoint: the model, how it was made, and ``extra``."""
         model, best = self.trainer.model, self.progress.best
         preprocessing = {"image_size": model.image_size, "resize": "PIL bicubic", "mean": MEAN, "std": STD}
-        made = self.made_with | {"args": vars(self.args)}
-        made |= {"epoch": best.get("epoch", self.progress.epoch), "threshold": best.get("threshold")}
+        made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing}
+        made |= {"epoch": best.get("epoch", self.progress.epoch), "threshold": best.get("threshold")} | extra
         path = self.folder / name
-        on_main(lambda: checkpoint.save_checkpoint(path, model, preprocessing=preprocessing, **made, **extra))
+        on_main(lambda: checkpoint.save_checkpoint(path, model, **made))
 
     def save_last(self) -> None:
         """Write ckpt_last.pth, from which --resume goes on exactly."""
@@ -187,11 +186,8 @@ def train(argv: Sequence[str] | None, tree: LabelTree, description: str, aug_pro
     with process_group(device):
         run = Run(args, content, tree.root_only if args.no_tree else tree, device)
         del content  # gigabytes when a run is resumed
-        on_main(
-            lambda: write_json(
-                run.folder / "args.json", vars(args) | run.made_with | {"tree": run.trainer.model.tree.to_dict()}
-            )
-        )
+        settings = vars(args) | run.made_with | {"tree": run.trainer.model.tree.to_dict()}
+        on_main(lambda: write_json(run.folder / "args.json", settings))
         log = open_log(run.folder / "log.txt")
         metrics = MetricsLog(run.folder, run.progress.epoch) if is_main() else None
         try:

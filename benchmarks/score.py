@@ -6,11 +6,9 @@ timed in turn, and the medians count. ratio = frames_per_s / image_forward_frame
 """
 
 import json
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -18,23 +16,16 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import torch
 
 from benchmarks.load import write_crops
+from benchmarks.train_step import median_times
 from datasets.frames import Frames, scoring_loader
 from datasets.records import Record
 from datasets.transforms import normalise
 from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
 from models.label_tree import FFPP
+from models.precision import autocast
 from models.scoring import score_loader
 from utils.cli import ArgumentParser, non_negative_int, positive_int, script
 from utils.devices import default_workers
-
-
-def seconds(function: Callable[[], object], device: torch.device) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
-    function()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
 
 
 @script
@@ -55,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     ready = normalise(torch.randint(0, 256, (args.batch_size, 3, size, size), dtype=torch.uint8).to(device))
 
     def forward() -> None:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=args.precision == "bfloat16"):
+        with torch.inference_mode(), autocast(device.type, args.precision):
             for start in range(0, args.frames, args.batch_size):
                 model.clip.visual(ready[: args.frames - start])
 
@@ -64,14 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         scored = sum(len(batch.indices) for batch in score_loader(model, loader, normalise, args.precision))
         assert scored == len(records)
 
-    times: dict[str, list[float]] = {"forward": [], "score": []}
     with tempfile.TemporaryDirectory() as folder:
         records = write_crops(Path(folder), args.frames)
-        forward()  # warm up
-        for _ in range(args.runs):
-            times["forward"].append(seconds(forward, device))
-            times["score"].append(seconds(lambda: score(records), device))
-    forward_rate, rate = (args.frames / statistics.median(times[name]) for name in ("forward", "score"))
+        times = median_times([forward, lambda: score(records)], args.runs, device)
+    forward_rate, rate = (args.frames / seconds for seconds in times)
     figures = {"frames_per_s": rate, "image_forward_frames_per_s": forward_rate, "ratio": rate / forward_rate}
     print(json.dumps({key: round(value, 4) for key, value in figures.items()}))
 

@@ -16,6 +16,7 @@ from models.checkpoint import build_model, read_checkpoint
 from models.heat_maps import heat_maps
 from models.joint_embedding import JointEmbedding
 from models.label_tree import LabelTree
+from models.precision import autocast
 from models.scoring import encode_text
 from models.tree_inference import logit_fake, marginals, state_probabilities
 from utils.cli import UserError
@@ -130,8 +131,7 @@ class Predictor:
         parts = [np.empty((0, len(self.tree.nodes)), np.float32)]
         for start in range(0, len(crops), self.batch_size):
             images = self.images(crops[start : start + self.batch_size])
-            enabled = self.precision == "bfloat16"
-            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=enabled):
+            with torch.inference_mode(), autocast(self.device.type, self.precision):
                 parts.append(self.model(images, self.text).cpu().numpy())
         return np.concatenate(parts)
 
