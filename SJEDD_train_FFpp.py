@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from models.trainer import Trainer, TrainerSettings, epoch_learning_rates
 from models.training_options import parse_args
 from utils.cli import UserError, script
 from utils.devices import choose_device, describe
-from utils.distributed import copy_from_main, on_main, process_group
+from utils.distributed import any_over_ranks, copy_from_main, on_main, process_group
 from utils.files import output_dir, write_json
 from utils.memory import keep_freed_memory
 from utils.provenance import git_revision, versions
@@ -84,7 +85,7 @@ class Run:
             keep_freed_memory()
         settings = {key: getattr(args, key) for key in TrainerSettings.__dataclass_fields__}
         self.trainer = Trainer(prepare_model(args, content, tree, self.device), TrainerSettings(**settings))
-        self.progress = Progress()
+        self.progress, self.saved = Progress(), time.perf_counter()
         if content is not None:
             try:
                 self.trainer.load_state_dict(content["trainer"])
@@ -138,6 +139,16 @@ class Run:
         """Write ckpt_last.pth, from which --resume goes on exactly."""
         state = {"trainer": self.trainer.state_dict(), "progress": self.progress.to_dict()}
         self.save("ckpt_last.pth", rng=checkpoint.rng_state(), **state)
+        self.saved = time.perf_counter()
+
+    def after_step(self, stop: StopRequest) -> bool:
+        """Whether to end the epoch here; writes ckpt_last.pth when --save_minutes have passed since it was written."""
+        if stop.asked():
+            return True
+        seconds = time.perf_counter() - self.saved
+        if self.progress.step < self.steps and any_over_ranks(seconds >= 60 * self.args.save_minutes):
+            self.save_last()
+        return False
 
     def keep_epoch(self) -> None:
         """Write the weights of the finished epoch, and remove those of more than --keep epochs before."""
@@ -212,7 +223,9 @@ def run_epochs(run: Run, log: logging.Logger, metrics: MetricsLog | None) -> Non
             started = time.perf_counter()
             run.trainer.set_learning_rate(rates[progress.epoch])
             every = args.lambda_every if args.weight == "autol" else 0
-            train_epoch(run.trainer, progress, run.steps, run.batches(0, 1), run.batches(1, every), stop, log)
+            batches, second_batches = run.batches(0, 1), run.batches(1, every)
+            after_step = partial(run.after_step, stop)
+            train_epoch(run.trainer, progress, run.steps, batches, second_batches, after_step, log)
             run.save_last()  # before the validation pass, so that a run killed in it loses no step
             if not stop.asked():
                 finish_epoch(run, started, log, metrics)

@@ -15,7 +15,6 @@ from utils.cli import UserError
 from utils.distributed import sum_over_ranks
 from utils.metrics import auc, best_threshold, video_scores
 from utils.progress import progress_bar
-from utils.stopping import StopRequest
 
 # images float [B, 3, S, S] and labels float [B, nodes] on the model's device, paths [B]
 TrainingBatch = tuple[torch.Tensor, torch.Tensor, list[str]]
@@ -50,13 +49,13 @@ def train_epoch(
     steps: int,
     batches: Iterable[TrainingBatch],
     second_batches: Iterator[TrainingBatch],
-    stop: StopRequest,
+    after_step: Callable[[], bool],
     log: logging.Logger,
 ) -> None:
     """Make the steps of ``progress.epoch`` that are left (``steps`` an epoch), counting them in ``progress``.
 
     batches yields the batches left; second_batches those of the steps that update lambda. Returns early, after a whole
-    step, when ``stop`` asks for it. Raises UserError naming epoch, step, losses and images when a loss is not finite.
+    step, when ``after_step`` says so. Raises UserError naming epoch, step, losses and images when a loss is not finite.
     """
     bar = progress_bar(
         batches, desc=f"epoch {progress.epoch}", total=steps, initial=progress.step, unit="step", leave=False
@@ -89,7 +88,7 @@ def train_epoch(
             weights = "/".join(f"{weight:.3f}" for weight in result.weights)
             state = f"loss {sum(result.task_losses):.3f}, lambda {weights}, {speed:.1f} images/s"
             bar.set_postfix_str(state, refresh=False)
-            if stop.asked():
+            if after_step():
                 return
     finally:
         bar.close()

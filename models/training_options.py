@@ -26,7 +26,7 @@ from utils.devices import default_workers
 
 # What --resume may change: where files are, how fast the run goes and how long, not what it computes.
 _FREE_ON_RESUME = {"resume", "num_epoch", "num_workers", "gpu", "output", "name", "tag", "patience", "auc", "keep"}
-_FREE_ON_RESUME |= {"txt_path_train", "txt_path_val"}
+_FREE_ON_RESUME |= {"txt_path_train", "txt_path_val", "save_minutes"}
 
 
 def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentParser:
@@ -40,6 +40,8 @@ def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentPa
     run.add_argument("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
     run.add_argument("--keep", type=non_negative_int, default=0, metavar="N", help="keep the weights of the last N "
                      "epochs too, as ckpt_epoch*.pth")  # fmt: skip
+    run.add_argument("--save_minutes", type=non_negative_float, default=10, metavar="M", help="write ckpt_last.pth "
+                     "every M minutes, not only after each epoch")  # fmt: skip
     run.add_argument("--resume", metavar="CKPT", help="go on exactly from a ckpt_last.pth, with its settings")
     run.add_argument("--init_from", metavar="CKPT", help="start from this checkpoint's weights alone")
     data = parser.add_argument_group("data")
@@ -162,8 +164,8 @@ def _resumed(path: str, argv: Sequence[str] | None) -> tuple[argparse.Namespace,
     if content.get("format") != FORMAT or not needed <= content.keys():
         raise UserError(f"{path} cannot be resumed, only our ckpt_last.pth can; use --init_from for its weights")
     parser = get_args_parser()
-    saved = content["args"]
-    if not isinstance(saved, dict) or not vars(parser.parse_args([])).keys() <= saved.keys():
+    saved, defaults = content["args"], vars(parser.parse_args([]))
+    if not isinstance(saved, dict) or not defaults.keys() - _FREE_ON_RESUME <= saved.keys():
         raise UserError(f"{path} lacks settings of its run and cannot be resumed; use --init_from for its weights")
     for action in parser._actions:
         action.default = argparse.SUPPRESS
@@ -173,4 +175,4 @@ def _resumed(path: str, argv: Sequence[str] | None) -> tuple[argparse.Namespace,
             raise UserError(f"{path} was trained with --{key} {saved[key]} and goes on so; drop --{key}")
     folder = Path(path).resolve().parent
     places = {"output": str(folder.parent.parent), "name": folder.parent.name, "tag": folder.name}
-    return argparse.Namespace(**(saved | places | given)), content
+    return argparse.Namespace(**(defaults | saved | places | given)), content

@@ -16,14 +16,16 @@ import SJEDD_train_FFpp
 from models.checkpoint import read_checkpoint
 from tests.conftest import REAL, ROOT
 from tests.scripts import record_steps
+from tests.scripts.killing import kill_at_a_random_step
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 def torchrun(*arguments):
     """(exit code of torchrun, stdout, stderr) of a script in two processes."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        [*TORCHRUN, *map(str, arguments)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -95,7 +97,7 @@ def epochs(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_two_processes_take_the_training_steps_of_one_and_resume_to_the_bit(training, tmp_path):
+def test_two_processes_take_the_training_steps_of_one_and_resume_from_a_kill_to_the_bit(training, tmp_path):
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     assert record_steps.main(str(one), "SJEDD_train_FFpp", *training, "--tag", "one") == 0
     script = ROOT / "tests" / "scripts" / "record_steps.py"
@@ -114,13 +116,13 @@ def test_two_processes_take_the_training_steps_of_one_and_resume_to_the_bit(trai
         for key in ("loss_binary", "val_loss", "val_video_auc", "val_frame_auc"):
             assert a[key] == pytest.approx(b[key], abs=1e-4)
 
-    short = [*training, "--num_epoch", "2", "--tag", "short"]
-    assert torchrun(ROOT / "SJEDD_train_FFpp.py", *short)[0] == 0
-    last = tmp_path / "SJEDD" / "short" / "ckpt_last.pth"
-    code, _, err = torchrun(ROOT / "SJEDD_train_FFpp.py", "--resume", last, "--num_epoch", "3")
+    folder = tmp_path / "SJEDD" / "killed"
+    command = [*TORCHRUN, str(ROOT / "SJEDD_train_FFpp.py"), *training, "--tag", folder.name, "--save_minutes", "0"]
+    step = kill_at_a_random_step(command, folder, epochs=3, steps=len(two) // 3)
+    code, _, err = torchrun(ROOT / "SJEDD_train_FFpp.py", "--resume", folder / "ckpt_last.pth", "--num_workers", 2)
     assert code == 0, err
-    resumed, whole = (read_checkpoint(folder / "ckpt_last.pth")["model"] for folder in (last.parent, folders[1]))
-    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    resumed, whole = (read_checkpoint(folder / "ckpt_last.pth")["model"] for folder in (folder, folders[1]))
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole), f"killed after step {step}"
 
 
 def test_a_process_that_finds_a_bad_image_ends_them_all(training, crop_lists, tmp_path):

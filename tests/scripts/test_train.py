@@ -18,6 +18,7 @@ from models import model_setup
 from models.checkpoint import load_model, read_checkpoint
 from models.label_tree import FFPP, FFSC
 from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
+from tests.scripts.killing import kill_at_a_random_step
 
 main = SJEDD_train_FFpp.main
 
@@ -213,18 +214,16 @@ def test_resume_into_another_folder_takes_the_history_along_and_overwrites_nothi
     assert "holds a run already" in capsys.readouterr().err
 
 
-def test_train_killed_resumed_and_tested(command, tmp_path, golden_crops):
-    """The chain of a user whose machine goes down: kill -9 in the second epoch, resume, test."""
-    command[command.index("--num_epoch") + 1] = "6"
-    process = subprocess.Popen([sys.executable, "SJEDD_train_FFpp.py", *command], cwd=ROOT, stdout=subprocess.DEVNULL)
-    folder = tmp_path / "out" / "a" / "b"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (folder / "ckpt_last.pth").exists():
-        time.sleep(0.05)
-    process.kill()
-    process.wait()
-    assert main(["--resume", str(folder / "ckpt_last.pth")]) == 0
-    assert [row["epoch"] for row in rows(folder)] == list(range(6))
+def test_train_killed_at_a_random_step_resumed_and_tested(command, tmp_path, golden_crops):
+    """The chain of a user whose machine goes down: kill -9, resume, test. The weights are the uninterrupted run's."""
+    command += ["--num_epoch", "6", "--num_workers", "2"]
+    assert main(command) == 0
+    whole, folder = tmp_path / "out" / "a" / "b", tmp_path / "cut" / "a" / "b"
+    cut = [*command, "--output", str(tmp_path / "cut"), "--save_minutes", "0"]
+    step = kill_at_a_random_step([sys.executable, "SJEDD_train_FFpp.py", *cut], folder, epochs=6, steps=3)
+    assert main(["--resume", str(folder / "ckpt_last.pth"), "--save_minutes", "10"]) == 0
+    assert same_weights(whole / "ckpt_last.pth", folder / "ckpt_last.pth"), f"killed after step {step}"
+    assert [{**row, "seconds": 0} for row in rows(folder)] == [{**row, "seconds": 0} for row in rows(whole)]
     test = f"--auc --dataset CDF --num_workers 0 --datapath {golden_crops} --output {tmp_path} --resume"
     assert SJEDD_test.main([*test.split(), str(folder / "ckpt_best.pth")]) == 0
     assert json.loads((tmp_path / "SJEDD_test" / "CDF" / "metrics.json").read_text())["video_auc"] == 1.0

@@ -1,0 +1,33 @@
+"""A training that is killed at a random step."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.checkpoint import read_checkpoint
+from tests.conftest import ROOT
+
+
+def kill_at_a_random_step(command: Sequence[str], folder: Path, epochs: int, steps: int) -> int:
+    """Start a training that writes ckpt_last.pth into ``folder`` after every step, and kill -9 it and its processes
+    before its end. Returns how many of its steps were saved."""
+    wanted, saved = random.SystemRandom().randrange(1, epochs * steps - 1), 0
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    last = folder / "ckpt_last.pth"
+    while saved < wanted and process.poll() is None:
+        time.sleep(0.01)
+        progress = read_checkpoint(last)["progress"] if last.exists() else {"epoch": 0, "step": 0}
+        saved = progress["epoch"] * steps + progress["step"]
+    killed = process.poll() is None
+    if killed:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert killed, "the training ended before it was killed"
+    return saved
