@@ -15,16 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from datasets.crop_checks import Account, Counted, check_groups, empty_files, sizes_of
-from datasets.list_checks import Checked, check_list_crops, check_lists, first_rows, folders_without_videos
-from datasets.official_counts import contradictions, count_ffsc, layout
-from datasets.overlap_checks import check_overlaps, data_set_side, list_side
-from models.label_tree import TREES
-from preprocessing import manifest
-from preprocessing.pool import run_jobs
-from utils.cli import ArgumentParser, UserError, positive_int, script
-from utils.cpu import available_cores
-from utils.data_checks import Finding, as_json, drop_lines, finding_lines, summary, table
+from utils.cli import ArgumentParser, UserError, answer_first, positive_int, script
 
 IMAGE_LISTS = {"DiFF": "DiFF/DiFFtest.txt", "DiffusionFace": "DiffusionFace/DiffusionFacetest.txt"}
 DATASETS = ("FFpp", "CDF", "FSh", "Deeper", "DFDC", "FFSC", *IMAGE_LISTS)
@@ -47,6 +38,19 @@ def get_args_parser() -> ArgumentParser:
     parser.add_argument("--workers", type=positive_int, help="processes of --deep (default: one per core, at most 8)")
     parser.add_argument("--json", action="store_true", help="print findings and counts as JSON")
     return parser
+
+
+answer_first(__name__, get_args_parser)
+
+from datasets.crop_checks import Account, Counted, check_groups, empty_files, sizes_of
+from datasets.list_checks import Checked, check_list_crops, check_lists, first_rows, folders_without_videos
+from datasets.official_counts import contradictions, count_ffsc, layout
+from datasets.overlap_checks import check_overlaps, data_set_side, list_side
+from models.label_tree import TREES
+from preprocessing import manifest
+from preprocessing.pool import run_jobs
+from utils.cpu import available_cores
+from utils.data_checks import Finding, as_json, drop_lines, finding_lines, summary, table
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

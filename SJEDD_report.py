@@ -9,25 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.calibration import calibration_report
-from utils.cli import ArgumentParser, UserError, probability, script
-from utils.comparison import SEED_METRICS, compare, different_videos, run_names, seed_spread
-from utils.conventions import CONVENTIONS, convention_effects, convention_metrics
-from utils.files import atomic_path, file_sha256, output_dir, write_json
-from utils.plots import (
-    DARK,
-    LIGHT,
-    calibration_figure,
-    draw,
-    method_figure,
-    precision_recall_figure,
-    roc_figure,
-    score_figure,
-)
-from utils.prediction_table import Columns, Predictions, read_predictions
-from utils.report_page import AT_THRESHOLD, COLUMNS, LABELS, Run, figure_text, p_text, report_page, spread_text
-
-_CONSOLE = ("videos", "video_auc", "video_auc_ci95", "video_eer", "frame_auc", "video_acc", "coverage")
+from utils.cli import ArgumentParser, UserError, answer_first, probability, script
 
 
 def get_args_parser() -> ArgumentParser:
@@ -54,6 +36,28 @@ def get_args_parser() -> ArgumentParser:
     columns.add_argument("--path_column", help="image path (default: path, where there is one)")
     columns.add_argument("--video_column", help="video id (default: video, else the image's folder)")
     return parser
+
+
+answer_first(__name__, get_args_parser)
+
+from utils.calibration import calibration_report
+from utils.comparison import SEED_METRICS, compare, different_videos, run_names, seed_spread
+from utils.conventions import CONVENTIONS, convention_effects, convention_metrics
+from utils.files import atomic_path, file_sha256, output_dir, write_json
+from utils.plots import (
+    DARK,
+    LIGHT,
+    calibration_figure,
+    draw,
+    method_figure,
+    precision_recall_figure,
+    roc_figure,
+    score_figure,
+)
+from utils.prediction_table import Columns, Predictions, read_predictions
+from utils.report_page import AT_THRESHOLD, COLUMNS, LABELS, Run, figure_text, p_text, report_page, spread_text
+
+_CONSOLE = ("videos", "video_auc", "video_auc_ci95", "video_eer", "frame_auc", "video_acc", "coverage")
 
 
 def check_arguments(parser: ArgumentParser, args: argparse.Namespace) -> None:

@@ -13,37 +13,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import torch
-
-from datasets.crop_settings import crop_settings, differences
 from datasets.ffpp_methods import SPLITS
-from datasets.frames import Frames, own_videos, scoring_loader
 from datasets.perturbations import SUITE, Perturbation, compression_unavailable, parse_perturbation, whole_suite
-from datasets.predictions import Scores, write_predictions
-from datasets.records import DataSet, Dropped
 from datasets.test_sets import PROTOCOLS, READERS, WITH_SPLITS, WITHOUT_USUAL_PLACE, Wanted, frames_per_video
-from datasets.transforms import normalise
-from models.checkpoint import build_model, read_checkpoint
-from models.joint_embedding import JointEmbedding
 from models.label_tree import TREES
-from models.scoring import encode_text, score_loader
-from utils.calibration import (
-    apply_temperature,
-    calibrated_checkpoint,
-    expected_calibration_error,
-    read_calibration,
+from utils.cli import (
+    ArgumentParser,
+    ToldError,
+    UserError,
+    answer_first,
+    boolean,
+    non_negative_int,
+    positive_int,
+    script,
 )
-from utils.cli import ArgumentParser, ToldError, UserError, boolean, non_negative_int, positive_int, script
 from utils.cli import seed as seed_type
-from utils.devices import choose_device, default_workers, describe
-from utils.distributed import gather, on_main, process_group
-from utils.files import output_dir, write_json
-from utils.metrics import evaluate
-from utils.progress import progress_bar
-from utils.ranks import is_main, world_size
-from utils.robustness import plot_robustness, remove_robustness, robustness_table, write_robustness
-from utils.run_log import close_log, open_log
+from utils.cpu import default_workers
 
 _IMAGES = 64  # per forward, where there are no videos
 
@@ -87,6 +72,35 @@ def get_args_parser() -> ArgumentParser:
     output.add_argument("--auc", action="store_true", help="print the video AUC (frame AUC of image sets) in percent")
     output.add_argument("--test_log", type=boolean, nargs="?", const=True, default=False, help="append to test_log.txt")
     return parser
+
+
+answer_first(__name__, get_args_parser)
+
+import numpy as np
+import torch
+
+from datasets.crop_settings import crop_settings, differences
+from datasets.frames import Frames, own_videos, scoring_loader
+from datasets.predictions import Scores, write_predictions
+from datasets.records import DataSet, Dropped
+from datasets.transforms import normalise
+from models.checkpoint import build_model, read_checkpoint
+from models.joint_embedding import JointEmbedding
+from models.scoring import encode_text, score_loader
+from utils.calibration import (
+    apply_temperature,
+    calibrated_checkpoint,
+    expected_calibration_error,
+    read_calibration,
+)
+from utils.devices import choose_device, describe
+from utils.distributed import gather, on_main, process_group
+from utils.files import output_dir, write_json
+from utils.metrics import evaluate
+from utils.progress import progress_bar
+from utils.ranks import is_main, world_size
+from utils.robustness import plot_robustness, remove_robustness, robustness_table, write_robustness
+from utils.run_log import close_log, open_log
 
 
 def check_arguments(parser: ArgumentParser, args: argparse.Namespace) -> None:

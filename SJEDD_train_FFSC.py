@@ -2,16 +2,22 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
+
+from models.training_options import get_args_parser
+from utils.cli import answer_first, script
+
+AUG_PROBS = 0.36  # the paper's
+answer_first(__name__, partial(get_args_parser, __doc__, AUG_PROBS))
 
 from models.label_tree import FFSC
 from SJEDD_train_FFpp import train
-from utils.cli import script
 
 
 @script
 def main(argv: Sequence[str] | None = None) -> None:
     """Train on FFSC lists; see --help."""
-    train(argv, FFSC, __doc__, aug_probs=0.36)
+    train(argv, FFSC, __doc__, AUG_PROBS)
 
 
 if __name__ == "__main__":

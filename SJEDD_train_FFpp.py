@@ -9,6 +9,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from models.training_options import get_args_parser, parse_args
+from utils.cli import UserError, answer_first, script
+
+answer_first(__name__, partial(get_args_parser, __doc__))
+
 import numpy as np
 import torch
 
@@ -18,13 +23,11 @@ from datasets.records import DataSet, node_vector
 from datasets.transforms import MEAN, STD, normalise
 from datasets.txt_list import read_txt_list
 from models import checkpoint
+from models.choices import TASKS
 from models.engine import Progress, TrainingBatch, epoch_row, train_epoch, validate
 from models.label_tree import FFPP, LabelTree
-from models.losses import TASKS
 from models.model_setup import prepare_model
 from models.trainer import Trainer, TrainerSettings, epoch_learning_rates
-from models.training_options import parse_args
-from utils.cli import UserError, script
 from utils.devices import choose_device, describe
 from utils.distributed import any_over_ranks, copy_from_main, on_main, process_group
 from utils.files import output_dir, write_json

@@ -20,9 +20,9 @@ from models.auto_lambda import (
     pointing_at,
     virtual_parameters,
 )
-from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
+from models.choices import MODEL_NAMES, TASKS
+from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
-from models.losses import TASKS
 from models.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_float, positive_int, script
 

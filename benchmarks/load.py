@@ -23,7 +23,7 @@ from datasets.frames import EpochBatches, Frames, training_loader
 from datasets.records import Record
 from datasets.transforms import augment, read_image, resize
 from utils.cli import ArgumentParser, positive_int, probability, script
-from utils.devices import default_workers
+from utils.cpu import default_workers
 
 CROP = 317  # side in pixels of preprocessing's crops
 

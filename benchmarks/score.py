@@ -20,12 +20,13 @@ from benchmarks.train_step import median_times
 from datasets.frames import Frames, scoring_loader
 from datasets.records import Record
 from datasets.transforms import normalise
-from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
+from models.choices import MODEL_NAMES
+from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from models.precision import autocast
 from models.scoring import score_loader
 from utils.cli import ArgumentParser, non_negative_int, positive_int, script
-from utils.devices import default_workers
+from utils.cpu import default_workers
 
 
 @script

@@ -15,10 +15,10 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import torch
 
-from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
+from models.choices import MODEL_NAMES, PRECISIONS, WEIGHTINGS
+from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
-from models.precision import PRECISIONS, autocast
-from models.task_weighting import WEIGHTINGS
+from models.precision import autocast
 from models.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_int, script
 from utils.memory import keep_freed_memory

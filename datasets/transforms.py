@@ -3,13 +3,16 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image, UnidentifiedImageError
 
 from utils.images import DamagedImageError, read_rgb
+
+if TYPE_CHECKING:
+    import torch
 
 # CLIP's normalisation, RGB on [0, 1].
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -47,8 +50,10 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
 
 
-def normalise(images: torch.Tensor) -> torch.Tensor:
+def normalise(images: "torch.Tensor") -> "torch.Tensor":
     """uint8 [B, 3, S, S] RGB -> float32 [B, 3, S, S], CLIP-normalised."""
+    import torch  # which all else here, and command lines that name perturbations, do without
+
     mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
     std = torch.tensor(STD, device=images.device).view(3, 1, 1)
     return (images.float() / 255 - mean) / std

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import torch
 
-from models.losses import TASKS, fidelity_losses
+from models.choices import TASKS
+from models.losses import fidelity_losses
 from models.scoring import score_loader
 from models.trainer import Trainer
 from utils.cli import UserError

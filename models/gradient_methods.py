@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-GRAD_METHODS = ("none", "graddrop", "pcgrad", "cagrad")
 CAGRAD_C = 0.4
 Gradients = list[torch.Tensor]  # one tensor per parameter
 

@@ -15,22 +15,14 @@ from open_clip.transformer import VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 
+from models.choices import OPEN_CLIP_CONFIGS, SCORES
 from models.demo_tower import DemoTower
 from models.label_tree import LabelTree
 from models.prompt_tokens import PromptEmbedding, prefix_tree
 from models.transformer_pass import encode_image, transformer_pass
 
-SCORES = ("product", "cosine")
 SCORE_DIVISOR = 10.0
 _LARGEST_SCALE = 100.0  # of the cosine
-# --VM name -> open_clip configuration. OpenAI's weights were trained with QuickGELU.
-_OPEN_CLIP_CONFIGS = {
-    "ViT-B/32": "ViT-B-32-quickgelu",
-    "ViT-B/16": "ViT-B-16-quickgelu",
-    "ViT-L/14": "ViT-L-14-quickgelu",
-    "RN50": "RN50-quickgelu",
-    "RN101": "RN101-quickgelu",
-}
 _DEMO_CONFIG = {
     "embed_dim": 128,
     "quick_gelu": True,
@@ -40,19 +32,18 @@ _DEMO_CONFIG = {
 # What OpenAI's CLIPs are configured by; the passes through the towers know no other layout.
 _VISION_KEYS = {"image_size", "layers", "width", "patch_size", "demo_channels"}
 _TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers"}
-MODEL_NAMES = (*_OPEN_CLIP_CONFIGS, "demo")
 
 
 def architecture(name: str) -> dict:
     """The configuration of a tower pair as plain types (open_clip's layout), for ``name`` of MODEL_NAMES."""
     if name == "demo":
         return _DEMO_CONFIG
-    return open_clip.get_model_config(_OPEN_CLIP_CONFIGS[name])
+    return open_clip.get_model_config(OPEN_CLIP_CONFIGS[name])
 
 
 def openai_tag(name: str) -> str:
     """open_clip's name of the configuration that OpenAI's weights of ``name`` belong to."""
-    return _OPEN_CLIP_CONFIGS[name]
+    return OPEN_CLIP_CONFIGS[name]
 
 
 class JointEmbedding(nn.Module):

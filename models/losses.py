@@ -7,8 +7,6 @@ import torch
 from models.label_tree import UNKNOWN, LabelTree
 from models.tree_inference import log_marginals, marginals, state_scores
 
-TASKS = ("binary", "global", "local")
-LOSSES = ("fidelity", "bce", "nll")
 _EPSILON = 1e-8  # keeps the square roots differentiable at 0, as in the reference
 
 

@@ -10,8 +10,6 @@ from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import LabelTree
 from utils.cli import UserError
 
-TOWERS = ("text", "image")
-
 
 def prepare_model(
     args: argparse.Namespace, content: dict | None, tree: LabelTree, device: torch.device

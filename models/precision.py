@@ -2,8 +2,6 @@
 
 import torch
 
-PRECISIONS = ("float32", "bfloat16", "float16")
-
 
 def autocast(device_type: str, precision: str) -> torch.autocast:
     """Context in which the towers compute at ``precision``, one of PRECISIONS; float32 changes nothing."""

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-WEIGHTINGS = ("equal", "uncert", "dwa", "autol")
-
 
 class TaskWeighting:
     """Equal weights, and what a weighting may do: follow the steps, follow the epochs, save its state."""

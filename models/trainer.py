@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from models.auto_lambda import AutoLambda, Part, bilevel_step, gradients_of
+from models.choices import TASKS
 from models.gradient_methods import Gradients, combine, inner_product
 from models.joint_embedding import JointEmbedding
-from models.losses import TASKS, task_losses
+from models.losses import task_losses
 from models.precision import LossScale, autocast
 from models.task_weighting import DynamicWeightAverage, TaskWeighting, Uncertainty
 from models.tree_inference import marginals

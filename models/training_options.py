@@ -4,13 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.checkpoint import FORMAT, read_checkpoint
-from models.gradient_methods import GRAD_METHODS
-from models.joint_embedding import MODEL_NAMES, SCORES
-from models.losses import LOSSES, TASKS
-from models.model_setup import TOWERS
-from models.precision import PRECISIONS
-from models.task_weighting import WEIGHTINGS
+from models.choices import GRAD_METHODS, LOSSES, MODEL_NAMES, PRECISIONS, SCORES, TASKS, TOWERS, WEIGHTINGS
 from utils.cli import (
     ArgumentParser,
     UserError,
@@ -22,7 +16,7 @@ from utils.cli import (
     probability,
     seed,
 )
-from utils.devices import default_workers
+from utils.cpu import default_workers
 
 # What --resume may change: where files are, how fast the run goes and how long, not what it computes.
 _FREE_ON_RESUME = {"resume", "num_epoch", "num_workers", "gpu", "output", "name", "tag", "patience", "auc", "keep"}
@@ -159,6 +153,8 @@ def _words(value: str | bool | list[str]) -> list[str]:
 
 
 def _resumed(path: str, argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict]:
+    from models.checkpoint import FORMAT, read_checkpoint  # with PyTorch, which --help does without
+
     content = read_checkpoint(path)
     needed = {"trainer", "args", "progress", "rng", "data_hash"}
     if content.get("format") != FORMAT or not needed <= content.keys():

@@ -1,14 +1,17 @@
 """Face detectors behind one small interface: build_detector(name, device).detect(images) -> faces of each image."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from preprocessing.faces import Faces
-from preprocessing.mtcnn import Mtcnn
-from preprocessing.retinaface import RetinaFaceDetector
 from utils.cli import UserError
+
+if TYPE_CHECKING:
+    from preprocessing.mtcnn import Mtcnn
+    from preprocessing.retinaface import RetinaFaceDetector
 
 NAMES = ("auto", "mtcnn", "retinaface")
 RETINAFACE_WEIGHTS = Path(__file__).resolve().parent.parent / "pretrained" / "RetinaFace-Resnet50-fixed.pth"
@@ -43,7 +46,7 @@ class Detector:
     max_side: px, images with a longer side are downscaled to about it; None = every image in full size.
     """
 
-    def __init__(self, network: Mtcnn | RetinaFaceDetector, max_side: int | None) -> None:
+    def __init__(self, network: "Mtcnn | RetinaFaceDetector", max_side: int | None) -> None:
         self.network = network
         self.max_side = max_side
 
@@ -81,5 +84,9 @@ def _mapped_back(faces: Faces, small: np.ndarray, image: np.ndarray) -> Faces:
 
 def build_detector(name: str, device: str = "cpu", weights: Path | None = None, max_side: int | None = 640) -> Detector:
     """A detector with its weights on ``device``; ``name`` and ``weights`` as choose_detector takes them."""
+    # PyTorch comes with them; a command line that names detectors does without.
+    from preprocessing.mtcnn import Mtcnn
+    from preprocessing.retinaface import RetinaFaceDetector
+
     name, weights = choose_detector(name, weights)
     return Detector(Mtcnn(device) if weights is None else RetinaFaceDetector(weights, device), max_side)

@@ -29,10 +29,41 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from datasets.ffpp_methods import METHOD_CODES, REGION_CODES, SPLITS, compression_dir, ffpp_root, split_videos
+from utils.cli import ArgumentParser, UserError, answer_first, positive_int, script, seed
+from utils.cpu import available_cores
+
+
+def get_args_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Lay single regions of FF++ fakes over their real faces.")
+    parser.add_argument("--data_root", type=Path, default=Path("data"), help="folder that holds FF++")
+    parser.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="which crops")
+    parser.add_argument("--split", nargs="+", choices=SPLITS, default=["train"], help="official splits to expand")
+    parser.add_argument("--per_video", type=positive_int, default=1, help="images per fake video and region")
+    parser.add_argument("--regions", nargs="+", choices=tuple(REGION_CODES), default=list(REGION_CODES),
+                        help="regions to transplant")  # fmt: skip
+    parser.add_argument("--blend", choices=("feather", "poisson"), default="feather",
+                        help="soft edge, or the fake's gradients in the real's light")  # fmt: skip
+    parser.add_argument("--color_transfer", action="store_true", help="first give the fake the colours (mean and "
+                        "deviation in CIELAB) that the real has around the region")  # fmt: skip
+    parser.add_argument("--donors", choices=("matching", "any"), default="matching", help="methods that give a region: "
+                        "those whose own list code names all that the region's code names, so that the label is surely "
+                        "true; or any of the four: more variety, but Face2Face and NeuralTextures barely change eyes "
+                        "and nose, so these labels are weaker")  # fmt: skip
+    parser.add_argument("--seed", type=seed, default=0, help="of the choice of frames, mask sizes and preview")
+    parser.add_argument("--workers", type=positive_int, default=min(8, available_cores()), help="processes")
+    parser.add_argument("--overwrite", action="store_true", help="remove the images that are there and make all anew")
+    parser.add_argument("--preview", type=Path, metavar="FILE.png", help="draw real, fake, mask and result of some "
+                        "images")  # fmt: skip
+    parser.add_argument("--preview_rows", type=positive_int, default=8, help="images in the preview")
+    return parser
+
+
+answer_first(__name__, get_args_parser)
+
 import cv2
 import numpy as np
 
-from datasets.ffpp_methods import METHOD_CODES, REGION_CODES, SPLITS, compression_dir, ffpp_root, split_videos
 from preprocessing import manifest
 from preprocessing.align import similarity_matrix
 from preprocessing.crop_files import OWN_FILE, save_image
@@ -49,8 +80,6 @@ from preprocessing.regions import (
     region_mask,
     transplant,
 )
-from utils.cli import ArgumentParser, UserError, positive_int, script, seed
-from utils.cpu import available_cores
 from utils.files import output_dir, read_json, write_json
 from utils.locks import hold
 
@@ -126,31 +155,6 @@ class Plan(NamedTuple):
 
 class CropError(Exception):
     """A crop that cannot be used. The message names the file."""
-
-
-def get_args_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="Lay single regions of FF++ fakes over their real faces.")
-    parser.add_argument("--data_root", type=Path, default=Path("data"), help="folder that holds FF++")
-    parser.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="which crops")
-    parser.add_argument("--split", nargs="+", choices=SPLITS, default=["train"], help="official splits to expand")
-    parser.add_argument("--per_video", type=positive_int, default=1, help="images per fake video and region")
-    parser.add_argument("--regions", nargs="+", choices=tuple(REGION_CODES), default=list(REGION_CODES),
-                        help="regions to transplant")  # fmt: skip
-    parser.add_argument("--blend", choices=("feather", "poisson"), default="feather",
-                        help="soft edge, or the fake's gradients in the real's light")  # fmt: skip
-    parser.add_argument("--color_transfer", action="store_true", help="first give the fake the colours (mean and "
-                        "deviation in CIELAB) that the real has around the region")  # fmt: skip
-    parser.add_argument("--donors", choices=("matching", "any"), default="matching", help="methods that give a region: "
-                        "those whose own list code names all that the region's code names, so that the label is surely "
-                        "true; or any of the four: more variety, but Face2Face and NeuralTextures barely change eyes "
-                        "and nose, so these labels are weaker")  # fmt: skip
-    parser.add_argument("--seed", type=seed, default=0, help="of the choice of frames, mask sizes and preview")
-    parser.add_argument("--workers", type=positive_int, default=min(8, available_cores()), help="processes")
-    parser.add_argument("--overwrite", action="store_true", help="remove the images that are there and make all anew")
-    parser.add_argument("--preview", type=Path, metavar="FILE.png", help="draw real, fake, mask and result of some "
-                        "images")  # fmt: skip
-    parser.add_argument("--preview_rows", type=positive_int, default=8, help="images in the preview")
-    return parser
 
 
 def gives(method: str, region: str) -> bool:

@@ -20,6 +20,11 @@ from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from preprocessing.extraction_options import environment_number, get_args_parser, parse_args
+from utils.cli import UserError, answer_first, script
+
+answer_first(__name__, get_args_parser)
+
 import cv2
 import torch
 
@@ -29,11 +34,9 @@ from datasets.video_layouts import Video, VideoSet
 from preprocessing import manifest
 from preprocessing.crop_folder import crop_unclaimed, is_finished, merge, working_in
 from preprocessing.detectors import choose_detector
-from preprocessing.extraction_options import environment_number, parse_args
 from preprocessing.face_crops import MAX_MISFIT, MIN_CONFIDENCE, MIN_FACE, Job, Settings
 from preprocessing.pool import run_jobs
 from preprocessing.video import VIDEO_SUFFIXES, find_videos
-from utils.cli import UserError, script
 from utils.files import file_sha256
 
 

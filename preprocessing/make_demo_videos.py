@@ -17,27 +17,9 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import imageio_ffmpeg
-import numpy as np
-
 from datasets.ffpp_methods import METHOD_CODES, SPLITS, compression_dir
-from preprocessing.demo_faces import FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
-from preprocessing.pool import run_jobs
-from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, script
+from utils.cli import ArgumentParser, UserError, answer_first, non_negative_int, positive_int, script
 from utils.cpu import available_cores
-from utils.files import atomic_path, output_dir, read_json, write_json
-
-FPS = 25
-
-
-class Job(NamedTuple):
-    """One video: ``name`` is a for a real, a_b for a fake."""
-
-    path: Path
-    method: str
-    name: str
-    frames: int
-    seed: int
 
 
 def even_int(text: str) -> int:
@@ -59,6 +41,28 @@ def get_args_parser() -> ArgumentParser:
     parser.add_argument("--seed", type=non_negative_int, default=0, help="of all random draws")
     parser.add_argument("--workers", type=positive_int, default=min(8, available_cores()), help="processes")
     return parser
+
+
+answer_first(__name__, get_args_parser)
+
+import imageio_ffmpeg
+import numpy as np
+
+from preprocessing.demo_faces import FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
+from preprocessing.pool import run_jobs
+from utils.files import atomic_path, output_dir, read_json, write_json
+
+FPS = 25
+
+
+class Job(NamedTuple):
+    """One video: ``name`` is a for a real, a_b for a fake."""
+
+    path: Path
+    method: str
+    name: str
+    frames: int
+    seed: int
 
 
 def write_video(path: Path, frames: np.ndarray, crf: int) -> None:

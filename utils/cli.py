@@ -113,6 +113,13 @@ def boolean(text: str) -> bool:
     return words[text.lower()]
 
 
+def answer_first(name: str, get_args_parser: Callable[[], ArgumentParser]) -> None:
+    """Answer --help and wrong arguments before the imports that take seconds. name: the ``__name__`` of the calling
+    module; nothing happens unless it is the script that was started."""
+    if name == "__main__":
+        get_args_parser().parse_args()
+
+
 def _raise_stopped(signum: int, _frame: object) -> NoReturn:
     raise Stopped(signum)
 

@@ -1,10 +1,9 @@
-"""Choosing the device and number of loader workers."""
+"""Choosing the device."""
 
 import torch
 
 from utils.cli import UserError
-from utils.cpu import available_cores
-from utils.ranks import local_rank, local_world_size, world_size
+from utils.ranks import local_rank, world_size
 
 
 def choose_device(gpu: int | None) -> torch.device:
@@ -29,9 +28,3 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"the CPU ({torch.get_num_threads()} threads; no CUDA device was found)"
-
-
-def default_workers() -> int:
-    """Loader processes when none are asked for: one per CPU core this process may use, at most 8; under torchrun the
-    processes of a machine share its cores."""
-    return min(8, max(1, available_cores() // local_world_size()))

@@ -8,6 +8,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from utils.cli import ArgumentParser, UserError, answer_first, script
+
+
+def get_args_parser() -> ArgumentParser:
+    """The command line."""
+    parser = ArgumentParser(prog="python -m utils.report", description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder with predictions.csv and metrics.json")
+    return parser
+
+
+answer_first(__name__, get_args_parser)
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -17,7 +29,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_curve
 
-from utils.cli import ArgumentParser, UserError, script
 from utils.files import atomic_path, read_json
 from utils.metrics import video_scores
 
@@ -122,9 +133,7 @@ def summary_figure(rows: Sequence[Mapping], metrics: Mapping) -> Figure:
 @script
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the summary of a test and write summary.png beside its predictions."""
-    parser = ArgumentParser(prog="python -m utils.report", description=__doc__)
-    parser.add_argument("folder", type=Path, help="folder with predictions.csv and metrics.json")
-    folder = parser.parse_args(argv).folder
+    folder = get_args_parser().parse_args(argv).folder
     rows, metrics = read_results(folder)
     figure = summary_figure(rows, metrics)
     with atomic_path(folder / "summary.png") as temporary:

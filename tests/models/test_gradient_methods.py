@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.gradient_methods import (
-    GRAD_METHODS,
-    cagrad_factors,
-    combine,
-    graddrop,
-    gram_matrix,
-    pcgrad_factors,
-)
+from models.choices import GRAD_METHODS
+from models.gradient_methods import cagrad_factors, combine, graddrop, gram_matrix, pcgrad_factors
 
 
 def split(vector):

@@ -2,7 +2,8 @@ import open_clip
 import pytest
 import torch
 
-from models.joint_embedding import MODEL_NAMES, JointEmbedding, architecture
+from models.choices import MODEL_NAMES
+from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
 from models.transformer_pass import quick_gelu
 

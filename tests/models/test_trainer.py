@@ -6,13 +6,13 @@ import open_clip
 import pytest
 import torch
 
-from models.gradient_methods import GRAD_METHODS, combine
+from models.choices import GRAD_METHODS, PRECISIONS, WEIGHTINGS
+from models.gradient_methods import combine
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from models.losses import fidelity_losses
 from models.model_setup import checkpoint_gradients, compile_towers, freeze
-from models.precision import PRECISIONS, LossScale
-from models.task_weighting import WEIGHTINGS
+from models.precision import LossScale
 from models.trainer import Trainer, TrainerSettings, epoch_learning_rates
 from models.tree_inference import marginals
 from utils.cli import UserError
