@@ -12,7 +12,7 @@ import numpy as np
 from utils.cli import UserError
 from utils.sampling import evenly_spaced_indices
 
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # silent; OpenCV 4 has it right in cv2
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
 # These containers store the number of frames; for the others OpenCV guesses it from duration and frame rate.
