@@ -60,8 +60,9 @@ def gradients_of(
         for i, weights in enumerate(objectives):
             total = (of_tasks * of_tasks.new_tensor(weights)).sum() * scale
             new = torch.autograd.grad(total, parameters, retain_graph=i < last, materialize_grads=True)
-            # A compiled convolution lays its weight's gradient out channels last; fused AdamW reads raw memory.
-            new = [gradient.contiguous() for gradient in new]
+            # A compiled convolution lays its weight's gradient out channels last, and fused AdamW reads raw memory; the
+            # zeros that torch 2.6 makes of missing gradients want gradients themselves.
+            new = [gradient.detach().contiguous() for gradient in new]
             if len(gradients) <= i:
                 gradients.append(new)
             else:
