@@ -65,15 +65,32 @@ def checkpoint_gradients(model: JointEmbedding) -> None:
 
 
 def compile_towers(model: JointEmbedding) -> None:
-    """Let torch.compile make kernels for both towers. UserError when that fails, for example without a compiler."""
+    """Let torch.compile make kernels for both towers.
+
+    UserError when that fails, for example without a compiler, and when the compiled towers give other gradients: on a
+    CPU, torch 2.6 compiles a wrong one of the prompts' embedding.
+    """
+    expected = _gradients(model)
     # Buffers that a compiled backward pass reuses would be gone in the second backward pass of a bi-level step.
     torch._functorch.config.donated_buffer = False
     model.encode_images = torch.compile(model.encode_images)
     model.encode_prompts = torch.compile(model.encode_prompts)
-    side = model.image_size
     try:
-        model(torch.zeros(2, 3, side, side, device=next(model.parameters()).device)).sum().backward()
+        compiled = _gradients(model)
     except RuntimeError as error:  # what the compiler raises derives from it
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"--compile failed ({reason}); it needs a C++ compiler; run without it") from error
-    model.zero_grad(set_to_none=True)
+    scale = max(gradient.norm() for gradient in expected.values())
+    for name, gradient in expected.items():
+        if (compiled[name] - gradient).norm() > 0.05 * gradient.norm() + 1e-4 * scale:
+            raise UserError(f"--compile of torch {torch.__version__} makes another gradient of {name}; run without it, or "
+                            "with another version of torch")  # fmt: skip
+
+
+def _gradients(model: JointEmbedding) -> dict[str, torch.Tensor]:
+    """Of the summed scores of two random images by each trained parameter that they depend on."""
+    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    device, side = next(model.parameters()).device, model.image_size
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    gradients = torch.autograd.grad(model(images).sum(), list(parameters.values()), allow_unused=True)
+    return {name: value for name, value in zip(parameters, gradients, strict=True) if value is not None}

@@ -334,6 +334,15 @@ def test_compiled_towers_make_the_same_step(small_vit):
     assert compiled.state_dict().keys() == plain.state_dict().keys()
 
 
+def test_a_compiler_that_makes_other_gradients_is_refused(small_vit, monkeypatch):
+    def wrong(function):
+        return lambda *inputs: 1.1 * function(*inputs) if function.__name__ == "encode_prompts" else function(*inputs)
+
+    monkeypatch.setattr(torch, "compile", wrong)
+    with pytest.raises(UserError, match=r"--compile of torch .* makes another gradient of clip\.\S+; run without it"):
+        compile_towers(copy.deepcopy(small_vit))
+
+
 def test_failed_compilation_is_one_clear_line(small_vit, monkeypatch):
     def broken(*_):
         raise RuntimeError("no compiler\nmore")
