@@ -83,8 +83,8 @@ def compile_towers(model: JointEmbedding) -> None:
     scale = max(gradient.norm() for gradient in expected.values())
     for name, gradient in expected.items():
         if (compiled[name] - gradient).norm() > 0.05 * gradient.norm() + 1e-4 * scale:
-            raise UserError(f"--compile of torch {torch.__version__} makes another gradient of {name}; run without it, or "
-                            "with another version of torch")  # fmt: skip
+            raise UserError(f"--compile of torch {torch.__version__} makes another gradient of {name}; run without it, "
+                            "or with another version of torch")  # fmt: skip
 
 
 def _gradients(model: JointEmbedding) -> dict[str, torch.Tensor]:
