@@ -15,29 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from tqdm import tqdm
-
-from datasets.transforms import normalise, resize
 from models.label_tree import TREES
-from models.predictor import Predictor, Verdict
-from preprocessing.align import align_face
 from preprocessing.detectors import NAMES, build_detector, choose_detector
-from preprocessing.people import People, Rules, box_at, find_faces, look_at_photo, look_through
-from preprocessing.photos import PhotoError, find_inputs, read_photo
-from preprocessing.video import VideoError, frame_rate, read_frames
-from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, probability, script
-from utils.devices import choose_device
-from utils.drawing import draw_face, lay_over, write_jpeg
-from utils.explain import OUTCOMES, explain, outcome_of
-from utils.files import output_dir, write_bytes, write_json
-from utils.prediction_files import clear, folders_for, is_done, row_of, stamp, write_table
-from utils.progress import progress_bar
-from utils.timeline import timeline
-from utils.video_writer import write_video
-
-SURE_BAND = (0.3, 0.7)  # of calibrated probabilities: wrong less than 3 times in 10
-DECIDING = 3  # frames of a person that are shown
+from utils.cli import ArgumentParser, UserError, answer_first, script
+from utils.prediction_options import add_prediction_options, parse_prediction_args
 
 
 def get_args_parser() -> ArgumentParser:
@@ -45,23 +26,8 @@ def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--input", type=Path, nargs="+", required=True, metavar="PATH", help="photographs, videos, "
                         "folders of them, .txt files with one path a line")  # fmt: skip
-    parser.add_argument("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
     parser.add_argument("--output", default="output/SJEDD_predict", help="folder for the results")
-    parser.add_argument("--train_dataset", choices=tuple(TREES), help="tree of a checkpoint that does not say (ffpp)")
-    look = parser.add_argument_group("looking")
-    look.add_argument("--n_frames", type=positive_int, default=32, help="frames of a video, evenly spaced")
-    look.add_argument("--detector", choices=NAMES, default="auto", help="of faces; auto is retinaface when its weights "
-                      "are in pretrained/, else mtcnn; the one that made the training crops is best")  # fmt: skip
-    verdict = parser.add_argument_group("the verdict")
-    verdict.add_argument("--band", type=probability, nargs=2, metavar=("LOW", "HIGH"), help="real below LOW, fake from "
-                         "HIGH on, else uncertain (default: 0.5 0.5, so never uncertain; with --calibration "
-                         f"{SURE_BAND[0]} {SURE_BAND[1]})")  # fmt: skip
-    verdict.add_argument("--calibration", metavar="FILE", help="calibration.json of SJEDD_report.py --calibrate: the "
-                         "verdict and its words go by the calibrated P(fake)")  # fmt: skip
-    machine = parser.add_argument_group("the machine")
-    machine.add_argument("--batch_size", type=positive_int, default=32, help="faces per forward")
-    machine.add_argument("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
-    machine.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
+    add_prediction_options(parser, TREES, NAMES)
     results = parser.add_argument_group("results")
     results.add_argument("--no_pictures", action="store_true", help="only prediction.json and predictions.csv")
     results.add_argument("--json", choices=("-",), help="print each prediction as a line of JSON to standard output, "
@@ -69,8 +35,33 @@ def get_args_parser() -> ArgumentParser:
     return parser
 
 
+answer_first(__name__, get_args_parser)
+
+import numpy as np
+from tqdm import tqdm
+
+from datasets.transforms import normalise, resize
+from models.predictor import Predictor, Verdict
+from preprocessing.align import align_face
+from preprocessing.people import People, Rules, box_at, find_faces, look_at_photo, look_through
+from preprocessing.photos import PhotoError, find_inputs, read_photo
+from preprocessing.video import VideoError, frame_rate, read_frames
+from utils.devices import choose_device
+from utils.drawing import draw_face, lay_over, write_jpeg
+from utils.explain import OUTCOMES, calibrated_nodes, explain, outcome_of
+from utils.files import output_dir, write_bytes, write_json
+from utils.prediction_files import clear, folders_for, is_done, row_of, stamp, write_table
+from utils.progress import progress_bar
+from utils.timeline import timeline
+from utils.video_writer import write_video
+
+DECIDING = 3  # frames of a person that are shown
+Step = Callable[[str, float], object]  # gets what is done ("faces", then "pictures") and the share of it, 0 to 1
+
+
 class Kit(NamedTuple):
-    """What all inputs share. settings: what a prediction depends on beside its input, for prediction.json."""
+    """What all inputs share. settings: what a prediction depends on beside its input, for prediction.json. notes: what
+    to tell before the first verdict."""
 
     predictor: Predictor
     rules: Rules
@@ -78,6 +69,7 @@ class Kit(NamedTuple):
     band: tuple[float, float]
     pictures: bool
     settings: dict[str, object]
+    notes: list[str]
 
 
 class Person(NamedTuple):
@@ -118,12 +110,20 @@ def open_source(path: Path) -> Source:
     return Source(path, read_photo(path))
 
 
-def look_at(source: Source, kit: Kit) -> People:
+def look_at(source: Source, kit: Kit, step: Step) -> People:
     """Find and score the faces of an input. Raises VideoError."""
     if source.photo is not None:
         return look_at_photo(source.photo, kit.predictor.look)
+    looked = 0
+
+    def progress(frames: int) -> None:
+        nonlocal looked
+        looked += frames
+        bar.update(frames)
+        step("faces", min(looked / kit.n_frames, 1.0))
+
     with progress_bar(total=kit.n_frames, desc=source.path.name, unit="frame", leave=False, disable=None) as bar:
-        return look_through(source.path, kit.n_frames, kit.rules, kit.predictor.look, bar.update)
+        return look_through(source.path, kit.n_frames, kit.rules, kit.predictor.look, progress)
 
 
 def judge(people: People, kit: Kit) -> list[Person]:
@@ -137,8 +137,8 @@ def judge(people: People, kit: Kit) -> list[Person]:
         )
         verdict = kit.predictor.verdict(scores, float(np.clip(0.5, *kit.band)))
         outcome, nodes = outcome_of(verdict.p_calibrated, kit.band), verdict.nodes
-        if kit.predictor.temperature is not None:  # the regions' share of the fakes stays
-            nodes = {name: p * verdict.p_calibrated / max(verdict.p_fake, 1e-300) for name, p in nodes.items()}
+        if kit.predictor.temperature is not None:
+            nodes = calibrated_nodes(nodes, verdict.p_fake, verdict.p_calibrated)
         words = explain(outcome, verdict.p_calibrated, nodes, verdict.state, kit.predictor.tree.edges)
         judged.append(Person(list(person), boxes, landmarks, verdict, nodes, outcome, words))
     return judged
@@ -171,16 +171,22 @@ def no_face_reason(people: People) -> str:
     return f"no face found in {frames}" + (f" that can be judged ({', '.join(dropped)})" if dropped else "")
 
 
-def predict(path: Path, folder: Path, kit: Kit, told: Callable[[dict], object] = lambda prediction: None) -> dict:
+def predict(
+    path: Path,
+    folder: Path,
+    kit: Kit,
+    told: Callable[[dict], object] = lambda prediction: None,
+    step: Step = lambda what, share: None,
+) -> dict:
     """Predict one input and write its results into ``folder``; returns the content of its prediction.json.
 
-    told: gets the prediction as soon as it stands, before the pictures are drawn.
+    told: gets the prediction as soon as it stands, before the pictures are drawn. step: called now and then.
     """
     prediction = {"input": str(path), "outcome": "unreadable", "p_fake": None, "tracks": [], "reason": None}
     persons: list[Person] = []
     try:
         source = open_source(path)
-        people = look_at(source, kit)
+        people = look_at(source, kit, step)
         persons = judge(people, kit)
         tracks = [track_of(person, kit.predictor.temperature is not None) for person in persons]
         prediction |= {"outcome": "no_face", "reason": no_face_reason(people)} if not persons else {
@@ -195,7 +201,7 @@ def predict(path: Path, folder: Path, kit: Kit, told: Callable[[dict], object] =
     try:
         clear(output_dir(folder))
         if kit.pictures and persons:
-            prediction["annotated"] = draw_pictures(source, people, persons, folder, kit, prediction["tracks"])
+            prediction["annotated"] = draw_pictures(source, people, persons, folder, kit, prediction["tracks"], step)
         prediction |= {"settings": kit.settings | {"file": stamp(path)}}
         write_json(folder / "prediction.json", prediction)
     except OSError as error:
@@ -204,7 +210,7 @@ def predict(path: Path, folder: Path, kit: Kit, told: Callable[[dict], object] =
 
 
 def draw_pictures(
-    source: Source, people: People, persons: list[Person], folder: Path, kit: Kit, tracks: list[dict]
+    source: Source, people: People, persons: list[Person], folder: Path, kit: Kit, tracks: list[dict], step: Step
 ) -> str:
     """Write the annotated input, then heat maps and timelines, whose names go into ``tracks``; the annotated's name.
 
@@ -223,6 +229,7 @@ def draw_pictures(
                     crops[n][i] = kit.predictor.align(frame, person.landmarks[i])
                 if (box := box_at(index, boxes[n], gap)) is not None:
                     draw_face(drawn, box, person.outcome, labels[n])
+            step("pictures", (index + 1) / people.count)
             yield drawn
 
     if source.photo is not None:
@@ -277,14 +284,15 @@ def tell(prediction: Mapping, as_json: bool) -> None:
     tqdm.write(line, file=sys.stderr if as_json else sys.stdout)
 
 
-def build_kit(args: argparse.Namespace) -> Kit:
-    """Load everything once."""
-    temperature = None
+def build_kit(args: argparse.Namespace, pictures: bool) -> Kit:
+    """Load everything once. args: those of add_prediction_options."""
+    temperature, notes = None, []
     if args.calibration:
-        from utils.calibration import read_calibration  # SciPy's optimisers take a second to import
+        from utils.calibration import calibrated_checkpoint, read_calibration  # SciPy takes a second to import
 
-        temperature = read_calibration(args.calibration)
-    band = tuple(args.band) if args.band else SURE_BAND if args.calibration else (0.5, 0.5)
+        temperature, fitted_on = read_calibration(args.calibration), calibrated_checkpoint(args.calibration)
+        if fitted_on is not None and Path(fitted_on).resolve() != Path(args.resume).resolve():
+            notes.append(f"{args.calibration} was fitted on {fitted_on}, not on {args.resume}")
     device = choose_device(args.gpu)
     detector, weights = choose_detector(args.detector)
     rules = Rules.of(detector)
@@ -294,23 +302,26 @@ def build_kit(args: argparse.Namespace) -> Kit:
         args.resume, find, align_face, resize, normalise, device, tree,
         precision=args.precision, batch_size=args.batch_size, temperature=temperature,
     )  # fmt: skip
+    trained_with = predictor.crops.get("detector")
+    if trained_with not in (None, detector):
+        notes.append(f"the training crops were found by {trained_with}, these faces by {detector}, which cuts them "
+                     f"differently; use --detector {trained_with}")  # fmt: skip
     settings = {"checkpoint": str(args.resume), "checkpoint_file": stamp(args.resume), "tree": predictor.tree.name,
-                "detector": detector, "n_frames": args.n_frames, "precision": args.precision, "band": band,
-                "temperature": temperature, "pictures": not args.no_pictures}  # fmt: skip
-    return Kit(predictor, rules, args.n_frames, band, not args.no_pictures, settings)
+                "detector": detector, "n_frames": args.n_frames, "precision": args.precision, "band": args.band,
+                "temperature": temperature, "pictures": pictures}  # fmt: skip
+    return Kit(predictor, rules, args.n_frames, args.band, pictures, settings, notes)
 
 
 @script
 def main(argv: Sequence[str] | None = None) -> None:
     """Predict; see --help."""
-    parser = get_args_parser()
-    args = parser.parse_args(argv)
-    if args.band and args.band[0] > args.band[1]:
-        parser.error("--band: LOW is above HIGH")
+    args = parse_prediction_args(get_args_parser(), argv)
     paths = find_inputs(args.input)
     output = output_dir(args.output)
     folders = folders_for(paths, output)
-    kit = build_kit(args)
+    kit = build_kit(args, pictures=not args.no_pictures)
+    for note in kit.notes:
+        print(f"note: {note}", file=sys.stderr)
     as_json, rows = args.json == "-", []
     try:
         for path, (folder, known) in progress_bar(folders.items(), desc="inputs", unit="input", leave=False):

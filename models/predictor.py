@@ -58,7 +58,8 @@ class Predictor:
     model: in eval mode. find: pictures, each [H, W, 3] uint8 RGB -> for each the faces to judge, an object with
     ``landmarks`` [n, 5, 2]. align: (picture, landmarks [5, 2]) -> square crop, uint8 RGB. resize: (crop, side) -> crop
     of that side. normalise: uint8 [B, 3, S, S] on the model's device -> float, as the image tower takes it. precision:
-    float32 or bfloat16 (autocast). batch_size: crops in one pass of the model. temperature: of the calibration.
+    float32 or bfloat16 (autocast). batch_size: crops in one pass of the model. temperature: of the calibration. The
+    attribute crops says how the crops of the training were made, where the checkpoint tells.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Predictor:
         self.temperature = temperature
         self.device = next(model.parameters()).device
         self.text = encode_text(model, precision)
+        self.crops: Mapping = {}
 
     @classmethod
     def load(
@@ -103,7 +105,9 @@ class Predictor:
         content = read_checkpoint(path)
         size, scale = crop_parameters(content, path)
         model = build_model(content, path, tree).to(device)
-        return cls(model, find, partial(align, size=size, scale=scale), resize, normalise, **options)
+        predictor = cls(model, find, partial(align, size=size, scale=scale), resize, normalise, **options)
+        predictor.crops = crops_of(content)
+        return predictor
 
     @property
     def tree(self) -> LabelTree:
@@ -159,10 +163,15 @@ class Predictor:
         return Verdict(frames, calibrated, dict(means), [self.tree.nodes[i] for i in np.flatnonzero(state)])
 
 
+def crops_of(content: Mapping) -> Mapping:
+    """How the crops were made that a checkpoint was trained on: the content of their manifest.json, or nothing."""
+    return content["crops"] if isinstance(content.get("crops"), Mapping) else {}
+
+
 def crop_parameters(content: Mapping, path: str | Path) -> tuple[int, float]:
-    """(size in px, scale) of the crops that a checkpoint was trained on, from ``crops``, the content of their
-    manifest.json; CROP_SIZE and CROP_SCALE where it does not tell."""
-    crops = content.get("crops") if isinstance(content.get("crops"), Mapping) else {}
+    """(size in px, scale) of the crops that a checkpoint was trained on; CROP_SIZE and CROP_SCALE where it does not
+    tell."""
+    crops = crops_of(content)
     size, scale = crops.get("size", CROP_SIZE), crops.get("scale", CROP_SCALE)
     if not (isinstance(size, int) and 16 <= size <= 4096 and isinstance(scale, int | float) and 0.5 <= scale <= 4):
         raise UserError(f"{path} holds damaged crop settings (size {size!r}, scale {scale!r}); use another checkpoint")

@@ -12,6 +12,11 @@ def outcome_of(p_fake: float, band: tuple[float, float]) -> str:
     return "fake" if p_fake >= high else "real" if p_fake < low else "uncertain"
 
 
+def calibrated_nodes(nodes: Mapping[str, float], p_fake: float, p_calibrated: float) -> dict[str, float]:
+    """The probabilities of all nodes that go with a calibrated P(fake): each keeps its share of the fakes."""
+    return {name: p * p_calibrated / max(p_fake, 1e-300) for name, p in nodes.items()}
+
+
 def explain(
     outcome: str,
     p_fake: float,
