@@ -7,7 +7,7 @@ DEMO_LISTS := $(DEMO_OUT)/lists
 DEMO_TRAIN := --VM demo --aug --aug_probs 0.3 --batch_size 32 --num_epoch 5 --initial_lr 1e-3 --weight autol --lambda_every 4
 CONTROL_OUT := output/demo-control
 
-.PHONY: setup demo demo-data demo-control ablation test lint bench clean
+.PHONY: setup demo demo-data demo-control ablation test lint browser-test bench clean
 
 setup: .venv/.runtime
 
@@ -17,7 +17,7 @@ setup: .venv/.runtime
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-.venv/.dev: .venv/.runtime requirements-dev.txt
+.venv/.dev: .venv/.runtime requirements-dev.txt requirements-app.txt
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 
@@ -64,6 +64,12 @@ test: .venv/.dev
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The web page in a headless Chromium, with the demo's checkpoint and videos; pictures of it in output/demo/browser.
+browser-test: .venv/.dev
+	test -f $(DEMO_OUT)/train/demo/ckpt_best.pth || $(MAKE) demo
+	$(BIN)/python -m pip install --quiet playwright
+	$(BIN)/python -m tests.browser.app_in_chromium --resume $(DEMO_OUT)/train/demo/ckpt_best.pth --output $(DEMO_OUT)/browser
 
 bench: .venv/.runtime
 	$(BIN)/python benchmarks/train_step.py

@@ -21,16 +21,19 @@ _WORDS = {
 STYLE = """
 .sjedd { --fake: #b34e00; --real: #0063a3; --uncertain: #7a6a00; line-height: 1.5; }
 .dark .sjedd { --fake: #ff9a4d; --real: #62b5ee; --uncertain: #f0e442; }
+.sjedd.empty { min-height: 9rem; }
 .sjedd .fake { color: var(--fake); } .sjedd .real { color: var(--real); } .sjedd .uncertain { color: var(--uncertain); }
 .sjedd .verdict { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 1rem; margin: 0 0 .2rem; }
 .sjedd .verdict b { font-size: 2rem; line-height: 1.3; }
-.sjedd .quiet { color: var(--body-text-color-subdued); font-size: .9rem; overflow-wrap: anywhere; margin: .2rem 0; }
+.sjedd .quiet { opacity: .75; font-size: .9rem; overflow-wrap: anywhere; margin: .2rem 0; }
 .sjedd .person { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 1rem; margin: 1rem 0;
   background: var(--block-background-fill); }
 .sjedd h3 { font-size: 1.1rem; margin: 0 0 .4rem; } .sjedd h4 { font-size: .95rem; margin: 1.1rem 0 .3rem; }
 .sjedd img, .sjedd video { display: block; max-width: 100%; height: auto; border-radius: 6px; }
 .sjedd .whole { max-height: 70vh; margin: .8rem 0; } .sjedd .timeline { background: #fff; }
-.sjedd ul { list-style: none; margin: 0; padding: 0; } .sjedd ul ul { padding-left: 1.1rem; }
+.sjedd ul { list-style: none; margin: 0; padding: 0; }
+.sjedd li { margin: 0; } .sjedd li li .node span:first-child { padding-left: 1.1rem; }
+.sjedd li li li .node span:first-child { padding-left: 2.2rem; }
 .sjedd .node { display: grid; grid-template-columns: minmax(0, 13rem) minmax(3rem, 1fr) 2.6rem; gap: .6rem;
   align-items: center; font-size: .92rem; padding: .12rem 0; }
 .sjedd .node span:last-child { text-align: right; font-variant-numeric: tabular-nums; }
@@ -42,9 +45,10 @@ STYLE = """
 """
 
 
-def prediction_html(
-    prediction: Mapping, folder: Path, nodes: Sequence[str], edges: Mapping[str, Sequence[str]]
-) -> str:
+EMPTY = '<div class="sjedd empty"></div>'
+
+
+def prediction_html(prediction: Mapping, folder: Path, nodes: Sequence[str], edges: Mapping[str, Sequence[str]]) -> str:
     """What SJEDD_predict.py says of one input, in a ``<div class="sjedd">`` for a page that holds STYLE.
 
     prediction: content of prediction.json. folder: where its pictures are. nodes, edges: of the label tree, root first.
@@ -92,9 +96,7 @@ def _annotated(path: Path) -> str:
     return f'<video class="whole" controls muted playsinline preload="metadata" src="{_data_uri(path)}"></video>'
 
 
-def _person(
-    title: str, track: Mapping, folder: Path, nodes: Sequence[str], edges: Mapping[str, Sequence[str]]
-) -> str:
+def _person(title: str, track: Mapping, folder: Path, nodes: Sequence[str], edges: Mapping[str, Sequence[str]]) -> str:
     p_fake, state = _p_fake(track), track["state"]
     probabilities = calibrated_nodes(track["nodes"], track["p_fake"], p_fake)
     frames = len(track["frames"])
@@ -104,9 +106,8 @@ def _person(
         f'<p class="quiet">{f"seen in {frames} of the frames looked at" if frames > 1 else "one picture"}</p>',
     ]
     if track.get("timeline"):
-        parts.append(
-            f'<h4>P(fake) over time</h4><img class="timeline" alt="timeline" src="{_data_uri(folder / track["timeline"])}">'
-        )
+        picture = _data_uri(folder / track["timeline"])
+        parts.append(f'<h4>P(fake) over time</h4><img class="timeline" alt="P(fake) over time" src="{picture}">')
     parts.append(f"<h4>What is altered, if it is fake</h4>{_branch(nodes[:1], edges, probabilities, state)}")
     if track.get("heat_maps"):
         order = sorted(nodes, key=lambda node: node not in state)
@@ -128,12 +129,15 @@ def _branch(
     edges: Mapping[str, Sequence[str]],
     probabilities: Mapping[str, float],
     state: Sequence[str],
+    above: str | None = None,
 ) -> str:
+    """The tree below ``names``. What the state names is marked, regions where their attribute is named as well."""
+    named = set(state) if above is None or above in state else set()
     items = (
-        f'<li><div class="node {_on(name, state)}"><span>{escape(name)}</span>'
+        f'<li><div class="node {_on(name, named)}"><span>{escape(name)}</span>'
         f'<div class="bar"><i style="width:{100 * probabilities[name]:.1f}%"></i></div>'
         f"<span>{probabilities[name]:.2f}</span></div>"
-        f"{_branch(edges[name], edges, probabilities, state) if edges.get(name) else ''}</li>"
+        f"{_branch(edges[name], edges, probabilities, state, name) if edges.get(name) else ''}</li>"
         for name in names
     )
     return f"<ul>{''.join(items)}</ul>"

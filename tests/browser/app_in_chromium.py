@@ -1,0 +1,119 @@
+"""Use the web page in a headless Chromium as people do, check what they get, and save pictures of it.
+
+python -m tests.browser.app_in_chromium --resume CKPT --output DIR
+
+Needs `pip install playwright` and a Chromium (--chromium, Debian's by default).
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.scripts.test_app import HOSTILE, LIMITS, Server, make_media
+
+LOOKS = {"desktop": ((1280, 900), "light"), "phone": ((390, 844), "dark")}
+WAIT = 180_000  # ms
+
+
+class Watch:
+    """A context of its own, as another user has it, whose errors and requests to other hosts are kept."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        self.errors: list[str] = []
+        self.strangers: list[str] = []
+        self.page: Page = context.new_page()
+        host = urlsplit(address).netloc
+        self.page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self._note(request.url, host))
+        self.page.goto(address)
+        self.page.get_by_role("button", name="Look at it").wait_for(timeout=WAIT)
+
+    def _note(self, url: str, host: str) -> None:
+        if urlsplit(url).scheme in ("http", "https") and urlsplit(url).netloc != host:
+            self.strangers.append(url)
+
+    def send(self, file: Path) -> None:
+        """Upload a file and press the button."""
+        self.page.locator("input[type=file]").first.set_input_files(str(file))
+        self.page.get_by_text(file.stem[:8]).first.wait_for(timeout=WAIT)
+        self.page.get_by_role("button", name="Look at it").click()
+
+    def verdict(self) -> str:
+        """Wait for the answer; its text."""
+        answer = self.page.locator(".sjedd .verdict")
+        answer.wait_for(timeout=WAIT)
+        return self.page.locator(".sjedd").inner_text()
+
+    def check(self) -> None:
+        """No console error, no request to another host, nothing wider than the screen."""
+        assert not self.strangers, self.strangers
+        assert not self.errors, self.errors
+        wide = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{wide} px to scroll sideways"
+
+
+def look(browser: Browser, address: str, media: dict[str, Path], look_name: str, output: Path) -> None:
+    """Everything at one size and colour scheme."""
+    (width, height), scheme = LOOKS[look_name]
+
+    def user() -> Watch:
+        return Watch(browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme), address)
+
+    def picture(watch: Watch, name: str) -> None:
+        watch.page.wait_for_timeout(1500)
+        watch.page.screenshot(path=output / f"{look_name}_{name}.png", full_page=True)
+        watch.check()
+
+    picture(user(), "empty")
+    first, second = user(), user()
+    first.send(media["clip.mp4"])
+    second.send(media["one.png"])
+    video, image = first.verdict(), second.verdict()
+    assert "clip.mp4" in video and "P(fake) over time" in video, video
+    assert "one.png" in image and "P(fake)" in image and "over time" not in image, image
+    picture(first, "video")
+    picture(second, "image")
+
+    expected = {HOSTILE: "Cannot be read", "long.mp4": "The video has 3 s, the page takes 2 s"}
+    for name, words in expected.items():
+        watch = user()
+        watch.send(media[name])
+        assert words in watch.verdict()
+        picture(watch, "no_image" if name == HOSTILE else "too_long")
+
+    watch = user()
+    watch.page.locator("input[type=file]").first.set_input_files(str(media["large.png"]))
+    watch.page.get_by_text("exceed the maximum allowed size of 1").first.wait_for(timeout=WAIT)
+    picture(watch, "too_large")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--resume", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "media").mkdir()
+        media = make_media(Path(folder) / "media")
+        media[HOSTILE] = media["none.png"].rename(media["none.png"].with_name(HOSTILE))
+        browser = playwright.chromium.launch(executable_path=args.chromium, args=["--no-sandbox"])
+        server = Server(["--resume", args.resume, "--samples", media["one.png"], *LIMITS], Path(folder))
+        try:
+            for name in LOOKS:
+                look(browser, f"http://127.0.0.1:{server.port}/", media, name, args.output)
+                print(f"{name}: as it should be; pictures in {args.output}")
+        finally:
+            server.process.terminate()
+            server.process.wait()
+            browser.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
