@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from utils.calibration import calibration_report
-from utils.cli import ArgumentParser, UserError, probability, script
+from utils.cli import ArgumentParser, UserError, printable, probability, script
 from utils.comparison import SEED_METRICS, compare, different_videos, run_names, seed_spread
 from utils.conventions import CONVENTIONS, convention_effects, convention_metrics
 from utils.files import atomic_path, file_sha256, output_dir, write_json
@@ -141,8 +141,7 @@ def draw_plots(runs: Sequence[Run], folder: Path) -> list[tuple[bytes, bytes, st
 
 def say(text: str) -> None:
     """Print; what a terminal cannot show becomes a question mark."""
-    shown = text.encode("utf-8", "replace").decode()
-    print("".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in shown))
+    print(printable(text))
 
 
 def print_run(run: Run) -> None:

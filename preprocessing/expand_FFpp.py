@@ -51,7 +51,7 @@ from preprocessing.regions import (
 )
 from utils.cli import ArgumentParser, UserError, positive_int, script, seed
 from utils.cpu import available_cores
-from utils.files import output_dir, read_json, write_json
+from utils.files import output_dir, read_json, whole_file, write_json
 from utils.locks import hold
 
 FIRST_LOCAL_DIGIT = 5  # of a list code: eye, lip, mouth, nose, skin
@@ -190,7 +190,7 @@ def crop_recipe(folder: Path) -> Crops:
 def read_crop(path: Path, size: int) -> np.ndarray:
     """[size, size, 3] uint8 BGR. Raises CropError."""
     try:
-        crop = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        crop = cv2.imdecode(np.frombuffer(whole_file(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error) as error:
         raise CropError(f"{path} cannot be read") from error
     if crop is None:
