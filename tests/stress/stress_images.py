@@ -7,6 +7,7 @@ import random
 import struct
 import zlib
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,11 +144,11 @@ def test_a_list_of_them_is_scored_or_dropped_with_a_reason(hostile, published_ch
     folder, known = hostile
     names = csv_of(folder, tmp_path / "list.csv")
     run = run_script(tmp_path, "SJEDD_test.py", "--dataset", "csv", "--datapath", tmp_path / "list.csv", "--resume",
-                     published_checkpoint, "--output", tmp_path / "out", "--num_workers", 2, "--batch_size", 8)  # fmt: skip
+                     published_checkpoint, "--output", tmp_path / "out", "--num_workers", 2)  # fmt: skip
     assert run.code == 0, run.err
     assert "Traceback" not in run.err and "Warning" not in run.err, run.err
     metrics = json.loads((tmp_path / "out" / "SJEDD_test" / "csv" / "metrics.json").read_text())
-    dropped = {os.path.basename(entry["path"]): entry["reason"] for entry in metrics["dropped"]}
+    dropped = {Path(entry["path"]).name: entry["reason"] for entry in metrics["dropped"]}
     assert metrics["frames"] + len(dropped) == len(names)
     for name, good in known.items():
         assert good is None or good == (name not in dropped), (name, dropped.get(name))
@@ -159,7 +160,7 @@ def test_a_list_of_them_is_scored_or_dropped_with_a_reason(hostile, published_ch
 
 def test_pixels_are_what_a_viewer_shows(hostile):
     """Of what can be read: CMYK is converted, alpha left out, the first of several pictures taken."""
-    folder, known = hostile
+    folder, _ = hostile
     plain = np.asarray(PIXELS_OF_CROP, int)
     for name in ("plain.jpg", "cmyk.jpg", "alpha.png", "apng.png", "animated.webp", "webp.webp", "mpo.jpg"):
         assert np.abs(read_rgb(folder / name) - plain).mean() < 9, name
@@ -175,9 +176,10 @@ def test_check_data_finds_them(hostile, tmp_path, account):
     run = run_script(tmp_path, "SJEDD_check_data.py", "--txt_path_train", tmp_path / "list.txt", "--deep", "--json",
                      "--workers", 2)  # fmt: skip
     refusal(run.code, run.err)
-    kinds = Counter(finding["kind"] for finding in json.loads(run.out)["findings"])
-    found = {os.path.basename(lines[finding["line"] - 1].rpartition(" ")[0])
-             for finding in json.loads(run.out)["findings"] if finding["kind"] in ("unreadable_image", "missing_file")}  # fmt: skip
+    findings = json.loads(run.out)["findings"]
+    kinds = Counter(finding["kind"] for finding in findings)
+    unusable = [finding for finding in findings if finding["kind"] in ("unreadable_image", "missing_file")]
+    found = {names[finding["line"] - 1] for finding in unusable}
     for name, good in known.items():
         assert good is None or good == (name not in found), name
     outcomes = [kind for kind, number in kinds.items() for _ in range(number)]
@@ -213,7 +215,7 @@ def test_predict_tells_of_each_what_became_of_it(photographs, published_checkpoi
                      "--output", tmp_path / "out", "--json", "-", limit=400)  # fmt: skip
     assert run.code == 0, run.err
     assert "Traceback" not in run.err and "Warning" not in run.err, run.err
-    told = {os.path.basename(entry["input"]): entry for entry in map(json.loads, run.out.splitlines())}
+    told = {Path(entry["input"]).name: entry for entry in map(json.loads, run.out.splitlines())}
     assert set(told) == {path.name for path in photographs.iterdir()}
     boxes = {name: entry["tracks"][0]["frames"][0]["box"] for name, entry in told.items() if entry["tracks"]}
     for name in ("plain.jpg", "exif.jpg", "cmyk.jpg", "alpha.png", "apng.png", "animated.webp", "mpo.jpg", "gif.png"):
