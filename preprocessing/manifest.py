@@ -91,10 +91,10 @@ def read_rows(path: Path) -> list[Row]:
     try:
         with text_file(path).open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
+            rows, header = list(reader), tuple(reader.fieldnames or ())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is damaged ({error}); {again}") from error
-    if tuple(reader.fieldnames or ()) != COLUMNS:
+    if header != COLUMNS:
         raise UserError(f"{path} is no manifest of face crops, or one of an older version; {again}")
     for number, row in enumerate(rows, start=1):
         if not _is_whole(row):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from utils.cli import UserError
 
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR)
 LARGEST_TEXT = 2**29  # bytes; a list of several million images. Read, it takes some 10 times as much memory
 TEMPORARY = ".tmp-"  # how the names of half-written files begin; only a killed process leaves any
 
@@ -89,7 +89,11 @@ def _refuse_constant(name: str) -> None:
 def read_json(path: Path) -> object:
     """The content of a JSON file; UserError when it cannot be read or is no JSON."""
     try:
-        return json.loads(text_file(path).read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
+        text = text_file(path).read_text(encoding="utf-8-sig")
+        content = json.loads(text, parse_constant=_refuse_constant)
+        if "\\u" in text:  # halves of letters, but for the bytes of names that are not UTF-8, are no text to be written
+            json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
+        return content
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
