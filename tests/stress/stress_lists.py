@@ -21,7 +21,7 @@ from datasets.celeb_df import listed_videos
 from datasets.crop_settings import crop_settings, differences
 from datasets.csv_list import read_csv_list
 from datasets.deepfakebench_json import read_deepfakebench_json
-from datasets.dfdc import read_dfdc
+from datasets.dfdc import read_labels
 from datasets.ffpp_methods import split_videos
 from datasets.predictions import write_predictions
 from datasets.records import DataSet, Record
@@ -41,12 +41,11 @@ from utils.prediction_table import read_predictions
 
 CROP = str(next((DATA / "cdf_tiny").rglob("*.png")))
 EXAMPLES = 100
-NASTY = ["", " ", "\t", "\r", "\r\n", "\ufeff", "\0", '"', "'", '""', ",", ";", "\\", "é", "日本", "🎭", "\u202e", "\x1b[2J",
-         "²", "٣", "0", "1", "2", "-1", "1e999", "nan", "inf", "9" * 30, "1.5", "real", "fake", "x" * 300, "a/../../../b",
-         "../../../etc/passwd",
-         "/dev/zero", "/dev/stdin", "/", ".", "..", "~", "$(touch x)", "`touch x`", "%s", "{0}",
-         "1000000000", "0101011111", "012012012012", "path", "label", "video", "p_fake", CROP, "x.mp4", "y.png",
-         "RealCDF", "Celeb-real/id0_0000.mp4", "ok", "no_face", "--output"]  # fmt: skip
+NASTY = ["", " ", "\t", "\r", "\r\n", "\ufeff", "\0", '"', "'", '""', ",", ";", "\\", "é", "日本", "🎭", "\u202e",
+         "\x1b[2J", "²", "٣", "0", "1", "2", "-1", "1e999", "nan", "inf", "9" * 30, "1.5", "real", "fake", "x" * 300,
+         "a/../../../b", "../../../etc/passwd", "/dev/zero", "/dev/stdin", "/", ".", "..", "~", "$(touch x)",
+         "`touch x`", "%s", "{0}", "1000000000", "0101011111", "012012012012", "path", "label", "video", "p_fake",
+         CROP, "x.mp4", "y.png", "RealCDF", "Celeb-real/id0_0000.mp4", "ok", "no_face", "--output"]  # fmt: skip
 WORDS = st.one_of(st.sampled_from(NASTY), st.text(max_size=8))
 JSON_WORDS = st.one_of(WORDS, st.text(st.characters(categories=["Cs"]), min_size=1, max_size=2))
 VALUES = st.recursive(
@@ -101,17 +100,20 @@ def some(**keys):
 
 NUMBER = st.floats(0, 1)
 FRAMES = st.lists(st.one_of(st.sampled_from([CROP, "a\\1.png", "/b/2.png"]), WORDS), min_size=1, max_size=4)
-VIDEO = st.one_of(*[st.fixed_dictionaries({"label": st.sampled_from(["FF-real", "FF-FS", "fake"]), "frames": FRAMES})] * 9,
-                  some(label=JSON_WORDS, frames=st.lists(JSON_WORDS)))  # fmt: skip
+LABEL = st.sampled_from(["FF-real", "FF-FS", "fake"])
+VIDEO = st.one_of(
+    *[st.fixed_dictionaries({"label": LABEL, "frames": FRAMES})] * 9, some(label=JSON_WORDS, frames=VALUES)
+)
 SPLIT = st.fixed_dictionaries({"test": st.dictionaries(WORDS, VIDEO, min_size=1, max_size=3)})
 LABELS = st.dictionaries(st.sampled_from(["FF-real", "FF-DF", "real", "x_fake"]), SPLIT, min_size=1, max_size=3)
 DEEPFAKEBENCH = st.dictionaries(JSON_WORDS, LABELS, min_size=1, max_size=2)
-PREDICTIONS = {"dataset": ["d", ""], "video": ["v", "w", "x"], "frame": ["1", "2"], "path": [CROP, "v/1.png", "w/2.png"],
-               "label": ["0", "1", "real"], "method": ["m", ""], "code": ["", "11", "10"],
-               "p_fake": ["0.1", "0.9", "1e-300"], "logit_fake": ["-1", "1e300"], "expression": ["0.5"]}  # fmt: skip
+PREDICTIONS = {"dataset": ["d", ""], "video": ["v", "w", "x"], "frame": ["1", "2"],
+               "path": [CROP, "v/1.png", "w/2.png"], "label": ["0", "1", "real"], "method": ["m", ""],
+               "code": ["", "11", "10"], "p_fake": ["0.1", "0.9", "1e-300"], "logit_fake": ["-1", "1e300"],
+               "expression": ["0.5"]}  # fmt: skip
 MANIFEST = {name: ["1.5", "3.000"] for name in manifest.COLUMNS} | {
-    "video": ["v"], "frame": ["0", "12"], "status": ["ok", "no_face"], "path": ["faces/v/0000.png"], "wanted_frame": ["0"],
-    "n_frames": ["4"], "video_bytes": ["9"]}  # fmt: skip
+    "video": ["v"], "frame": ["0", "12"], "status": ["ok", "no_face"], "path": ["faces/v/0000.png"],
+    "wanted_frame": ["0"], "n_frames": ["4"], "video_bytes": ["9"]}  # fmt: skip
 METRICS = some(dropped=st.lists(some(video=WORDS, path=WORDS, label=st.integers(0, 1), reason=WORDS), max_size=2),
                threshold=NUMBER, checkpoint=WORDS)  # fmt: skip
 METRICS = METRICS.map(lambda found: found | {"frames": 2, "videos": 2})
@@ -153,30 +155,41 @@ def check_data(path: Path) -> None:
     SJEDD_check_data.main.__wrapped__(["--txt_path_train", str(path), "--txt_path_val", str(path), "--json"])
 
 
+def listed(tree):
+    return lambda path: scored(by_video(read_txt_list(path, tree, missing_allowed=True), 4), path.parent)
+
+
+CODE_LINES = (f"{CROP} 1000000000", "x.png 0101011111", "a b/y.png 7 0101011111", "/dev/zero 0101011111")
+FFSC_LINES = (f"{CROP} 000000000000", f"{CROP} 1 000000000000")
+CSV_LINES = (f"{CROP},0,v,m", "x.png,1,w,n", "/dev/stdin,1,w,n", "..\\..\\y.png,1,,")
+PAIRS = st.lists(st.lists(st.one_of(st.sampled_from(["000", "003"]), WORDS), min_size=2, max_size=2), max_size=4)
+REPORT_LINES = (f"0.5,0,{CROP}", "0.1,1,a/b.png", "1e-9,1,/dev/zero")
+MANIFESTS = st.one_of(lines("v,0,no_face" + "," * 20, "v", header=",".join(manifest.COLUMNS) + "\n"), table(**MANIFEST))
+VIDEO_LINES = (CROP, f"{CROP}/../x.mp4")
 # Reader -> (name of its file, strategy of the file's bytes, function of its path)
 READERS = {
-    "txt list, codes": ("list.txt", lines(f"{CROP} 1000000000", "x.png 0101011111", "a b/y.png 7 0101011111", "/dev/zero 0101011111"),
-                        lambda p: scored(by_video(read_txt_list(p, FFPP, missing_allowed=True), 4), p.parent)),
-    "txt list, FFSC": ("list.txt", lines(f"{CROP} 000000000000", f"{CROP} 1 000000000000"), lambda p: scored(read_txt_list(p, FFSC), p.parent)),
-    "csv list": ("list.csv", lines(f"{CROP},0,v,m", "x.png,1,w,n", "/dev/stdin,1,w,n", "..\\..\\y.png,1,,", header="path,label,video,method\n"),
-                 lambda p: scored(by_video(read_csv_list(p), 4), p.parent)),
-    "DeepfakeBench": ("a.json", json_of(st.one_of(*[DEEPFAKEBENCH] * 9, VALUES)),
-                      lambda p: scored(read_deepfakebench_json(p, p.parent, FFPP, 8), p.parent)),
-    "FF++ split": ("FF++/test.json", json_of(st.lists(st.lists(JSON_WORDS, min_size=2, max_size=2), max_size=4)),
-                   lambda p: split_videos(p.parent.parent, "test")),
-    "DFDC labels": ("labels.csv", lines("a.mp4,0", "b.mp4,1", "../c.mp4,1", header="filename,label\n"), lambda p: read_dfdc(p.parent, 4)),
-    "Celeb-DF list": ("List_of_testing_videos.txt", lines("1 Celeb-real/x.mp4", "0 Celeb-synthesis\\y.mp4"), listed_videos),
-    "check_data": ("list.txt", lines(f"{CROP} 1000000000", "x.png 0101011111"), check_data),
-    "manifest.csv": ("manifest.csv", st.one_of(lines("v,0,no_face" + "," * 20, "v", header=",".join(manifest.COLUMNS) + "\n"),
-                                               table(**MANIFEST)), lambda p: (manifest.read_rows(p), SJEDD_check_data.account_of(p.parent))),
+    "txt list, FF++": ("list.txt", lines(*CODE_LINES), listed(FFPP)),
+    "txt list, FFSC": ("list.txt", lines(*FFSC_LINES), listed(FFSC)),
+    "csv list": ("list.csv", lines(*CSV_LINES, header="path,label,video,method\n"),
+                 lambda path: scored(by_video(read_csv_list(path), 4), path.parent)),
+    "DeepfakeBench JSON": ("a.json", json_of(st.one_of(*[DEEPFAKEBENCH] * 9, VALUES)),
+                           lambda path: scored(read_deepfakebench_json(path, path.parent, FFPP, 8), path.parent)),
+    "FF++ split": ("FF++/test.json", json_of(PAIRS), lambda path: split_videos(path.parent.parent, "test")),
+    "DFDC labels": ("labels.csv", lines("a.mp4,0", "b.mp4,1", "../c.mp4,1", header="filename,label\n"),
+                    lambda path: read_labels(path)),
+    "Celeb-DF list": ("List_of_testing_videos.txt", lines("1 Celeb-real/x.mp4", "0 Celeb-synthesis\\y.mp4"),
+                      listed_videos),
+    "list, SJEDD_check_data.py": ("list.txt", lines(*CODE_LINES), check_data),
+    "manifest.csv": ("manifest.csv", MANIFESTS,
+                     lambda path: (manifest.read_rows(path), SJEDD_check_data.account_of(path.parent))),
     "manifest.json": ("manifest.json", json_of(st.one_of(RECIPE, VALUES)), read_settings),
-    "report": ("predictions.csv", lines(f"0.5,0,{CROP}", "0.1,1,a/b.png", "1e-9,1,/dev/zero", header="p_fake,label,path\n"), report),
-    "predictions.csv": ("predictions.csv", table(**PREDICTIONS), lambda p: read_predictions(str(p))),
+    "table, SJEDD_report.py": ("predictions.csv", lines(*REPORT_LINES, header="p_fake,label,path\n"), report),
+    "predictions.csv": ("predictions.csv", table(**PREDICTIONS), lambda path: read_predictions(str(path))),
     "metrics.json": ("metrics.json", json_of(st.one_of(*[METRICS] * 9, VALUES)), report_with_metrics),
     "calibration.json": ("calibration.json", json_of(some(temperature=NUMBER, checkpoint=WORDS)),
-                         lambda p: (read_calibration(p), calibrated_checkpoint(p))),
-    "videos of a list": ("list.txt", lines(CROP, f"{CROP}/../x.mp4"), lambda p: find_videos([p])),
-    "inputs of a list": ("list.txt", lines(CROP, "x.mp4"), lambda p: find_inputs([p])),
+                         lambda path: (read_calibration(path), calibrated_checkpoint(path))),
+    "videos of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_videos([path])),
+    "inputs of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_inputs([path])),
 }  # fmt: skip
 
 
