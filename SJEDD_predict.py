@@ -50,7 +50,7 @@ from utils.devices import choose_device
 from utils.drawing import draw_face, lay_over, write_jpeg
 from utils.explain import OUTCOMES, calibrated_nodes, explain, outcome_of
 from utils.files import output_dir, write_bytes, write_json
-from utils.prediction_files import clear, folders_for, is_done, row_of, stamp, write_table
+from utils.prediction_files import clear, folders_for, is_done, is_whole, row_of, stamp, write_table
 from utils.progress import progress_bar
 from utils.timeline import timeline
 from utils.video_writer import write_video
@@ -325,7 +325,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     as_json, rows = args.json == "-", []
     try:
         for path, (folder, known) in progress_bar(folders.items(), desc="inputs", unit="input", leave=False):
-            if is_done(known, kit.settings | {"file": stamp(path)}):
+            done = is_done(known, kit.settings | {"file": stamp(path)})
+            if done and is_whole(known, kit.predictor.tree.nodes):
                 prediction = known
                 tell(prediction, as_json)
             else:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from utils.cli import ArgumentParser, UserError, answer_first, probability, script
+from utils.cli import ArgumentParser, UserError, answer_first, printable, probability, script
 
 
 def get_args_parser() -> ArgumentParser:
@@ -145,8 +145,7 @@ def draw_plots(runs: Sequence[Run], folder: Path) -> list[tuple[bytes, bytes, st
 
 def say(text: str) -> None:
     """Print; what a terminal cannot show becomes a question mark."""
-    shown = text.encode("utf-8", "replace").decode()
-    print("".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in shown))
+    print(printable(text))
 
 
 def print_run(run: Run) -> None:

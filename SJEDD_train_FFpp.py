@@ -93,6 +93,8 @@ class Run:
             try:
                 self.trainer.load_state_dict(content["trainer"])
                 self.progress = Progress(**content["progress"])
+                if self.progress.step > self.steps:
+                    raise ValueError(f"step {self.progress.step} of an epoch of {self.steps}")
                 checkpoint.set_rng_state(content["rng"])
             except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
                 raise UserError(f"{args.resume} is damaged and cannot be resumed ({error}); use --init_from") from error

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from datasets.records import DataSet, subfolders, video_folders_to_dataset
 from utils.cli import UserError
+from utils.files import text_file
 
 LIST_NAME = "List_of_testing_videos.txt"
 FOLDERS = {"Celeb-real": "RealCDF", "YouTube-real": "RealCDF", "Celeb-synthesis": "FakeCDF"}  # of videos -> of crops
@@ -74,7 +75,7 @@ def parse_list(path: Path) -> tuple[list[Entry], list[tuple[int, str]]]:
     `1 Celeb-real/id0_0000.mp4` with any white space between the two, either slash and any end of line.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = text_file(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path} ({error}); download the official list again") from error
     entries, odd_lines = [], []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from datasets.records import DataSet, Dropped, Record, locate
 from utils.cli import UserError
+from utils.files import text_file
 from utils.video_ids import separate_videos
 
 Row = tuple[int, dict[str, str]]  # line number; path, label, video and method, "" where there is none
@@ -72,7 +73,7 @@ def _locate(paths: list[str], folder: Path) -> list[str]:
 def _read_rows(path: Path) -> list[Row]:
     """The rows below the header; UserError for one without a path or with another label than 0 or 1."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with text_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             header = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
             rows = [(reader.line_num, row) for row in reader]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from datasets.records import DataSet, video_folders_to_dataset
 from utils.cli import UserError
+from utils.files import text_file
 
 _LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1}
 
@@ -61,7 +62,7 @@ def parse_labels(path: Path) -> tuple[list[Entry], list[tuple[int, str]]]:
     """(lines of labels.csv, (number, text) of those that are none; number 1 is a wrong header). UserError when the file
     cannot be read."""
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+        with text_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -42,10 +42,15 @@ def read_pairs(data_root: Path, split: str) -> list[tuple[str, str]]:
         raise UserError(f"{path} is missing; put the official FF++ split files there or set --data_root")
     pairs = read_json(path)
     if not isinstance(pairs, list) or not all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(name, str) for name in pair) for pair in pairs
+        isinstance(pair, list) and len(pair) == 2 and all(map(_is_video_name, pair)) for pair in pairs
     ):
         raise UserError(f'{path} must be a list of pairs such as [["000", "003"]]; download the official file again')
     return [(a, b) for a, b in pairs]
+
+
+def _is_video_name(value: object) -> bool:
+    """Whether it is text that can name a file in a folder, and no other place."""
+    return isinstance(value, str) and value not in ("", ".", "..") and not {"/", "\\", "\0"} & set(value)
 
 
 def split_names(data_root: Path, split: str) -> tuple[list[str], list[str]]:

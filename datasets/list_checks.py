@@ -16,6 +16,7 @@ from datasets.records import list_images
 from datasets.txt_list import CodeBook, split_line
 from utils.cli import UserError
 from utils.data_checks import Finding, drop_lines, sed
+from utils.files import text_file
 from utils.progress import progress_bar
 
 _EXPANSION_FOLDER = re.compile(r"/expansion/[^/]+/[^/]+/[^/]+/[^/_]+_\d+_\d+$")
@@ -48,7 +49,7 @@ def read_rows(path: Path, data_folders: Sequence[Path] = ()) -> tuple[list[Row],
     """The lines of a list that have the form `path code`, and findings for those that have not. data_folders: where its
     reader tries relative paths after the current folder and the list's own."""
     try:
-        lines = path.read_bytes().decode("utf-8-sig", errors="surrogateescape").split("\n")
+        lines = text_file(path).read_bytes().decode("utf-8-sig", errors="surrogateescape").split("\n")
     except OSError as error:
         raise UserError(f"cannot read the list {path} ({error.strerror}); check the path") from error
     rows, findings = [], []

@@ -14,6 +14,7 @@ import numpy as np
 
 from datasets.records import DataSet, Record, folder_ids, locate, node_code
 from utils.cli import UserError
+from utils.files import text_file
 
 _LAST_NUMBER = re.compile(r"(?<=[\s,])\d+$")
 _SEPARATORS = " \t\r\f\v,"
@@ -131,7 +132,7 @@ def split_line(line: str) -> tuple[str, str]:
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").split("\n")
+        return text_file(path).read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise UserError(f"cannot read the list {path} ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:

@@ -9,6 +9,7 @@ import argparse
 import collections
 import pickle
 import re
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -18,12 +19,13 @@ import numpy as np
 import open_clip
 import torch
 
-from models.joint_embedding import JointEmbedding, openai_tag
+from models.joint_embedding import JointEmbedding, openai_tag, weight_shapes
 from models.label_tree import FFPP, LabelTree
 from utils.cli import UserError
-from utils.files import atomic_path
+from utils.files import atomic_path, whole_file
 
 FORMAT = "sjedd-1"
+_ZIP = b"PK\x03\x04"  # how the files of torch.save begin, but those of old versions
 # What a published checkpoint holds beside tensors and plain types. yacs need not be installed: its CfgNode is a dict.
 _ALLOWED_GLOBALS = [argparse.Namespace, (collections.OrderedDict, "yacs.config.CfgNode")]
 # What building a model from a file's malformed content can raise, in our code, open_clip or torch.
@@ -59,7 +61,9 @@ def read_checkpoint(path: str | Path) -> dict:
     """The content of a checkpoint file, tensors on the CPU. UserError when it is none, or holds foreign objects."""
     path = Path(path)
     try:
-        with torch.serialization.safe_globals(_ALLOWED_GLOBALS):
+        _refuse_bomb(whole_file(path))
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED_GLOBALS):
+            warnings.simplefilter("ignore")  # of pickles that torch.save does not write
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist; check the path") from error
@@ -72,7 +76,7 @@ def read_checkpoint(path: str | Path) -> dict:
             f"checkpoint {path} is refused: {what}; it may hold only tensors, plain types, argparse.Namespace and "
             "yacs CfgNode"
         ) from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, struct.error, *_MALFORMED) as error:
         raise UserError(
             f"checkpoint {path} cannot be read, it is truncated or no checkpoint ({_first_line(error)})"
         ) from error
@@ -81,13 +85,35 @@ def read_checkpoint(path: str | Path) -> dict:
     return dict(content)
 
 
+def _refuse_bomb(path: Path) -> None:
+    """UserError for an archive that unpacks to more than the file holds: torch.save compresses nothing."""
+    with path.open("rb") as file:
+        if file.read(4) != _ZIP:
+            return
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise UserError(f"checkpoint {path} is refused: {path.stat().st_size} bytes that unpack to {unpacked}; "
+                        "PyTorch's checkpoints are not compressed")  # fmt: skip
+
+
 def state_dict_of(content: Mapping, path: str | Path) -> dict[str, torch.Tensor]:
     """The weights in a checkpoint's content, whatever wrapper (model, state_dict) and prefix (module.) it uses."""
     state = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), Mapping)), content)
     state = {str(key).removeprefix("module."): value for key, value in state.items() if str(key) not in _OPENAI_EXTRAS}
     if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path} holds no model weights (no dictionary of tensors under 'model' or 'state_dict')")
+    if odd := next((key for key, value in state.items() if not _is_plain(value)), None):
+        raise UserError(f"{path} is refused: {odd} is no plain tensor of real numbers")
+    stored = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in state.values()}
+    if sum(value.nbytes for value in state.values()) > sum(stored.values()):
+        raise UserError(f"{path} is refused: its weights claim more numbers than the file holds")
     return state
+
+
+def _is_plain(value: torch.Tensor) -> bool:
+    in_memory = value.layout is torch.strided and value.device.type == "cpu"
+    return in_memory and not (value.is_quantized or value.is_complex())
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu", tree: LabelTree | None = None) -> JointEmbedding:
@@ -105,6 +131,9 @@ def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = Non
     try:
         own_tree = LabelTree.from_dict(content["tree"]) if "tree" in content else tree or FFPP
         config = content.get("architecture") or architecture_of(state)
+        if _most_layers(config) > len(state):
+            raise ValueError("more layers than weights")
+        _refuse_misfit(weight_shapes(config), state, path)  # before a claimed size is a size in memory
         model = JointEmbedding(config, own_tree, content.get("score", "product"))
     except _MALFORMED as error:
         raise UserError(f"{path} is no SJEDD checkpoint: its model cannot be built ({_first_line(error)})") from error
@@ -120,16 +149,28 @@ def load_weights(model: JointEmbedding, state: Mapping[str, torch.Tensor], path:
     """Copy ``state`` into ``model.clip`` as float32 after checking every key, shape and value."""
     own = model.clip.state_dict()
     state = {key: value for key, value in state.items() if not key.endswith("attn_mask")}
-    missing = sorted(set(own) - set(state) - {key for key in own if key.endswith("num_batches_tracked")})
-    extra = sorted(set(state) - set(own))
-    wrong = sorted(key for key in set(own) & set(state) if own[key].shape != state[key].shape)
-    for what, keys in (("lacks", missing), ("has unknown", extra), ("has wrong shapes for", wrong)):
-        if keys:
-            raise UserError(f"{path} does not fit the model: it {what} {len(keys)} weights, the first is {keys[0]}")
+    _refuse_misfit({key: value.shape for key, value in own.items()}, state, path)
     if bad := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
         raise UserError(f"{path} holds NaN or infinite weights, the first in {bad[0]}; use an earlier checkpoint")
     # Into a float32 model: open_clip's own loader of published files rounds biases to fp16 and moves P(fake) by 2e-4.
     model.clip.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()}, strict=False)
+
+
+def _refuse_misfit(own: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """UserError when the weights are not those of the model. own: name -> shape of the model's."""
+    missing = sorted(set(own) - set(state) - {key for key in own if key.endswith("num_batches_tracked")})
+    extra = sorted(key for key in set(state) - set(own) if not key.endswith("attn_mask"))
+    wrong = sorted(key for key in set(own) & set(state) if own[key] != state[key].shape)
+    for what, keys in (("lacks", missing), ("has unknown", extra), ("has wrong shapes for", wrong)):
+        if keys:
+            raise UserError(f"{path} does not fit the model: it {what} {len(keys)} weights, the first is {keys[0]}")
+
+
+def _most_layers(config: Mapping) -> int:
+    """The number of layers of the deepest part of a model."""
+    vision = config["vision_cfg"]
+    of_image = vision["layers"] if "layers" in vision else len(vision["demo_channels"])
+    return max(np.max(of_image), config["text_cfg"]["layers"])
 
 
 def architecture_of(state: Mapping[str, torch.Tensor]) -> dict:

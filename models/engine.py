@@ -34,6 +34,18 @@ class Progress:
     best: dict = field(default_factory=dict)
     epochs_without_better: int = 0
 
+    def __post_init__(self) -> None:
+        """ValueError for what no run has written."""
+        counts = (self.epoch, self.step, self.lambda_updates, self.epochs_without_better)
+        sums = [*self.losses, *self.hypergradient]
+        best = [self.best[name] for name in ("score", "val_loss", "epoch")] if self.best else []
+        if not (
+            all(type(count) is int and count >= 0 for count in counts)
+            and len(self.losses) == len(self.hypergradient) == len(TASKS)
+            and all(isinstance(number, int | float) for number in sums + best)
+        ):
+            raise ValueError(f"no progress of a run: {counts}, {sums}, {best}")
+
     def to_dict(self) -> dict:
         """Plain types, for the checkpoint; ``Progress(**d)`` turns it back."""
         return asdict(self)

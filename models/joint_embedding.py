@@ -32,6 +32,7 @@ _DEMO_CONFIG = {
 # What OpenAI's CLIPs are configured by; the passes through the towers know no other layout.
 _VISION_KEYS = {"image_size", "layers", "width", "patch_size", "demo_channels"}
 _TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers"}
+_LONGEST_PROMPT, _LARGEST_SIDE = 77, 1024  # tokens, px; OpenAI's largest image tower takes 448
 
 
 def architecture(name: str) -> dict:
@@ -110,11 +111,20 @@ class JointEmbedding(nn.Module):
             return scale * F.normalize(embedding) @ F.normalize(text).T
 
 
+def weight_shapes(architecture: dict) -> dict[str, torch.Size]:
+    """Name -> shape of the weights of a model, which is not built. ValueError as by JointEmbedding."""
+    with torch.device("meta"):
+        return {name: weight.shape for name, weight in _build_clip(architecture).state_dict().items()}
+
+
 def _build_clip(architecture: dict) -> nn.Module:
     vision = architecture["vision_cfg"]
     odd = (set(vision) - _VISION_KEYS) | (set(architecture["text_cfg"]) - _TEXT_KEYS)
     if odd or not architecture["quick_gelu"]:
         raise ValueError(f"no CLIP of OpenAI's layout: {', '.join(sorted(odd)) or 'no QuickGELU'}")
+    tokens, side = architecture["text_cfg"]["context_length"], vision["image_size"]
+    if not (0 < tokens <= _LONGEST_PROMPT and 0 < side <= _LARGEST_SIDE):
+        raise ValueError(f"no CLIP of OpenAI's layout: prompts of {tokens} tokens, images of {side} px")
     if "demo_channels" not in vision:
         config = {key: architecture[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")}
         return _quiet_clip(**config)

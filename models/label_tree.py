@@ -8,6 +8,7 @@ set's tree is one more ``LabelTree(...)`` block like the two at the end of this 
 import functools
 import graphlib
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -38,6 +39,7 @@ class LabelTree:
     digits: int | None = None
 
     def __post_init__(self) -> None:
+        self._check_names()
         self._check_edges()
         for code, names in (self.codes or {}).items():
             if len(code) != len(next(iter(self.codes))):
@@ -52,6 +54,12 @@ class LabelTree:
                 raise ValueError(
                     f"tree {self.name}: code {code} turns on {names}, which the edges do not allow together"
                 )
+
+    def _check_names(self) -> None:
+        """Names are columns and parts of file names."""
+        for name in (self.name, *self.nodes):
+            if not (isinstance(name, str) and re.fullmatch(r"\w[\w -]{0,59}", name)):
+                raise ValueError(f"{name!r} names no tree and no node: use up to 60 letters, digits, blanks, - and _")
 
     def _check_edges(self) -> None:
         if len(set(self.nodes)) != len(self.nodes) or not self.nodes:

@@ -57,7 +57,22 @@ class LearnedValues(TaskWeighting):
 
     def load_state_dict(self, state: dict) -> None:
         self.values.copy_(state["values"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self._optimizer, state["optimizer"])
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
+    """``optimizer.load_state_dict(state)``; ValueError where it belongs to other weights or other settings than the
+    learning rate."""
+    own = [{key: value for key, value in group.items() if key not in ("params", "lr")}
+           for group in optimizer.param_groups]  # fmt: skip
+    optimizer.load_state_dict(state)
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        if odd := [key for key, value in settings.items() if group[key] != value]:
+            raise ValueError(f"its optimizer has {odd[0]} {group[odd[0]]!r}, not {settings[odd[0]]!r}")
+    for parameter, values in optimizer.state.items():
+        sizes = {name: values[name].shape for name in ("exp_avg", "exp_avg_sq")}
+        if any(size != parameter.shape for size in sizes.values()) or values["step"].shape != ():
+            raise ValueError("its optimizer has the state of other weights")
 
 
 class Uncertainty(LearnedValues):
@@ -102,4 +117,6 @@ class DynamicWeightAverage(TaskWeighting):
         return {"history": self._history}
 
     def load_state_dict(self, state: dict) -> None:
-        self._history = state["history"]
+        self._history = [[float(loss) for loss in losses] for losses in state["history"]]
+        if any(len(losses) != self.n_tasks for losses in self._history):
+            raise ValueError(f"its losses are not those of {self.n_tasks} tasks")

@@ -13,7 +13,7 @@ from models.gradient_methods import Gradients, combine, inner_product
 from models.joint_embedding import JointEmbedding
 from models.losses import task_losses
 from models.precision import LossScale, autocast
-from models.task_weighting import DynamicWeightAverage, TaskWeighting, Uncertainty
+from models.task_weighting import DynamicWeightAverage, TaskWeighting, Uncertainty, load_optimizer
 from models.tree_inference import marginals
 from utils.cli import UserError
 
@@ -234,8 +234,8 @@ class Trainer:
         return state | ({"loss_scale": self.loss_scale.state_dict()} if self.loss_scale else {})
 
     def load_state_dict(self, state: dict) -> None:
-        """Inverse of ``state_dict``."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Inverse of ``state_dict``. ValueError for the state of another optimizer."""
+        load_optimizer(self.optimizer, state["optimizer"])
         self.weighting.load_state_dict(state["weighting"])
         if self.loss_scale:
             self.loss_scale.load_state_dict(state["loss_scale"])

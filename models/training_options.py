@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from models.choices import GRAD_METHODS, LOSSES, MODEL_NAMES, PRECISIONS, SCORES, TASKS, TOWERS, WEIGHTINGS
 from utils.cli import (
@@ -152,6 +153,26 @@ def _words(value: str | bool | list[str]) -> list[str]:
     return value if isinstance(value, list) else [str(value)]
 
 
+def _refuse_odd_settings(parser: ArgumentParser, saved: dict, path: str) -> None:
+    """UserError for settings that no command line gives. (--VM of a run that began with --init_from is its own.)"""
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{path} holds damaged settings ({message}); use --init_from for its weights")
+
+    checked = {key: saved[key] for key in vars(parser.parse_args([])).keys() - {"VM"}}
+    words = []
+    for key, value in checked.items():
+        if isinstance(value, list):
+            words += [f"--{key}", *map(str, value)] if value else []
+        elif value is not None and value is not False:
+            words.append(f"--{key}" if value is True else f"--{key}={value}")
+    parser.error = refuse
+    given = vars(parser.parse_args(words))
+    if odd := [key for key, value in checked.items() if given[key] != value]:
+        refuse(f"{odd[0]} {checked[odd[0]]!r}")
+    del parser.error
+
+
 def _resumed(path: str, argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict]:
     from models.checkpoint import FORMAT, read_checkpoint  # with PyTorch, which --help does without
 
@@ -163,6 +184,7 @@ def _resumed(path: str, argv: Sequence[str] | None) -> tuple[argparse.Namespace,
     saved, defaults = content["args"], vars(parser.parse_args([]))
     if not isinstance(saved, dict) or not defaults.keys() - _FREE_ON_RESUME <= saved.keys():
         raise UserError(f"{path} lacks settings of its run and cannot be resumed; use --init_from for its weights")
+    _refuse_odd_settings(parser, saved, path)
     for action in parser._actions:
         action.default = argparse.SUPPRESS
     given = vars(parser.parse_args(argv))

@@ -7,11 +7,15 @@ ours after a kill), and the lock files, always empty.
 """
 
 import contextlib
+import sys
 from collections.abc import Collection, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
 
 from preprocessing import manifest
-from preprocessing.face_crops import Job, crop_video, remove_crops
+from preprocessing.crop_files import OWN_FILE
+from preprocessing.face_crops import Job, crop_video, remove_crops, write_account
 from utils.cli import UserError
 from utils.files import TEMPORARY, output_dir, read_json, write_json
 from utils.locks import claim, hold
@@ -44,6 +48,17 @@ def crop_unclaimed(job: Job) -> bool:
         return mine
 
 
+def give_up(job: Job) -> bool:
+    """Account for a video that ends the process which decodes it, as ``crop_unclaimed``."""
+    with claim(job.root / ".manifest" / ".videos.lock", job.name) as mine:
+        if mine:
+            remove_crops(job.faces / job.name)
+            write_account(job, [manifest.frame_row(job.name, None, "video_unreadable")])
+            _started_file(job.root, job.name).unlink(missing_ok=True)
+            tqdm.write(f"{job.video}: decoding it ended the process twice; it counts as video_unreadable", sys.stderr)
+        return mine
+
+
 def merge(root: Path) -> dict[str, manifest.Account]:
     """Write manifest.csv from all finished videos and return their accounts; the last of several runs sees all."""
     with hold(root / ".manifest" / ".turn.lock"):
@@ -61,6 +76,7 @@ def working_in(
     changed, for other settings or other numbers of frames without ``overwrite``, for other settings that would cost
     crops of videos that are not in ``all_names``, and for crop folders with somebody else's files.
     """
+    _refuse_clashes(root, jobs, all_names)
     hidden = output_dir(output_dir(root) / ".manifest")
     with contextlib.ExitStack() as stack:
         with hold(hidden / ".turn.lock"):
@@ -105,6 +121,23 @@ def _settle(
         _refuse_other_numbers(jobs)
     if changed or not note.is_file():
         write_json(note, recipe)
+
+
+def _refuse_clashes(root: Path, jobs: Collection[Job], names: Collection[str]) -> None:
+    """UserError when crops of a video would go where a crop or the rows of another video, or the manifest, lie."""
+    crops_in_root = any(job.faces == root for job in jobs)
+    for path in map(PurePosixPath, names):
+        other = None
+        if crops_in_root and path.parts[0] in ("manifest.csv", "manifest.json", ".manifest"):
+            other = f"the {path.parts[0]}"
+        for place in (path, *path.parents):
+            above, beside = str(place.parent), str(place.with_suffix("")) if place.suffix in (".csv", ".new") else ""
+            if OWN_FILE.fullmatch(place.name) and above in names:
+                other = above
+            elif place != path and beside in names:
+                other = beside
+        if other:
+            raise UserError(f"the crops of {path} would go where those of {other} or its rows go; rename one of them")
 
 
 def _started_file(root: Path, name: str) -> Path:

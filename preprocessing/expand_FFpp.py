@@ -80,7 +80,7 @@ from preprocessing.regions import (
     region_mask,
     transplant,
 )
-from utils.files import output_dir, read_json, write_json
+from utils.files import output_dir, read_json, whole_file, write_json
 from utils.locks import hold
 
 FIRST_LOCAL_DIGIT = 5  # of a list code: eye, lip, mouth, nose, skin
@@ -194,7 +194,7 @@ def crop_recipe(folder: Path) -> Crops:
 def read_crop(path: Path, size: int) -> np.ndarray:
     """[size, size, 3] uint8 BGR. Raises CropError."""
     try:
-        crop = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        crop = cv2.imdecode(np.frombuffer(whole_file(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error) as error:
         raise CropError(f"{path} cannot be read") from error
     if crop is None:

@@ -32,7 +32,7 @@ from datasets import video_layouts
 from datasets.ffpp_methods import SPLITS
 from datasets.video_layouts import Video, VideoSet
 from preprocessing import manifest
-from preprocessing.crop_folder import crop_unclaimed, is_finished, merge, working_in
+from preprocessing.crop_folder import crop_unclaimed, give_up, is_finished, merge, working_in
 from preprocessing.detectors import choose_detector
 from preprocessing.face_crops import MAX_MISFIT, MIN_CONFIDENCE, MIN_FACE, Job, Settings
 from preprocessing.pool import run_jobs
@@ -171,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         jobs = [job for _, job in shard if not is_finished(job)]
         start = time.perf_counter()
         try:
-            cropped = run_jobs(crop_unclaimed, jobs, args.workers, "video")
+            cropped = run_jobs(crop_unclaimed, jobs, args.workers, "video", give_up)
         finally:
             accounts = {group.root: merge(group.root) for group in sets}
     seconds = time.perf_counter() - start

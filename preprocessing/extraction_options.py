@@ -35,7 +35,8 @@ def number_or(word: str, lowest: int = 1) -> Callable[[str], int | str]:
 def shard_type(text: str) -> tuple[int, int]:
     """argparse type: i/n with 0 <= i <= n; counting from 0 and counting from 1 both cover all videos."""
     number, _, count = text.partition("/")
-    if not (number.isdigit() and count.isdigit() and 0 <= int(number) <= int(count) and int(count) > 0):
+    digits = text.isascii() and number.isdigit() and count.isdigit()
+    if not (digits and int(number) <= int(count) and int(count) > 0):
         raise argparse.ArgumentTypeError(f"{text} is not i/n, such as 0/4, 1/4, 2/4 and 3/4")
     return int(number) % int(count), int(count)
 
@@ -88,7 +89,8 @@ def get_args_parser() -> ArgumentParser:
     crops.add_argument("--quality", type=between(1, 100), help="of jpg crops, 1 to 100 (default: 95)")
     work = parser.add_argument_group("work")
     work.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda where there is one")
-    work.add_argument("--workers", type=positive_int, help="processes over videos (default: one per core, at most 8)")
+    work.add_argument("--workers", type=positive_int, help="processes over videos (default: one per core, at most 8); "
+                      "1: none, so that a video that crashes its decoder ends the run")  # fmt: skip
     work.add_argument("--shard", type=shard_type, metavar="i/n", help="only each n-th video from the i-th, for job "
                       "arrays; under torchrun RANK and WORLD_SIZE say it")  # fmt: skip
     work.add_argument("--overwrite", action="store_true", help="crop finished videos again; with other settings than "
@@ -127,7 +129,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def environment_number(name: str, default: int) -> int:
     """A number that torchrun puts into the environment; UserError when it is none."""
     text = os.environ.get(name, str(default))
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise UserError(f"the environment variable {name} is {text!r}, not a number; unset it")
     return int(text)
 

@@ -242,8 +242,12 @@ def crop_video(job: Job) -> None:
                 found, saved = first_look(job, wanted)
         rows = finish(job, wanted, count, found, saved)
     except VideoError as error:
-        status = "video_missing" if error.code == "missing" else "video_unreadable"
-        rows = [manifest.frame_row(job.name, None, status)]
+        rows = [manifest.frame_row(job.name, None, "video_missing" if error.code == "missing" else "video_unreadable")]
+    write_account(job, rows)
+
+
+def write_account(job: Job, rows: Sequence[manifest.Row]) -> None:
+    """Write the row file of a video."""
     size = job.video.stat().st_size if job.video.is_file() else ""
     shared = {"n_frames": str(job.n_frames or "all"), "video_bytes": str(size)}
     rows = sorted((row | shared for row in rows), key=lambda row: int(row["frame"] or -1))

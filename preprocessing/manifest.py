@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.cli import UserError
-from utils.files import TEMPORARY, atomic_path, write_text
+from utils.files import TEMPORARY, atomic_path, text_file, write_text
 
 POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 COLUMNS = (
@@ -28,7 +28,8 @@ NO_VIDEO = ("video_missing", "video_unreadable")  # one row for a whole video, i
 STATUSES = ("ok", "no_face", "low_confidence", "too_small", "bad_landmarks", "not_tracked", "decode_error", *NO_VIDEO)
 
 Row = dict[str, str]
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+_FRAME = re.compile(r"[0-9]{1,18}")
 
 
 def frame_row(
@@ -88,12 +89,12 @@ def read_rows(path: Path) -> list[Row]:
         return []
     again = "remove it and run extract_faces.py again"
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with text_file(path).open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
+            rows, header = list(reader), tuple(reader.fieldnames or ())
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is damaged ({error}); {again}") from error
-    if tuple(reader.fieldnames or ()) != COLUMNS:
+    if header != COLUMNS:
         raise UserError(f"{path} is no manifest of face crops, or one of an older version; {again}")
     for number, row in enumerate(rows, start=1):
         if not _is_whole(row):
@@ -108,7 +109,8 @@ def _is_whole(row: Row) -> bool:
     if row["status"] in NO_VIDEO:
         return row["frame"] == ""
     numbers = [row[column] for column in COLUMNS[3:18]] if row["status"] == "ok" else []
-    return row["frame"].isdigit() and (not numbers or bool(row["path"])) and all(map(_NUMBER.fullmatch, numbers))
+    has_path = bool(row["path"]) or not numbers
+    return bool(_FRAME.fullmatch(row["frame"])) and has_path and all(map(_NUMBER.fullmatch, numbers))
 
 
 class Account(NamedTuple):

@@ -4,10 +4,10 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
 from multiprocessing.synchronize import Event
 from typing import TypeVar
 
@@ -34,15 +34,22 @@ def check_stop() -> None:
         raise JobStopped
 
 
-def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, unit: str) -> list[Result]:
+def run_jobs(
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    workers: int,
+    unit: str,
+    of_deadly: Callable[[Job], Result] | None = None,
+) -> list[Result]:
     """``function(job)`` for every job; the results in the order of ``jobs``.
 
     workers: number of processes; 1 works in this process. unit: what a job is, for the progress bar. An exception in
-    a job ends the run; UserError when a process dies. Ctrl-C and SIGTERM reach this process only: running jobs are
-    told to stop (see check_stop) and waited for, waiting ones are dropped, then the exception goes on.
+    a job ends the run. of_deadly: gives the result of a job that twice ended its process, the second time alone in it;
+    without it UserError when a process dies. Ctrl-C and SIGTERM reach this process only: running jobs are told to stop
+    (see check_stop) and waited for, waiting ones are dropped, then the exception goes on.
     """
     with progress_bar(total=len(jobs), unit=unit, disable=not jobs, dynamic_ncols=True) as bar:
-        if workers == 1 or len(jobs) < 2:
+        if workers == 1 or len(jobs) < (1 if of_deadly else 2):
             results = []
             for job in jobs:
                 results.append(function(job))
@@ -50,41 +57,67 @@ def run_jobs(function: Callable[[Job], Result], jobs: Sequence[Job], workers: in
             return results
         # A signal must not raise in the middle of the executor's own work: it is noted and honoured between two jobs.
         with StopRequest() as request:
-            results = _run_in_processes(function, jobs, min(workers, len(jobs)), bar.update, request)
+            crew = _Crew(function, jobs, bar.update, request)
+            crew.run(min(workers, len(jobs)), of_deadly)
         if request.signum is not None:
             request.raise_stop()
-        return results
+        return [crew.results[number] for number in sorted(crew.results)]
 
 
-def _run_in_processes(
-    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, tick: Callable[[], object], stop: StopRequest
-) -> list[Result]:
-    """The results so far when a stop is requested, else all."""
-    context = multiprocessing.get_context("spawn")  # fork would copy the state of torch's and OpenCV's threads
-    leave = context.Event()
-    executor = ProcessPoolExecutor(workers, context, _start_worker, (leave,))
-    results: dict[int, Result] = {}
-    waiting = enumerate(jobs)
-    running: dict[Future, int] = {}
-    try:
-        while stop.signum is None:
-            for number, job in islice(waiting, workers * _JOBS_PER_WORKER - len(running)):
-                running[executor.submit(function, job)] = number
-            if not running:
-                break
-            done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in done:
-                results[running.pop(future)] = future.result()
-                tick()
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a worker process died, killed from outside or for want of memory; what is finished is kept: run this "
-            "again, with fewer --workers where memory is short"
-        ) from error
-    finally:
-        leave.set()
-        executor.shutdown(cancel_futures=True)
-    return [results[number] for number in sorted(results)]
+class _Crew:
+    """Works jobs off in processes; ``results`` holds those done so far, by the job's number."""
+
+    def __init__(
+        self, function: Callable[[Job], Result], jobs: Sequence[Job], tick: Callable[[], object], stop: StopRequest
+    ) -> None:
+        self.function, self.jobs, self.tick, self.stop = function, jobs, tick, stop
+        self.results: dict[int, Result] = {}
+
+    def run(self, workers: int, of_deadly: Callable[[Job], Result] | None) -> None:
+        """All jobs, or those up to a stop."""
+        waiting = deque(range(len(self.jobs)))
+        while waiting and self.stop.signum is None:
+            suspects = deque(self._work(waiting, workers, _JOBS_PER_WORKER))
+            if suspects and of_deadly is None:
+                raise UserError(
+                    "a worker process died, killed from outside or for want of memory; what is finished is kept: run "
+                    "this again, with fewer --workers where memory is short"
+                )
+            while suspects and self.stop.signum is None:
+                for number in self._work(suspects, 1, 1):
+                    self._done(number, of_deadly(self.jobs[number]))
+
+    def _work(self, waiting: deque[int], workers: int, ahead: int) -> list[int]:
+        """Do the waiting jobs, ``ahead`` of them handed out to each process. When a process dies all of them end: then
+        the jobs that were handed out and not done, else none."""
+        context = multiprocessing.get_context("spawn")  # fork would copy the state of torch's and OpenCV's threads
+        leave = context.Event()
+        executor = ProcessPoolExecutor(workers, context, _start_worker, (leave,))
+        running: dict[Future, int] = {}
+        try:
+            while self.stop.signum is None:
+                while waiting and len(running) < workers * ahead:
+                    future = executor.submit(self.function, self.jobs[waiting[0]])
+                    running[future] = waiting.popleft()
+                if not running:
+                    break
+                done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._done(running[future], future.result())
+                    del running[future]
+        except BrokenProcessPool:
+            whole = [future for future in running if future.done() and future.exception() is None]
+            for future in whole:
+                self._done(running.pop(future), future.result())
+            return list(running.values())
+        finally:
+            leave.set()
+            executor.shutdown(cancel_futures=True)
+        return []
+
+    def _done(self, number: int, result: Result) -> None:
+        self.results[number] = result
+        self.tick()
 
 
 def _start_worker(stop: Event) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # libav's own messages; read when a video is opened
@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from utils.cli import UserError
+from utils.files import text_file
 from utils.sampling import evenly_spaced_indices
 
 getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # silent; OpenCV 4 has it right in cv2
@@ -17,6 +18,9 @@ getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # silent; OpenCV 4 has it rig
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
 # These containers store the number of frames; for the others OpenCV guesses it from duration and frame rate.
 COUNTED_SUFFIXES = (".mp4", ".avi", ".mov", ".m4v")
+
+# A frame of 8K has 33 million pixels; sixteen frames of 40 million, of a file of a few kilobytes, take 2 GB.
+MAX_PIXELS = 40_000_000
 
 
 class VideoError(Exception):
@@ -39,9 +43,17 @@ def _open_video(path: Path) -> Iterator[cv2.VideoCapture]:
     try:
         if not capture.isOpened():
             raise VideoError("unreadable", path, "not a video that ffmpeg can open, or it holds no picture")
+        _refuse_giant(path, capture)
         yield capture
     finally:
         capture.release()
+
+
+def _refuse_giant(path: Path, capture: cv2.VideoCapture) -> None:
+    """OpenCV scales all frames to the size that it tells at the start."""
+    width, height = (round(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height > MAX_PIXELS:
+        raise VideoError("unreadable", path, f"frames of {width}x{height} px, more than {MAX_PIXELS:,} pixels")
 
 
 def count_frames(path: Path, decode: bool = False) -> int:
@@ -68,10 +80,10 @@ def frame_rate(path: Path) -> float:
     return rate if 0.1 <= rate <= 1000 else 25.0
 
 
-def frame_indices(count: int, wanted: int | None) -> list[int]:
+def frame_indices(count: int, wanted: int | None) -> Sequence[int]:
     """The frames to take from ``count``: ``wanted`` of them evenly from first to last, duplicates once; None = all."""
     if wanted is None:
-        return list(range(count))
+        return range(count)  # the container may promise 10**9 of them
     return evenly_spaced_indices(count, wanted)
 
 
@@ -82,7 +94,7 @@ def read_frames(path: Path, indices: Iterable[int]) -> Iterator[tuple[int, np.nd
     A wanted frame that cannot be decoded or lies behind the end is left out. Raises VideoError when the video cannot
     be opened.
     """
-    wanted = set(indices)
+    wanted = indices if isinstance(indices, range) else set(indices)
     if not wanted:
         return
     with _open_video(path) as capture:
@@ -155,6 +167,6 @@ def _is_file(path: Path) -> bool:
 def listed_files(path: Path) -> list[Path]:
     """The paths in a text file, one a line. UserError for a file that is no text."""
     try:
-        return [Path(line) for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        return [Path(line) for line in text_file(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the list {path} ({error})") from error

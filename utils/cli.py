@@ -14,6 +14,8 @@ from typing import NoReturn
 
 from utils.ranks import is_main, rank
 
+_LONGEST_LINE = 2000  # letters of an error
+
 
 class UserError(Exception):
     """Bad arguments or bad data. The message is one line that says what is wrong and how to mend it."""
@@ -120,6 +122,18 @@ def answer_first(name: str, get_args_parser: Callable[[], ArgumentParser]) -> No
         get_args_parser().parse_args()
 
 
+def printable(text: str) -> str:
+    """What a terminal must not get, control characters and halves of letters, as question marks; ends of lines stay."""
+    shown = text.encode("utf-8", "replace").decode()
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in shown)
+
+
+def one_line(text: str) -> str:
+    """A message of any length and any characters, as a line that a person reads."""
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
+
+
 def _raise_stopped(signum: int, _frame: object) -> NoReturn:
     raise Stopped(signum)
 
@@ -137,7 +151,7 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[s
             return 2
         except UserError as error:
             process = "" if is_main() else f"process {rank()}: "
-            print(f"{process}error: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"{process}error: {one_line(str(error))}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print("stopped by Ctrl-C", file=sys.stderr)

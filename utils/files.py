@@ -1,17 +1,20 @@
-"""Writing files so that a reader never sees half of one, and output folders that can really be written."""
+"""Writing files so that a reader never sees half of one, reading only what has an end, and output folders that can
+really be written."""
 
 import contextlib
 import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from utils.cli import UserError
 
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR)
+LARGEST_TEXT = 2**29  # bytes; a list of several million images. Read, it takes some 10 times as much memory
 TEMPORARY = ".tmp-"  # how the names of half-written files begin; only a killed process leaves any
 
 
@@ -62,6 +65,23 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def whole_file(path: str | Path, largest: int | None = None) -> Path:
+    """``path``, to be opened. OSError for what may have no end, a pipe, a socket or a device, and for a file of more
+    bytes than ``largest``; what is not there, and folders, are left to the opening."""
+    path = Path(path)
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EINVAL, "a pipe or a device, not a file", str(path))
+    if largest is not None and status.st_size > largest:
+        raise OSError(errno.EINVAL, f"{status.st_size} bytes, more than the {largest} that are read", str(path))
+    return path
+
+
+def text_file(path: str | Path) -> Path:
+    """``whole_file`` of a list, table or JSON file."""
+    return whole_file(path, LARGEST_TEXT)
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
@@ -69,7 +89,11 @@ def _refuse_constant(name: str) -> None:
 def read_json(path: Path) -> object:
     """The content of a JSON file; UserError when it cannot be read or is no JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse_constant)
+        text = text_file(path).read_text(encoding="utf-8-sig")
+        content = json.loads(text, parse_constant=_refuse_constant)
+        if "\\u" in text:  # halves of letters, but for the bytes of names that are not UTF-8, are no text to be written
+            json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
+        return content
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror})") from error
     except (ValueError, RecursionError) as error:

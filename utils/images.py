@@ -1,9 +1,14 @@
 """Image files -> pixels, for the readers of crops and of photographs alike."""
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from utils.files import whole_file
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 
@@ -12,14 +17,24 @@ class DamagedImageError(Exception):
     """A file of a known format that gives no image. The message is the reason, without the path."""
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """PIL warns of odd metadata and of palettes with alpha, which change no pixel here, and of images of half its
+    limit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def read_rgb(path: str | Path, upright: bool = False) -> np.ndarray:
-    """Image file -> [H, W, 3] uint8 RGB; upright: turned as its EXIF says.
+    """Image file -> [H, W, 3] uint8 RGB, the first picture of several, without its alpha channel; upright: turned as
+    its EXIF says.
 
     Raises FileNotFoundError, PIL's UnidentifiedImageError for a file of none of FORMATS, and DamagedImageError for one
     that is damaged, too large or not of 8 bits a channel.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with _quiet(), Image.open(whole_file(path), formats=FORMATS) as image:
             if image.mode[0] in "IF":  # 16 or 32 bits a channel: PIL would clip them to white
                 raise DamagedImageError(f"{image.mode} pixels; save it with 8 bits a channel")
             return np.asarray((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))

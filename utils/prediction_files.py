@@ -53,6 +53,16 @@ def is_done(known: Mapping | None, settings: Mapping[str, object]) -> bool:
     return known is not None and known.get("settings") == settings and known.get("outcome") != "unreadable"
 
 
+def is_whole(known: Mapping, nodes: Sequence[str]) -> bool:
+    """Whether an earlier prediction holds all that is told of it; nodes: root first."""
+    try:
+        row_of(known, "", nodes)
+        told = [known["outcome"], *(track["explanation"] for track in known["tracks"])]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return all(isinstance(text, str) for text in told)
+
+
 def clear(folder: Path) -> None:
     """Remove what an earlier prediction left, the JSON first: without it nothing counts."""
     (folder / "prediction.json").unlink(missing_ok=True)

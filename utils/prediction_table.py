@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.cli import UserError
-from utils.files import read_json
+from utils.files import read_json, text_file
 from utils.metrics import first_rows, video_means
 from utils.video_ids import folder_of, separate_videos
 
@@ -108,7 +108,7 @@ def read_predictions(source: str, columns: Columns | None = None) -> Predictions
     """Read a CSV file with a header; UserError naming file and line for anything that is no prediction."""
     columns = columns or Columns()
     try:
-        with Path(source).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        with text_file(source).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             first = file.readline()
             if "\0" in first:
                 raise UserError(f"{source}:1: no UTF-8 text (UTF-16, or no CSV file at all): save it as CSV in UTF-8")

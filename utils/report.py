@@ -29,7 +29,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_curve
 
-from utils.files import atomic_path, read_json
+from utils.files import atomic_path, read_json, text_file, whole_file
 from utils.metrics import video_scores
 
 _SAMPLES = 4  # crops shown per method
@@ -39,7 +39,7 @@ _METRICS = {"dataset", "videos_real", "videos_fake", "frames", "dropped", "frame
 def read_results(folder: Path) -> tuple[list[dict], dict]:
     """Rows of predictions.csv and the content of metrics.json in ``folder``; UserError when they are not there."""
     try:
-        with (folder / "predictions.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with text_file(folder / "predictions.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows, metrics = list(csv.DictReader(file)), read_json(folder / "metrics.json")
     except OSError as error:
         raise UserError(f"cannot read {error.filename} ({error.strerror}); run SJEDD_test.py first") from error
@@ -95,7 +95,7 @@ def sample_rows(rows: Sequence[Mapping], n: int = _SAMPLES) -> dict[str, list[Ma
 def _thumbnail(path: str) -> Image.Image:
     """The crop, small; a grey tile when it is no longer there."""
     try:
-        with Image.open(path) as image:
+        with Image.open(whole_file(path)) as image:
             return image.convert("RGB").resize((160, 160))
     except OSError:
         return Image.new("RGB", (160, 160), "lightgrey")

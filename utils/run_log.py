@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from utils.cli import UserError
-from utils.files import write_text
+from utils.files import text_file, write_text
 from utils.ranks import is_main
 
 
@@ -66,7 +66,7 @@ class MetricsLog:
             return []
         rows = []
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = text_file(self.path).read_text(encoding="utf-8").splitlines(keepends=True)
             for line in lines:
                 if line.endswith("\n") and line.strip():
                     rows.append((int(json.loads(line)["epoch"]), line.rstrip("\n")))

@@ -1,6 +1,8 @@
+import io
 import os
 import subprocess
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +143,45 @@ def test_broken_checkpoints_are_refused_with_the_reason(tmp_path, published_chec
         load_model(tmp_path / "broken.pth")
 
 
+def _compressed(content):
+    source, target = zipfile.ZipFile(io.BytesIO(content)), io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in source.namelist():
+            archive.writestr(name, bytes(1 << 24) if name.endswith("data.pkl") else source.read(name))
+    return target.getvalue()
+
+
+def test_an_archive_that_unpacks_to_more_than_it_holds(tmp_path):
+    torch.save({"model": {"a": torch.zeros(4)}}, tmp_path / "bomb.pth")
+    (tmp_path / "bomb.pth").write_bytes(_compressed((tmp_path / "bomb.pth").read_bytes()))
+    with pytest.raises(UserError, match="bytes that unpack to 16777"):
+        read_checkpoint(tmp_path / "bomb.pth")
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (lambda shape: torch.zeros(()).expand(shape), "claim more numbers"),
+        (lambda shape: torch.zeros(shape).to_sparse(), "no plain tensor"),
+        (lambda shape: torch.zeros(shape, dtype=torch.cfloat), "no plain tensor"),
+    ],
+)
+def test_weights_that_are_not_what_they_claim(tmp_path, published_checkpoint, odd, message):
+    state = dict(read_checkpoint(published_checkpoint)["model"])
+    torch.save({"model": state | {"visual.proj": odd(state["visual.proj"].shape)}}, tmp_path / "odd.pth")
+    with pytest.raises(UserError, match=message):
+        load_model(tmp_path / "odd.pth")
+
+
+@pytest.mark.parametrize("path", [Path("/dev/zero"), None], ids=["device", "pipe"])
+def test_what_has_no_end_is_no_checkpoint(tmp_path, path):
+    if path is None:
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+    with pytest.raises(UserError, match="a pipe or a device, not a file"):
+        read_checkpoint(path)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -148,6 +189,9 @@ def test_broken_checkpoints_are_refused_with_the_reason(tmp_path, published_chec
         {"architecture": "ViT"},
         {"tree": {"name": "x", "nodes": ["fake", "eye"], "edges": {}}},
         {"tree": 5},
+        {"tree": {"name": "x", "nodes": ["fake", "a", "../b"], "edges": {"fake": ["a"], "a": ["../b"]}}},
+        {"architecture": architecture("demo") | {"text_cfg": architecture("demo")["text_cfg"] | {"layers": 10**9}}},
+        {"architecture": architecture("demo") | {"vision_cfg": {"image_size": 10**6, "demo_channels": [8] * 20}}},
     ],
 )
 def test_our_checkpoints_with_malformed_parts_are_refused(tmp_path, change):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.task_weighting import DynamicWeightAverage, TaskWeighting, Uncertainty
+from models.task_weighting import DynamicWeightAverage, TaskWeighting, Uncertainty, load_optimizer
 
 
 def test_equal_weights_are_ones():
@@ -63,3 +63,17 @@ def test_dwa_history_round_trips():
     for weighting in (first, second):
         weighting.after_epoch([0.5, 1.9])
     assert first.weights == second.weights != [1.0, 1.0]
+
+
+@pytest.mark.parametrize("change", ["shape", "setting"])
+def test_the_state_of_another_optimizer_is_refused(change):
+    weighting = Uncertainty(3, lr=0.05)
+    weighting.after_step([0.1, 0.2, 0.3])
+    state = weighting.state_dict()["optimizer"]
+    load_optimizer(Uncertainty(3, lr=0.1)._optimizer, state)  # the learning rate may differ
+    if change == "shape":
+        state["state"][0]["exp_avg"] = torch.zeros(2)
+    else:
+        state["param_groups"][0]["betas"] = "x"
+    with pytest.raises(ValueError, match="its optimizer has"):
+        load_optimizer(Uncertainty(3, lr=0.05)._optimizer, state)

@@ -190,3 +190,40 @@ def test_files_and_lists_of_files(extract, astronaut, tmp_path, capsys):
     for path, error in ((tmp_path / "no.mp4", "no file or folder"), (tmp_path / "no.txt", "cannot read the list")):
         assert main([*argv, str(path)]) == 2
         assert error in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("other", ["x/0000.png.mp4", "x.csv/y.mp4", "x.new/y.mp4"])
+def test_videos_whose_crops_would_lie_in_each_others_files(extract, astronaut, tmp_path, capsys, other):
+    for name in ("x.mp4", other):
+        (extract.folder / name).parent.mkdir(exist_ok=True)
+        (extract.folder / name).write_bytes(astronaut.read_bytes())
+    argv = ["--dataset", "videos", "--video_path", str(extract.folder), "--save_path", str(extract.out)]
+    assert main([*argv, "--n_frames", "1", "--workers", "1"]) == 2
+    assert "would go where those of x " in capsys.readouterr().err
+    assert not extract.out.exists()
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "manifest.json"])
+def test_a_video_named_as_the_manifest(extract, astronaut, capsys, name):
+    (extract.folder / f"{name}.mp4").write_bytes(astronaut.read_bytes())
+    argv = ["--dataset", "videos", "--video_path", str(extract.folder), "--save_path", str(extract.out)]
+    assert main([*argv, "--n_frames", "1", "--workers", "1"]) == 2
+    assert f"where those of the {name}" in capsys.readouterr().err
+
+
+def test_frames_too_large_to_be_held(extract, astronaut):
+    (extract.folder / "good.mp4").write_bytes(astronaut.read_bytes())
+    giant = ("-f", "lavfi", "-i", "color=black:size=8000x6000:d=0.2:r=5", "-c:v", "mjpeg")
+    ffmpeg(*giant, extract.folder / "giant.avi")
+    status = {row["video"]: row["status"] for row in extract()}
+    assert status == {"good": "ok", "giant": "video_unreadable"}
+
+
+def test_a_container_that_promises_a_billion_frames(extract, astronaut):
+    """All of them are asked for, and those that are there are taken."""
+    ffmpeg("-i", astronaut, "-c:v", "mjpeg", extract.folder / "a.avi")
+    content = bytearray((extract.folder / "a.avi").read_bytes())
+    for place in (content.find(b"avih") + 24, content.find(b"strh") + 40):
+        content[place : place + 4] = (10**9).to_bytes(4, "little")
+    (extract.folder / "a.avi").write_bytes(content)
+    assert [row["status"] for row in extract("--n_frames", "all")] == ["ok"] * 6

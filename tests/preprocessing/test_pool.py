@@ -16,6 +16,12 @@ def die(number):
     os._exit(3)
 
 
+def die_of_three(number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return double(number)
+
+
 def test_results_come_in_the_order_of_the_jobs():
     assert run_jobs(double, range(11), 1, "job") == run_jobs(double, range(11), 2, "job") == list(range(0, 22, 2))
     assert run_jobs(double, [], 2, "job") == []
@@ -38,3 +44,9 @@ def test_a_signal_while_the_processes_start_stops_cleanly(monkeypatch, signum):
 def test_a_process_that_dies_is_one_clear_line():
     with pytest.raises(UserError, match="a worker process died"):
         run_jobs(die, range(4), 2, "job")
+
+
+def test_a_job_that_kills_its_process_costs_itself_only():
+    results = run_jobs(die_of_three, range(9), 2, "job", of_deadly=lambda number: -number)
+    assert results == [0, 2, 4, -3, 8, 10, 12, 14, 16]
+    assert run_jobs(die_of_three, [3], 2, "job", of_deadly=lambda number: -number) == [-3]

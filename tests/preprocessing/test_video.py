@@ -45,7 +45,7 @@ def test_frame_indices_are_numpy_linspace_with_duplicates_once():
     assert frame_indices(3, 32) == [0, 1, 2]
     assert frame_indices(10, 1) == [0]
     assert frame_indices(1, 32) == [0]
-    assert frame_indices(5, None) == [0, 1, 2, 3, 4]
+    assert list(frame_indices(5, None)) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("content", "code"), [(None, "missing"), (b"", "unreadable"), (b"no video\n", "unreadable")])

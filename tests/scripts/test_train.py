@@ -15,8 +15,9 @@ import SJEDD_test
 import SJEDD_train_FFpp
 import SJEDD_train_FFSC
 from models import model_setup
-from models.checkpoint import load_model, read_checkpoint
+from models.checkpoint import FORMAT, load_model, read_checkpoint
 from models.label_tree import FFPP, FFSC
+from models.training_options import get_args_parser
 from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
 from tests.scripts.killing import kill_at_a_random_step
 
@@ -235,6 +236,8 @@ def test_train_killed_at_a_random_step_resumed_and_tested(command, tmp_path, gol
         ({"args": None}, "lacks settings"),
         ({"args": {"VM": "demo"}}, "lacks settings"),
         ({"progress": {"epoch": 1, "what": 2}}, "damaged"),
+        ({"progress": {"epoch": "x"}}, "damaged"),
+        ({"progress": {"step": 10**9}}, "step 1000000000 of an epoch"),
         ({"trainer": {}}, "damaged"),
         ({"rng": None}, "damaged"),
         ({"data_hash": ["x", "y"]}, "not the lists"),
@@ -245,6 +248,17 @@ def test_damaged_checkpoints_are_not_resumed(command, tmp_path, capsys, change, 
     last = tmp_path / "out" / "a" / "b" / "ckpt_last.pth"
     torch.save(torch.load(last, weights_only=True) | change, last)
     assert message in refused(["--resume", str(last), "--num_epoch", "2"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("batch_size", "8"), ("batch_size", -1), ("weight", "x"), ("freeze", 3), ("aug", "yes")]
+)
+def test_settings_that_no_command_line_gives_are_not_resumed(tmp_path, capsys, setting, value):
+    saved = vars(get_args_parser().parse_args([])) | {setting: value}
+    content = dict.fromkeys(("trainer", "progress", "rng", "data_hash")) | {"format": FORMAT, "args": saved}
+    torch.save(content, tmp_path / "last.pth")
+    message = refused(["--resume", str(tmp_path / "last.pth")], capsys)
+    assert "holds damaged settings" in message and setting in message
 
 
 @pytest.mark.parametrize(
