@@ -184,6 +184,7 @@ def _resumed(path: str, argv: Sequence[str] | None) -> tuple[argparse.Namespace,
     saved, defaults = content["args"], vars(parser.parse_args([]))
     if not isinstance(saved, dict) or not defaults.keys() - _FREE_ON_RESUME <= saved.keys():
         raise UserError(f"{path} lacks settings of its run and cannot be resumed; use --init_from for its weights")
+    saved = defaults | saved
     _refuse_odd_settings(parser, saved, path)
     for action in parser._actions:
         action.default = argparse.SUPPRESS
@@ -193,4 +194,4 @@ def _resumed(path: str, argv: Sequence[str] | None) -> tuple[argparse.Namespace,
             raise UserError(f"{path} was trained with --{key} {saved[key]} and goes on so; drop --{key}")
     folder = Path(path).resolve().parent
     places = {"output": str(folder.parent.parent), "name": folder.parent.name, "tag": folder.name}
-    return argparse.Namespace(**(defaults | saved | places | given)), content
+    return argparse.Namespace(**(saved | places | given)), content

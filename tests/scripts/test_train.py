@@ -171,6 +171,10 @@ def test_resume_goes_on_for_more_epochs_and_refuses_other_settings(command, tmp_
     last = tmp_path / "out" / "a" / "b" / "ckpt_last.pth"
     assert main(["--resume", str(last), "--num_epoch", "3"]) == 0
     assert [row["epoch"] for row in rows(last.parent)] == [0, 1, 2]
+    content = torch.load(last, weights_only=True)
+    del content["args"]["save_minutes"], content["args"]["keep"]
+    torch.save(content, last)
+    assert main(["--resume", str(last), "--num_epoch", "4"]) == 0, "a run from before there were these options"
     assert main(["--resume", str(last), "--batch_size", "4"]) == 2
     assert "--batch_size 8" in capsys.readouterr().err
     assert main(["--resume", str(last.parent / "ckpt_best.pth")]) == 2
