@@ -81,4 +81,4 @@ bench: .venv/.runtime
 	$(BIN)/python benchmarks/load.py
 
 clean:
-	rm -rf $(DEMO_DATA) $(DEMO_OUT) $(CONTROL_OUT) .pytest_cache .ruff_cache
+	rm -rf $(DEMO_DATA) $(DEMO_OUT) $(CONTROL_OUT) .hypothesis .pytest_cache .ruff_cache

@@ -1,19 +1,28 @@
 """Running a script as a user does, with a time limit and its peak memory measured."""
 
 import os
+import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.conftest import ROOT
 
+# A process counts the memory of the one it was forked from as its own until it starts: a small one stands between.
+_MEASURED = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+with open(sys.argv[1], "w") as file:
+    file.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code if code >= 0 else 128 - code)
+"""
+
 
 class Outcome(NamedTuple):
-    """code: exit code, negative for a signal. megabytes: largest resident set of the process or of one of its
-    children."""
+    """code: exit code, 128 + the signal where one ended it. megabytes: largest resident set of the process or of one of
+    its children."""
 
     code: int
     out: str
@@ -21,30 +30,25 @@ class Outcome(NamedTuple):
     megabytes: float
     seconds: float
 
-    @property
-    def reason(self) -> str:
-        """The last line of standard error."""
-        return (self.err.strip().splitlines() or [""])[-1]
-
 
 def run_script(folder: Path, script: str, *arguments: object, limit: float = 120, **environment: str) -> Outcome:
-    """Run a script of the repository; killed after ``limit`` seconds. folder: for its output."""
+    """Run a script of the repository; killed, and an error, after ``limit`` seconds. folder: for its output."""
     started = time.perf_counter()
-    with (folder / "stdout").open("w+") as out, (folder / "stderr").open("w+") as err:
-        command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    out, err, peak = (folder / name for name in ("stdout", "stderr", "peak"))
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    with out.open("w") as to_out, err.open("w") as to_err:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT, env=os.environ | environment
-        )
-        timer = threading.Timer(limit, process.kill)
-        timer.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        timer.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
-        texts = []
-        for file in (out, err):
-            file.seek(0)
-            texts.append(file.read())
-    return Outcome(process.returncode, *texts, usage.ru_maxrss / 1024, time.perf_counter() - started)
+            [sys.executable, "-c", _MEASURED, str(peak), *command], stdin=subprocess.DEVNULL, stdout=to_out,
+            stderr=to_err, cwd=ROOT, env=os.environ | environment, start_new_session=True,
+        )  # fmt: skip
+        try:
+            code = process.wait(limit)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    seconds = time.perf_counter() - started
+    return Outcome(code, out.read_text(), err.read_text(), int(peak.read_text()) / 1024, seconds)
 
 
 def refusal(code: int, err: str) -> str:
