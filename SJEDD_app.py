@@ -82,6 +82,8 @@ async def refuse_address(path: str | None) -> str | None:
 
 def check_size(path: Path, max_mb: float, max_seconds: float) -> None:
     """UserError for a file that is larger, or a video that is longer, than the page takes."""
+    if not path.is_file():
+        raise UserError("the upload is no longer here (an answer removes it); choose the file again")
     size = path.stat().st_size / 2**20
     if size > max_mb:
         raise UserError(f"the file has {size:.1f} MB, the page takes {max_mb:g} MB; cut it, or start the page with "

@@ -43,6 +43,7 @@ def process_group(device: torch.device) -> Iterator[None]:
                 f"another process of the run ended (its message is above); process {rank()} ends"
             ) from error
         raise
+    dist.barrier()  # where another process has left already, gloo of torch 2.6 may wait for it for ever
     dist.destroy_process_group()
 
 
