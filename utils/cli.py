@@ -5,7 +5,9 @@ saving; 1 anything else (a traceback).
 """
 
 import argparse
+import errno
 import functools
+import os
 import signal
 import sys
 import threading
@@ -13,6 +15,8 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from utils.ranks import is_main, rank
+
+_CTRL_C = "stopped by Ctrl-C"
 
 
 class UserError(Exception):
@@ -114,10 +118,18 @@ def boolean(text: str) -> bool:
 
 
 def answer_first(name: str, get_args_parser: Callable[[], ArgumentParser]) -> None:
-    """Answer --help and wrong arguments before the imports that take seconds. name: the ``__name__`` of the calling
-    module; nothing happens unless it is the script that was started."""
+    """Answer --help, wrong arguments and Ctrl-C before and during the imports that take seconds. name: the
+    ``__name__`` of the calling module; nothing happens unless it is the script that was started."""
     if name == "__main__":
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background jobs ignore it
+            signal.signal(signal.SIGINT, _leave)
         get_args_parser().parse_args()
+
+
+def _leave(_signum: int, _frame: object) -> NoReturn:
+    """Nothing is begun while modules are imported, and an exception in there may get lost."""
+    os.write(2, f"{_CTRL_C}\n".encode())
+    os._exit(130)
 
 
 def _raise_stopped(signum: int, _frame: object) -> NoReturn:
@@ -131,6 +143,8 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[s
     def wrapper(argv: Sequence[str] | None = None) -> int:
         in_main_thread = threading.current_thread() is threading.main_thread()
         previous = signal.signal(signal.SIGTERM, _raise_stopped) if in_main_thread else None
+        if in_main_thread and signal.getsignal(signal.SIGINT) is _leave:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             main(argv)
         except ToldError:
@@ -139,8 +153,14 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[s
             process = "" if is_main() else f"process {rank()}: "
             print(f"{process}error: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            where = f" {error.filename}" if error.filename else ""
+            print(f"error: cannot write{where} ({error.strerror}); make room there", file=sys.stderr)
+            return 2
         except KeyboardInterrupt:
-            print("stopped by Ctrl-C", file=sys.stderr)
+            print(_CTRL_C, file=sys.stderr)
             return 130
         except Stopped as stop:
             print(f"stopped by {stop}", file=sys.stderr)
