@@ -51,14 +51,18 @@ def hold(path: Path, shared: bool = False, wait: bool = True) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def alone_in(folder: str | Path) -> Iterator[Path]:
-    """Make the output folder and keep other runs out of it, by the lock file .lock in it; what killed runs left
-    half-written in it is removed. UserError when another run works in it."""
+    """Make the output folder and keep other runs out of it, by a file .lock that is there meanwhile; what killed runs
+    left half-written in it is removed. UserError when another run works in it."""
     folder = output_dir(folder)
-    with hold(folder / ".lock", wait=False) as mine:
-        if not mine:
+    lock = folder / ".lock"
+    with hold(lock, wait=False) as mine:
+        if not mine or not lock.is_file():  # the other run has just ended
             raise UserError(f"another run is working in {folder}; wait for its end, or choose another folder")
-        remove_leftovers(folder)
-        yield folder
+        try:
+            remove_leftovers(folder)
+            yield folder
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _opened(path: Path, mode: str) -> BinaryIO:
