@@ -1,4 +1,4 @@
-"""Faults from outside, against the scripts as processes: kill -9, signals, full disks, removed folders, two runs at once."""
+"""Faults from outside, against the scripts as processes: kill -9, signals, full disks, removed folders, two runs."""
 
 import json
 import os
@@ -15,10 +15,8 @@ from PIL import Image
 from preprocessing import expand_FFpp, extract_faces, make_demo_videos, make_lists
 from tests.stress.killing import ended, files, kill_at, removed, run, some_delays, start, wait_for
 
-TRAIN = (
-    "--VM demo --num_epoch 3 --batch_size 8 --num_workers 1 --initial_lr 1e-3 --lambda_every 2 "
-TRAIN += "--tag t --save_minutes 0"
-)
+TRAIN = "--VM demo --num_epoch 3 --batch_size 8 --num_workers 1 --initial_lr 1e-3 --lambda_every 2"
+TRAIN += " --tag t --save_minutes 0"
 
 
 @pytest.fixture(scope="session")
@@ -124,9 +122,7 @@ def test_killed_runs_are_made_good(commands, whole, name, number, longest):
     expected = uninterrupted(whole, name, command, folder)
     killed = 0
     for delay in some_delays(sum(map(ord, name)), number, longest):
-        killed += kill_at(
-            resumed(name, command, folder), delay, lambda: any(folder.glob("*"))
-        )
+        killed += kill_at(resumed(name, command, folder), delay, lambda: any(folder.glob("*")))
     print(f"{name}: {killed} of {number} runs killed at work")
     last = run(resumed(name, command, folder))
     assert last.code == 0, last.err
