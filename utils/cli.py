@@ -156,8 +156,8 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[s
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
-            where = f" {error.filename}" if error.filename else ""
-            print(f"error: cannot write{where} ({error.strerror}); make room there", file=sys.stderr)
+            what = error.filename or "what the run writes"
+            print(f"error: cannot write {what} ({error.strerror}); make room or choose another place", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print(_CTRL_C, file=sys.stderr)

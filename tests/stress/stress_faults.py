@@ -210,6 +210,16 @@ def test_two_runs_in_one_folder(commands, whole, name):
     assert not leftovers(folder)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_twice_the_same_command_gives_the_same_files(commands, whole, name):
+    """All files byte for byte but log.txt and TensorBoard's; of a training the weights and its log of epochs."""
+    command, folder = commands[name]
+    expected = uninterrupted(whole, name, command, folder)
+    removed(folder)
+    assert run(command).code == 0
+    assert result(name, folder) == expected
+
+
 def test_a_killed_worker_of_an_extraction_is_one_line(commands, whole):
     command, folder = commands["extract"]
     expected = uninterrupted(whole, "extract", command, folder)
