@@ -49,7 +49,8 @@ from preprocessing.video import VideoError, frame_rate, read_frames
 from utils.devices import choose_device
 from utils.drawing import draw_face, lay_over, write_jpeg
 from utils.explain import OUTCOMES, calibrated_nodes, explain, outcome_of
-from utils.files import output_dir, write_bytes, write_json
+from utils.files import write_bytes, write_json
+from utils.locks import alone_in
 from utils.prediction_files import clear, folders_for, is_done, is_whole, row_of, stamp, write_table
 from utils.progress import progress_bar
 from utils.timeline import timeline
@@ -199,7 +200,8 @@ def predict(
         prediction["reason"] = str(error).removeprefix(f"{path}: ")
     told(prediction)
     try:
-        clear(output_dir(folder))
+        folder.mkdir(exist_ok=True)
+        clear(folder)
         if kit.pictures and persons:
             prediction["annotated"] = draw_pictures(source, people, persons, folder, kit, prediction["tracks"], step)
         prediction |= {"settings": kit.settings | {"file": stamp(path)}}
@@ -312,17 +314,12 @@ def build_kit(args: argparse.Namespace, pictures: bool) -> Kit:
     return Kit(predictor, rules, args.n_frames, args.band, pictures, settings, notes)
 
 
-@script
-def main(argv: Sequence[str] | None = None) -> None:
-    """Predict; see --help."""
-    args = parse_prediction_args(get_args_parser(), argv)
-    paths = find_inputs(args.input)
-    output = output_dir(args.output)
-    folders = folders_for(paths, output)
-    kit = build_kit(args, pictures=not args.no_pictures)
-    for note in kit.notes:
-        print(f"note: {note}", file=sys.stderr)
-    as_json, rows = args.json == "-", []
+def predict_all(folders: Mapping[Path, tuple[Path, dict | None]], table: Path, kit: Kit, as_json: bool) -> list[dict]:
+    """Predict and tell all inputs; writes and returns the rows of predictions.csv, those so far when stopped.
+
+    folders: input -> (its folder, what its prediction.json holds already).
+    """
+    rows = []
     try:
         for path, (folder, known) in progress_bar(folders.items(), desc="inputs", unit="input", leave=False):
             done = is_done(known, kit.settings | {"file": stamp(path)})
@@ -336,7 +333,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows.append(row_of(prediction, folder.name, kit.predictor.tree.nodes))
     finally:
         if rows:
-            write_table(output / "predictions.csv", rows)
+            write_table(table, rows)
+    return rows
+
+
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    """Predict; see --help."""
+    args = parse_prediction_args(get_args_parser(), argv)
+    paths = find_inputs(args.input)
+    with alone_in(args.output) as output:
+        folders = folders_for(paths, output)
+        kit = build_kit(args, pictures=not args.no_pictures)
+        for note in kit.notes:
+            print(f"note: {note}", file=sys.stderr)
+        rows = predict_all(folders, output / "predictions.csv", kit, as_json=args.json == "-")
     if all(row["outcome"] == "unreadable" for row in rows):
         raise UserError(f"none of {len(rows)} inputs could be read; {rows[0]['input']}: {rows[0]['reason']}")
 

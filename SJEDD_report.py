@@ -43,7 +43,8 @@ answer_first(__name__, get_args_parser)
 from utils.calibration import calibration_report
 from utils.comparison import SEED_METRICS, compare, different_videos, run_names, seed_spread
 from utils.conventions import CONVENTIONS, convention_effects, convention_metrics
-from utils.files import atomic_path, file_sha256, output_dir, write_json
+from utils.files import atomic_path, file_sha256, write_json, write_text
+from utils.locks import alone_in
 from utils.plots import (
     DARK,
     LIGHT,
@@ -188,6 +189,17 @@ def print_comparison(comparison: dict) -> None:
         say(f"seeds, {convention}: {text}")
 
 
+def write_report(runs: Sequence[Run], comparison: dict, folder: Path) -> None:
+    """Write the plots, report.json, comparison.json and report.html; of an earlier report nothing stays."""
+    plots = draw_plots(runs, folder)
+    write_json(folder / "report.json", {run.predictions.source: run.metrics for run in runs})
+    if comparison:
+        write_json(folder / "comparison.json", comparison)
+    else:
+        (folder / "comparison.json").unlink(missing_ok=True)
+    write_text(folder / "report.html", report_page(runs, plots, comparison))
+
+
 @script
 def main(argv: Sequence[str] | None = None) -> None:
     """Make the report, or calibrate; see --help."""
@@ -197,19 +209,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     columns = Columns(args.score_column, args.label_column, args.path_column, args.video_column)
     if args.calibrate:
         predictions = read_predictions(args.files[0], columns)
-        calibrate(predictions, output_dir(args.output))
+        with alone_in(args.output) as folder:
+            calibrate(predictions, folder)
         return
     runs = read_runs(args, columns)
-    folder = output_dir(args.output)
     comparison = compare_runs(runs, args.seeds)
-    plots = draw_plots(runs, folder)
-    write_json(folder / "report.json", {run.predictions.source: run.metrics for run in runs})
-    if comparison:
-        write_json(folder / "comparison.json", comparison)
-    else:
-        (folder / "comparison.json").unlink(missing_ok=True)  # of an earlier report
-    with atomic_path(folder / "report.html") as temporary:
-        temporary.write_text(report_page(runs, plots, comparison), encoding="utf-8")
+    with alone_in(args.output) as folder:
+        write_report(runs, comparison, folder)
     say(f"{LABELS} Figures in percent.")
     for name, rule in CONVENTIONS.items():
         say(f"  {name}: {rule}")

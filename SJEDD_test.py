@@ -4,12 +4,14 @@ Labels are 0 real, 1 fake; p_fake is the probability of fake; a video's score is
 """
 
 import argparse
+import contextlib
 import logging
 import math
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,7 +97,8 @@ from utils.calibration import (
 )
 from utils.devices import choose_device, describe
 from utils.distributed import gather, on_main, process_group
-from utils.files import output_dir, write_json
+from utils.files import append_text, output_dir, remove_leftovers, write_json
+from utils.locks import alone_in
 from utils.metrics import evaluate
 from utils.progress import progress_bar
 from utils.ranks import is_main, world_size
@@ -243,6 +246,7 @@ def write_results(
     settings = crop_settings(data.records)
     alike = not differences(settings)
     trained_on = {"the training's crops": setup.crops} if setup.crops else {}
+    remove_leftovers(folder)
     (folder / "metrics.json").unlink(missing_ok=True)  # never beside predictions it does not belong to
     nodes = [node.replace(" ", "_") for node in model.tree.nodes[1:]]
     try:
@@ -371,8 +375,8 @@ def test_data_set(name: str, setup: Setup, folder: Path, log: logging.Logger) ->
         test_robustness(setup, data, n_frames, folder, metrics, log)
     if args.test_log and is_main():
         tested = f"{name} {args.perturb}" if args.perturb else name
-        with (place / "test_log.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{args.resume} {tested} AUC {math.nan if auc is None else 100 * auc:.3f}\n")
+        line = f"{args.resume} {tested} AUC {math.nan if auc is None else 100 * auc:.3f}\n"
+        append_text(place / "test_log.txt", line)
     return metrics
 
 
@@ -395,18 +399,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     with process_group(device):
         setup = Setup(model, encode_text(model, args.precision), threshold, crops, temperature, args)
         for name in args.dataset:
-            folder = output_dir(Path(args.output) / args.name / name)
-            log = open_log(folder / "log.txt")
-            try:
-                log.info(f"{args.resume} ({model.tree.name} tree, {args.precision}) on {describe(device)}")
-                results[name] = test_data_set(name, setup, folder, log)
-            except UserError as error:
-                if len(args.dataset) == 1:
-                    raise
-                results[name] = " ".join(str(error).split()).removeprefix(f"{name}: ")
-                log.info(f"{name} failed: {results[name]}")
-            finally:
-                close_log(log)
+            folder = Path(args.output) / args.name / name
+            with contextlib.ExitStack() as held:
+                on_main(partial(held.enter_context, alone_in(folder)))
+                log = open_log(folder / "log.txt")
+                held.callback(close_log, log)
+                try:
+                    log.info(f"{args.resume} ({model.tree.name} tree, {args.precision}) on {describe(device)}")
+                    results[name] = test_data_set(name, setup, folder, log)
+                except UserError as error:
+                    if len(args.dataset) == 1:
+                        raise
+                    results[name] = " ".join(str(error).split()).removeprefix(f"{name}: ")
+                    log.info(f"{name} failed: {results[name]}")
     if len(results) > 1 and is_main():
         print(table(results))
     if failed := [f"{name}: {metrics}" for name, metrics in results.items() if isinstance(metrics, str)]:

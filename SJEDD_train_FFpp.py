@@ -1,6 +1,7 @@
 """Train SJEDD on FF++ lists: CLIP joint embedding, label tree, fidelity losses, auto-lambda task weighting."""
 
 import argparse
+import contextlib
 import logging
 import shutil
 import sys
@@ -30,7 +31,8 @@ from models.model_setup import prepare_model
 from models.trainer import Trainer, TrainerSettings, epoch_learning_rates
 from utils.devices import choose_device, describe
 from utils.distributed import any_over_ranks, copy_from_main, on_main, process_group
-from utils.files import output_dir, write_json
+from utils.files import atomic_path, write_json
+from utils.locks import alone_in
 from utils.memory import keep_freed_memory
 from utils.provenance import git_revision, versions
 from utils.ranks import is_main, share, world_size
@@ -52,24 +54,33 @@ def data_hash(data: DataSet) -> str:
     return fingerprint(f"{'' if data.image_level else r.video} {r.frame} {r.code}" for r in data.records)
 
 
-def run_folder(args: argparse.Namespace) -> Path:
-    """The run's folder, made and writable. A run that is there is never overwritten; one that is resumed elsewhere
-    takes its best checkpoint and its log of epochs along."""
-    folder = output_dir(Path(args.output) / args.name / args.tag)
-    source = Path(args.resume).resolve().parent if args.resume else None
-    if source != folder.resolve():
-        if (folder / "ckpt_last.pth").exists():
-            raise UserError(f"{folder} holds a run already; --resume its ckpt_last.pth or give another --tag")
-        for name in ("ckpt_best.pth", "metrics.jsonl"):
-            if source and (source / name).is_file():
-                shutil.copy(source / name, folder / name)
-    return folder
+@contextlib.contextmanager
+def run_folder(args: argparse.Namespace) -> Iterator[Path]:
+    """The run's folder, made, writable and without another run in it. A run that is there is never overwritten; one
+    that is resumed elsewhere takes its best checkpoint and its log of epochs along."""
+    with alone_in(Path(args.output) / args.name / args.tag) as folder:
+        source = Path(args.resume).resolve().parent if args.resume else None
+        if source != folder.resolve():
+            if (folder / "ckpt_last.pth").exists():
+                raise UserError(f"{folder} holds a run already; --resume its ckpt_last.pth or give another --tag")
+            for name in ("ckpt_best.pth", "metrics.jsonl"):
+                if source and (source / name).is_file():
+                    with atomic_path(folder / name) as temporary:
+                        shutil.copyfile(source / name, temporary)
+        yield folder
 
 
 class Run:
-    """One training run: settings, data, trainer, folder and progress."""
+    """One training run: settings, data, trainer, folder and progress. held: the folder is ours until it is closed."""
 
-    def __init__(self, args: argparse.Namespace, content: dict | None, tree: LabelTree, device: torch.device) -> None:
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        content: dict | None,
+        tree: LabelTree,
+        device: torch.device,
+        held: contextlib.ExitStack,
+    ) -> None:
         self.args, self.device = args, device
         self.train_set, self.val_set = read_lists(args, tree)
         self.data_hash = [data_hash(self.train_set), data_hash(self.val_set)]
@@ -80,7 +91,7 @@ class Run:
         if min(args.batch_size, len(self.train_set.records)) % world_size():
             raise UserError(f"a batch of {args.batch_size} images cannot be shared by {world_size()} processes; give a "
                             f"--batch_size that {world_size()} divides (and as many images)")  # fmt: skip
-        self.folder = on_main(lambda: run_folder(args))
+        self.folder = on_main(lambda: held.enter_context(run_folder(args)))
         crops = crop_settings(self.train_set.records)
         self.made_with = {"versions": versions(), "revision": git_revision(), "data_hash": self.data_hash}
         self.made_with["crops"] = None if differences(crops) else next(iter(crops.values()), None)
@@ -199,8 +210,8 @@ def train(argv: Sequence[str] | None, tree: LabelTree, description: str, aug_pro
     """The whole of a training script, for one label tree. aug_probs: default of --aug_probs."""
     args, content = parse_args(argv, description, aug_probs)
     device = choose_device(args.gpu)
-    with process_group(device):
-        run = Run(args, content, tree.root_only if args.no_tree else tree, device)
+    with process_group(device), contextlib.ExitStack() as held:
+        run = Run(args, content, tree.root_only if args.no_tree else tree, device, held)
         del content  # gigabytes when a run is resumed
         settings = vars(args) | run.made_with | {"tree": run.trainer.model.tree.to_dict()}
         on_main(lambda: write_json(run.folder / "args.json", settings))

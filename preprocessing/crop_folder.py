@@ -17,7 +17,7 @@ from preprocessing import manifest
 from preprocessing.crop_files import OWN_FILE
 from preprocessing.face_crops import Job, crop_video, remove_crops, write_account
 from utils.cli import UserError
-from utils.files import TEMPORARY, output_dir, read_json, write_json
+from utils.files import TEMPORARY, output_dir, read_json, remove_leftovers, write_json
 from utils.locks import claim, hold
 
 
@@ -60,8 +60,11 @@ def give_up(job: Job) -> bool:
 
 
 def merge(root: Path) -> dict[str, manifest.Account]:
-    """Write manifest.csv from all finished videos and return their accounts; the last of several runs sees all."""
+    """Write manifest.csv from all finished videos and return their accounts; the last of several runs sees all.
+    UserError when the folder has been removed meanwhile."""
     with hold(root / ".manifest" / ".turn.lock"):
+        if not (root / "manifest.json").is_file():
+            raise UserError(f"{root} was removed while this run worked in it; run it again")
         return manifest.merge(root)
 
 
@@ -101,8 +104,12 @@ def _settle(
                         "or give --overwrite to remove these crops")  # fmt: skip
     _refuse_foreign_images(root, jobs)
     if alone:  # what killed runs left
-        for path in [*hidden.rglob(f"{TEMPORARY}*"), *root.glob(f"{TEMPORARY}*")]:
+        remove_leftovers(root)
+        for path in hidden.rglob(f"{TEMPORARY}*"):
             path.unlink()
+        for path in hidden.rglob("*.new"):
+            if path.is_file() and path.with_suffix(".csv").is_file():
+                path.unlink()
     if changed:
         if not alone:
             raise UserError(f"another run is working in {root} with other settings; wait for its end")

@@ -81,7 +81,7 @@ from preprocessing.regions import (
     transplant,
 )
 from utils.files import output_dir, read_json, whole_file, write_json
-from utils.locks import hold
+from utils.locks import alone_in
 
 FIRST_LOCAL_DIGIT = 5  # of a list code: eye, lip, mouth, nose, skin
 GROW = (0.95, 1.15)  # range of the factor on a region's radii
@@ -361,6 +361,8 @@ def carry_out(plan: Plan, args: argparse.Namespace) -> list[Job]:
             job.path.unlink(missing_ok=True)
         manifest.write_rows(unfinished, rows, COLUMNS)
         problems = run_jobs(make_image, missing, args.workers, "image")
+        if not unfinished.is_file():
+            raise UserError(f"{target} was removed while this run worked in it; run it again")
     failed = {job.path: problem for job, problem in zip(missing, problems, strict=True) if problem}
     done = [job for job in plan.jobs if job.path not in failed]
     remove_images(target, {job.path for job in done})
@@ -426,9 +428,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     done = []
     for plan in plans:
         if plan.jobs:
-            with hold(output_dir(plan.target) / ".lock", wait=False) as mine:
-                if not mine:
-                    raise UserError(f"another run is working in {plan.target}; wait for its end")
+            with alone_in(plan.target):
                 done += carry_out(plan, args)
         left_out = ", ".join(f"{number} {reason}" for reason, number in plan.left_out.items() if number)
         if left_out:

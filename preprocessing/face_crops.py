@@ -207,9 +207,10 @@ def finish(job: Job, wanted: Sequence[int], count: int, found: dict[int, Look], 
         picks = pick_faces(found, settings)
     used = frames_used(wanted, picks, settings.retry, count)
     late = {index for index in used.values() if index in picks and picks[index].status == "ok"} - saved
+    saved = set(saved)
     for index, frame in read_frames(job.video, late):
         save_crop(job, index, frame, found[index].faces.landmarks[picks[index].face])
-        saved = saved | {index}
+        saved.add(index)
     return [_row(job, index, used[index], found, picks, saved) for index in wanted]
 
 

@@ -58,7 +58,8 @@ from preprocessing.list_recipe import (
     write_list,
 )
 from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, probability, script, seed
-from utils.files import output_dir, read_json
+from utils.files import read_json
+from utils.locks import alone_in
 
 CODES = {"real": REAL_CODE} | METHOD_CODES
 REGION_OF_CODE = {code: region for region, code in REGION_CODES.items()}
@@ -318,12 +319,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     unverified = {item for _, facts in lists.values() for item in facts.get("unverified", {}).items()}
     for method, why in sorted(unverified):
         print(f"UNVERIFIED {method}: {why}")
-    folder = output_dir(args.output)
-    for name, (images, facts) in lists.items():
-        seed_of_codes = args.shuffle_codes if name == "train" else None
-        if seed_of_codes is not None:
-            images = shuffled_codes(images, seed_of_codes)
-        write_list(folder, name, images, facts | {"shuffle_codes": seed_of_codes})
+    with alone_in(args.output) as folder:
+        for name, (images, facts) in lists.items():
+            seed_of_codes = args.shuffle_codes if name == "train" else None
+            if seed_of_codes is not None:
+                images = shuffled_codes(images, seed_of_codes)
+            write_list(folder, name, images, facts | {"shuffle_codes": seed_of_codes})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ saving; 1 anything else (a traceback).
 """
 
 import argparse
+import errno
 import functools
+import os
 import signal
 import sys
 import threading
@@ -15,6 +17,7 @@ from typing import NoReturn
 from utils.ranks import is_main, rank
 
 _LONGEST_LINE = 2000  # letters of an error
+_CTRL_C = "stopped by Ctrl-C"
 
 
 class UserError(Exception):
@@ -116,9 +119,11 @@ def boolean(text: str) -> bool:
 
 
 def answer_first(name: str, get_args_parser: Callable[[], ArgumentParser]) -> None:
-    """Answer --help and wrong arguments before the imports that take seconds. name: the ``__name__`` of the calling
-    module; nothing happens unless it is the script that was started."""
+    """Answer --help, wrong arguments and Ctrl-C before and during the imports that take seconds. name: the
+    ``__name__`` of the calling module; nothing happens unless it is the script that was started."""
     if name == "__main__":
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background jobs ignore it
+            signal.signal(signal.SIGINT, _leave)
         get_args_parser().parse_args()
 
 
@@ -134,6 +139,12 @@ def one_line(text: str) -> str:
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
 
 
+def _leave(_signum: int, _frame: object) -> NoReturn:
+    """Nothing is begun while modules are imported, and an exception in there may get lost."""
+    os.write(2, f"{_CTRL_C}\n".encode())
+    os._exit(130)
+
+
 def _raise_stopped(signum: int, _frame: object) -> NoReturn:
     raise Stopped(signum)
 
@@ -145,6 +156,8 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[s
     def wrapper(argv: Sequence[str] | None = None) -> int:
         in_main_thread = threading.current_thread() is threading.main_thread()
         previous = signal.signal(signal.SIGTERM, _raise_stopped) if in_main_thread else None
+        if in_main_thread and signal.getsignal(signal.SIGINT) is _leave:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             main(argv)
         except ToldError:
@@ -153,8 +166,14 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[s
             process = "" if is_main() else f"process {rank()}: "
             print(f"{process}error: {one_line(str(error))}", file=sys.stderr)
             return 2
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            what = error.filename or "what the run writes"
+            print(f"error: cannot write {what} ({error.strerror}); make room or choose another place", file=sys.stderr)
+            return 2
         except KeyboardInterrupt:
-            print("stopped by Ctrl-C", file=sys.stderr)
+            print(_CTRL_C, file=sys.stderr)
             return 130
         except Stopped as stop:
             print(f"stopped by {stop}", file=sys.stderr)

@@ -22,7 +22,7 @@ TEMPORARY = ".tmp-"  # how the names of half-written files begin; only a killed 
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder (same ending); on success it is renamed to ``path``, else removed.
 
-    UserError when there is no space or no permission to write; what was at ``path`` stays.
+    UserError when there is no space or no permission to write, or the folder is gone; what was at ``path`` stays.
     """
     path = Path(path)
     temporary = None
@@ -34,9 +34,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+        if path.parent.is_dir() and error.errno not in _CANNOT_WRITE:
             raise
-        raise UserError(f"cannot write {path} ({error.strerror}); make room there or choose another folder") from error
+        reason = error.strerror if path.parent.is_dir() else "its folder is gone"
+        raise UserError(f"cannot write {path} ({reason}); make room there or choose another folder") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -80,6 +81,21 @@ def whole_file(path: str | Path, largest: int | None = None) -> Path:
 def text_file(path: str | Path) -> Path:
     """``whole_file`` of a list, table or JSON file."""
     return whole_file(path, LARGEST_TEXT)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add ``text`` to the end of a file. UserError when it cannot be written."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}); make room there or choose another folder") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the half-written files that killed runs left in ``folder``; for who alone writes there."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
 
 
 def _refuse_constant(name: str) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from utils.files import atomic_path, read_json
+from utils.files import atomic_path, read_json, remove_leftovers
 
 _LONGEST = 200  # bytes of a folder's name; file systems take 255
 _DRAWN = ("annotated.*", "timeline_*.png", "heat_*.jpg")
@@ -65,6 +65,7 @@ def is_whole(known: Mapping, nodes: Sequence[str]) -> bool:
 
 def clear(folder: Path) -> None:
     """Remove what an earlier prediction left, the JSON first: without it nothing counts."""
+    remove_leftovers(folder)
     (folder / "prediction.json").unlink(missing_ok=True)
     for pattern in _DRAWN:
         for path in folder.glob(pattern):

@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from utils.cli import UserError
-from utils.files import text_file, write_text
+from utils.files import append_text, text_file, write_text
 from utils.ranks import is_main
 
 
@@ -20,6 +20,13 @@ class _TqdmHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record).encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stdout)
+
+
+class _FileHandler(logging.FileHandler):
+    """What cannot be written ends the run instead of printing a traceback for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise
 
 
 def open_log(path: Path | None) -> logging.Logger:
@@ -35,7 +42,7 @@ def open_log(path: Path | None) -> logging.Logger:
     logger.addHandler(_TqdmHandler())
     if path is not None:
         try:
-            to_file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+            to_file = _FileHandler(path, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             raise UserError(f"cannot write {path} ({error.strerror})") from error
         to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
@@ -76,8 +83,7 @@ class MetricsLog:
 
     def add(self, row: dict) -> None:
         """Append an epoch's row; lists become one scalar per item."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_text(self.path, json.dumps(row) + "\n")
         for key, value in row.items():
             values = {f"{key}/{i}": item for i, item in enumerate(value)} if isinstance(value, list) else {key: value}
             for name, number in values.items():

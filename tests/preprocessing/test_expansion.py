@@ -66,7 +66,7 @@ def test_rows_tell_all_and_only_the_region_changed(demo):
     assert tuple(rows[0]) == expand_FFpp.COLUMNS
     assert len(rows) == IMAGES
     assert {row["path"] for row in rows} == {p.relative_to(target).as_posix() for p in target.rglob("*.png")}
-    assert {path.name for path in target.iterdir()} == {".lock", "manifest.csv", "manifest.json", *REGION_CODES}
+    assert {path.name for path in target.iterdir()} == {"manifest.csv", "manifest.json", *REGION_CODES}
     for row in rows:
         assert row["path"] == f"{row['region']}/{row['method']}_{row['video']}/{int(row['frame']):04d}.png"
         assert row["code"] == REGION_CODES[row["region"]]
@@ -435,7 +435,7 @@ def test_images_are_saved_as_the_crops_are(raw_demo, tmp_path):
         start, end = (content.index(b"\xff\xdb") for content in (made, crop))
         assert made[:2] == b"\xff\xd8"
         assert made[start : start + 69] == crop[end : end + 69]  # the quantisation table, so the quality
-    assert {path.suffix for path in folder_of(root).rglob("*") if path.is_file()} == {".jpg", ".csv", ".json", ""}
+    assert {path.suffix for path in folder_of(root).rglob("*") if path.is_file()} == {".jpg", ".csv", ".json"}
 
 
 def test_a_second_run_at_the_same_time_is_refused(copy, capsys):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from datasets.ffpp_methods import compression_dir
+from preprocessing import crop_folder, face_crops
 from preprocessing.align import similarity_matrix, template
 from preprocessing.extract_faces import main
 from preprocessing.make_demo_videos import write_video
@@ -97,6 +98,7 @@ def test_a_second_run_does_what_is_missing_and_clears_leftovers(videos, tmp_path
     (out / "a b" / "000" / ".tmp-abc.png").write_bytes(b"half")
     (out / "a b" / "000" / "0001.png").write_bytes(b"of another run")
     (out / ".manifest" / ".tmp-abc.csv").write_text("video,fra")
+    (out / ".manifest" / "a b" / "001.new").touch()
     untouched = (out / "a b" / "001" / "0000.png").stat().st_mtime_ns
     capsys.readouterr()
     assert run(videos, out) == 0
@@ -260,3 +262,17 @@ def test_name_that_is_not_utf8_is_a_row_not_a_crash(tmp_path):
         file.write(b"x")
     with pytest.raises(VideoError, match="not UTF-8"):
         count_frames(path)
+
+
+def test_a_folder_that_is_removed_meanwhile_is_one_line(videos, tmp_path, monkeypatch, capsys):
+    out, crop = tmp_path / "out", face_crops.crop_video
+
+    def remove_and_crop(job):
+        if job.name == "a b/001":
+            shutil.rmtree(out)
+        crop(job)
+
+    monkeypatch.setattr(crop_folder, "crop_video", remove_and_crop)
+    assert run(videos, out) == 2
+    error = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert len(error) == 1 and "removed" in error[0]

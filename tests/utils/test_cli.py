@@ -1,10 +1,15 @@
+import errno
 import os
+import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 
+from tests.conftest import ROOT
 from utils.cli import ArgumentParser, Stopped, UserError, boolean, script
-from utils.files import atomic_path, output_dir, write_json
+from utils.files import append_text, atomic_path, output_dir, write_json
 from utils.progress import progress_bar
 from utils.stopping import StopRequest
 
@@ -20,7 +25,8 @@ def raising(error):
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(None, 0), (UserError("a\n  b"), 2), (KeyboardInterrupt(), 130), (Stopped(signal.SIGTERM), 143)],
+    [(None, 0), (UserError("a\n  b"), 2), (KeyboardInterrupt(), 130), (Stopped(signal.SIGTERM), 143)]
+    + [(OSError(errno.ENOSPC, "No space left on device"), 2)],
 )
 def test_exit_codes(error, code, capsys):
     assert raising(error)() == code
@@ -30,6 +36,24 @@ def test_exit_codes(error, code, capsys):
 def test_other_errors_are_not_swallowed():
     with pytest.raises(ZeroDivisionError):
         raising(ZeroDivisionError())()
+
+
+def test_ctrl_c_while_modules_are_imported_is_one_line():
+    code = """
+import os, signal, sys
+from utils.cli import ArgumentParser, answer_first, script
+sys.argv = ["x"]
+answer_first("__main__", ArgumentParser)
+main = script(lambda argv: os.kill(os.getpid(), signal.SIGINT))
+assert not sys.stdin.readline() or sys.exit(main([]))  # inside main it raises as ever
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except BaseException:
+    print("lost")
+"""
+    for given in ("", "inside\n"):
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, input=given, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped by Ctrl-C\n")
 
 
 def test_sigterm_inside_a_script_is_143():
@@ -76,6 +100,18 @@ def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path):
     with pytest.raises(ValueError, match="Out of range"):
         write_json(tmp_path / "b.json", {"x": float("nan")})
     assert not (tmp_path / "b.json").exists()
+
+
+def test_a_folder_that_is_gone_is_one_line(tmp_path):
+    folder = output_dir(tmp_path / "out")
+    with pytest.raises(UserError, match="its folder is gone"), atomic_path(folder / "a.txt") as temporary:
+        temporary.write_text("half")
+        shutil.rmtree(folder)
+    with pytest.raises(UserError, match="its folder is gone"):
+        write_json(folder / "b.json", {})
+    with pytest.raises(UserError, match="cannot write"):
+        append_text(folder / "c.txt", "line")
+    assert not folder.exists()
 
 
 def test_output_dir_makes_parents(tmp_path):

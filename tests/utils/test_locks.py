@@ -5,7 +5,8 @@ from contextlib import ExitStack
 import pytest
 
 from tests.conftest import ROOT
-from utils.locks import claim, hold
+from utils.cli import UserError
+from utils.locks import alone_in, claim, hold
 
 OTHER = """
 import sys
@@ -42,3 +43,23 @@ def test_a_file_is_held_together_or_alone(tmp_path, ours, theirs, granted):
         assert stack.enter_context(hold(tmp_path / "lock", shared=ours, wait=False))
         assert other_process_gets(tmp_path / "lock", "-", theirs) is granted
     assert other_process_gets(tmp_path / "lock", "-", theirs)
+
+
+def test_an_output_folder_is_for_one_run_at_a_time(tmp_path):
+    folder = tmp_path / "out"
+    with alone_in(folder):
+        (folder / ".tmp-half.csv").touch()
+        (folder / "whole.csv").touch()
+        assert not other_process_gets(folder / ".lock", "-", "alone")
+        with pytest.raises(UserError, match="another run is working in"), alone_in(folder):
+            pass
+        assert (folder / ".tmp-half.csv").exists(), "it may be the other run's"
+    with alone_in(folder):
+        assert {path.name for path in folder.iterdir()} == {".lock", "whole.csv"}
+    assert [path.name for path in folder.iterdir()] == ["whole.csv"]
+
+
+def test_a_lock_in_a_folder_that_is_gone_is_one_line(tmp_path):
+    for lock in (claim(tmp_path / "gone" / "lock", "a"), hold(tmp_path / "gone" / "lock")):
+        with pytest.raises(UserError, match="has its folder been removed"), lock:
+            pass

@@ -32,7 +32,7 @@ def test_done_means_the_same_settings_and_readable():
 
 
 def test_clearing_leaves_foreign_files(tmp_path):
-    for name in ("prediction.json", "annotated.mp4", "timeline_1.png", "heat_1_eye.jpg", "notes.txt"):
+    for name in ("prediction.json", "annotated.mp4", "timeline_1.png", "heat_1_eye.jpg", ".tmp-a.mp4", "notes.txt"):
         (tmp_path / name).touch()
     clear(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

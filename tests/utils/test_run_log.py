@@ -1,9 +1,19 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from utils.cli import UserError
 from utils.run_log import MetricsLog, close_log, fingerprint, open_log
+
+
+def test_a_full_disk_ends_the_run_without_a_traceback_for_every_line(capsys):
+    log = open_log(Path("/dev/full"))
+    with pytest.raises(OSError, match="No space left"):
+        log.info("first line")
+    with pytest.raises(OSError, match="No space left"):
+        close_log(log)
+    assert not capsys.readouterr().err
 
 
 def lines(folder):
