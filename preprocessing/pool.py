@@ -77,6 +77,8 @@ def _run_in_processes(
                 results[running.pop(future)] = future.result()
                 tick()
     except BrokenProcessPool as error:
+        if stop.signum is not None:  # the signal reached a process that had just been started
+            return [results[number] for number in sorted(results)]
         raise UserError(
             "a worker process died, killed from outside or for want of memory; what is finished is kept: run this "
             "again, with fewer --workers where memory is short"

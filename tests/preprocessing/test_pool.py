@@ -12,6 +12,11 @@ def double(number):
     return 2 * number
 
 
+def stop_and_die(number):
+    os.kill(os.getppid(), signal.SIGTERM)
+    os._exit(3)
+
+
 def die(number):
     os._exit(3)
 
@@ -38,3 +43,7 @@ def test_a_signal_while_the_processes_start_stops_cleanly(monkeypatch, signum):
 def test_a_process_that_dies_is_one_clear_line():
     with pytest.raises(UserError, match="a worker process died"):
         run_jobs(die, range(4), 2, "job")
+
+
+def test_a_process_that_the_signal_ends_too_is_no_error():
+    assert script(lambda argv: run_jobs(stop_and_die, range(4), 2, "job"))([]) == 143
