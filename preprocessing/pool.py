@@ -78,14 +78,15 @@ class _Crew:
         waiting = deque(range(len(self.jobs)))
         while waiting and self.stop.signum is None:
             suspects = deque(self._work(waiting, workers, _JOBS_PER_WORKER))
-            if suspects and of_deadly is None:
+            if suspects and of_deadly is None and self.stop.signum is None:
                 raise UserError(
                     "a worker process died, killed from outside or for want of memory; what is finished is kept: run "
                     "this again, with fewer --workers where memory is short"
                 )
             while suspects and self.stop.signum is None:
                 for number in self._work(suspects, 1, 1):
-                    self._done(number, of_deadly(self.jobs[number]))
+                    if self.stop.signum is None:  # else the signal may have ended the process, not the job
+                        self._done(number, of_deadly(self.jobs[number]))
 
     def _work(self, waiting: deque[int], workers: int, ahead: int) -> list[int]:
         """Do the waiting jobs, ``ahead`` of them handed out to each process. When a process dies all of them end: then

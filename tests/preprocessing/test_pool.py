@@ -12,6 +12,11 @@ def double(number):
     return 2 * number
 
 
+def stop_and_die(number):
+    os.kill(os.getppid(), signal.SIGTERM)
+    os._exit(3)
+
+
 def die(number):
     os._exit(3)
 
@@ -50,3 +55,7 @@ def test_a_job_that_kills_its_process_costs_itself_only():
     results = run_jobs(die_of_three, range(9), 2, "job", of_deadly=lambda number: -number)
     assert results == [0, 2, 4, -3, 8, 10, 12, 14, 16]
     assert run_jobs(die_of_three, [3], 2, "job", of_deadly=lambda number: -number) == [-3]
+
+
+def test_a_process_that_the_signal_ends_too_is_no_error():
+    assert script(lambda argv: run_jobs(stop_and_die, range(4), 2, "job"))([]) == 143

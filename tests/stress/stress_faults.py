@@ -188,7 +188,7 @@ def test_signals_are_one_line(commands, whole, name, signum, code, times):
     command, folder = commands[name]
     for delay in some_delays(code + times + len(name), 1, 6.0):
         process = start(command)
-        time.sleep(0.3 + delay)
+        time.sleep(2.0 + delay)
         for _ in range(times):
             if process.poll() is None:
                 os.killpg(process.pid, getattr(signal, signum))
