@@ -29,7 +29,7 @@ from models.engine import Progress, TrainingBatch, epoch_row, train_epoch, valid
 from models.label_tree import FFPP, LabelTree
 from models.model_setup import prepare_model
 from models.trainer import Trainer, TrainerSettings, epoch_learning_rates
-from utils.devices import choose_device, describe
+from utils.devices import choose_device, describe, deterministic
 from utils.distributed import any_over_ranks, copy_from_main, on_main, process_group
 from utils.files import atomic_path, write_json
 from utils.locks import alone_in
@@ -210,7 +210,7 @@ def train(argv: Sequence[str] | None, tree: LabelTree, description: str, aug_pro
     """The whole of a training script, for one label tree. aug_probs: default of --aug_probs."""
     args, content = parse_args(argv, description, aug_probs)
     device = choose_device(args.gpu)
-    with process_group(device), contextlib.ExitStack() as held:
+    with deterministic(args.deterministic), process_group(device), contextlib.ExitStack() as held:
         run = Run(args, content, tree.root_only if args.no_tree else tree, device, held)
         del content  # gigabytes when a run is resumed
         settings = vars(args) | run.made_with | {"tree": run.trainer.model.tree.to_dict()}

@@ -32,6 +32,8 @@ def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentPa
     run.add_argument("--tag", help="folder of this run under the name; made from the settings when not given")
     run.add_argument("--output", default="output", help="folder for all runs")
     run.add_argument("--seed", type=seed, default=0, help="seed of weights, shuffles and augmentation")
+    run.add_argument("--deterministic", action="store_true", help="CUDA: kernels that give the same bits in each run, "
+                     "where PyTorch has them; slower (a CPU's do)")  # fmt: skip
     run.add_argument("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
     run.add_argument("--keep", type=non_negative_int, default=0, metavar="N", help="keep the weights of the last N "
                      "epochs too, as ckpt_epoch*.pth")  # fmt: skip

@@ -1,4 +1,8 @@
-"""Choosing the device."""
+"""Choosing the device, and how exactly it repeats itself."""
+
+import contextlib
+import os
+from collections.abc import Iterator
 
 import torch
 
@@ -28,3 +32,17 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"the CPU ({torch.get_num_threads()} threads; no CUDA device was found)"
+
+
+@contextlib.contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """PyTorch takes deterministic kernels only inside the block, and warns of an operation that has none. To be entered
+    before anything is computed: cuBLAS reads its setting once."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for, from CUDA 10.2 on
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        if wanted:
+            torch.use_deterministic_algorithms(False)

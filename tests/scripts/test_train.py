@@ -319,6 +319,19 @@ def test_gradient_checkpointing_trains_a_vit_and_is_refused_elsewhere(command, t
     assert main([*command, "--grad_checkpointing", "--num_epoch", "1"]) == 0
 
 
+def test_deterministic_kernels_are_taken_for_the_time_of_the_run(command, tmp_path, monkeypatch):
+    asked, step = [], SJEDD_train_FFpp.Trainer.step
+
+    def watched(self, *arguments):
+        asked.append(torch.are_deterministic_algorithms_enabled())
+        return step(self, *arguments)
+
+    monkeypatch.setattr(SJEDD_train_FFpp.Trainer, "step", watched)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    assert main([*command, "--deterministic", "--num_epoch", "1"]) == 0
+    assert asked and all(asked) and not torch.are_deterministic_algorithms_enabled()
+
+
 def test_compile_reaches_the_model(command, tmp_path, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function.__name__) or function)
