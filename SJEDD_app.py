@@ -45,12 +45,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from preprocessing.photos import PhotoError, find_inputs
 from preprocessing.video import VideoError, count_frames, frame_rate
 from SJEDD_predict import Kit, build_kit, open_source, predict
+from utils.page_guard import PageGuard
 from utils.prediction_page import EMPTY, STYLE, message_html, prediction_html
 
 try:
     import gradio as gr
     from gradio import route_utils
     from gradio_client.utils import is_http_url_like
+    from starlette.middleware import Middleware
 except ImportError as error:
     raise SystemExit(f"error: {error}; the page needs Gradio: pip install -r requirements-app.txt") from error
 
@@ -59,6 +61,7 @@ ABOUT = (
     "filters and make-up can mislead it both ways. Do not accuse, publish or decide about anyone by it alone."
 )
 MOST_SAMPLES = 200
+LOCAL = ("127.0.0.1", "localhost", "::1")
 KEPT = 3600  # seconds that an upload waits for its request
 
 
@@ -82,8 +85,6 @@ async def refuse_address(path: str | None) -> str | None:
 
 def check_size(path: Path, max_mb: float, max_seconds: float) -> None:
     """UserError for a file that is larger, or a video that is longer, than the page takes."""
-    if not path.is_file():
-        raise UserError("the upload is no longer here (an answer removes it); choose the file again")
     size = path.stat().st_size / 2**20
     if size > max_mb:
         raise UserError(f"the file has {size:.1f} MB, the page takes {max_mb:g} MB; cut it, or start the page with "
@@ -98,12 +99,14 @@ def check_size(path: Path, max_mb: float, max_seconds: float) -> None:
 
 @contextmanager
 def of_one_request(upload: Path) -> Iterator[Path]:
-    """A folder for the results of one request; it and the upload are removed at the end."""
+    """A folder for the results of one request; it and the upload are removed at the end. gr.Error for no upload."""
+    if not upload.is_file():
+        raise gr.Error("the upload is no longer here, an answer removes it; choose it again", print_exception=False)
     with tempfile.TemporaryDirectory(dir=PLACE.name) as folder:
         try:
             yield Path(folder)
         finally:
-            if Path(PLACE.name) in upload.parents:
+            if upload.parent.parent == Path(PLACE.name):
                 shutil.rmtree(upload.parent)
 
 
@@ -152,7 +155,6 @@ def build_page(kit: Kit, samples: dict[str, Path], max_mb: float, max_seconds: f
         gr.Markdown(f"# Is this face real?\nDrop a photograph or a video (at most {max_seconds:g} s, {max_mb:g} MB). "
                     "Every person in it gets a verdict. Nothing is kept.")  # fmt: skip
         file = gr.File(label="Photograph or video", height=150)
-        file.async_move_resource_to_block_cache = refuse_address
         sample = gr.Dropdown(sorted(samples), label="or a sample", value=None, visible=bool(samples))
         button = gr.Button("Look at it", variant="primary")
         result = gr.HTML(EMPTY)
@@ -162,6 +164,8 @@ def build_page(kit: Kit, samples: dict[str, Path], max_mb: float, max_seconds: f
         )
         machine, json = gr.Button(visible=False), gr.JSON(visible=False)
         machine.click(answer, [file], [json], api_name="predict", **one_at_a_time)
+    for block in page.blocks.values():
+        block.async_move_resource_to_block_cache = refuse_address
     return page
 
 
@@ -193,16 +197,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         for note in kit.notes:
             print(f"note: {note}", file=sys.stderr)
         page = build_page(kit, samples, args.max_mb, args.max_seconds)
+        largest, local = int(args.max_mb * 2**20), args.host in LOCAL
+        guard = Middleware(PageGuard, largest=largest, local=local)
         theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
         try:
             _, address, _ = page.launch(
-                server_name=args.host, server_port=args.port, max_file_size=int(args.max_mb * 2**20),
-                theme=theme, css=STYLE, footer_links=[],
+                server_name=args.host, server_port=args.port, max_file_size=largest, state_session_capacity=20,
+                app_kwargs={"middleware": [guard]}, theme=theme, css=STYLE, footer_links=[],
                 prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False,
             )  # fmt: skip
         except OSError as error:
             raise UserError(f"cannot listen at {args.host}:{args.port} ({error}); give another --port") from error
-        if args.host not in ("127.0.0.1", "localhost", "::1"):
+        if not local:
             print(f"note: everyone who reaches {args.host} can use the page", file=sys.stderr)
         print(f"{address} is ready; Ctrl-C ends it", flush=True)
         try:

@@ -6,6 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # libav's own messages; read when a video is opened
+# Containers alone: playlists (HLS, concat) would play other files, or addresses, than the one that is opened.
+_FORMATS = (
+    "mov,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,m4v,asf,gif,ogg,h264,hevc,mjpeg,ivf,mxf,dv,nut,rm,yuv4mpegpipe"
+)
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", f"format_whitelist;{_FORMATS}")
 import cv2
 import numpy as np
 

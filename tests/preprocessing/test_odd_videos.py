@@ -13,6 +13,7 @@ from preprocessing.align import similarity_matrix, template
 from preprocessing.extract_faces import main
 from preprocessing.make_demo_videos import write_video
 from preprocessing.manifest import landmarks_of
+from preprocessing.video import VideoError, count_frames
 
 EYES = np.array([[206, 102], [249, 105]])  # of the astronaut, 512 x 512, measured by hand
 
@@ -227,3 +228,16 @@ def test_a_container_that_promises_a_billion_frames(extract, astronaut):
         content[place : place + 4] = (10**9).to_bytes(4, "little")
     (extract.folder / "a.avi").write_bytes(content)
     assert [row["status"] for row in extract("--n_frames", "all")] == ["ok"] * 6
+
+
+@pytest.mark.parametrize("suffix", [".m3u8", ".mp4"])
+@pytest.mark.parametrize("address", ["{}", "file://{}"])
+def test_a_playlist_plays_no_other_file(astronaut, tmp_path, suffix, address):
+    ffmpeg("-i", astronaut, "-c", "copy", tmp_path / "secret.ts")
+    assert count_frames(tmp_path / "secret.ts") > 0
+    entry = address.format(tmp_path / "secret.ts")
+    hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{entry}\n#EXT-X-ENDLIST\n"
+    for playlist in (hls, f"ffconcat version 1.0\nfile {entry}\n"):
+        (tmp_path / "list").with_suffix(suffix).write_text(playlist)
+        with pytest.raises(VideoError):
+            count_frames((tmp_path / "list").with_suffix(suffix))
