@@ -42,6 +42,7 @@ def test_ctrl_c_while_modules_are_imported_is_one_line():
     code = """
 import os, signal, sys
 from utils.cli import ArgumentParser, answer_first, script
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and their children, ignore it
 sys.argv = ["x"]
 answer_first("__main__", ArgumentParser)
 main = script(lambda argv: os.kill(os.getpid(), signal.SIGINT))
