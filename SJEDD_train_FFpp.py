@@ -20,13 +20,13 @@ import torch
 
 from datasets.crop_settings import crop_settings, differences
 from datasets.frames import EpochBatches, Frames, batches_per_epoch, node_labels, scoring_loader, training_loader
-from datasets.records import DataSet, node_vector
+from datasets.records import DataSet, as_images, node_vector
 from datasets.transforms import MEAN, STD, normalise
 from datasets.txt_list import read_txt_list
 from models import checkpoint
 from models.choices import TASKS
 from models.engine import Progress, TrainingBatch, epoch_row, train_epoch, validate
-from models.label_tree import FFPP, LabelTree
+from models.label_tree import FFPP, FFSC, LabelTree
 from models.model_setup import prepare_model
 from models.trainer import Trainer, TrainerSettings, epoch_learning_rates
 from utils.devices import choose_device, describe, deterministic
@@ -41,9 +41,11 @@ from utils.stopping import StopRequest
 
 
 def read_lists(args: argparse.Namespace, tree: LabelTree) -> tuple[DataSet, DataSet]:
-    """The training and validation sets."""
+    """The training and validation sets. FFSC's images are of no videos, whatever their folders."""
     train_set = read_txt_list(args.txt_path_train, tree, "train", labels_allowed=False)
     val_set = read_txt_list(args.txt_path_val, tree, "val", labels_allowed=False)
+    if tree in (FFSC, FFSC.root_only):
+        train_set, val_set = as_images(train_set, "train"), as_images(val_set, "val")
     if len({record.label for record in val_set.records}) < 2:
         raise UserError(f"{args.txt_path_val} holds one class only, so no AUC exists; list reals and fakes")
     return train_set, val_set

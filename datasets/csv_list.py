@@ -1,4 +1,4 @@
-"""CSV files with the header path,label[,video,method]; label 0 real, 1 fake."""
+"""CSV files with the header path,label[,video,method]; label 0 or real, 1 or fake."""
 
 import csv
 import os
@@ -86,6 +86,7 @@ def _read_rows(path: Path) -> list[Row]:
     cleaned = []
     for number, row in rows:
         values = {name: (row.get(name) or "").strip() for name in ("path", "label", "video", "method")}
+        values["label"] = {"real": "0", "fake": "1"}.get(values["label"].lower(), values["label"])
         if not values["path"] or values["label"] not in ("0", "1"):
             raise UserError(f"{path}:{number}: expected a path and the label 0 (real) or 1 (fake)")
         cleaned.append((number, values))

@@ -31,6 +31,10 @@ def test_folders_tell_videos_of_one_name_apart_where_no_method_does(read):
     assert {record.video for record in read("v/0/face.png,1,v", "v/1/face.png,1,v").records} == {"v"}
 
 
+def test_labels_may_be_words(read):
+    assert [record.label for record in read("0.png,Real,", "1.png,fake,", "2.png,1,").records] == [0, 1, 1]
+
+
 def test_an_image_that_is_listed_again_is_dropped_and_counted(read):
     data = read("a/0.png,1,a", "a/1.png,1,a", "./a/0.png,1,a", "b/0.png,0,", "b/0.png,0,")
     assert [Path(record.path).name for record in data.records] == ["0.png", "1.png", "0.png"]

@@ -369,6 +369,7 @@ def test_ffsc_script_trains_its_tree_with_the_papers_augmentation(command, crop_
     assert load_model(folder / "ckpt_best.pth").tree is FFSC
     assert SJEDD_train_FFSC.main(["--resume", str(folder / "ckpt_last.pth"), "--num_epoch", "3"]) == 0
     assert [row["epoch"] for row in rows(folder)] == [0, 1, 2]
+    assert {row["val_video_auc"] for row in rows(folder)} == {None}, "FFSC's images are of no videos"
     command = [*command, "--no_tree", "--tag", "root"]
     at = command.index("--weight")
     assert SJEDD_train_FFSC.main([*command[:at], *command[at + 2 :]]) == 0
