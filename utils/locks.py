@@ -52,10 +52,13 @@ def hold(path: Path, shared: bool = False, wait: bool = True) -> Iterator[bool]:
 @contextlib.contextmanager
 def alone_in(folder: str | Path) -> Iterator[Path]:
     """Make the output folder and keep other runs out of it, by a file .lock that is there meanwhile; what killed runs
-    left half-written in it is removed. UserError when another run works in it."""
+    left half-written in it is removed. UserError when another run works in it.
+
+    The lock is this process's own: reading processes that outlive a killed run for some seconds do not hold it.
+    """
     folder = output_dir(folder)
     lock = folder / ".lock"
-    with hold(lock, wait=False) as mine:
+    with claim(lock, "run") as mine:
         if not mine or not lock.is_file():  # the other run has just ended
             raise UserError(f"another run is working in {folder}; wait for its end, or choose another folder")
         try:

@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -50,9 +52,10 @@ def test_an_output_folder_is_for_one_run_at_a_time(tmp_path):
     with alone_in(folder):
         (folder / ".tmp-half.csv").touch()
         (folder / "whole.csv").touch()
-        assert not other_process_gets(folder / ".lock", "-", "alone")
-        with pytest.raises(UserError, match="another run is working in"), alone_in(folder):
-            pass
+        code = "import sys; from utils.locks import alone_in\nwith alone_in(sys.argv[1]): pass"
+        command = [sys.executable, "-c", code, str(folder)]
+        refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert "UserError: another run is working in" in refused.stderr
         assert (folder / ".tmp-half.csv").exists(), "it may be the other run's"
     with alone_in(folder):
         assert {path.name for path in folder.iterdir()} == {".lock", "whole.csv"}
@@ -63,3 +66,25 @@ def test_a_lock_in_a_folder_that_is_gone_is_one_line(tmp_path):
     for lock in (claim(tmp_path / "gone" / "lock", "a"), hold(tmp_path / "gone" / "lock")):
         with pytest.raises(UserError, match="has its folder been removed"), lock:
             pass
+
+
+def test_processes_that_outlive_a_killed_run_do_not_keep_its_folder(tmp_path):
+    code = """
+import os, sys, time
+from utils.locks import alone_in
+with alone_in(sys.argv[1]):
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+    print(child, flush=True)
+    os.kill(os.getpid(), 9)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as killed:
+        child = int(killed.stdout.readline())
+        killed.wait()
+        try:
+            with alone_in(tmp_path) as folder:
+                assert folder == tmp_path
+        finally:
+            os.kill(child, signal.SIGKILL)
