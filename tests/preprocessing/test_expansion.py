@@ -1,7 +1,8 @@
 import csv
-import fcntl
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 
 import cv2
@@ -12,6 +13,7 @@ from datasets.ffpp_methods import METHOD_CODES, REGION_CODES, compression_dir
 from preprocessing import expand_FFpp, extract_faces, manifest
 from preprocessing.align import similarity_matrix
 from preprocessing.regions import map_points, region_mask
+from tests.conftest import ROOT
 from utils.files import TEMPORARY
 
 POINTS = tuple(f"{point}_{axis}" for point in manifest.POINTS for axis in "xy")
@@ -439,8 +441,11 @@ def test_images_are_saved_as_the_crops_are(raw_demo, tmp_path):
 
 
 def test_a_second_run_at_the_same_time_is_refused(copy, capsys):
-    with (folder_of(copy) / ".lock").open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    code = "import sys; from utils.locks import alone_in\nwith alone_in(sys.argv[1]): print(flush=True), input()"
+    command = [sys.executable, "-c", code, str(folder_of(copy))]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        other.stdout.readline()
         assert run(copy, "--overwrite") == 2
+        other.communicate("\n")
     assert "another run is working" in capsys.readouterr().err
     assert len(rows_of(copy)) == IMAGES
