@@ -10,7 +10,6 @@ import secrets
 import shutil
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -194,8 +193,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     samples = samples_by_name(args.samples)
     with PLACE as place:
         kit = build_kit(args, pictures=True)
-        for note in kit.notes:
-            print(f"note: {note}", file=sys.stderr)
         page = build_page(kit, samples, args.max_mb, args.max_seconds)
         largest, local = int(args.max_mb * 2**20), args.host in LOCAL
         guard = Middleware(PageGuard, largest=largest, local=local)
@@ -212,7 +209,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(f"note: everyone who reaches {args.host} can use the page", file=sys.stderr)
         print(f"{address} is ready; Ctrl-C ends it", flush=True)
         try:
-            while not threading.Event().wait(60):
+            while True:
+                time.sleep(60)
                 sweep(Path(place), KEPT)
         finally:
             page.close()

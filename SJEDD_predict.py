@@ -61,8 +61,7 @@ Step = Callable[[str, float], object]  # gets what is done ("faces", then "pictu
 
 
 class Kit(NamedTuple):
-    """What all inputs share. settings: what a prediction depends on beside its input, for prediction.json. notes: what
-    to tell before the first verdict."""
+    """What all inputs share. settings: what a prediction depends on beside its input, for prediction.json."""
 
     predictor: Predictor
     rules: Rules
@@ -70,7 +69,6 @@ class Kit(NamedTuple):
     band: tuple[float, float]
     pictures: bool
     settings: dict[str, object]
-    notes: list[str]
 
 
 class Person(NamedTuple):
@@ -287,7 +285,7 @@ def tell(prediction: Mapping, as_json: bool) -> None:
 
 
 def build_kit(args: argparse.Namespace, pictures: bool) -> Kit:
-    """Load everything once. args: those of add_prediction_options."""
+    """Load everything once, and tell what is odd about it. args: those of add_prediction_options."""
     temperature, notes = None, []
     if args.calibration:
         from utils.calibration import calibrated_checkpoint, read_calibration  # SciPy takes a second to import
@@ -308,10 +306,12 @@ def build_kit(args: argparse.Namespace, pictures: bool) -> Kit:
     if trained_with not in (None, detector):
         notes.append(f"the training crops were found by {trained_with}, these faces by {detector}, which cuts them "
                      f"differently; use --detector {trained_with}")  # fmt: skip
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     settings = {"checkpoint": str(args.resume), "checkpoint_file": stamp(args.resume), "tree": predictor.tree.name,
                 "detector": detector, "n_frames": args.n_frames, "precision": args.precision, "band": args.band,
                 "temperature": temperature, "pictures": pictures}  # fmt: skip
-    return Kit(predictor, rules, args.n_frames, args.band, pictures, settings, notes)
+    return Kit(predictor, rules, args.n_frames, args.band, pictures, settings)
 
 
 def predict_all(folders: Mapping[Path, tuple[Path, dict | None]], table: Path, kit: Kit, as_json: bool) -> list[dict]:
@@ -345,8 +345,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     with alone_in(args.output) as output:
         folders = folders_for(paths, output)
         kit = build_kit(args, pictures=not args.no_pictures)
-        for note in kit.notes:
-            print(f"note: {note}", file=sys.stderr)
         rows = predict_all(folders, output / "predictions.csv", kit, as_json=args.json == "-")
     if all(row["outcome"] == "unreadable" for row in rows):
         raise UserError(f"none of {len(rows)} inputs could be read; {rows[0]['input']}: {rows[0]['reason']}")
