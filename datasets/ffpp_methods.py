@@ -25,7 +25,7 @@ def ffpp_root(data_root: Path) -> Path:
 
 
 def compression_dir(data_root: Path, method: str, compression: str) -> Path:
-    """``method`` is "real" or a key of METHOD_CODES; returns the folder that holds ``videos`` and ``faces``."""
+    """``method`` is "real" or the folder of a manipulation; returns the folder that holds ``videos`` and ``faces``."""
     root = ffpp_root(data_root)
     if method == "real":
         return root / "original_sequences" / "youtube" / compression

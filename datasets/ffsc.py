@@ -121,10 +121,11 @@ def _folders(folder: Path) -> list[Path]:
 def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) -> tuple[list[Record], list[Record]]:
     """(reals, fakes) of the method folders in ``folder``, but not of ``besides``."""
     reals, fakes = [], []
-    for path in _folders(folder):
-        if path == besides:
-            continue
-        method = _method(path, methods)
+    named = {path: _method(path, methods) for path in _folders(folder) if path != besides}
+    if unknown := [path.name for path, method in named.items() if method is None]:
+        raise UserError(f"{folder} has {', '.join(unknown)}, folders of no known method; known here are Real, "
+                        f"{', '.join(methods)}: rename them, or move them away")  # fmt: skip
+    for path, method in named.items():
         for image in images_below(path):
             code = CODES["real"] if method == "real" else _code(image, method, methods)
             records = reals if method == "real" else fakes
@@ -132,15 +133,15 @@ def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) ->
     return reals, fakes
 
 
-def _method(folder: Path, methods: dict[str, str]) -> str:
-    """The method of a folder: its name in any case, what was changed may follow (FNeVR-pose, InfoSwap_identity)."""
+def _method(folder: Path, methods: dict[str, str]) -> str | None:
+    """The method of a folder: its name in any case, what was changed may follow (FNeVR-pose, InfoSwap_identity). None
+    for another name."""
     name = folder.name.lower().replace("_", "-")
     for method, changed in {"real": "", **methods}.items():
         plain = method.lower().replace("_", "-")
         if name in (plain, f"{plain}-{changed}"):
             return method
-    raise UserError(f"{folder} is the folder of no known method; known here are Real, {', '.join(methods)}: rename it, "
-                    "or move it away")  # fmt: skip
+    return None
 
 
 def _code(image: str, method: str, methods: dict[str, str]) -> str:

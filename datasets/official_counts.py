@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets.celeb_df import LIST_NAME, odd_line, parse_list
-from datasets.dfdc import Entry, clash, parse_labels
+from datasets.dfdc import Entry, clash, labels_file, parse_labels
 from datasets.ffpp_methods import METHOD_CODES, compression_dir, ffpp_root, read_pairs, split_videos
 from datasets.ffsc import FOLDERS, METHODS, PROTOCOL1_METHODS, ffsc_root, read_ffsc
 from datasets.records import subfolders
@@ -195,12 +195,12 @@ def _fakes_of_ffpp(name: str, label: str, faces: Path, prefix: str, data_root: P
 
 
 def _dfdc(root: Path, data_root: Path) -> Layout:
-    """labels.csv of the test set. 1 is fake; the words REAL and FAKE are understood here, but not by the tests."""
+    """labels.csv or metadata.json of the test set. Words (REAL) in labels.csv are understood here, but not by tests."""
     root = root.parent if root.name == "faces" else root
-    path = root / "labels.csv"
+    path = labels_file(root)
     again = "take labels.csv of the DFDC test set"
     if not path.is_file():
-        return [], [Finding("missing_file", str(path), None, "there is no labels.csv", again)]
+        return [], [Finding("missing_file", str(path), None, "there is no labels.csv and no metadata.json", again)]
     try:
         entries, odd_lines = parse_labels(path)
     except UserError as error:

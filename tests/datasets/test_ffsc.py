@@ -120,3 +120,11 @@ def test_missing_folders_and_classes_are_named(tmp_path):
                         ("test", "real image under .*Protocol-1")):  # fmt: skip
         with pytest.raises(UserError, match=f"no {what}"):
             ffsc.read_ffsc(tmp_path, split)
+
+
+def test_all_unknown_folders_are_named_at_once(tmp_path):
+    add(tmp_path, "Train/Real/a.png", "Train/simswap/a.png", "Train/sim_swap2/a.png", "Train/mine/a.png")
+    with pytest.raises(
+        UserError, match=r"Train has mine, sim_swap2, folders of no known method; known here are Real, Bl"
+    ):
+        ffsc.read_ffsc(tmp_path, "train")

@@ -138,6 +138,16 @@ def test_dfdc_videos_listed_twice_count_once(tmp_path):
             read_labels(labels)
 
 
+@pytest.mark.parametrize(
+    "content", ["[]", '{"a.mp4": 1}', '{"a.mp4": {"label": "odd"}}', '{"a.mp4": {}}', '{"../a.mp4": {"is_fake": 1}}']
+)
+def test_a_metadata_json_of_something_else_is_refused(tmp_path, content):
+    path = tmp_path / "metadata.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"metadata\.json.* is no "):
+        read_labels(path)
+
+
 def begin(root, *videos):
     """What an extraction leaves of videos at whose crops it was killed."""
     for video in videos:

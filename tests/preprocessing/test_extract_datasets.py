@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from datasets.celeb_df import read_celeb_df
+from datasets.dfdc import read_dfdc
 from datasets.ffpp_methods import compression_dir
 from preprocessing.extract_faces import main
 
@@ -114,6 +115,40 @@ def test_dfdc_takes_the_videos_of_labels_csv(root, capsys):
     assert (data / "DFDC" / "faces" / "aa" / "0000.png").is_file()
     note = json.loads((data / "DFDC" / "manifest.json").read_text())
     assert (note["protocol"], note["detector"], note["retry"], note["compression"]) == ("ours", "mtcnn", 3, None)
+
+
+def test_videos_lie_where_the_downloads_have_them(root, capsys):
+    data, put = root
+    put("CDF/Celeb-real/id0_0001.mp4", "CDF/YouTube-real/00170.mp4", "CDF/Celeb-synthesis/id1_id0_0007.mp4")
+    put("FF++/manipulated_sequences/FaceShifter/c23/videos/004_005.mp4")
+    put("DF-1.0/manipulated_videos/end_to_end/004_W025.mp4")
+    put("DFDC/test/aa.mp4", "DFDC/test/bb.mp4")
+    (data / "CDF" / "List_of_testing_videos.txt").write_text(
+        "1 YouTube-real/00170.mp4\n0 Celeb-synthesis/id1_id0_0007.mp4\n"
+    )
+    labels = {"aa.mp4": {"label": "FAKE", "original": "bb.mp4"}, "bb.mp4": {"is_fake": 0}}
+    (data / "DFDC" / "test" / "metadata.json").write_text(json.dumps(labels))
+    for dataset in ("CDF", "FSh", "Deeper", "DFDC"):
+        assert run(data, dataset) == 0, dataset
+    assert set(videos_in(data / "CDF" / "manifest.csv")) == {"RealCDF/00170", "FakeCDF/id1_id0_0007"}
+    assert videos_in(data / "FSh" / "c23" / "manifest.csv") == {"004_005": "ok", "005_004": "video_missing"}
+    assert videos_in(data / "DF-1.0" / "manifest.csv") == {"end_to_end/004_W025": "ok"}
+    tested = {record.video: record.label for record in read_dfdc(data / "DFDC", 4).records}
+    assert (
+        tested
+        == {"aa": 1, "bb": 0}
+        == {record.video: record.label for record in read_dfdc(data / "DFDC" / "faces", 4).records}
+    )
+    assert run(data, "CDF", "--split", "all") == 0
+    assert set(videos_in(data / "CDF" / "manifest.csv")) == {
+        "RealCDF/00170",
+        "RealCDF/id0_0001",
+        "FakeCDF/id1_id0_0007",
+    }
+    capsys.readouterr()
+    for dataset, folder in (("CDF", "CDF"), ("Deeper", "DF-1.0"), ("DFDC", "DFDC")):
+        assert run(data / "elsewhere", dataset) == 2
+        assert f"{folder} is not there; it is the folder of" in capsys.readouterr().err
 
 
 def test_limit_counts_each_class(root):
