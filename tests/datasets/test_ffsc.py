@@ -94,7 +94,8 @@ def test_unknown_folders_are_refused_with_the_names_that_are_known(tmp_path, fol
     add(tmp_path, f"{folder}/a.png", "Train/Real/a.png", "Train/fsgan/a.png", "Test/Real/a.png")
     with pytest.raises(UserError) as error:
         ffsc.read_ffsc(tmp_path, folder.split("/")[0].lower())
-    assert f"{tmp_path / folder} " in str(error.value) and known in str(error.value)
+    parent, _, name = folder.rpartition("/")
+    assert f"{tmp_path / parent} has {name}, folders" in str(error.value) and known in str(error.value)
 
 
 def test_images_at_any_depth_and_nothing_else(tmp_path):
