@@ -134,7 +134,7 @@ def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = Non
         if _most_layers(config) > len(state):
             raise ValueError("more layers than weights")
         _refuse_misfit(weight_shapes(config), state, path)  # before a claimed size is a size in memory
-        model = JointEmbedding(config, own_tree, content.get("score", "product"))
+        model = JointEmbedding(config, own_tree, content.get("score", "product"), empty=True)
     except _MALFORMED as error:
         raise UserError(f"{path} is no SJEDD checkpoint: its model cannot be built ({_first_line(error)})") from error
     if tree is not None and own_tree is not tree:

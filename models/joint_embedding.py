@@ -52,17 +52,18 @@ class JointEmbedding(nn.Module):
 
     architecture: open_clip configuration (plain dict). tree: the label tree. score: one of SCORES. Weights are random
     until loaded into ``.clip``, whose state dict has OpenAI CLIP's key names. The model is used in eval mode, training
-    included. Raises ValueError for an architecture that is not of OpenAI's layout.
+    included. empty: leave the weights as the memory has them, for who loads all of them. Raises ValueError for an
+    architecture that is not of OpenAI's layout.
     """
 
-    def __init__(self, architecture: dict, tree: LabelTree, score: str = "product") -> None:
+    def __init__(self, architecture: dict, tree: LabelTree, score: str = "product", empty: bool = False) -> None:
         super().__init__()
         if score not in SCORES:
             raise ValueError(f"score {score!r} is none of {SCORES}")
         self.architecture = architecture
         self.tree = tree
         self.score = score
-        self.clip = _build_clip(architecture)
+        self.clip = _empty_clip(architecture) if empty else _build_clip(architecture)
         vocabulary = architecture["text_cfg"]["vocab_size"]
         tokens = open_clip.tokenize(tree.prompts, context_length=architecture["text_cfg"]["context_length"])
         if int(tokens.max()) >= vocabulary:
@@ -115,6 +116,18 @@ def weight_shapes(architecture: dict) -> dict[str, torch.Size]:
     """Name -> shape of the weights of a model, which is not built. ValueError as by JointEmbedding."""
     with torch.device("meta"):
         return {name: weight.shape for name, weight in _build_clip(architecture).state_dict().items()}
+
+
+def _empty_clip(architecture: dict) -> nn.Module:
+    """As ``_build_clip``, without the seconds that random weights take."""
+    with torch.device("meta"):
+        clip = _build_clip(architecture)
+    mask = torch.full(clip.attn_mask.shape, -torch.inf).triu(1)  # open_clip's; a state dict has all else
+    clip.to_empty(device="cpu")
+    for buffer in clip.buffers():
+        buffer.zero_()
+    clip.attn_mask.copy_(mask)
+    return clip
 
 
 def _build_clip(architecture: dict) -> nn.Module:

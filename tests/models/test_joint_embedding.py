@@ -1,6 +1,7 @@
 import open_clip
 import pytest
 import torch
+from torch import nn
 
 from models.choices import MODEL_NAMES
 from models.joint_embedding import JointEmbedding, architecture
@@ -139,3 +140,14 @@ def test_demo_tower_tells_left_from_right():
     image = torch.randn(1, 3, 112, 112, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert not torch.allclose(tower(image), tower(image.flip(3)), atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["demo", "RN50"])
+def test_an_empty_model_is_the_random_one_once_its_weights_are_loaded(name):
+    made, empty = (JointEmbedding(architecture(name), FFPP, empty=empty) for empty in (False, True))
+    empty.clip.load_state_dict(made.clip.state_dict())
+    for parts in (nn.Module.named_parameters, nn.Module.named_buffers):
+        own, other = dict(parts(made)), dict(parts(empty))
+        assert own.keys() == other.keys()
+        assert all(torch.equal(value, other[key]) and value.requires_grad == other[key].requires_grad
+                   for key, value in own.items())  # fmt: skip
