@@ -487,6 +487,20 @@ def test_whole_celeb_df_is_clean(check, celeb_df):
         assert counts["CDF"]["test"]["FakeCDF"]["with_crops"] == 340
 
 
+def test_a_part_of_a_data_set_on_purpose_is_counted_and_not_a_finding(check, celeb_df):
+    lines = (celeb_df / LIST_NAME).read_text().splitlines()[::2]
+    write(celeb_df / LIST_NAME, *lines, lines[0])
+    for i in range(0, 20, 2):
+        (celeb_df / "faces" / "RealCDF" / f"{i:05d}" / "0000.png").unlink()
+    arguments = ("--dataset", "CDF", "--data_root", celeb_df.parent)
+    assert kinds(check(*arguments)[1]) == {"count_mismatch": 3, "duplicate": 1}
+    code, findings, counts = check(*arguments, "--subset")
+    assert (code, kinds(findings)) == (2, {"duplicate": 1})
+    assert counts["CDF"]["test"]["RealCDF"]["with_crops"] == 79
+    write(celeb_df / LIST_NAME, *lines)
+    assert check(*arguments, "--subset")[0] == 0
+
+
 def test_missing_crops_are_counted_and_explained_by_the_manifest(check, celeb_df):
     rows = []
     for i in range(518):
@@ -972,6 +986,7 @@ def test_report_for_people(crops, celeb_df, capsys):
         ([], "nothing to check"),
         (["--txt_path_train", "none.txt"], "cannot read the list none.txt"),
         (["--dataset", "CDF", "FSh", "--datapath", "x"], "--datapath is the place of one data set"),
+        (["--txt_path_train", "none.txt", "--subset"], "--subset goes with --dataset"),
         (["--dataset", "CDF", "--workers", "2"], "--workers goes with --deep"),
         (["--dataset", "nonsense"], "invalid choice"),
     ],
