@@ -83,7 +83,7 @@ import torch
 
 from datasets.crop_settings import crop_settings, differences
 from datasets.frames import Frames, own_videos, scoring_loader
-from datasets.predictions import Scores, write_predictions
+from datasets.predictions import Scores, refuse_other_source, write_predictions
 from datasets.records import DataSet, Dropped
 from datasets.transforms import normalise
 from models.checkpoint import build_model, read_checkpoint
@@ -359,6 +359,8 @@ def test_data_set(name: str, setup: Setup, folder: Path, log: logging.Logger) ->
     args, started = setup.args, time.perf_counter()
     wanted = wanted_data(name, args, setup.model)
     data = READERS[name](wanted)
+    if name in WITHOUT_USUAL_PLACE:
+        on_main(lambda: refuse_other_source(folder, data.source))
     n_frames = frames_per_video(name, data, wanted)
     place = folder
     if args.perturb:

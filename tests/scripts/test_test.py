@@ -172,6 +172,22 @@ def test_list_with_labels_of_one_class_has_no_auc_and_says_so(run, crop_lists, t
     assert "one class only" in capsys.readouterr().out
 
 
+def test_results_of_another_list_are_never_overwritten(run, crop_lists, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for perturb in ([], ["--perturb", "blur:1"]):
+        assert run("list", "--datapath", crop_lists[0], "--batch_size", 16, *perturb)[0] == 0
+    (tmp_path / "other.txt").write_text(crop_lists[0].read_text())
+    for perturb in ([], ["--perturb", "noise:1"]):
+        code, folder = run("list", "--datapath", "other.txt", *perturb)
+        assert (code, read(folder)[1]["source"]) == (2, str(crop_lists[0]))
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith(f"error: {folder} holds the results of {crop_lists[0]}; give another --name")
+    (folder / "metrics.json").unlink()
+    assert run("list", "--datapath", "other.txt")[0] == 2, "results of a perturbed test are left"
+    assert run("list", "--datapath", "other.txt", "--name", "b", "--batch_size", 16)[0] == 0
+    assert run("list", "--datapath", "./train.txt", "--perturb", "blur:1", "--batch_size", 16)[0] == 0, "the same list"
+
+
 def test_ffpp_reads_the_official_layout(run, golden_crops, tmp_path):
     from datasets.ffpp_methods import METHOD_CODES, compression_dir
 
