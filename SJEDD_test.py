@@ -264,7 +264,7 @@ def write_results(
         "perturbation": str(perturbation) if perturbation else None,
         "threshold": setup.threshold,
         "crops": next(iter(settings.values()), None) if alike else settings,
-        "crops_unlike": differences(trained_on | settings),
+        "crops_unlike": differences(trained_on | settings) if any(settings.values()) else [],
         "protocol_differs": protocol_differences(args.protocol, data, settings.values()),
         "n_frames_per_video": n_frames,
     }
@@ -371,6 +371,9 @@ def test_data_set(name: str, setup: Setup, folder: Path, log: logging.Logger) ->
     metrics = test_one(setup, data, n_frames, place, args.perturb)
     auc = metrics[headline(data)]
     report(metrics, auc, args, log)
+    extracted = not data.image_level and name not in WITHOUT_USUAL_PLACE
+    if extracted and setup.crops and not metrics["crops"]:
+        log.info("  no manifest.json lies beside these crops: whether they are like the training's is not known")
     seconds = time.perf_counter() - started
     log.info(f"  {seconds:.1f} s, {metrics['frames'] / seconds:.1f} frames/s; {place / 'predictions.csv'}")
     if args.robustness:

@@ -135,6 +135,19 @@ def test_crops_that_are_not_like_those_of_the_training_are_named(crops_copy, tmp
         assert capsys.readouterr().out.count(f"scale {scale} in the training's crops, 1.3 in {crops_copy}") == n_lines
 
 
+def test_crops_without_any_manifest_are_no_warning(crops_copy, crop_lists, tmp_path, capsys):
+    save_checkpoint(tmp_path / "c.pth", JointEmbedding(architecture("demo"), FFPP), crops={"detector": "mtcnn"})
+    common = ["--n_frames", "1", "--num_workers", "0", "--resume", str(tmp_path / "c.pth"), "--output", str(tmp_path)]
+    for dataset, place, n_lines in (("CDF", crops_copy, 1), ("list", crop_lists[0], 0)):
+        assert main(["--dataset", dataset, "--datapath", str(place), *common]) == 0
+        said = capsys.readouterr().out
+        assert (said.count("no manifest.json"), said.count("warning")) == (n_lines, 0)
+        assert read(tmp_path / "SJEDD_test" / dataset)[1]["crops_unlike"] == []
+    (crops_copy / "RealCDF" / "manifest.json").write_text('{"detector": "mtcnn"}')
+    assert main(["--dataset", "CDF", "--datapath", str(crops_copy), *common]) == 0
+    assert capsys.readouterr().out.count("warning: crops that were not made alike") == 1, "the fakes have none"
+
+
 def test_nothing_readable_is_exit_code_2_and_leaves_no_predictions(run, crops_copy, capsys):
     for path in crops_copy.glob("*/*/*.png"):
         path.write_bytes(b"text")
