@@ -30,7 +30,9 @@ def get_args_parser() -> ArgumentParser:
         action="store_true",
         help="instead of a report, fit a temperature on the one file's logit_fake and write calibration.json",
     )
-    columns = parser.add_argument_group("columns of another system's file")
+    columns = parser.add_argument_group(
+        "columns of another system's file", "of several files, one without such a column is read by the usual name"
+    )
     columns.add_argument("--score_column", default="p_fake", help="score, higher means more fake")
     columns.add_argument("--label_column", default="label", help="0 or real, 1 or fake")
     columns.add_argument("--path_column", help="image path (default: path, where there is one)")
@@ -96,10 +98,13 @@ def calibrate(predictions: Predictions, folder: Path) -> None:
 
 
 def read_runs(args: argparse.Namespace, columns: Columns) -> list[Run]:
-    """Read every file and compute its metrics."""
+    """Read every file and compute its metrics. Of several files each may have the given columns or the usual ones."""
+    tables = [read_predictions(source, columns, fall_back=len(args.files) > 1) for source in args.files]
+    for option, given in vars(columns).items():
+        if all(getattr(predictions.columns, option) != given for predictions in tables):
+            raise UserError(f"none of the files has a column {given}; mend --{option}_column")
     runs = []
-    for source, name in zip(args.files, run_names(args.files), strict=True):
-        predictions = read_predictions(source, columns)
+    for predictions, name in zip(tables, run_names(args.files), strict=True):
         threshold = predictions.threshold if args.threshold is None else args.threshold
         metrics = convention_metrics(predictions, threshold)
         runs.append(Run(name, predictions, metrics, convention_effects(predictions, metrics), threshold))
