@@ -43,7 +43,7 @@ def get_args_parser() -> ArgumentParser:
 answer_first(__name__, get_args_parser)
 
 from utils.calibration import calibration_report
-from utils.comparison import SEED_METRICS, compare, different_videos, run_names, seed_spread
+from utils.comparison import MATCHED_BY, SEED_METRICS, compare, different_videos, run_names, seed_spread
 from utils.conventions import CONVENTIONS, convention_effects, convention_metrics
 from utils.files import atomic_path, file_sha256, write_json, write_text
 from utils.locks import alone_in
@@ -180,6 +180,8 @@ def print_comparison(comparison: dict) -> None:
     """Differences of the video AUC, or the spread over seeds."""
     for pair in comparison.get("pairs", ()):
         where = f"{pair['b']} against {pair['a']}, {pair['videos']} common videos"
+        if pair["matched_by"] != MATCHED_BY[0]:
+            where += f" by their {pair['matched_by']}"
         if pair["labelled_differently"]:
             where += f" ({pair['labelled_differently']} more are labelled differently and left out)"
         if pair["difference"] is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import html_report as html
-from utils.comparison import SEED_METRICS
+from utils.comparison import MATCHED_BY, SEED_METRICS
 from utils.conventions import CONVENTIONS
 from utils.prediction_table import Predictions
 
@@ -120,6 +120,8 @@ def _comparison(runs: Sequence[Run], comparison: Mapping) -> list[str]:
     ]  # fmt: skip
     caption = f"Video AUC less that of the first file, {runs[0].name}: paired bootstrap by video, 1000 draws, "
     caption += "two-sided p."
+    if loose := [names[pair["b"]] for pair in comparison["pairs"] if pair["matched_by"] != MATCHED_BY[0]]:
+        caption += f" The videos of {', '.join(loose)} are matched by their {MATCHED_BY[1]}."
     return [html.heading(2, "Comparison"), html.table(header, rows, caption)]
 
 

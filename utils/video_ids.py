@@ -12,6 +12,11 @@ def folder_of(path: str) -> str:
     return path.replace("\\", "/").rstrip("/").rpartition("/")[0]
 
 
+def bare_id(video: str) -> str:
+    """A video id without folders and a video file's ending: FakeCDF/id0_0000.mp4 -> id0_0000."""
+    return _VIDEO_ENDING.sub("", video.replace("\\", "/").rstrip("/").rpartition("/")[2])
+
+
 def separate_videos(
     videos: Sequence[str], methods: Sequence[str], paths: Sequence[str], datasets: Sequence[str]
 ) -> tuple[list[str], list[str]]:

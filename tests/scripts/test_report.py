@@ -254,6 +254,10 @@ def test_a_given_column_is_read_in_the_files_that_have_it(predictions, tmp_path,
     assert main([ours, str(other), *columns]) == 0
     assert json.loads((out / "comparison.json").read_text())["pairs"][0]["videos"] == 6
     assert "no column prob: the score is p_fake" in capsys.readouterr().out
+    other.write_text(other.read_text().replace("RealCDF/", "").replace("FakeCDF/", "x/"))
+    assert main([ours, str(other), *columns]) == 0
+    assert "6 common videos by their id without folder and ending: video AUC" in capsys.readouterr().out
+    assert "matched by their id without" in (out / "report.html").read_text()
     assert main([ours, str(other), *columns, "--score_column", "pro"]) == 2
     assert f"{other}:1: no column pro or p_fake; name it with --score_column (the file has: clip, " in (
         capsys.readouterr().err
