@@ -85,8 +85,9 @@ def calibrate(predictions: Predictions, folder: Path) -> None:
     report |= {"source": predictions.source, "sha256": file_sha256(Path(predictions.source))}
     report["checkpoint"] = predictions.checkpoint
     write_json(folder / "calibration.json", report)
+    counted = "images" if predictions.units == "images" else f"frames of {report['videos']} videos"
     say(
-        f"temperature {report['temperature']:.4f} from {report['frames']} frames of {report['videos']} videos: "
+        f"temperature {report['temperature']:.4f} from {report['frames']} {counted}: "
         f"ECE {figure_text(report['ece_before'])} -> {figure_text(report['ece_after'])}%, "
         f"NLL {report['nll_before']:.4f} -> {report['nll_after']:.4f}; {folder / 'calibration.json'}"
     )
@@ -158,8 +159,9 @@ def print_run(run: Run) -> None:
     """The lines a person reads about one file."""
     ours, p = run.metrics["ours"], run.predictions
     dropped = "dropped not known" if p.dropped is None else f"{len(p.dropped)} dropped"
-    videos = f"{ours['videos_real']} real and {ours['videos_fake']} fake videos"
-    say(f"{p.source}: {videos}, {ours['frames']} frames, {dropped}")
+    videos = f"{ours['videos_real']} real and {ours['videos_fake']} fake {p.units}"
+    frames = "" if p.units == "images" else f", {ours['frames']} frames"
+    say(f"{p.source}: {videos}{frames}, {dropped}")
     for note in p.notes:
         say(f"  {note}")
     header = ["convention", *(COLUMNS[key] for key in _CONSOLE)]
@@ -176,16 +178,16 @@ def print_run(run: Run) -> None:
     say("  " + "; ".join(f"{name}: {effect}" for name, effect in run.effects.items()))
 
 
-def print_comparison(comparison: dict) -> None:
+def print_comparison(comparison: dict, units: str) -> None:
     """Differences of the video AUC, or the spread over seeds."""
     for pair in comparison.get("pairs", ()):
-        where = f"{pair['b']} against {pair['a']}, {pair['videos']} common videos"
+        where = f"{pair['b']} against {pair['a']}, {pair['videos']} common {units}"
         if pair["matched_by"] != MATCHED_BY[0]:
             where += f" by their {pair['matched_by']}"
         if pair["labelled_differently"]:
             where += f" ({pair['labelled_differently']} more are labelled differently and left out)"
         if pair["difference"] is None:
-            say(f"{where}: not compared, no common videos of both classes")
+            say(f"{where}: not compared, no common {units} of both classes")
             continue
         interval, p = figure_text(pair["ci95"]), p_text(pair["p"])
         say(f"{where}: video AUC {figure_text(pair['difference'])} (95% interval {interval}), p {p}")
@@ -228,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(f"  {name}: {rule}")
     for run in runs:
         print_run(run)
-    print_comparison(comparison)
+    print_comparison(comparison, runs[0].predictions.units)
     say(f"{folder / 'report.html'}, {folder / 'report.json'}")
 
 

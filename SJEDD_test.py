@@ -257,6 +257,7 @@ def write_results(
     metrics = {
         "dataset": data.name,
         "source": data.source,
+        "image_level": data.image_level,
         "tree": model.tree.name,
         "checkpoint": str(args.resume),
         "protocol": args.protocol,
@@ -316,9 +317,10 @@ def report(metrics: Mapping, auc: float | None, args: argparse.Namespace, log: l
     reasons = ", ".join(f"{count} {reason}" for reason, count in metrics["dropped_by_reason"].items())
     reasons = f" ({reasons})" if reasons else ""
     perturbed = f" {metrics['perturbation']}" if metrics["perturbation"] else ""
+    units, frames = ("images", "") if metrics["image_level"] else ("videos", f", {metrics['frames']} frames")
     log.info(
-        f"{metrics['dataset']}{perturbed}: {metrics['videos']} videos ({real} real, {fake} fake), "
-        f"{metrics['frames']} frames, coverage {metrics['coverage']:.4f} ({by_class}), "
+        f"{metrics['dataset']}{perturbed}: {metrics['videos']} {units} ({real} real, {fake} fake){frames}, "
+        f"coverage {metrics['coverage']:.4f} ({by_class}), "
         f"dropped {len(metrics['dropped'])}{reasons}, protocol {metrics['protocol']}, from {metrics['source']}"
     )
     for drop in metrics["dropped"][:5]:

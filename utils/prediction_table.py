@@ -9,6 +9,7 @@ import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 from utils.cli import UserError
 from utils.files import read_json, text_file
 from utils.metrics import first_rows, video_means
-from utils.video_ids import folder_of, separate_videos
+from utils.video_ids import VIDEO_ENDING, folder_of, separate_videos
 
 LABEL_WORDS = {
     **dict.fromkeys(("0", "0.0", "real", "original", "pristine"), 0),
@@ -72,6 +73,13 @@ class Predictions:
     def datasets(self) -> list[str]:
         """Names of the data sets, in order of first appearance."""
         return list(dict.fromkeys(dataset for dataset, _ in self.video_ids))
+
+    @cached_property
+    def units(self) -> str:
+        """What the videos are called: "images" where the id of each is the path of an image."""
+        rows = zip(self.paths, self.video.tolist(), strict=True)
+        images = all(path == self.video_ids[v][1] and not VIDEO_ENDING.search(path) for path, v in rows)
+        return "images" if images else "videos"
 
     @property
     def video_labels(self) -> np.ndarray:
@@ -281,7 +289,7 @@ def _paths_and_videos(
     if videos is not None:
         videos = [video or folder for video, folder in zip(videos, folders, strict=True)]
     elif _are_image_sets(folders, labels):
-        notes.append("no column video, and folders that mix labels or hold a whole class: every image is a video")
+        notes.append("no column video, and folders that mix labels or hold a whole class: each image counts for itself")
         videos = paths
     else:
         notes.append("no column video: the images of a folder count as a video")

@@ -266,6 +266,16 @@ def test_a_given_column_is_read_in_the_files_that_have_it(predictions, tmp_path,
     assert "none of the files has a column prob; mend --score_column" in capsys.readouterr().err
 
 
+def test_images_are_not_called_videos(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(SJEDD_report, "draw_plots", lambda *_: [])
+    for ending, units in (("png", "images"), ("mp4", "videos, 3 frames")):
+        rows = [f"a/{i}.{ending},{i % 2},0.{i}\n" for i in range(1, 4)]
+        (tmp_path / "p.csv").write_text("path,label,p_fake\n" + "".join(rows))
+        assert main([str(tmp_path / "p.csv"), "--output", str(tmp_path / "out")]) == 0
+        assert f"1 real and 2 fake {units}, dropped not known" in capsys.readouterr().out
+        assert f"1 real and 2 fake {units.split(',')[0]}" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_one_class_is_said_and_nothing_crashes(tmp_path, capsys):
     (tmp_path / "one.csv").write_text("video,label,p_fake\na,1,0.5\nb,1,0.6\n")
     assert main([str(tmp_path / "one.csv"), "--output", str(tmp_path / "out")]) == 0
