@@ -86,7 +86,7 @@ from datasets.frames import Frames, own_videos, scoring_loader
 from datasets.predictions import Scores, refuse_other_source, write_predictions
 from datasets.records import DataSet, Dropped
 from datasets.transforms import normalise
-from models.checkpoint import build_model, read_checkpoint
+from models.checkpoint import build_model, read_checkpoint, threshold_of
 from models.joint_embedding import JointEmbedding
 from models.scoring import encode_text, score_loader
 from utils.calibration import (
@@ -182,14 +182,6 @@ def from_all_processes(batches: Iterator[Scored], dropped: list[Dropped]) -> Ite
     for other, (_, lost) in enumerate(shares):
         dropped += lost if other else []
     return (batch for share, _ in shares for batch in share)
-
-
-def threshold_of(content: Mapping, path: str) -> float | None:
-    """The decision threshold from validation that a checkpoint of ours holds; None in a published one."""
-    threshold = content.get("threshold")
-    if threshold is not None and not (isinstance(threshold, float) and 0 <= threshold <= 1):
-        raise UserError(f"{path} holds a damaged decision threshold ({threshold!r}); use another checkpoint")
-    return threshold
 
 
 def calibration_metrics(scores: Scores, temperature: float, args: argparse.Namespace) -> dict:
