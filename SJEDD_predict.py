@@ -306,6 +306,10 @@ def build_kit(args: argparse.Namespace, pictures: bool) -> Kit:
     if trained_with not in (None, detector):
         notes.append(f"the training crops were found by {trained_with}, these faces by {detector}, which cuts them "
                      f"differently; use --detector {trained_with}")  # fmt: skip
+    threshold = predictor.threshold
+    if threshold is not None and abs(threshold - 0.5) > 0.05 and args.band == (0.5, 0.5):
+        notes.append(f"a verdict is fake from P(fake) 0.5 on; the checkpoint's threshold from validation is "
+                     f"{threshold:.3g} (--band {threshold:.3g} {threshold:.3g} takes it)")  # fmt: skip
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     settings = {"checkpoint": str(args.resume), "checkpoint_file": stamp(args.resume), "tree": predictor.tree.name,

@@ -30,7 +30,9 @@ def get_args_parser() -> ArgumentParser:
         action="store_true",
         help="instead of a report, fit a temperature on the one file's logit_fake and write calibration.json",
     )
-    columns = parser.add_argument_group("columns of another system's file")
+    columns = parser.add_argument_group(
+        "columns of another system's file", "of several files, one without such a column is read by the usual name"
+    )
     columns.add_argument("--score_column", default="p_fake", help="score, higher means more fake")
     columns.add_argument("--label_column", default="label", help="0 or real, 1 or fake")
     columns.add_argument("--path_column", help="image path (default: path, where there is one)")
@@ -41,7 +43,7 @@ def get_args_parser() -> ArgumentParser:
 answer_first(__name__, get_args_parser)
 
 from utils.calibration import calibration_report
-from utils.comparison import SEED_METRICS, compare, different_videos, run_names, seed_spread
+from utils.comparison import MATCHED_BY, SEED_METRICS, compare, different_videos, run_names, seed_spread
 from utils.conventions import CONVENTIONS, convention_effects, convention_metrics
 from utils.files import atomic_path, file_sha256, write_json, write_text
 from utils.locks import alone_in
@@ -83,8 +85,9 @@ def calibrate(predictions: Predictions, folder: Path) -> None:
     report |= {"source": predictions.source, "sha256": file_sha256(Path(predictions.source))}
     report["checkpoint"] = predictions.checkpoint
     write_json(folder / "calibration.json", report)
+    counted = "images" if predictions.units == "images" else f"frames of {report['videos']} videos"
     say(
-        f"temperature {report['temperature']:.4f} from {report['frames']} frames of {report['videos']} videos: "
+        f"temperature {report['temperature']:.4f} from {report['frames']} {counted}: "
         f"ECE {figure_text(report['ece_before'])} -> {figure_text(report['ece_after'])}%, "
         f"NLL {report['nll_before']:.4f} -> {report['nll_after']:.4f}; {folder / 'calibration.json'}"
     )
@@ -96,10 +99,13 @@ def calibrate(predictions: Predictions, folder: Path) -> None:
 
 
 def read_runs(args: argparse.Namespace, columns: Columns) -> list[Run]:
-    """Read every file and compute its metrics."""
+    """Read every file and compute its metrics. Of several files each may have the given columns or the usual ones."""
+    tables = [read_predictions(source, columns, fall_back=len(args.files) > 1) for source in args.files]
+    for option, given in vars(columns).items():
+        if all(getattr(predictions.columns, option) != given for predictions in tables):
+            raise UserError(f"none of the files has a column {given}; mend --{option}_column")
     runs = []
-    for source, name in zip(args.files, run_names(args.files), strict=True):
-        predictions = read_predictions(source, columns)
+    for predictions, name in zip(tables, run_names(args.files), strict=True):
         threshold = predictions.threshold if args.threshold is None else args.threshold
         metrics = convention_metrics(predictions, threshold)
         runs.append(Run(name, predictions, metrics, convention_effects(predictions, metrics), threshold))
@@ -153,8 +159,9 @@ def print_run(run: Run) -> None:
     """The lines a person reads about one file."""
     ours, p = run.metrics["ours"], run.predictions
     dropped = "dropped not known" if p.dropped is None else f"{len(p.dropped)} dropped"
-    videos = f"{ours['videos_real']} real and {ours['videos_fake']} fake videos"
-    say(f"{p.source}: {videos}, {ours['frames']} frames, {dropped}")
+    videos = f"{ours['videos_real']} real and {ours['videos_fake']} fake {p.units}"
+    frames = "" if p.units == "images" else f", {ours['frames']} frames"
+    say(f"{p.source}: {videos}{frames}, {dropped}")
     for note in p.notes:
         say(f"  {note}")
     header = ["convention", *(COLUMNS[key] for key in _CONSOLE)]
@@ -171,14 +178,16 @@ def print_run(run: Run) -> None:
     say("  " + "; ".join(f"{name}: {effect}" for name, effect in run.effects.items()))
 
 
-def print_comparison(comparison: dict) -> None:
+def print_comparison(comparison: dict, units: str) -> None:
     """Differences of the video AUC, or the spread over seeds."""
     for pair in comparison.get("pairs", ()):
-        where = f"{pair['b']} against {pair['a']}, {pair['videos']} common videos"
+        where = f"{pair['b']} against {pair['a']}, {pair['videos']} common {units}"
+        if pair["matched_by"] != MATCHED_BY[0]:
+            where += f" by their {pair['matched_by']}"
         if pair["labelled_differently"]:
             where += f" ({pair['labelled_differently']} more are labelled differently and left out)"
         if pair["difference"] is None:
-            say(f"{where}: not compared, no common videos of both classes")
+            say(f"{where}: not compared, no common {units} of both classes")
             continue
         interval, p = figure_text(pair["ci95"]), p_text(pair["p"])
         say(f"{where}: video AUC {figure_text(pair['difference'])} (95% interval {interval}), p {p}")
@@ -221,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         say(f"  {name}: {rule}")
     for run in runs:
         print_run(run)
-    print_comparison(comparison)
+    print_comparison(comparison, runs[0].predictions.units)
     say(f"{folder / 'report.html'}, {folder / 'report.json'}")
 
 

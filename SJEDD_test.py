@@ -83,10 +83,10 @@ import torch
 
 from datasets.crop_settings import crop_settings, differences
 from datasets.frames import Frames, own_videos, scoring_loader
-from datasets.predictions import Scores, write_predictions
+from datasets.predictions import Scores, refuse_other_source, write_predictions
 from datasets.records import DataSet, Dropped
 from datasets.transforms import normalise
-from models.checkpoint import build_model, read_checkpoint
+from models.checkpoint import build_model, read_checkpoint, threshold_of
 from models.joint_embedding import JointEmbedding
 from models.scoring import encode_text, score_loader
 from utils.calibration import (
@@ -184,14 +184,6 @@ def from_all_processes(batches: Iterator[Scored], dropped: list[Dropped]) -> Ite
     return (batch for share, _ in shares for batch in share)
 
 
-def threshold_of(content: Mapping, path: str) -> float | None:
-    """The decision threshold from validation that a checkpoint of ours holds; None in a published one."""
-    threshold = content.get("threshold")
-    if threshold is not None and not (isinstance(threshold, float) and 0 <= threshold <= 1):
-        raise UserError(f"{path} holds a damaged decision threshold ({threshold!r}); use another checkpoint")
-    return threshold
-
-
 def calibration_metrics(scores: Scores, temperature: float, args: argparse.Namespace) -> dict:
     """The temperature and where it is from, and the calibration error of the frames without and with it."""
     labels, logits = np.array([record.label for record in scores.records]), scores.values[:, 1]
@@ -257,6 +249,7 @@ def write_results(
     metrics = {
         "dataset": data.name,
         "source": data.source,
+        "image_level": data.image_level,
         "tree": model.tree.name,
         "checkpoint": str(args.resume),
         "protocol": args.protocol,
@@ -264,7 +257,7 @@ def write_results(
         "perturbation": str(perturbation) if perturbation else None,
         "threshold": setup.threshold,
         "crops": next(iter(settings.values()), None) if alike else settings,
-        "crops_unlike": differences(trained_on | settings),
+        "crops_unlike": differences(trained_on | settings) if any(settings.values()) else [],
         "protocol_differs": protocol_differences(args.protocol, data, settings.values()),
         "n_frames_per_video": n_frames,
     }
@@ -316,9 +309,10 @@ def report(metrics: Mapping, auc: float | None, args: argparse.Namespace, log: l
     reasons = ", ".join(f"{count} {reason}" for reason, count in metrics["dropped_by_reason"].items())
     reasons = f" ({reasons})" if reasons else ""
     perturbed = f" {metrics['perturbation']}" if metrics["perturbation"] else ""
+    units, frames = ("images", "") if metrics["image_level"] else ("videos", f", {metrics['frames']} frames")
     log.info(
-        f"{metrics['dataset']}{perturbed}: {metrics['videos']} videos ({real} real, {fake} fake), "
-        f"{metrics['frames']} frames, coverage {metrics['coverage']:.4f} ({by_class}), "
+        f"{metrics['dataset']}{perturbed}: {metrics['videos']} {units} ({real} real, {fake} fake){frames}, "
+        f"coverage {metrics['coverage']:.4f} ({by_class}), "
         f"dropped {len(metrics['dropped'])}{reasons}, protocol {metrics['protocol']}, from {metrics['source']}"
     )
     for drop in metrics["dropped"][:5]:
@@ -359,6 +353,8 @@ def test_data_set(name: str, setup: Setup, folder: Path, log: logging.Logger) ->
     args, started = setup.args, time.perf_counter()
     wanted = wanted_data(name, args, setup.model)
     data = READERS[name](wanted)
+    if name in WITHOUT_USUAL_PLACE:
+        on_main(lambda: refuse_other_source(folder, data.source))
     n_frames = frames_per_video(name, data, wanted)
     place = folder
     if args.perturb:
@@ -369,6 +365,9 @@ def test_data_set(name: str, setup: Setup, folder: Path, log: logging.Logger) ->
     metrics = test_one(setup, data, n_frames, place, args.perturb)
     auc = metrics[headline(data)]
     report(metrics, auc, args, log)
+    extracted = not data.image_level and name not in WITHOUT_USUAL_PLACE
+    if extracted and setup.crops and not metrics["crops"]:
+        log.info("  no manifest.json lies beside these crops: whether they are like the training's is not known")
     seconds = time.perf_counter() - started
     log.info(f"  {seconds:.1f} s, {metrics['frames'] / seconds:.1f} frames/s; {place / 'predictions.csv'}")
     if args.robustness:

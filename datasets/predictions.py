@@ -1,6 +1,7 @@
 """predictions.csv, written while scoring goes on; what metrics need of it stays in memory as numbers, not as text."""
 
 import csv
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from datasets.records import DataSet, Record
 from utils.calibration import apply_temperature
 from utils.cli import UserError
-from utils.files import atomic_path
+from utils.files import atomic_path, read_json
 
 _COLUMNS = ["dataset", "video", "frame", "path", "label", "method", "code", "p_fake", "logit_fake"]
 
@@ -37,6 +38,15 @@ class Scores(Sequence):
         row = {"video": record.video, "label": record.label, "method": record.method, "code": record.code}
         row |= {"p_fake": values[0], "logit_fake": values[1]}
         return row | (dict(zip(self.nodes, values[2:], strict=True)) if record.code else {})
+
+
+def refuse_other_source(folder: Path, source: str) -> None:
+    """UserError when results of another source lie in ``folder`` or below; source: a data set's, however spelled."""
+    for path in sorted(folder.rglob("metrics.json")):
+        metrics = read_json(path)
+        earlier = metrics.get("source") if isinstance(metrics, dict) else None
+        if isinstance(earlier, str) and os.path.abspath(earlier) != os.path.abspath(source):  # noqa: PTH100 - a text
+            raise UserError(f"{folder} holds the results of {earlier}; give another --name, or remove that folder")
 
 
 def write_predictions(

@@ -116,6 +116,14 @@ def _is_plain(value: torch.Tensor) -> bool:
     return in_memory and not (value.is_quantized or value.is_complex())
 
 
+def threshold_of(content: Mapping, path: str | Path) -> float | None:
+    """The decision threshold from validation that a checkpoint of ours holds; None in a published one."""
+    threshold = content.get("threshold")
+    if threshold is not None and not (isinstance(threshold, float) and 0 <= threshold <= 1):
+        raise UserError(f"{path} holds a damaged decision threshold ({threshold!r}); use another checkpoint")
+    return threshold
+
+
 def load_model(path: str | Path, device: str | torch.device = "cpu", tree: LabelTree | None = None) -> JointEmbedding:
     """A checkpoint file -> JointEmbedding in eval mode, float32, with ``.tree``.
 

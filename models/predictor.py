@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from models.checkpoint import build_model, read_checkpoint
+from models.checkpoint import build_model, read_checkpoint, threshold_of
 from models.heat_maps import heat_maps
 from models.joint_embedding import JointEmbedding
 from models.label_tree import LabelTree
@@ -59,7 +59,8 @@ class Predictor:
     ``landmarks`` [n, 5, 2]. align: (picture, landmarks [5, 2]) -> square crop, uint8 RGB. resize: (crop, side) -> crop
     of that side. normalise: uint8 [B, 3, S, S] on the model's device -> float, as the image tower takes it. precision:
     float32 or bfloat16 (autocast). batch_size: crops in one pass of the model. temperature: of the calibration. The
-    attribute crops says how the crops of the training were made, where the checkpoint tells.
+    attributes crops and threshold say how the crops of the training were made and which decision threshold validation
+    gave, where the checkpoint tells; no verdict depends on the latter.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Predictor:
         self.device = next(model.parameters()).device
         self.text = encode_text(model, precision)
         self.crops: Mapping = {}
+        self.threshold: float | None = None
 
     @classmethod
     def load(
@@ -106,7 +108,7 @@ class Predictor:
         size, scale = crop_parameters(content, path)
         model = build_model(content, path, tree).to(device)
         predictor = cls(model, find, partial(align, size=size, scale=scale), resize, normalise, **options)
-        predictor.crops = crops_of(content)
+        predictor.crops, predictor.threshold = crops_of(content), threshold_of(content, path)
         return predictor
 
     @property

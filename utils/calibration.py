@@ -59,7 +59,13 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
     if not 1e-100 < largest < 1e100:
         raise UserError(f"log-odds of up to {largest:g} belong to no probability; logit_fake must be log(p / (1 - p))")
     if margin.mean() <= 0:
-        raise UserError("on the whole the log-odds point to the wrong class; are the labels 0 real, 1 fake?")
+        from utils.metrics import auc  # scikit-learn takes a second to import
+
+        told = f"on the whole the log-odds point to the wrong class, and the frame AUC is {auc(labels, logits):.1%}"
+        if auc(labels, logits) < 0.5:
+            raise UserError(f"{told}; are the labels 0 real, 1 fake?")
+        raise UserError(f"{told}: scores that are all too low, all too high or near chance; no temperature mends them, "
+                        "take a decision threshold instead")  # fmt: skip
     # In 1 / T the likelihood is convex, so between the bounds there is one minimum in log T too.
     scale = math.log(largest)
     found = minimize_scalar(

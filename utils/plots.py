@@ -134,9 +134,9 @@ def score_figure(runs: Sequence[Run], theme: Theme) -> Figure:
             shares = np.histogram(scores[labels == label], edges)[0] / max(1, (labels == label).sum())
             axis.stairs(100 * shares, edges, fill=True, alpha=0.45, color=colour, hatch=hatch, lw=0)
             axis.stairs(100 * shares, edges, color=colour, lw=1.8, label=word, ls="--" if label == 0 else "-")
-        counts = f"{(labels == 0).sum()} real and {(labels == 1).sum()} fake videos"
+        counts = f"{(labels == 0).sum()} real and {(labels == 1).sum()} fake {p.units}"
         axis.set(xlabel=f"{axis_label} of {counts}", ylabel="% of the class", xlim=(edges[0], edges[-1]))
-        axis.set_title(_short(name) if len(runs) > 1 else "Scores of the videos")
+        axis.set_title(_short(name) if len(runs) > 1 else f"Scores of the {p.units}")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
 

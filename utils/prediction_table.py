@@ -8,7 +8,8 @@ import math
 import string
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import numpy as np
 from utils.cli import UserError
 from utils.files import read_json, text_file
 from utils.metrics import first_rows, video_means
-from utils.video_ids import folder_of, separate_videos
+from utils.video_ids import VIDEO_ENDING, folder_of, separate_videos
 
 LABEL_WORDS = {
     **dict.fromkeys(("0", "0.0", "real", "original", "pristine"), 0),
@@ -46,7 +47,7 @@ class Predictions:
     paths: [N]. frame_names: [N], "" where not known. logits: [N] or None. methods, codes: [N], "" where not known.
     nodes: name -> [N] probabilities, in the order of the code's digits. dropped: the entries of metrics.json, None
     where no such file belongs to these rows. threshold: of the decision, checkpoint: what was tested, from the same
-    file. notes: what is missing or was decided, a line each.
+    file. columns: those that were read. notes: what is missing or was decided, a line each.
     """
 
     source: str
@@ -65,12 +66,20 @@ class Predictions:
     dropped: list[dict] | None
     threshold: float | None = None
     checkpoint: str | None = None
+    columns: Columns = Columns()
     notes: list[str] = field(default_factory=list)
 
     @property
     def datasets(self) -> list[str]:
         """Names of the data sets, in order of first appearance."""
         return list(dict.fromkeys(dataset for dataset, _ in self.video_ids))
+
+    @cached_property
+    def units(self) -> str:
+        """What the videos are called: "images" where the id of each is the path of an image."""
+        rows = zip(self.paths, self.video.tolist(), strict=True)
+        images = all(path == self.video_ids[v][1] and not VIDEO_ENDING.search(path) for path, v in rows)
+        return "images" if images else "videos"
 
     @property
     def video_labels(self) -> np.ndarray:
@@ -104,22 +113,26 @@ class Predictions:
         return {d["video"]: d["label"] for d in self.dropped or () if d["video"] not in scored}
 
 
-def read_predictions(source: str, columns: Columns | None = None) -> Predictions:
-    """Read a CSV file with a header; UserError naming file and line for anything that is no prediction."""
-    columns = columns or Columns()
+def read_predictions(source: str, columns: Columns | None = None, fall_back: bool = False) -> Predictions:
+    """Read a CSV file with a header; UserError naming file and line for anything that is no prediction.
+
+    fall_back: where the file has no column of a given name, the usual one is read, and a note says so.
+    """
+    given = columns or Columns()
     try:
         with text_file(source).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             first = file.readline()
             if "\0" in first:
                 raise UserError(f"{source}:1: no UTF-8 text (UTF-16, or no CSV file at all): save it as CSV in UTF-8")
-            header, cells, lines = _read_cells(source, csv.reader(chain([first], file)), columns)
+            header, columns, cells, lines = _read_cells(source, csv.reader(chain([first], file)), given, fall_back)
     except OSError as error:
         raise UserError(f"cannot read {source} ({error.strerror})") from error
     except ValueError as error:  # a NUL in the name
         raise UserError(f"cannot read {source!r} ({error})") from error
     scores = _numbers(source, columns.score, cells[columns.score], lines)
     labels = _labels(source, columns.label, cells[columns.label], lines)
-    notes: list[str] = []
+    options = [(option, name, getattr(columns, option)) for option, name in vars(given).items()]
+    notes = [f"no column {name}: the {option} is {used}" for option, name, used in options if used not in (None, name)]
     empty = [""] * len(labels)
     datasets, methods, frames = (cells.get(name) or empty for name in ("dataset", "method", "frame"))
     paths, names = _paths_and_videos(source, columns, cells, labels, lines, notes)
@@ -164,17 +177,18 @@ def read_predictions(source: str, columns: Columns | None = None) -> Predictions
         dropped=metrics.get("dropped"),
         threshold=metrics.get("threshold"),
         checkpoint=metrics.get("checkpoint"),
+        columns=columns,
         notes=notes,
     )
 
 
 def _read_cells(
-    source: str, reader: Iterator[list[str]], columns: Columns
-) -> tuple[list[str], dict[str, list[str]], list[int]]:
-    """(header, the columns that are used, line number of every row)."""
+    source: str, reader: Iterator[list[str]], columns: Columns, fall_back: bool
+) -> tuple[list[str], Columns, dict[str, list[str]], list[int]]:
+    """(header, what the columns are called here, the columns that are used, line number of every row)."""
     try:
         header = [name.strip() for name in next(reader, [])]
-        wanted = _wanted_columns(source, header, columns)
+        columns, wanted = _wanted_columns(source, header, columns, fall_back)
         cells: dict[str, list[str]] = {name: [] for name in wanted}
         targets = [(header.index(name), values.append) for name, values in cells.items()]
         lines: list[int] = []
@@ -190,24 +204,24 @@ def _read_cells(
         raise UserError(f"{source}:{reader.line_num}: not CSV ({error})") from error
     if not lines:
         raise UserError(f"{source}:1: no rows below the header; nothing was scored")
-    return header, cells, lines
+    return header, columns, cells, lines
 
 
-def _wanted_columns(source: str, header: Sequence[str], columns: Columns) -> list[str]:
+def _wanted_columns(source: str, header: Sequence[str], columns: Columns, fall_back: bool) -> tuple[Columns, list[str]]:
+    """(the given columns, or with ``fall_back`` the usual ones of those that are not there; all that are used)."""
     if not any(header):
         raise UserError(f"{source}:1: the file is empty; it needs a header and a row per scored image")
     shown = ", ".join(header[:20])
     for mark, word in ((";", ";"), ("\t", "tabs")):
         if len(header) == 1 and mark in header[0]:
             raise UserError(f"{source}:1: the columns are separated by {word}: save it with commas")
-    for option, name in (
-        ("score", columns.score),
-        ("label", columns.label),
-        ("path", columns.path),
-        ("video", columns.video),
-    ):
-        if name is not None and name not in header:
-            raise UserError(f"{source}:1: no column {name}; name it with --{option}_column (the file has: {shown})")
+    for option, name in vars(columns).items():
+        names = dict.fromkeys([name, getattr(Columns(), option)] if fall_back else [name])
+        there = [name for name in names if name is None or name in header]
+        if not there:
+            missing = " or ".join(names)
+            raise UserError(f"{source}:1: no column {missing}; name it with --{option}_column (the file has: {shown})")
+        columns = replace(columns, **{option: there[0]})
     places = {columns.path or "path", columns.video or "video"} & set(header)
     if not places:
         raise UserError(
@@ -217,7 +231,7 @@ def _wanted_columns(source: str, header: Sequence[str], columns: Columns) -> lis
     used = [name for name in header if name in wanted] + _node_columns(header)
     if repeated := next((name for name in used if name and header.count(name) > 1), ""):
         raise UserError(f"{source}:1: {header.count(repeated)} columns are named {repeated}; keep one of them")
-    return used
+    return columns, used
 
 
 def _node_columns(header: Sequence[str]) -> list[str]:
@@ -275,7 +289,7 @@ def _paths_and_videos(
     if videos is not None:
         videos = [video or folder for video, folder in zip(videos, folders, strict=True)]
     elif _are_image_sets(folders, labels):
-        notes.append("no column video, and folders that mix labels or hold a whole class: every image is a video")
+        notes.append("no column video, and folders that mix labels or hold a whole class: each image counts for itself")
         videos = paths
     else:
         notes.append("no column video: the images of a folder count as a video")

@@ -61,8 +61,9 @@ def summary(metrics: Mapping, folder: Path) -> str:
         return "  n/a" if value is None else f"{100 * value:5.1f}"
 
     low, high = metrics["video_auc_ci95"]
+    units = "images" if metrics.get("image_level") else "videos"
     lines = [
-        f"{metrics['dataset']}: {metrics['videos_real']} real and {metrics['videos_fake']} fake videos, "
+        f"{metrics['dataset']}: {metrics['videos_real']} real and {metrics['videos_fake']} fake {units}, "
         f"{metrics['frames']} frames, {len(metrics['dropped'])} dropped",
         f"  frame AUC {percent(metrics['frame_auc'])}",
         f"  video AUC {percent(metrics['video_auc'])}   (95% interval {percent(low)} to {percent(high)})",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from utils import html_report as html
-from utils.comparison import SEED_METRICS
+from utils.comparison import MATCHED_BY, SEED_METRICS
 from utils.conventions import CONVENTIONS
 from utils.prediction_table import Predictions
 
@@ -84,7 +84,7 @@ def _headline(runs: Sequence[Run]) -> list[str]:
         caption += ", each at its own threshold." if len(columns) > len(COLUMNS) else "."
         return [html.table(["run", *columns.values()], rows, caption)]
     ours = runs[0].metrics["ours"]
-    videos = f"{ours['videos_real']} real and {ours['videos_fake']} fake videos"
+    videos = f"{ours['videos_real']} real and {ours['videos_fake']} fake {runs[0].predictions.units}"
     return [
         html.cards(
             [
@@ -112,7 +112,8 @@ def _comparison(runs: Sequence[Run], comparison: Mapping) -> list[str]:
         return [html.heading(2, "Seeds"), html.table(header, rows, caption)]
     if not comparison:
         return []
-    header = ["run", "difference", "95% interval", "p", "AUC", "AUC of the first", "common videos"]
+    common = f"common {runs[0].predictions.units}"
+    header = ["run", "difference", "95% interval", "p", "AUC", "AUC of the first", common]
     rows = [
         [names[pair["b"]], figure_text(pair["difference"]), figure_text(pair["ci95"]), p_text(pair["p"]),
          figure_text(pair["auc_b"]), figure_text(pair["auc_a"]), figure_text(pair["videos"])]
@@ -120,6 +121,8 @@ def _comparison(runs: Sequence[Run], comparison: Mapping) -> list[str]:
     ]  # fmt: skip
     caption = f"Video AUC less that of the first file, {runs[0].name}: paired bootstrap by video, 1000 draws, "
     caption += "two-sided p."
+    if loose := [names[pair["b"]] for pair in comparison["pairs"] if pair["matched_by"] != MATCHED_BY[0]]:
+        caption += f" The videos of {', '.join(loose)} are matched by their {MATCHED_BY[1]}."
     return [html.heading(2, "Comparison"), html.table(header, rows, caption)]
 
 
@@ -147,7 +150,7 @@ def _run(run: Run) -> list[str]:
         figures = ("videos_real", "videos_fake", "video_auc", "frame_auc")
         rows = [[name, *(figure_text(entry[key]) for key in figures)] for name, entry in ours["datasets"].items()]
         caption = "Every data set on its own, our convention; the figures above mix them."
-        header = ["data set", "real videos", "fake videos", "video AUC", "frame AUC"]
+        header = ["data set", f"real {p.units}", f"fake {p.units}", "video AUC", "frame AUC"]
         body += [html.heading(3, "By data set"), html.table(header, rows, caption)]
     if ours["methods"]:
         rows = [
@@ -155,7 +158,7 @@ def _run(run: Run) -> list[str]:
             for name, entry in ours["methods"].items()
         ]
         caption = "Fakes of one method against all reals, our convention."
-        header = ["method", "fake videos", "video AUC", "frame AUC"]
+        header = ["method", f"fake {p.units}", "video AUC", "frame AUC"]
         body += [html.heading(3, "By method"), html.table(header, rows, caption)]
     if ours["nodes"]:
         rows = [[name, figure_text(value)] for name, value in ours["nodes"].items()]
@@ -170,7 +173,7 @@ def _dropped(p: Predictions, coverage: float | None) -> list[str]:
     body = [html.heading(3, "Coverage and dropped images")]
     body.append(
         html.paragraph(
-            f"{len(p.video_ids)} videos were scored, {len(p.failed)} failed (nothing of them could be scored): "
+            f"{len(p.video_ids)} {p.units} were scored, {len(p.failed)} failed (nothing of them could be scored): "
             f"coverage {figure_text(coverage)}%. {len(p.dropped)} entries were dropped."
         )
     )

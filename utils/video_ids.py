@@ -4,12 +4,17 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
-_VIDEO_ENDING = re.compile(r"\.(?:avi|mkv|mov|mp4|webm)$", re.IGNORECASE)
+VIDEO_ENDING = re.compile(r"\.(?:avi|mkv|mov|mp4|webm)$", re.IGNORECASE)
 
 
 def folder_of(path: str) -> str:
     """The part of a path before its last slash, either kind of slash; "" where it has none."""
     return path.replace("\\", "/").rstrip("/").rpartition("/")[0]
+
+
+def bare_id(video: str) -> str:
+    """A video id without folders and a video file's ending: FakeCDF/id0_0000.mp4 -> id0_0000."""
+    return VIDEO_ENDING.sub("", video.replace("\\", "/").rstrip("/").rpartition("/")[2])
 
 
 def separate_videos(
@@ -51,8 +56,8 @@ def separate_videos(
 
 def _tree(video: str, path: str) -> str | None:
     """What lies above the video's first folder, or above its file; None where the path has no part of its name."""
-    place, is_video = _VIDEO_ENDING.subn("", path.replace("\\", "/"))
-    name = _VIDEO_ENDING.sub("", video.replace("\\", "/")).strip("/")
+    place, is_video = VIDEO_ENDING.subn("", path.replace("\\", "/"))
+    name = VIDEO_ENDING.sub("", video.replace("\\", "/")).strip("/")
     above, found, _ = f"/{place if is_video else folder_of(place)}/".partition(f"/{name}/")
     return "/".join(part for part in above.split("/") if part not in ("", ".")) if found and name else None
 

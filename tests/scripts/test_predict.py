@@ -12,6 +12,8 @@ from PIL import Image
 
 import SJEDD_predict
 import SJEDD_test
+from models.checkpoint import save_checkpoint
+from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from preprocessing import extract_faces
 from preprocessing.make_demo_videos import write_video
@@ -162,6 +164,18 @@ def test_calibration_decides_the_verdict(run, media, tmp_path):
     assert prediction["outcome"] == "uncertain"
     assert prediction["settings"]["band"] == [0.3, 0.7]
     assert track["nodes"]["fake"] == track["p_fake"] == prediction["p_fake"]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "band", "told"), [(0.62, [], 1), (0.54, [], 0), (0.62, [0.6, 0.6], 0), (None, [], 0)]
+)
+def test_a_threshold_that_is_not_the_verdicts_cut_is_told(run, media, tmp_path, capsys, threshold, band, told):
+    model = JointEmbedding(architecture("demo"), FFPP)
+    save_checkpoint(tmp_path / "c.pth", model, **({"threshold": threshold} if threshold else {}))
+    arguments = ["--input", media / "nobody.png", "--no_pictures", "--resume", tmp_path / "c.pth"]
+    assert run(*arguments, *(["--band", *band] if band else []))[0] == 0
+    said = "threshold from validation is 0.62 (--band 0.62 0.62 takes it)"
+    assert capsys.readouterr().err.count(said) == told
 
 
 @pytest.mark.parametrize(

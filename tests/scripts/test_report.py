@@ -244,6 +244,38 @@ def test_other_system_with_scores_that_are_no_probabilities(tmp_path, capsys):
     assert not (tmp_path / "out" / "methods.png").exists()
 
 
+def test_a_given_column_is_read_in_the_files_that_have_it(predictions, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(SJEDD_report, "draw_plots", lambda *_: [])
+    ours, rows = predictions("run")
+    videos = {row["video"]: row["label"] for row in rows}
+    other, out = tmp_path / "other.csv", tmp_path / "out"
+    other.write_text("clip,truth,prob\n" + "".join(f"{video},{label},0.{label}\n" for video, label in videos.items()))
+    columns = ["--score_column", "prob", "--label_column", "truth", "--video_column", "clip", "--output", str(out)]
+    assert main([ours, str(other), *columns]) == 0
+    assert json.loads((out / "comparison.json").read_text())["pairs"][0]["videos"] == 6
+    assert "no column prob: the score is p_fake" in capsys.readouterr().out
+    other.write_text(other.read_text().replace("RealCDF/", "").replace("FakeCDF/", "x/"))
+    assert main([ours, str(other), *columns]) == 0
+    assert "6 common videos by their id without folder and ending: video AUC" in capsys.readouterr().out
+    assert "matched by their id without" in (out / "report.html").read_text()
+    assert main([ours, str(other), *columns, "--score_column", "pro"]) == 2
+    assert f"{other}:1: no column pro or p_fake; name it with --score_column (the file has: clip, " in (
+        capsys.readouterr().err
+    )
+    assert main([ours, predictions("again")[0], *columns]) == 2
+    assert "none of the files has a column prob; mend --score_column" in capsys.readouterr().err
+
+
+def test_images_are_not_called_videos(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(SJEDD_report, "draw_plots", lambda *_: [])
+    for ending, units in (("png", "images"), ("mp4", "videos, 3 frames")):
+        rows = [f"a/{i}.{ending},{i % 2},0.{i}\n" for i in range(1, 4)]
+        (tmp_path / "p.csv").write_text("path,label,p_fake\n" + "".join(rows))
+        assert main([str(tmp_path / "p.csv"), "--output", str(tmp_path / "out")]) == 0
+        assert f"1 real and 2 fake {units}, dropped not known" in capsys.readouterr().out
+        assert f"1 real and 2 fake {units.split(',')[0]}" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_one_class_is_said_and_nothing_crashes(tmp_path, capsys):
     (tmp_path / "one.csv").write_text("video,label,p_fake\na,1,0.5\nb,1,0.6\n")
     assert main([str(tmp_path / "one.csv"), "--output", str(tmp_path / "out")]) == 0

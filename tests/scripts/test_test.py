@@ -135,6 +135,19 @@ def test_crops_that_are_not_like_those_of_the_training_are_named(crops_copy, tmp
         assert capsys.readouterr().out.count(f"scale {scale} in the training's crops, 1.3 in {crops_copy}") == n_lines
 
 
+def test_crops_without_any_manifest_are_no_warning(crops_copy, crop_lists, tmp_path, capsys):
+    save_checkpoint(tmp_path / "c.pth", JointEmbedding(architecture("demo"), FFPP), crops={"detector": "mtcnn"})
+    common = ["--n_frames", "1", "--num_workers", "0", "--resume", str(tmp_path / "c.pth"), "--output", str(tmp_path)]
+    for dataset, place, n_lines in (("CDF", crops_copy, 1), ("list", crop_lists[0], 0)):
+        assert main(["--dataset", dataset, "--datapath", str(place), *common]) == 0
+        said = capsys.readouterr().out
+        assert (said.count("no manifest.json"), said.count("warning")) == (n_lines, 0)
+        assert read(tmp_path / "SJEDD_test" / dataset)[1]["crops_unlike"] == []
+    (crops_copy / "RealCDF" / "manifest.json").write_text('{"detector": "mtcnn"}')
+    assert main(["--dataset", "CDF", "--datapath", str(crops_copy), *common]) == 0
+    assert capsys.readouterr().out.count("warning: crops that were not made alike") == 1, "the fakes have none"
+
+
 def test_nothing_readable_is_exit_code_2_and_leaves_no_predictions(run, crops_copy, capsys):
     for path in crops_copy.glob("*/*/*.png"):
         path.write_bytes(b"text")
@@ -170,6 +183,22 @@ def test_list_with_labels_of_one_class_has_no_auc_and_says_so(run, crop_lists, t
     assert metrics["video_auc"] is None
     assert metrics["video_auc_ci95"] == [None, None]
     assert "one class only" in capsys.readouterr().out
+
+
+def test_results_of_another_list_are_never_overwritten(run, crop_lists, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for perturb in ([], ["--perturb", "blur:1"]):
+        assert run("list", "--datapath", crop_lists[0], "--batch_size", 16, *perturb)[0] == 0
+    (tmp_path / "other.txt").write_text(crop_lists[0].read_text())
+    for perturb in ([], ["--perturb", "noise:1"]):
+        code, folder = run("list", "--datapath", "other.txt", *perturb)
+        assert (code, read(folder)[1]["source"]) == (2, str(crop_lists[0]))
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith(f"error: {folder} holds the results of {crop_lists[0]}; give another --name")
+    (folder / "metrics.json").unlink()
+    assert run("list", "--datapath", "other.txt")[0] == 2, "results of a perturbed test are left"
+    assert run("list", "--datapath", "other.txt", "--name", "b", "--batch_size", 16)[0] == 0
+    assert run("list", "--datapath", "./train.txt", "--perturb", "blur:1", "--batch_size", 16)[0] == 0, "the same list"
 
 
 def test_ffpp_reads_the_official_layout(run, golden_crops, tmp_path):

@@ -72,7 +72,7 @@ def test_seed_command_word_for_word(dataset, layouts, published_checkpoint, tmp_
     assert list(metrics["methods"]) == methods
 
 
-def test_an_image_has_one_score_in_whatever_format_and_company(call, layouts, results, golden_crops, tmp_path):
+def test_an_image_has_one_score_in_whatever_format_and_company(call, layouts, results, golden_crops, tmp_path, capsys):
     layouts.images("DiFF")
     for label, name in enumerate(("real", "fake")):
         (tmp_path / "tree" / name).parent.mkdir(exist_ok=True)
@@ -82,6 +82,10 @@ def test_an_image_has_one_score_in_whatever_format_and_company(call, layouts, re
     videos = {"_".join(row["path"].split("/")[-2:]): float(row["p_fake"]) for row in results("folder")[0]}
     images = {row["path"].split("/")[-1]: float(row["p_fake"]) for row in results("DiFF")[0]}
     assert len(images) == 30
+    said = capsys.readouterr().out
+    assert "DiFF: 30 images (15 real, 15 fake), coverage" in said
+    assert "folder: 6 videos (3 real, 3 fake), 30 frames, coverage" in said
+    assert [results(name)[1]["image_level"] for name in ("DiFF", "folder")] == [True, False]
     assert images == pytest.approx(videos, abs=1e-5)
 
 

@@ -34,11 +34,25 @@ def test_other_data_sets_and_labels_are_not_paired(write):
     a = write("a.csv", [("D", "v", 0, 0.1), ("D", "w", 1, 0.9), ("D", "x", 1, 0.9)])
     b = write("b.csv", [("E", "v", 0, 0.1), ("D", "w", 0, 0.9), ("D", "x", 1, 0.8)])
     unnamed = write("c.csv", [("", "v", 0, 0.3), ("", "w", 1, 0.7)])
-    left, right, opposite = common_videos(a, b)
-    assert (left.tolist(), right.tolist(), opposite) == ([2], [2], 1)
+    left, right, opposite, matched_by = common_videos(a, b)
+    assert (left.tolist(), right.tolist(), opposite, matched_by) == ([2], [2], 1, "id")
     assert compare(a, b)["difference"] is None, "one class only"
     assert compare(a, unnamed)["videos"] == 2, "without a data set's name the video's counts"
     assert compare(b, write("d.csv", [("D", "y", 1, 0.3)]))["p"] is None
+
+
+def test_ids_that_differ_in_folder_and_ending_alone_are_matched_where_they_are_unique(write):
+    ours = [("CDF", "Real/a", 0, 0.1), ("CDF", "Real/b", 0, 0.2), ("CDF", "Fake/c", 1, 0.9), ("CDF", "Fake/d", 1, 0.7)]
+    a = write("a.csv", ours)
+    b = write("b.csv", [("", "d.mp4", 1, 0.8), ("", "y\\b.MP4", 0, 0.3), ("", "x/a", 0, 0.1), ("", "c.v2", 1, 0.2)])
+    left, right, opposite, matched_by = common_videos(a, b)
+    assert (left.tolist(), right.tolist(), opposite) == ([0, 1, 3], [2, 1, 0], 0)
+    assert compare(a, b)["matched_by"] == matched_by == "id without folder and ending"
+    both = write("c.csv", [("", "x/a", 0, 0.1), ("", "a", 0, 0.4), ("", "b", 1, 0.3), ("", "c", 1, 0.8)])
+    left, right, opposite, _ = common_videos(a, both)
+    assert (left.tolist(), right.tolist(), opposite) == ([2], [3], 1), "a is two videos, b is labelled differently"
+    some = write("d.csv", [("", "Real/a", 0, 0.1), ("", "b", 0, 0.2), ("", "c", 1, 0.9)])
+    assert compare(a, some)["matched_by"] == "id" and compare(a, some)["videos"] == 1, "some ids agree as they are"
 
 
 def test_seeds_must_hold_the_same_videos(write):
