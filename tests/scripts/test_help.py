@@ -34,3 +34,13 @@ def test_a_wrong_argument_is_one_line_without_waiting():
     assert done.returncode == 2
     assert "SJEDD_test.py: error: argument --n_frames: 0 is not a positive whole number" in done.stderr
     assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["SJEDD_check_data", "preprocessing.expand_FFpp", "preprocessing.make_demo_videos", "preprocessing.make_lists"],
+)
+def test_what_needs_no_torch_does_not_load_it(module):
+    """Two seconds and half a gigabyte, in each of their processes."""
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
