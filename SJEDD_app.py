@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from models.label_tree import TREES
-from preprocessing.detectors import NAMES
+from preprocessing.extraction_options import DETECTORS
 from utils.cli import ArgumentParser, UserError, answer_first, positive_float, positive_int, script
 from utils.prediction_options import add_prediction_options, parse_prediction_args
 
@@ -30,7 +30,7 @@ def get_args_parser() -> ArgumentParser:
     parser.add_argument("--max_seconds", type=positive_float, default=120, help="longest video")
     parser.add_argument("--samples", type=Path, nargs="+", default=[], metavar="PATH", help="photographs and videos, "
                         "or folders of them, to choose from on the page")  # fmt: skip
-    add_prediction_options(parser, TREES, NAMES)
+    add_prediction_options(parser, TREES, DETECTORS)
     return parser
 
 

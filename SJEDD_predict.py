@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models.label_tree import TREES
-from preprocessing.detectors import NAMES, build_detector, choose_detector
+from preprocessing.extraction_options import DETECTORS
 from utils.cli import ArgumentParser, UserError, answer_first, script
 from utils.prediction_options import add_prediction_options, parse_prediction_args
 
@@ -27,7 +27,7 @@ def get_args_parser() -> ArgumentParser:
     parser.add_argument("--input", type=Path, nargs="+", required=True, metavar="PATH", help="photographs, videos, "
                         "folders of them, .txt files with one path a line")  # fmt: skip
     parser.add_argument("--output", default="output/SJEDD_predict", help="folder for the results")
-    add_prediction_options(parser, TREES, NAMES)
+    add_prediction_options(parser, TREES, DETECTORS)
     results = parser.add_argument_group("results")
     results.add_argument("--no_pictures", action="store_true", help="only prediction.json and predictions.csv")
     results.add_argument("--json", choices=("-",), help="print each prediction as a line of JSON to standard output, "
@@ -43,6 +43,7 @@ from tqdm import tqdm
 from datasets.transforms import normalise, resize
 from models.predictor import Predictor, Verdict
 from preprocessing.align import align_face
+from preprocessing.detectors import build_detector, choose_detector
 from preprocessing.people import People, Rules, box_at, find_faces, look_at_photo, look_through
 from preprocessing.photos import PhotoError, find_inputs, read_photo
 from preprocessing.video import VideoError, frame_rate, read_frames

@@ -36,7 +36,8 @@ import torch
 from benchmarks import footage
 from preprocessing import crop_folder, extract_faces, face_crops, manifest
 from preprocessing.align import similarity_matrix, template
-from preprocessing.detectors import NAMES, Detector
+from preprocessing.detectors import Detector
+from preprocessing.extraction_options import DETECTORS
 from preprocessing.face_crops import Job
 from preprocessing.retinaface import RetinaFace
 from preprocessing.video import find_videos
@@ -63,7 +64,7 @@ def get_args_parser() -> ArgumentParser:
                        "with frames without a face cost more")  # fmt: skip
     modes.add_argument("--memory", action="store_true", help="resident memory over 200 short videos, one process")
     parser.add_argument("--crops", type=Path, help="quality: crops made before (default: they are made now)")
-    parser.add_argument("--detector", choices=NAMES, default="mtcnn", help="face detector (default: mtcnn)")
+    parser.add_argument("--detector", choices=DETECTORS, default="mtcnn", help="face detector (default: mtcnn)")
     parser.add_argument("--detector_weights", help='its file of weights, or "random" for retinaface: such weights '
                         "show its speed but find no faces")  # fmt: skip
     parser.add_argument("--n_frames", type=positive_int, default=32, help="frames per video (default: 32)")

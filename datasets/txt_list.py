@@ -16,7 +16,7 @@ from datasets.records import DataSet, Record, folder_ids, locate, node_code
 from utils.cli import UserError
 from utils.files import text_file
 
-_LAST_NUMBER = re.compile(r"(?<=[\s,])\d+$")
+_LAST_NUMBER = re.compile(r"(.*[\s,])(\d+)", re.DOTALL)
 _SEPARATORS = " \t\r\f\v,"
 
 
@@ -121,13 +121,13 @@ def _refuse_two_codes(path: Path, lines: Sequence[_Line], images: Sequence[str])
 
 def split_line(line: str) -> tuple[str, str]:
     """`path code` or `path flag code` -> (path, code), read from the right; ("", "") when the line is neither."""
-    code = _LAST_NUMBER.search(line)
+    code = _LAST_NUMBER.fullmatch(line)
     if code is None:
         return "", ""
-    path = line[: code.start()].rstrip(_SEPARATORS)
-    flag = _LAST_NUMBER.search(path)
-    path = path[: flag.start()].rstrip(_SEPARATORS) if flag else path
-    return (path, code[0]) if path else ("", "")
+    path = code[1].rstrip(_SEPARATORS)
+    flag = _LAST_NUMBER.fullmatch(path)
+    path = flag[1].rstrip(_SEPARATORS) if flag else path
+    return (path, code[2]) if path else ("", "")
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from preprocessing.extraction_options import DETECTORS
 from preprocessing.faces import Faces
 from utils.cli import UserError
 
@@ -13,18 +14,17 @@ if TYPE_CHECKING:
     from preprocessing.mtcnn import Mtcnn
     from preprocessing.retinaface import RetinaFaceDetector
 
-NAMES = ("auto", "mtcnn", "retinaface")
 RETINAFACE_WEIGHTS = Path(__file__).resolve().parent.parent / "pretrained" / "RetinaFace-Resnet50-fixed.pth"
 
 
 def choose_detector(name: str, weights: Path | None = None) -> tuple[str, Path | None]:
-    """The detector that ``name``, one of NAMES, stands for, and its file of weights (None: they come with a package).
+    """(the detector that ``name`` of DETECTORS stands for, its file of weights or None: they come with a package).
 
     "auto" is RetinaFace when ``weights`` are given or RETINAFACE_WEIGHTS exists, else MTCNN. Raises UserError for an
     unknown name, for RetinaFace without a file of weights and for MTCNN with one.
     """
-    if name not in NAMES:
-        raise UserError(f"there is no detector {name!r}; choose one of {', '.join(NAMES)}")
+    if name not in DETECTORS:
+        raise UserError(f"there is no detector {name!r}; choose one of {', '.join(DETECTORS)}")
     if name == "auto":
         name = "retinaface" if weights is not None or RETINAFACE_WEIGHTS.is_file() else "mtcnn"
     if name == "mtcnn":

@@ -5,10 +5,10 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from preprocessing.detectors import NAMES
 from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int
 from utils.cpu import available_cores
 
+DETECTORS = ("auto", "mtcnn", "retinaface")
 # What options stand for when they are not given, by --protocol.
 OURS = {"detector": "auto", "n_frames": 32, "detect_side": 640, "retry": 3, "track": False}
 REFERENCE = {"detector": "retinaface", "n_frames": "all", "detect_side": "full", "retry": 0, "track": False}
@@ -76,8 +76,8 @@ def get_args_parser() -> ArgumentParser:
                        "(default: 3)")  # fmt: skip
     crops.add_argument("--track", action="store_true", default=None, help="follow one face through the video (the one "
                        "with the largest sum of box sides) instead of taking the largest of each frame")  # fmt: skip
-    crops.add_argument("--detector", choices=NAMES, help="face detector; auto is retinaface when its weights are in "
-                       "pretrained/, else mtcnn (default: auto)")  # fmt: skip
+    crops.add_argument("--detector", choices=DETECTORS, help="face detector; auto is retinaface when its weights are "
+                       "in pretrained/, else mtcnn (default: auto)")  # fmt: skip
     crops.add_argument("--detector_weights", type=Path, metavar="FILE", help="RetinaFace-Resnet50-fixed.pth elsewhere")
     crops.add_argument("--detect_side", type=number_or("full", 64), metavar="PX|full", help="detect faces on frames "
                        "downscaled to this longer side; crops come from the full frame (default: 640)")  # fmt: skip

@@ -43,28 +43,7 @@ from datasets.ffpp_methods import (
     read_pairs,
     split_videos,
 )
-from datasets.ffsc import UNVERIFIED, read_ffsc
-from datasets.records import evenly_spaced, list_images
-from preprocessing import manifest
-from preprocessing.list_recipe import (
-    Image,
-    Video,
-    balanced_classes,
-    balanced_videos,
-    check_copies,
-    check_lists,
-    crop_settings,
-    shuffled_codes,
-    write_list,
-)
-from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, probability, script, seed
-from utils.files import read_json
-from utils.locks import alone_in
-
-CODES = {"real": REAL_CODE} | METHOD_CODES
-REGION_OF_CODE = {code: region for region, code in REGION_CODES.items()}
-SAVED = ("size", "scale", "format", "quality")  # settings of crops that the images of an expansion share
-Lists = dict[str, tuple[list[Image], dict[str, object]]]  # name -> images and facts of its recipe
+from utils.cli import ArgumentParser, UserError, answer_first, non_negative_int, positive_int, probability, script, seed
 
 
 def get_args_parser() -> ArgumentParser:
@@ -87,6 +66,31 @@ def get_args_parser() -> ArgumentParser:
     ffpp.add_argument("--expansion_share", type=probability, default=0.25, help="of the fake images of train.txt, at "
                       "most; 1 with --balance none: all there are")  # fmt: skip
     return parser
+
+
+answer_first(__name__, get_args_parser)
+
+from datasets.ffsc import UNVERIFIED, read_ffsc
+from datasets.records import evenly_spaced, list_images
+from preprocessing import manifest
+from preprocessing.list_recipe import (
+    Image,
+    Video,
+    balanced_classes,
+    balanced_videos,
+    check_copies,
+    check_lists,
+    crop_settings,
+    shuffled_codes,
+    write_list,
+)
+from utils.files import read_json
+from utils.locks import alone_in
+
+CODES = {"real": REAL_CODE} | METHOD_CODES
+REGION_OF_CODE = {code: region for region, code in REGION_CODES.items()}
+SAVED = ("size", "scale", "format", "quality")  # settings of crops that the images of an expansion share
+Lists = dict[str, tuple[list[Image], dict[str, object]]]  # name -> images and facts of its recipe
 
 
 def check_options(parser: ArgumentParser, args: argparse.Namespace) -> None:

@@ -117,7 +117,7 @@ def look_through(
         true_count = count_frames(video, decode=True)
         if true_count < count:
             count, wanted = true_count, frame_indices(true_count, n_frames)
-            seen = {index: found for index, found in seen.items() if index in wanted}
+            seen = {index: seen[index] for index in seen.keys() & wanted}
             seen |= look_at(set(wanted).difference(seen))
     lost = [index for index in wanted if index not in seen or not len(seen[index].faces.scores)]
     seen |= look_at(frames_nearby(wanted, lost, rules.retry, count))

@@ -1,6 +1,8 @@
 """Follow one face through the frames of a video, by where it is and by how it looks."""
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
 import cv2
@@ -49,19 +51,21 @@ def views_of(frame: np.ndarray, faces: Faces) -> np.ndarray:
 class _Track:
     members: dict[int, int] = field(default_factory=dict)  # frame -> index of the face in it
     presence: float = 0.0  # px, sides summed over the looks
-    frame: int = 0  # of the last look, as the two below
+    frame: int = 0  # of the last look, as the three below
     side: float = 0.0
     landmarks: np.ndarray | None = None
-    views: list[np.ndarray] = field(default_factory=list)
+    view: np.ndarray | None = None
 
     def add(self, frame: int, index: int, look: Look) -> None:
         self.members[frame] = index
         self.frame, self.side, self.landmarks = frame, _side(look.faces, index), look.faces.landmarks[index]
         self.presence += self.side
-        self.views.append(look.views[index])
+        self.view = look.views[index]
 
-    def some_views(self) -> np.ndarray:
-        return np.array([self.views[i] for i in evenly_spaced_indices(len(self.views), MAX_VIEWS)])
+    def some_views(self, found: dict[int, Look]) -> np.ndarray:
+        looks = list(self.members.items())
+        places = (looks[i] for i in evenly_spaced_indices(len(looks), MAX_VIEWS))
+        return np.array([found[frame].views[index] for frame, index in places])
 
 
 def _side(faces: Faces, index: int) -> float:
@@ -79,29 +83,35 @@ def people(found: dict[int, Look], min_confidence: float) -> list[dict[int, int]
     that stays beats one that comes close for a moment.
     """
     tracks: list[_Track] = []
+    recent: OrderedDict[int, None] = OrderedDict()  # the tracks' numbers in order of their last looks
     previous = 0
     for frame in sorted(found):
         look, allowed = found[frame], max(MAX_GAP, 2 * (frame - previous))
         previous = frame
         free = [index for index in range(len(look.faces.scores)) if look.faces.scores[index] >= min_confidence]
-        live = [track for track in tracks if frame - track.frame <= allowed]
-        steps = sorted(
-            (step, t, i) for t, track in enumerate(live) for i in free if (step := _step(track, look, i)) is not None
-        )
+        live = _live(tracks, recent, frame - allowed)
+        steps = sorted((step, t, i) for t in live for i in free if (step := _step(tracks[t], look, i)) is not None)
         for _, t, i in steps:
-            if live[t].frame != frame and i in free:
-                live[t].add(frame, i, look)
+            if tracks[t].frame != frame and i in free:
+                tracks[t].add(frame, i, look)
+                recent.move_to_end(t)
                 free.remove(i)
         for i in free:
+            recent[len(tracks)] = None
             tracks.append(_Track())
             tracks[-1].add(frame, i, look)
-    groups = sorted(_joined(tracks), key=lambda group: -sum(track.presence for track in group))
+    groups = sorted(_joined(tracks, found), key=lambda group: -sum(track.presence for track in group))
     return [{frame: index for track in group for frame, index in track.members.items()} for group in groups]
 
 
 def follow_face(found: dict[int, Look], min_confidence: float) -> dict[int, int]:
     """Frame -> index of the followed face, for the frames that show it: the first of ``people``."""
     return next(iter(people(found, min_confidence)), {})
+
+
+def _live(tracks: list[_Track], recent: OrderedDict[int, None], since: int) -> list[int]:
+    """The numbers of the tracks whose last look is frame ``since`` or later."""
+    return sorted(takewhile(lambda t: tracks[t].frame >= since, reversed(recent)))
 
 
 def _step(track: _Track, look: Look, index: int) -> float | None:
@@ -112,24 +122,22 @@ def _step(track: _Track, look: Look, index: int) -> float | None:
     step = float(
         np.linalg.norm(look.faces.landmarks[index] - track.landmarks, axis=1).mean() / np.sqrt(side * track.side)
     )
-    likeness = float(track.views[-1] @ look.views[index])
+    likeness = float(track.view @ look.views[index])
     return step + 1 - likeness if step <= MAX_STEP and likeness >= MIN_LIKENESS else None
 
 
-def _joined(tracks: list[_Track]) -> list[list[_Track]]:
+def _joined(tracks: list[_Track], found: dict[int, Look]) -> list[list[_Track]]:
     """Groups of tracks of one face: the most alike first, none with two faces in one frame."""
     tracks = sorted(tracks, key=lambda track: -track.presence)[:MAX_TRACKS]
-    views = [track.some_views() for track in tracks]
+    views = [track.some_views(found) for track in tracks]
     alike = [
         (float((views[a] @ views[b].T).max()), a, b) for a in range(len(tracks)) for b in range(a + 1, len(tracks))
     ]
-    group_of = [[track] for track in tracks]
+    group_of = [([track], set(track.members)) for track in tracks]  # the frames of a group beside it
     for likeness, a, b in sorted(alike, key=lambda pair: -pair[0]):
         one, other = group_of[a], group_of[b]
-        if likeness < MIN_LIKENESS_APART or one is other:
-            continue
-        frames = [{frame for track in group for frame in track.members} for group in (one, other)]
-        if frames[0].isdisjoint(frames[1]):
-            one += other
+        if likeness >= MIN_LIKENESS_APART and one is not other and one[1].isdisjoint(other[1]):
+            one[0].extend(other[0])
+            one[1].update(other[1])
             group_of = [one if group is other else group for group in group_of]
-    return list({id(group): group for group in group_of}.values())
+    return list({id(group): group for group, _ in group_of}.values())

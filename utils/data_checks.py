@@ -1,6 +1,7 @@
 """What a check of data finds, how findings are shown, and which files of two sets hold the same bytes."""
 
 import codecs
+import functools
 import json
 import shlex
 from collections import Counter, defaultdict
@@ -47,9 +48,15 @@ def sed(path: Path, *expressions: str) -> str:
     return f"sed -i -E {shlex.quote(';'.join([*mark, *expressions]))} {shlex.quote(str(path))}"
 
 
+_quoted = functools.lru_cache(shlex.quote)  # a list may have a million findings
+
+
 def drop_lines(path: object, *numbers: int) -> str:
     """The command that empties lines of a text file whose reader skips blank ones. All other lines keep their numbers,
     so such commands may be run in any order, and twice."""
+    file = _quoted(str(path))
+    if len(numbers) == 1:
+        return f"sed -i {numbers[0]}z {file}"
     ranges: list[list[int]] = []
     for number in sorted(set(numbers)):
         if ranges and ranges[-1][1] == number - 1:
@@ -57,7 +64,6 @@ def drop_lines(path: object, *numbers: int) -> str:
         else:
             ranges.append([number, number])
     edits = [f"{first}z" if first == last else f"{first},{last}z" for first, last in ranges]
-    file = shlex.quote(str(path))
     parts = [";".join(edits[start : start + _PER_COMMAND]) for start in range(0, len(edits), _PER_COMMAND)]
     return " && ".join(f"sed -i {shlex.quote(part)} {file}" for part in parts)
 

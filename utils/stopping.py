@@ -5,7 +5,6 @@ import threading
 from types import TracebackType
 
 from utils.cli import Stopped
-from utils.distributed import any_over_ranks
 
 
 class StopRequest:
@@ -32,6 +31,8 @@ class StopRequest:
 
     def asked(self) -> bool:
         """Whether to stop; under torchrun, whether any process was asked. All must call this at the same places."""
+        from utils.distributed import any_over_ranks  # torch, which those that train have
+
         if any_over_ranks(self.signum is not None) and self.signum is None:
             self.signum = signal.SIGTERM
         return self.signum is not None

@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 HEAVY = {"torch", "torchvision", "open_clip", "scipy", "sklearn", "matplotlib", "skimage", "gradio"}
+SLOW = {"numpy", "cv2"}  # some tenths of a second, in which Ctrl-C would be a traceback
 SCRIPTS = sorted(
     str(path.relative_to(ROOT))
     for path in [*ROOT.glob("SJEDD_*.py"), *ROOT.glob("preprocessing/*.py")]
@@ -23,7 +24,8 @@ def test_help_needs_no_heavy_import(script):
     )
     imported = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
     assert done.returncode == 0 and done.stdout.startswith("usage: ")
-    assert "argparse" in imported and not imported & HEAVY
+    heavy = HEAVY | (SLOW if script.startswith("preprocessing/") else set())
+    assert "argparse" in imported and not imported & heavy
 
 
 def test_a_wrong_argument_is_one_line_without_waiting():
@@ -32,3 +34,13 @@ def test_a_wrong_argument_is_one_line_without_waiting():
     assert done.returncode == 2
     assert "SJEDD_test.py: error: argument --n_frames: 0 is not a positive whole number" in done.stderr
     assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["SJEDD_check_data", "preprocessing.expand_FFpp", "preprocessing.make_demo_videos", "preprocessing.make_lists"],
+)
+def test_what_needs_no_torch_does_not_load_it(module):
+    """Two seconds and half a gigabyte, in each of their processes."""
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

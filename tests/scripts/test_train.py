@@ -436,7 +436,7 @@ def refused(argv, capsys):
         code = exit_.code
     captured = capsys.readouterr()
     assert code == 2
-    # What is not a progress bar (they end in a carriage return) must be one line.
+    # What is not a line of a progress bar must be one line.
     lines = [line for line in captured.err.strip().splitlines() if "%|" not in line and line.strip()]
     assert len(lines) == 1, captured.err
     return lines[0]

@@ -29,6 +29,16 @@ CHOOSE = """
 from pathlib import Path
 from preprocessing.video import count_frames, frame_indices, read_frames
 """
+TRACKS = """
+import numpy as np
+from preprocessing.align import TEMPLATE_112
+from preprocessing.faces import Faces
+from preprocessing.tracks import Look, people
+def look(n):
+    boxes = np.float32([[0, 0, 100, 100], [500, 0, 600, 100]])[:n]
+    landmarks = np.float32([TEMPLATE_112, TEMPLATE_112 + [500, 0]])[:n]
+    return Look(Faces(boxes, np.ones(n, np.float32), landmarks), np.eye(n, 432, dtype=np.float32))
+"""
 TREE = "from models.label_tree import FFPP"
 READ = f"{TREE}\nfrom datasets.txt_list import read_txt_list"
 FINDINGS = "import SJEDD_check_data"
@@ -85,6 +95,15 @@ def test_a_long_video_of_which_every_frame_counts(long_videos, tmp_path):
         argv += ["--detector", "mtcnn", "--workers", "1", "--n_frames", "all"]
         costs.append(cost(NO_DETECTOR, f"assert extract_faces.main({argv!r}) == 0"))
     about_linear("extract_faces.py --n_frames all, 10,000 and 100,000 frames", *costs)
+
+
+def test_two_people_who_often_go_away():
+    """Tracking: the looks at every frame, a new track of both people after each 40 frames."""
+    costs = []
+    for number in (10_000, 100_000):
+        looks = f"{{frame: look(2 if frame % 40 < 9 else 0) for frame in range({number})}}"
+        costs.append(cost(TRACKS, f"assert len(people({looks}, 0.8)) == 2"))
+    about_linear("tracks of two people, 10,000 and 100,000 frames, 500 and 5,000 tracks", *costs)
 
 
 @pytest.fixture(scope="module")
