@@ -23,7 +23,7 @@ from datasets.csv_list import read_csv_list
 from datasets.deepfakebench_json import read_deepfakebench_json
 from datasets.dfdc import read_labels
 from datasets.ffpp_methods import split_videos
-from datasets.predictions import write_predictions
+from datasets.predictions import refuse_other_source, write_predictions
 from datasets.records import DataSet, Record
 from datasets.test_sets import by_video
 from datasets.transforms import ImageError, read_image
@@ -117,6 +117,11 @@ MANIFEST = {name: ["1.5", "3.000"] for name in manifest.COLUMNS} | {
 METRICS = some(dropped=st.lists(some(video=WORDS, path=WORDS, label=st.integers(0, 1), reason=WORDS), max_size=2),
                threshold=NUMBER, checkpoint=WORDS)  # fmt: skip
 METRICS = METRICS.map(lambda found: found | {"frames": 2, "videos": 2})
+METADATA = st.dictionaries(
+    st.one_of(st.sampled_from(["a.mp4", "../b.mp4"]), WORDS),
+    some(label=st.sampled_from(["FAKE", "REAL", "x"]), is_fake=st.integers(0, 2)),
+    max_size=3,
+)
 RECIPE = some(detector=WORDS, size=st.integers(), scale=NUMBER, versions=VALUES, donors=VALUES, format=WORDS)
 
 
@@ -176,7 +181,8 @@ READERS = {
                            lambda path: scored(read_deepfakebench_json(path, path.parent, FFPP, 8), path.parent)),
     "FF++ split": ("FF++/test.json", json_of(PAIRS), lambda path: split_videos(path.parent.parent, "test")),
     "DFDC labels": ("labels.csv", lines("a.mp4,0", "b.mp4,1", "../c.mp4,1", header="filename,label\n"),
-                    lambda path: read_labels(path)),
+                    read_labels),
+    "DFDC metadata": ("metadata.json", json_of(st.one_of(*[METADATA] * 9, VALUES)), read_labels),
     "Celeb-DF list": ("List_of_testing_videos.txt", lines("1 Celeb-real/x.mp4", "0 Celeb-synthesis\\y.mp4"),
                       listed_videos),
     "list, SJEDD_check_data.py": ("list.txt", lines(*CODE_LINES), check_data),
@@ -186,6 +192,8 @@ READERS = {
     "table, SJEDD_report.py": ("predictions.csv", lines(*REPORT_LINES, header="p_fake,label,path\n"), report),
     "predictions.csv": ("predictions.csv", table(**PREDICTIONS), lambda path: read_predictions(str(path))),
     "metrics.json": ("metrics.json", json_of(st.one_of(*[METRICS] * 9, VALUES)), report_with_metrics),
+    "metrics.json of an earlier test": ("metrics.json", json_of(some(source=WORDS)),
+                                        lambda path: refuse_other_source(path.parent, "list.txt")),
     "calibration.json": ("calibration.json", json_of(some(temperature=NUMBER, checkpoint=WORDS)),
                          lambda path: (read_calibration(path), calibrated_checkpoint(path))),
     "videos of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_videos([path])),
