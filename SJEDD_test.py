@@ -244,8 +244,8 @@ def write_results(
     try:
         scores = write_predictions(folder / "predictions.csv", data, nodes, batches, setup.temperature)
     except UserError as error:
-        first = f"{dropped[-1].path}: {dropped[-1].reason}" if dropped else ""
-        raise UserError(f"{data.name}: {error}, {len(data.records)} were tried ({first})") from error
+        last = f", {len(data.records)} were tried ({dropped[-1].path}: {dropped[-1].reason})" if dropped else ""
+        raise UserError(f"{data.name}: {error}{last}") from error
     metrics = {
         "dataset": data.name,
         "source": data.source,

@@ -21,6 +21,7 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _JOBS_PER_WORKER = 4  # handed out ahead
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # of a terminal or a scheduler, which reach the whole process group
 _stop: Event | None = None  # set in worker processes only
 
 
@@ -98,7 +99,12 @@ class _Crew:
         try:
             while self.stop.signum is None:
                 while waiting and len(running) < workers * ahead:
-                    future = executor.submit(self.function, self.jobs[waiting[0]])
+                    # It may start a process, which takes the mask over: until it ignores signals it must not get any.
+                    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+                    try:
+                        future = executor.submit(self.function, self.jobs[waiting[0]])
+                    finally:
+                        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
                     running[future] = waiting.popleft()
                 if not running:
                     break
@@ -124,8 +130,9 @@ class _Crew:
 def _start_worker(stop: Event) -> None:
     global _stop
     _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for signum in _SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     cv2.setNumThreads(1)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 

@@ -22,7 +22,8 @@ TEMPORARY = ".tmp-"  # how the names of half-written files begin; only a killed 
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder (same ending); on success it is renamed to ``path``, else removed.
 
-    UserError when there is no space or no permission to write, or the folder is gone; what was at ``path`` stays.
+    UserError when there is no space or no permission to write, or the folder is (being) removed; what was at ``path``
+    stays.
     """
     path = Path(path)
     temporary = None
@@ -34,9 +35,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        if path.parent.is_dir() and error.errno not in _CANNOT_WRITE:
+        gone = not path.parent.is_dir() or (temporary is not None and not temporary.exists())
+        if not gone and error.errno not in _CANNOT_WRITE:
             raise
-        reason = error.strerror if path.parent.is_dir() else "its folder is gone"
+        reason = "its folder is gone" if gone else error.strerror
         raise UserError(f"cannot write {path} ({reason}); make room there or choose another folder") from error
     finally:
         if temporary is not None:

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor
@@ -44,6 +45,21 @@ def test_a_signal_while_the_processes_start_stops_cleanly(monkeypatch, signum):
     monkeypatch.setattr(ProcessPoolExecutor, "_start_executor_manager_thread", interrupted)
     exit_codes = {signal.SIGTERM: 143, signal.SIGINT: 130}
     assert script(lambda argv: run_jobs(double, range(4), 2, "job"))([]) == exit_codes[signum]
+
+
+def test_signals_that_reach_processes_while_they_start_change_nothing(monkeypatch):
+    """A terminal's Ctrl-C is for the whole group; it is the first process's to stop the others."""
+    submit = ProcessPoolExecutor.submit
+
+    def signalled(executor, *job):
+        future = submit(executor, *job)
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGINT)
+            os.kill(child.pid, signal.SIGTERM)
+        return future
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", signalled)
+    assert run_jobs(double, range(4), 2, "job") == [0, 2, 4, 6]
 
 
 def test_a_process_that_dies_is_one_clear_line():

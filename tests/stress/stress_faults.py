@@ -139,7 +139,7 @@ def test_killed_expansion_is_made_good(ffpp, tmp_path):
     places = [root / "FF++" / "expansion" for root in roots]
     commands = [["preprocessing/expand_FFpp.py", "--data_root", root, "--workers", 2] for root in roots]
     assert run(commands[0]).code == 0
-    killed = sum(kill_at(commands[1], delay, lambda: places[1].is_dir()) for delay in some_delays(5, 3, 3.0))
+    killed = sum(kill_at(commands[1], delay, lambda: True) for delay in some_delays(5, 3, 1.5))
     print(f"expand: {killed} of 3 runs killed at work")
     assert run(commands[1]).code == 0
     assert files(places[0]) == files(places[1])
@@ -195,8 +195,9 @@ def test_signals_are_one_line(commands, whole, name, signum, code, times):
         last = ended(process)
         assert "Traceback" not in last.err, last.err
         early = signum == "SIGTERM" and last.code == -signal.SIGTERM  # while modules are imported: nothing is begun
-        assert early or last.code in (0, code), (last.code, last.err)
-        if last.code == code:
+        late = times == 2 and last.code == -signal.SIGINT  # the second one, while the process ends; a shell says 130
+        assert early or late or last.code in (0, code), (last.code, last.err)
+        if last.code == code or late:
             assert len(last.told) == 1 and last.told[0].startswith("stopped by"), last.err
         removed(folder)
 
