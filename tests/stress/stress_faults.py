@@ -139,7 +139,7 @@ def test_killed_expansion_is_made_good(ffpp, tmp_path):
     places = [root / "FF++" / "expansion" for root in roots]
     commands = [["preprocessing/expand_FFpp.py", "--data_root", root, "--workers", 2] for root in roots]
     assert run(commands[0]).code == 0
-    killed = sum(kill_at(commands[1], delay, lambda: True) for delay in some_delays(5, 3, 1.5))
+    killed = sum(kill_at(commands[1], delay, lambda: True) for delay in some_delays(5, 3, 0.9))
     print(f"expand: {killed} of 3 runs killed at work")
     assert run(commands[1]).code == 0
     assert files(places[0]) == files(places[1])
