@@ -33,8 +33,8 @@ def get_args_parser() -> ArgumentParser:
     parser.add_argument("--datapath", type=Path, help="place of the one --dataset: its root or faces folder; FSh, "
                         "Deeper: of the fakes; DiFF, DiffusionFace: the list; FFSC: the folder, or a list")  # fmt: skip
     parser.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="of FFpp and FSh")
-    parser.add_argument("--subset", action="store_true", help="a part of the data sets is here on purpose: count it, "
-                        "and report no count_mismatch")  # fmt: skip
+    parser.add_argument("--subset", action="store_true", help="a part of the data sets is here on purpose: do not "
+                        "compare it with the official numbers")  # fmt: skip
     parser.add_argument("--n_frames", type=positive_int, help="report videos with fewer crops than this")
     parser.add_argument("--deep", action="store_true", help="decode every image")
     parser.add_argument("--workers", type=positive_int, help="processes of --deep (default: one per core, at most 8)")
@@ -88,13 +88,15 @@ def account_of(folder: Path) -> Account | None:
 def check_data_set(name: str, args: argparse.Namespace) -> Counted:
     """Counts, crops and findings of a data set in folders."""
     if name == "FFSC":
-        counts, images, findings = count_ffsc(args.datapath or args.data_root)
+        counts, images, findings = count_ffsc(args.datapath or args.data_root, args.subset)
         sizes = sizes_of(images)
         tested = [image for image in images if images[image]]
         return Counted(counts, sizes, tested, {}, findings + empty_files(sizes, "unpack FFSC again"))
     groups, findings = layout(name, args.data_root, args.datapath, args.compression)
     accounts = {folder: account_of(folder) for folder in dict.fromkeys(group.faces.parent for group in groups)}
-    found = check_groups(name, groups, accounts, args.n_frames)
+    if args.subset:
+        findings = [finding for finding in findings if finding.kind != "count_mismatch"]
+    found = check_groups(name, groups, accounts, args.n_frames, args.subset)
     return found._replace(findings=findings + found.findings)
 
 
@@ -116,6 +118,9 @@ def check_all(args: argparse.Namespace) -> tuple[list[Finding], dict[str, dict]]
         name = "test" if len(args.txt_path_test) == 1 else f"test {number}"
         listed, numbers, more = check_lists({name: path}, trees, args.data_root, True)
         lists, counts, findings = lists | listed, counts | numbers, findings + more
+    for name, checked in lists.items():
+        rows = [(row.line, row.path, fake) for row, fake in checked.labelled()]
+        findings += contradictions(checked.path, rows, labels=counts[name]["digits"] == 1)
     no_videos = folders_without_videos(row for checked in lists.values() for row in checked.labelled())
     sides = [list_side(name.split()[0], checked, no_videos) for name, checked in lists.items()]
     if args.n_frames:
@@ -144,8 +149,6 @@ def check_all(args: argparse.Namespace) -> tuple[list[Finding], dict[str, dict]]
     findings += check_overlaps(sides)
     if args.deep:
         findings += decode(list(lists.values()), sizes, args.workers or min(8, available_cores()))
-    if args.subset:
-        findings = [finding for finding in findings if finding.kind != "count_mismatch"]
     told = {finding[:4]: finding for finding in reversed(findings)}  # data sets may share videos, such as FF++'s reals
     return list(told.values())[::-1], counts
 

@@ -15,7 +15,8 @@ from utils.cli import ArgumentParser, UserError, answer_first, printable, probab
 def get_args_parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("files", nargs="+", metavar="FILE.csv", help="predictions, of ours or of another system")
+    parser.add_argument("files", nargs="+", metavar="FILE.csv", help="predictions, of ours (or the folder of "
+                        "a test) or of another system")  # fmt: skip
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for report.html, report.json and PNGs")
     parser.add_argument(
         "--seeds", action="store_true", help="the files are seeds of one setting: mean and standard deviation"
@@ -214,6 +215,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Make the report, or calibrate; see --help."""
     parser = get_args_parser()
     args = parser.parse_args(argv)
+    args.files = [str(Path(file) / "predictions.csv") if Path(file).is_dir() else file for file in args.files]
     check_arguments(parser, args)
     columns = Columns(args.score_column, args.label_column, args.path_column, args.video_column)
     if args.calibrate:

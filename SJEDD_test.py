@@ -224,6 +224,15 @@ def protocol_differences(protocol: str, data: DataSet, crops: Iterable[dict | No
     return ["the reference's frames are chosen among crops of every frame; extract with --protocol reference"]
 
 
+def _where_to_look(data: DataSet, dropped: Sequence[Dropped]) -> str:
+    """How to mend it when no image of a list is there."""
+    if not dropped or any(drop.reason != "missing_file" for drop in dropped):
+        return ""
+    if data.name == "json":
+        return "; set --data_root to the folder that the paths of the file start from"
+    return "; SJEDD_check_data.py --txt_path_test LIST finds where they are" if data.name == "list" else ""
+
+
 def write_results(
     setup: Setup,
     data: DataSet,
@@ -245,7 +254,7 @@ def write_results(
         scores = write_predictions(folder / "predictions.csv", data, nodes, batches, setup.temperature)
     except UserError as error:
         last = f", {len(data.records)} were tried ({dropped[-1].path}: {dropped[-1].reason})" if dropped else ""
-        raise UserError(f"{data.name}: {error}{last}") from error
+        raise UserError(f"{data.name}: {error}{last}{_where_to_look(data, dropped)}") from error
     metrics = {
         "dataset": data.name,
         "source": data.source,

@@ -33,9 +33,10 @@ class Counted(NamedTuple):
 
 
 def check_groups(
-    name: str, groups: Sequence[Group], accounts: Mapping[Path, Account | None], n_frames: int | None
+    name: str, groups: Sequence[Group], accounts: Mapping[Path, Account | None], n_frames: int | None, subset: bool
 ) -> Counted:
-    """A data set of videos. accounts: folder beside which the crops lie -> its account. n_frames: fewest crops."""
+    """A data set of videos. accounts: folder beside which the crops lie -> its account. n_frames: fewest crops. subset:
+    videos without crops are no finding, unless there are no others or their crops were removed."""
     found = Counted({}, {}, [], {}, [])
     for group in progress_bar(groups, desc=name, unit="class", leave=False, delay=1):
         account = accounts[group.faces.parent]
@@ -52,7 +53,7 @@ def check_groups(
         if group.split == "test":
             found.tested.extend(sizes)
             found.videos.update((v if "/" in v else f"{group.label}/{v}", group.faces / v) for v in crops)
-        found.findings.extend(check_group(group, crops, account, n_frames))
+        found.findings.extend(check_group(group, crops, account, n_frames, subset))
         found.findings.extend(empty_files(sizes, f"remove it, then {command_of(group, account)}"))
     return found
 
@@ -63,13 +64,13 @@ def statuses(account: Account | None, videos: Iterable[str]) -> dict[str, int]:
 
 
 def check_group(
-    group: Group, crops: Mapping[str, Sequence[str]], account: Account | None, n_frames: int | None
+    group: Group, crops: Mapping[str, Sequence[str]], account: Account | None, n_frames: int | None, subset: bool
 ) -> list[Finding]:
     """Findings of one class of a data set. crops: video -> its images."""
     findings, command = [], command_of(group, account)
     without = [video for video in crops if not crops[video]]
-    if without:
-        reasons = Counter(reason_of((account or {}).get(video, [])) for video in without)
+    reasons = Counter(reason_of((account or {}).get(video, [])) for video in without)
+    if without and (not subset or len(without) == len(crops) or _REMOVED in reasons):
         told = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
         message = (
             f"{group.split} {group.label}: {len(crops) - len(without)} of {len(crops)} videos have crops "

@@ -126,10 +126,11 @@ def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) ->
         raise UserError(f"{folder} has {', '.join(unknown)}, folders of no known method; known here are Real, "
                         f"{', '.join(methods)}: rename them, or move them away")  # fmt: skip
     for path, method in named.items():
-        for image in images_below(path):
-            code = CODES["real"] if method == "real" else _code(image, method, methods)
-            records = reals if method == "real" else fakes
-            records.append(Record(image, image, int(method != "real"), code, method))
+        images = list(images_below(path))
+        if method == "fomm-expr":
+            _refuse_other_expressions(images)
+        code, records = (CODES["real"], reals) if method == "real" else (CODES[methods[method]], fakes)
+        records += [Record(image, image, int(method != "real"), code, method) for image in images]
     return reals, fakes
 
 
@@ -144,10 +145,11 @@ def _method(folder: Path, methods: dict[str, str]) -> str | None:
     return None
 
 
-def _code(image: str, method: str, methods: dict[str, str]) -> str:
-    if method == "fomm-expr" and not Path(image).stem.lower().endswith("_surprised"):
-        raise UserError(f"{image}: only the images of fomm-expr that end in _surprised have a known code; move it away")
-    return CODES[methods[method]]
+def _refuse_other_expressions(images: list[str]) -> None:
+    odd = [image for image in images if not Path(image).stem.lower().endswith("_surprised")]
+    if odd:
+        raise UserError(f"{odd[0]}: {len(odd)} of {len(images)} images of fomm-expr do not end in _surprised, and the "
+                        "code of other expressions is not known; move them away")  # fmt: skip
 
 
 def _whole(folder: Path, reals: list[Record], fakes: list[Record]) -> list[Record]:

@@ -14,6 +14,7 @@ from datasets.celeb_df import LIST_NAME, odd_line, parse_list
 from datasets.dfdc import Entry, clash, labels_file, parse_labels
 from datasets.ffpp_methods import METHOD_CODES, compression_dir, ffpp_root, read_pairs, split_videos
 from datasets.ffsc import FOLDERS, METHODS, PROTOCOL1_METHODS, ffsc_root, read_ffsc
+from datasets.method_folders import method_of
 from datasets.records import subfolders
 from utils.cli import UserError
 from utils.data_checks import Finding, drop_lines, finding_of_error, sed
@@ -235,9 +236,9 @@ def _dfdc(root: Path, data_root: Path) -> Layout:
     return groups, findings
 
 
-def count_ffsc(data_root: Path) -> tuple[dict[str, dict[str, int]], dict[str, bool], list[Finding]]:
+def count_ffsc(data_root: Path, subset: bool) -> tuple[dict[str, dict[str, int]], dict[str, bool], list[Finding]]:
     """Images of FFSC's folders: list -> method -> number, image -> whether it is of the test, and what is wrong. No
-    official numbers are known, but every method must have images."""
+    official numbers are known, but every method must have images, unless it is a subset on purpose."""
     root = ffsc_root(data_root)
     counts: dict[str, dict[str, int]] = {}
     findings, images = [], {}
@@ -253,7 +254,7 @@ def count_ffsc(data_root: Path) -> tuple[dict[str, dict[str, int]], dict[str, bo
             counts[name] = {method: number[method] for method in ("real", *methods)}
             images |= dict.fromkeys((record.path for record in records), split == "test")
             for method in methods:
-                if not number[method]:
+                if not number[method] and not subset:
                     fix = f"unpack FFSC's {folder} again"
                     message = f"no image of {method} ({name} list)"
                     findings.append(Finding("count_mismatch", str(root / folder), None, message, fix))
@@ -261,7 +262,8 @@ def count_ffsc(data_root: Path) -> tuple[dict[str, dict[str, int]], dict[str, bo
 
 
 def contradictions(path: Path, rows: Iterable[tuple[int, str, bool]], labels: bool) -> list[Finding]:
-    """Lines (number, image, is fake) of a list whose folder names say the other class (real/, 1_fake/, original/).
+    """Lines (number, image, is fake) of a list whose folders say the other class: FF++'s and FFSC's by their place,
+    others by their names (real/, 1_fake/, original/).
 
     Only names below the folder that all images share count; a path that names both classes says nothing. labels:
     whether lines end in 0 or 1, which a command can exchange, instead of a code.
@@ -273,7 +275,10 @@ def contradictions(path: Path, rows: Iterable[tuple[int, str, bool]], labels: bo
         if len(set(names)) > 1:
             break
         shared += 1
-    said = {folder: _said_class(folder[shared:]) for folder in map(tuple, folders.values())}
+    said = {}
+    for folder in set(map(tuple, folders.values())):
+        method = method_of(f"/{'/'.join(folder)}/")
+        said[folder] = _said_class(folder[shared:]) if method is None else method != "real"
     wrong, n_telling = [], 0
     for number, image, fake in rows:
         says_fake = said[tuple(folders[image])]

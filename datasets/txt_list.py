@@ -96,7 +96,8 @@ def _parse(path: Path, tree: CodeBook, labels_allowed: bool) -> tuple[list[_Line
                 "list"
             )
         if len(code) not in lengths:
-            raise UserError(f"{where}: code {code!r} has {len(code)} digits, the tree's codes have {tree.code_length}")
+            raise UserError(f"{where}: code {code!r} has {len(code)} digits, the tree's codes have {tree.code_length} "
+                            "(10 are FF++'s, 12 FFSC's): take the script, checkpoint or list of the other")  # fmt: skip
         if code not in vectors:
             try:
                 vectors[code] = _label_vector(code) if len(code) == 1 else tree.encode(code)

@@ -85,7 +85,8 @@ def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentPa
     optim.add_argument("--accum", type=positive_int, default=1, metavar="N", help="compute a batch in N parts, in "
                        "less memory; task gradients, d, losses and lambda are those of the whole batch")  # fmt: skip
     optim.add_argument("--num_epoch", type=positive_int, default=20, help="epochs")
-    optim.add_argument("--initial_lr", type=positive_float, default=6e-7, help="AdamW's learning rate in epoch 0")
+    optim.add_argument("--initial_lr", type=positive_float, default=6e-7, help="AdamW's learning rate in epoch 0 "
+                       "(--VM demo, from scratch, needs about 1e-3)")  # fmt: skip
     optim.add_argument("--t_max", type=positive_int, default=5, help="epochs in which the cosine falls to 0")
     optim.add_argument("--weight_decay", type=non_negative_float, default=1e-3, help="AdamW's weight decay")
     optim.add_argument(

@@ -20,6 +20,7 @@ from utils.sampling import evenly_spaced_indices
 
 getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # silent; OpenCV 4 has it right in cv2
 
+_LONGEST_NAME = 200  # bytes; file systems take 255, and the rows of a video lie in a file named after it
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
 # These containers store the number of frames; for the others OpenCV guesses it from duration and frame rate.
 COUNTED_SUFFIXES = (".mp4", ".avi", ".mov", ".m4v")
@@ -116,8 +117,9 @@ def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
     """Name -> file of all videos in folders (subfolders too), given as files, or named in .txt files, sorted by name.
 
     A name is the path below the folder, without its ending; for files and lines of .txt files the path below the
-    deepest folder they share. Hidden files and folders are left out. Lines are relative to the current folder. Raises
-    UserError for what is not there, a file that is no text, and two videos of one name.
+    deepest folder they share. Hidden files and folders are left out. Lines are relative to the current folder, and what
+    they name need not be there. Raises UserError for a path that is not there, a file that is no text, and two videos
+    of one name.
     """
     found: list[tuple[str, Path]] = []
     files: list[Path] = []
@@ -127,12 +129,14 @@ def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
                 (file.relative_to(path).with_suffix("").as_posix(), file) for file in files_below(path, VIDEO_SUFFIXES)
             ]
         elif path.suffix.lower() == ".txt":
-            files += listed_files(path)
-        else:
+            listed = listed_files(path)
+            if odd := next((line for line in listed if not _may_be_a_video(line)), None):
+                raise UserError(f"{path} names {str(odd)[:200]!r}, which is no file; mend or remove the line")
+            files += listed
+        elif _is_file(path):
             files.append(path)
-    for path in files:
-        if not _is_file(path):
-            raise UserError(f"there is no file or folder {str(path)[:200]}")
+        else:
+            raise UserError(f"there is no file or folder {str(path)[:200]}; check the path")
     if files:
         absolute = [Path(os.path.abspath(path)) for path in files]  # noqa: PTH100 - takes .. out of names, keeps links
         shared = os.path.commonpath([path.parent for path in absolute])
@@ -167,6 +171,14 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # a name that no file system takes
         return False
+
+
+def _may_be_a_video(path: Path) -> bool:
+    """Whether it is a file, or is missing and could be one."""
+    if os.path.exists(path):  # noqa: PTH110 - False for what no file system takes
+        return _is_file(path)
+    parts = path.parts
+    return path.name != "" and "\0" not in str(path) and max(len(part.encode()) for part in parts) <= _LONGEST_NAME
 
 
 def listed_files(path: Path) -> list[Path]:

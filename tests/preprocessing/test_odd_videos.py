@@ -193,6 +193,21 @@ def test_files_and_lists_of_files(extract, astronaut, tmp_path, capsys):
         assert error in capsys.readouterr().err
 
 
+def test_a_listed_video_that_is_not_there_is_a_row(extract, astronaut, tmp_path, capsys):
+    (extract.folder / "x.mp4").write_bytes(astronaut.read_bytes())
+    wanted = tmp_path / "list.txt"
+    wanted.write_text(f"{extract.folder}/x.mp4\n{extract.folder}/gone.mp4\n")
+    argv = ["--dataset", "videos", "--n_frames", "1", "--workers", "1", "--save_path", str(extract.out)]
+    assert main([*argv, "--video_path", str(wanted)]) == 0
+    with (extract.out / "manifest.csv").open(newline="") as file:
+        assert {row["video"]: row["status"] for row in csv.DictReader(file)} == {"gone": "video_missing", "x": "ok"}
+    capsys.readouterr()
+    for odd in ("/", str(tmp_path), "/dev/null", "y" * 300 + ".mp4"):
+        wanted.write_text(f"{extract.folder}/x.mp4\n{odd}\n")
+        assert main([*argv, "--video_path", str(wanted)]) == 2
+        assert "which is no file; mend or remove the line" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("other", ["x/0000.png.mp4", "x.csv/y.mp4", "x.new/y.mp4"])
 def test_videos_whose_crops_would_lie_in_each_others_files(extract, astronaut, tmp_path, capsys, other):
     for name in ("x.mp4", other):

@@ -499,6 +499,35 @@ def test_a_part_of_a_data_set_on_purpose_is_counted_and_not_a_finding(check, cel
     assert counts["CDF"]["test"]["RealCDF"]["with_crops"] == 79
     write(celeb_df / LIST_NAME, *lines)
     assert check(*arguments, "--subset")[0] == 0
+    for folder in (celeb_df / "faces" / "RealCDF").iterdir():
+        (folder / "0000.png").unlink(missing_ok=True)
+    nothing = one(check(*arguments, "--subset")[1], "count_mismatch")
+    assert "0 of 89 videos have crops" in nothing["message"]
+
+
+@pytest.mark.parametrize("form", ["FF++", "FFSC", "words", "labels"])
+def test_codes_that_folders_contradict_are_label_orientation(check, tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    ffpp = "data/FF++/{}/c23/faces/{}/0000.png"
+    real, fake, codes = {
+        "FF++": (ffpp.format("original_sequences/youtube", "{0:03}"),
+                 ffpp.format("manipulated_sequences/Deepfakes", "{0:03}_900"), (REAL, SWAP)),
+        "FFSC": ("FFSC/Train/Real/{0}.png", "FFSC/Train/simswap/{0}.png", ("0" * 12, "120010111111")),
+        "words": ("my/real/{0}/0.png", "my/fake/{0}/0.png", (REAL, SWAP)),
+        "labels": ("my/0_real/{0}.png", "my/1_fake/{0}.png", ("0", "1")),
+    }[form]  # fmt: skip
+    images = [(place.format(i), code) for i in range(4) for place, code in zip((real, fake), codes, strict=True)]
+    for path, _ in images:
+        touch(tmp_path / path)
+    option = "--txt_path_test" if form == "labels" else "--txt_path_train"
+    good = write(tmp_path / "good.txt", *(f"{path} {code}" for path, code in images))
+    assert check(option, good)[:2] == (0, [])
+    swapped = write(tmp_path / "swapped.txt", *(f"{path} {codes[code == codes[0]]}" for path, code in images))
+    assert "8 of 8 labels" in one(check(option, swapped)[1], "label_orientation")["message"]
+    lines = good.read_text().splitlines()
+    lines[2] = f"{images[2][0]} {codes[1]}"
+    found = one(check(option, write(tmp_path / "one.txt", *lines))[1], "label_orientation")
+    assert found["line"] == 3 and "listed as fake (1), its folder says real (0)" in found["message"]
 
 
 def test_missing_crops_are_counted_and_explained_by_the_manifest(check, celeb_df):

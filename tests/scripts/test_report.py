@@ -80,6 +80,13 @@ def test_report_of_one_run(predictions, tmp_path, capsys):
     assert not (tmp_path / "out" / "comparison.json").exists()
 
 
+def test_the_folder_of_a_test_stands_for_its_predictions(predictions, tmp_path, capsys):
+    path, _ = predictions("a")
+    for given in (path, str(tmp_path / "a")):
+        assert main([given, "--output", str(tmp_path / "out")]) == 0
+        assert f"{path}: 3 real and 3 fake videos" in capsys.readouterr().out
+
+
 def test_page_stands_alone_and_escapes(predictions, tmp_path):
     path, _ = predictions("run")
     main([path, "--output", str(tmp_path / "out")])
