@@ -33,6 +33,7 @@ from utils.cli import seed as seed_type
 from utils.cpu import default_workers
 
 _IMAGES = 64  # per forward, where there are no videos
+_BACKWARDS = 0.3  # a frame AUC below which labels are more likely wrong than the model
 
 
 def get_args_parser() -> ArgumentParser:
@@ -338,6 +339,8 @@ def report(metrics: Mapping, auc: float | None, args: argparse.Namespace, log: l
         log.info("  one class only, so AUC, EER and AP are undefined")
     elif metrics["dataset"] == "list" and metrics["videos"] < metrics["frames"] and 1 in (real, fake):
         log.info("  a class is one folder, so one video: if its images are no video, look at the frame AUC only")
+    if metrics["frame_auc"] is not None and metrics["frame_auc"] < _BACKWARDS:
+        log.info("  warning: reals score higher than fakes; 0 is real and 1 is fake: are the labels swapped?")
     if args.auc:
         log.info(f" * AUC {percent(auc)}{perturbed}")
 

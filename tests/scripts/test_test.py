@@ -306,3 +306,15 @@ def test_precision_bfloat16_is_near_and_recorded(run, golden_crops, golden_expec
     }
     shifts = [abs(float(row["p_fake"]) - exact[row["video"], row["frame"]]) for row in rows]
     assert 1e-4 < max(shifts) < 0.06, "random weights; scores spread over 0.22"
+
+
+def test_labels_that_are_the_wrong_way_round_are_asked_about(run, golden_crops, tmp_path, capsys):
+    _, folder = run("CDF", "--datapath", golden_crops)
+    rows, _ = read(folder)
+    ranked = sorted(rows, key=lambda row: float(row["logit_fake"]))
+    for name, labels in (("right", (0, 1)), ("wrong", (1, 0))):
+        lines = [f"{row['path']},{labels[2 * i >= len(ranked)]}\n" for i, row in enumerate(ranked)]
+        (tmp_path / f"{name}.csv").write_text("path,label\n" + "".join(lines))
+        capsys.readouterr()
+        assert run("csv", "--datapath", tmp_path / f"{name}.csv", "--name", name)[0] == 0
+        assert ("are the labels swapped?" in capsys.readouterr().out) == (name == "wrong")
