@@ -52,7 +52,7 @@ def hold(path: Path, shared: bool = False, wait: bool = True) -> Iterator[bool]:
 @contextlib.contextmanager
 def alone_in(folder: str | Path) -> Iterator[Path]:
     """Make the output folder and keep other runs out of it, by a file .lock that is there meanwhile; what killed runs
-    left half-written in it is removed. UserError when another run works in it.
+    left half-written in it is removed. UserError when another run works in it, or when it is removed meanwhile.
 
     The lock is this process's own: reading processes that outlive a killed run for some seconds do not hold it.
     """
@@ -64,6 +64,10 @@ def alone_in(folder: str | Path) -> Iterator[Path]:
         try:
             remove_leftovers(folder)
             yield folder
+        except OSError as error:
+            if folder.is_dir():
+                raise
+            raise UserError(f"the output folder {folder} was removed meanwhile; run this again") from error
         finally:
             lock.unlink(missing_ok=True)
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,6 +67,23 @@ def test_a_lock_in_a_folder_that_is_gone_is_one_line(tmp_path):
     for lock in (claim(tmp_path / "gone" / "lock", "a"), hold(tmp_path / "gone" / "lock")):
         with pytest.raises(UserError, match="has its folder been removed"), lock:
             pass
+
+
+def test_an_output_folder_that_is_removed_meanwhile_is_one_line(tmp_path, monkeypatch):
+    gone = pytest.raises(UserError, match="out was removed meanwhile; run this again")
+    with gone, alone_in(tmp_path / "out") as folder:
+        shutil.rmtree(folder)
+        (folder / "row.csv").write_text("1")
+    with pytest.raises(IsADirectoryError), alone_in(tmp_path / "out") as folder:
+        folder.read_text()  # in a folder that stands other failures stay what they are
+
+    def removed(folder):
+        shutil.rmtree(folder)
+        os.scandir(folder)
+
+    monkeypatch.setattr("utils.locks.remove_leftovers", removed)
+    with gone, alone_in(tmp_path / "out"):
+        pytest.fail("the work has begun")
 
 
 def test_processes_that_outlive_a_killed_run_do_not_keep_its_folder(tmp_path):
