@@ -17,7 +17,7 @@ from preprocessing import manifest
 from preprocessing.crop_files import OWN_FILE
 from preprocessing.face_crops import Job, crop_video, remove_crops, write_account
 from utils.cli import UserError
-from utils.files import TEMPORARY, output_dir, read_json, remove_leftovers, write_json
+from utils.files import TEMPORARY, output_dir, read_json, remove_leftovers, standing, write_json
 from utils.locks import claim, hold
 
 
@@ -73,7 +73,7 @@ def working_in(
     root: Path, jobs: Collection[Job], all_names: Collection[str], recipe: dict[str, object], overwrite: bool
 ) -> Iterator[None]:
     """Make the folder and its manifest.json, or check that what is there was made alike; inside, no other run changes
-    the settings.
+    the settings. UserError when it is removed meanwhile.
 
     jobs: the videos of this run, of ``all_names``. With ``overwrite`` their rows are forgotten. UserError, and nothing
     changed, for other settings or other numbers of frames without ``overwrite``, for other settings that would cost
@@ -81,7 +81,7 @@ def working_in(
     """
     _refuse_clashes(root, jobs, all_names)
     hidden = output_dir(output_dir(root) / ".manifest")
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, standing(hidden):
         with hold(hidden / ".turn.lock"):
             with hold(hidden / ".runs.lock", wait=False) as alone:
                 _settle(root, jobs, all_names, recipe, overwrite, alone)

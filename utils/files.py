@@ -118,6 +118,17 @@ def read_json(path: Path) -> object:
         raise UserError(f"{path} is not JSON ({error}); remove it or make it again") from error
 
 
+@contextlib.contextmanager
+def standing(folder: Path) -> Iterator[None]:
+    """UserError for what fails inside because ``folder``, where it works, was removed meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        if folder.is_dir():
+            raise
+        raise UserError(f"the output folder {folder} was removed meanwhile; run this again") from error
+
+
 def output_dir(path: str | Path) -> Path:
     """Make the folder ``path`` (parents too) and check that it can be written; UserError when not."""
     path = Path(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from utils.cli import UserError
-from utils.files import output_dir, remove_leftovers
+from utils.files import output_dir, remove_leftovers, standing
 
 # A file system without locks: work goes on unguarded.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -62,12 +62,9 @@ def alone_in(folder: str | Path) -> Iterator[Path]:
         if not mine or not lock.is_file():  # the other run has just ended
             raise UserError(f"another run is working in {folder}; wait for its end, or choose another folder")
         try:
-            remove_leftovers(folder)
-            yield folder
-        except OSError as error:
-            if folder.is_dir():
-                raise
-            raise UserError(f"the output folder {folder} was removed meanwhile; run this again") from error
+            with standing(folder):
+                remove_leftovers(folder)
+                yield folder
         finally:
             lock.unlink(missing_ok=True)
 

@@ -264,7 +264,8 @@ def test_name_that_is_not_utf8_is_a_row_not_a_crash(tmp_path):
         count_frames(path)
 
 
-def test_a_folder_that_is_removed_meanwhile_is_one_line(videos, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("moment", ["at the start", "at work"])
+def test_a_folder_that_is_removed_meanwhile_is_one_line(videos, tmp_path, monkeypatch, capsys, moment):
     out, crop = tmp_path / "out", face_crops.crop_video
 
     def remove_and_crop(job):
@@ -272,7 +273,10 @@ def test_a_folder_that_is_removed_meanwhile_is_one_line(videos, tmp_path, monkey
             shutil.rmtree(out)
         crop(job)
 
-    monkeypatch.setattr(crop_folder, "crop_video", remove_and_crop)
+    if moment == "at work":
+        monkeypatch.setattr(crop_folder, "crop_video", remove_and_crop)
+    else:
+        monkeypatch.setattr(crop_folder, "remove_leftovers", shutil.rmtree)
     assert run(videos, out) == 2
     error = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
     assert len(error) == 1 and "removed" in error[0]
