@@ -45,8 +45,8 @@ def process_group(device: torch.device) -> Iterator[None]:
             ) from error
         raise
     dist.barrier()  # where another process has left already, gloo of torch 2.6 may wait for it for ever
-    # There the end of the group also waits, holding Python's lock, for gloo's threads, which need that lock to let go of
-    # the tensors they reduced last: they do so now.
+    # There the end of the group also waits, holding Python's lock, for gloo's threads, which need that lock to let go
+    # of the tensors they reduced last: they do so now.
     time.sleep(0.1)
     dist.destroy_process_group()
 

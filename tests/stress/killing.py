@@ -1,7 +1,7 @@
 """Starting a script as a user does, and ending it from outside."""
 
+import contextlib
 import os
-import random
 import resource
 import shutil
 import signal
@@ -73,28 +73,46 @@ def wait_for(process: subprocess.Popen, ready: Callable[[], object], seconds: fl
         time.sleep(0.002)
 
 
-def kill_at(command: Command, delay: float, ready: Callable[[], object]) -> bool:
-    """Start a script and kill -9 its whole group ``delay`` seconds after ``ready()``; whether it was still at work."""
+def working(process: subprocess.Popen, folder: Path) -> bool:
+    """Whether a process holds a lock below the folder: it is past its imports and not yet done."""
+    held = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" not in line]
+    inodes = {int(words[5].split(":")[2]) for words in held if int(words[4]) == process.pid}
+    return any(path.is_file() and path.stat().st_ino in inodes for path in folder.rglob(".*lock"))
+
+
+def seconds_of_work(command: Command, folder: Path) -> float:
+    """Run a script to its end; from its taking the folder to its end."""
     process = start(command)
-    wait_for(process, ready)
-    time.sleep(delay)
-    at_work = process.poll() is None
-    if at_work:
+    wait_for(process, lambda: working(process, folder))
+    begun = time.monotonic()
+    last = ended(process)
+    assert last.code == 0, last.err
+    return time.monotonic() - begun
+
+
+def at_work(command: Command, folder: Path, delay: float) -> subprocess.Popen:
+    """Start a script; return ``delay`` seconds after it took its folder, or when it has ended before."""
+    process = start(command)
+    wait_for(process, lambda: working(process, folder))
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(delay)
+    return process
+
+
+def killed_at(command: Command, folder: Path, delay: float) -> bool:
+    """kill -9 of a script's whole group ``delay`` seconds after it took its folder; False when it was done before."""
+    process = at_work(command, folder, delay)
+    alive = process.poll() is None
+    if alive:
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    return at_work
+    return alive
 
 
 def files(folder: Path, but: Sequence[str] = ("log.txt", ".tfevents")) -> dict[str, bytes]:
     """Path below the folder -> content, of all files but those that hold times."""
     paths = [path for path in folder.rglob("*") if path.is_file() and not any(word in path.name for word in but)]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
-def some_delays(seed: int, number: int, longest: float) -> list[float]:
-    """Random moments, s."""
-    draw = random.Random(seed)
-    return [draw.uniform(0, longest) for _ in range(number)]
 
 
 def removed(folder: Path) -> None:

@@ -1,9 +1,12 @@
 """Faults from outside, against the scripts as processes: kill -9, signals, full disks, removed folders, two runs."""
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import torch
 from PIL import Image
 
 from preprocessing import expand_FFpp, extract_faces, make_demo_videos, make_lists
-from tests.stress.killing import ended, files, kill_at, removed, run, some_delays, start, wait_for
+from tests.stress.killing import at_work, ended, files, killed_at, removed, run, seconds_of_work, start, wait_for
 
 TRAIN = "--VM demo --num_epoch 3 --batch_size 8 --num_workers 1 --initial_lr 1e-3 --lambda_every 2"
 TRAIN += " --tag t --save_minutes 0"
@@ -92,10 +95,10 @@ def result(name, folder):
 
 
 def uninterrupted(whole, name, command, folder):
-    """The result of a quiet run into the same folder, which is removed again."""
+    """The result of a quiet run into the same folder, which is removed again, and its seconds of work."""
     if name not in whole:
-        assert run(command).code == 0
-        whole[name] = result(name, folder)
+        seconds = seconds_of_work(command, folder)
+        whole[name] = result(name, folder), seconds
         removed(folder)
     return whole[name]
 
@@ -111,19 +114,29 @@ def leftovers(folder):
     return [path.name for path in folder.rglob("*") if path.name.startswith(".tmp-") or path.name in (".lock",)]
 
 
-KILLS = [("extract", 4, 3.0), ("lists", 2, 0.02), ("train", 4, 4.0), ("test", 3, 0.5), ("report", 3, 2.5)]
-KILLS += [("predict", 3, 2.0)]
+def kill_often(number, seed, seconds, command_now, folder, start_anew):
+    """kill -9 of the group at ``number`` random moments of its work, each run going on where the last was killed; one
+    that was done before is started anew."""
+    draw, killed = random.Random(seed), 0
+    for _ in range(5 * number):
+        if killed == number:
+            break
+        if killed_at(command_now(), folder, draw.uniform(0, seconds)):
+            killed += 1
+        else:
+            start_anew()
+    print(f"{seed}: {killed} killed at work, of {seconds:.2f} s")
+    assert killed == number
 
 
-@pytest.mark.parametrize(("name", "number", "longest"), KILLS)
-def test_killed_runs_are_made_good(commands, whole, name, number, longest):
-    """kill -9 of the group at random moments, one after the other, then a run to the end."""
+KILLS = [("extract", 4), ("lists", 2), ("train", 4), ("test", 3), ("report", 3), ("predict", 3)]
+
+
+@pytest.mark.parametrize(("name", "number"), KILLS)
+def test_killed_runs_are_made_good(commands, whole, name, number):
     command, folder = commands[name]
-    expected = uninterrupted(whole, name, command, folder)
-    killed = 0
-    for delay in some_delays(sum(map(ord, name)), number, longest):
-        killed += kill_at(resumed(name, command, folder), delay, lambda: any(folder.glob("*")))
-    print(f"{name}: {killed} of {number} runs killed at work")
+    expected, seconds = uninterrupted(whole, name, command, folder)
+    kill_often(number, name, seconds, lambda: resumed(name, command, folder), folder, lambda: removed(folder))
     last = run(resumed(name, command, folder))
     assert last.code == 0, last.err
     assert result(name, folder) == expected
@@ -138,9 +151,8 @@ def test_killed_expansion_is_made_good(ffpp, tmp_path):
         shutil.rmtree(root / "FF++" / "expansion")
     places = [root / "FF++" / "expansion" for root in roots]
     commands = [["preprocessing/expand_FFpp.py", "--data_root", root, "--workers", 2] for root in roots]
-    assert run(commands[0]).code == 0
-    killed = sum(kill_at(commands[1], delay, lambda: True) for delay in some_delays(5, 3, 0.9))
-    print(f"expand: {killed} of 3 runs killed at work")
+    seconds = seconds_of_work(commands[0], places[0])
+    kill_often(3, "expand", seconds, lambda: commands[1], places[1], lambda: removed(places[1]))
     assert run(commands[1]).code == 0
     assert files(places[0]) == files(places[1])
     assert not leftovers(places[1])
@@ -164,6 +176,49 @@ def test_a_full_disk_is_one_line(commands, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("share", [0.3, 0.8])
+def test_a_disk_that_fills_is_one_line(commands, whole, name, share):
+    """The output folder is a disk of a share of what the run writes; what was finished stays, and is gone on from."""
+    command, folder = commands[name]
+    (expected, _), out = uninterrupted(whole, name, command, folder), Path(command[-1])
+    out.mkdir(exist_ok=True)
+    size = share * whole_bytes(command, out)
+    with small_disk(out, int(size)):
+        last = run(command)
+        assert last.code == 2, last.err
+        assert len(last.told) == 1 and "cannot write" in last.told[0], last.err
+        assert not leftovers(folder)
+        kept = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for path, content in kept.items():
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_bytes(content)
+    last = run(resumed(name, command, folder))
+    assert last.code == 0, last.err
+    assert result(name, folder) == expected
+
+
+def whole_bytes(command, out):
+    """What a run writes, in bytes of whole pages."""
+    assert run(command).code == 0
+    size = sum(-(-path.stat().st_size // 4096) * 4096 for path in out.rglob("*") if path.is_file())
+    removed(out)
+    out.mkdir()
+    return size
+
+
+@contextlib.contextmanager
+def small_disk(place, size):
+    """A file system of its own, of ``size`` bytes. Only root may mount one: elsewhere the test is skipped."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("moment", [0, 1])
 def test_a_removed_output_folder_is_one_line(commands, name, moment):
     command, folder = commands[name]
@@ -180,33 +235,56 @@ def test_a_removed_output_folder_is_one_line(commands, name, moment):
     print(name, last.code, last.told)
 
 
+SIGNALS = [("SIGTERM", 143, 1), ("SIGINT", 130, 1), ("SIGINT", 130, 2)]
+
+
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("signum", "code", "times"), [("SIGTERM", 143, 1), ("SIGINT", 130, 1), ("SIGINT", 130, 2)])
-def test_signals_are_one_line(commands, whole, name, signum, code, times):
-    """To the whole group, as a terminal does; at a random moment."""
+@pytest.mark.parametrize(("signum", "code", "times"), SIGNALS)
+def test_signals_at_work_are_one_line(commands, whole, name, signum, code, times):
+    """To the whole group, as a terminal does; at a random moment of its work, again where it was done before."""
     command, folder = commands[name]
-    for delay in some_delays(code + times + len(name), 1, 6.0):
-        process = start(command)
-        time.sleep(2.0 + delay)
-        for _ in range(times):
-            if process.poll() is None:
-                os.killpg(process.pid, getattr(signal, signum))
-                time.sleep(0.1)
-        last = ended(process)
+    _, seconds = uninterrupted(whole, name, command, folder)
+    draw, last = random.Random(f"{name}{code}{times}"), None
+    for _ in range(10):
+        process = at_work(command, folder, draw.uniform(0, 0.7 * seconds))
+        last = signalled(process, signum, times)
         assert "Traceback" not in last.err, last.err
-        early = signum == "SIGTERM" and last.code == -signal.SIGTERM  # while modules are imported: nothing is begun
-        late = times == 2 and last.code == -signal.SIGINT  # the second one, while the process ends; a shell says 130
-        assert early or late or last.code in (0, code), (last.code, last.err)
-        if last.code == code or late:
-            assert len(last.told) == 1 and last.told[0].startswith("stopped by"), last.err
         removed(folder)
+        if last.code:
+            break
+    second_at_the_end = times == 2 and last.code == -signal.SIGINT  # a shell says 130
+    assert last.code == code or second_at_the_end, (last.code, last.err)
+    assert len(last.told) == 1 and last.told[0].startswith("stopped by"), last.err
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("signum", "code", "times"), SIGNALS)
+def test_signals_at_the_start_are_no_traceback(commands, name, signum, code, times):
+    """While modules are imported: nothing is begun, and SIGTERM may end the process by itself."""
+    command, folder = commands[name]
+    process = start(command)
+    time.sleep(random.Random(f"{name}{code}{times}").uniform(0.4, 1.5))
+    begun = folder.exists()
+    last = signalled(process, signum, times)
+    assert "Traceback" not in last.err, last.err
+    assert last.code in (code, -getattr(signal, signum)) or (begun and last.code == 0), (last.code, last.err)
+    assert len(last.told) == (last.code == code), last.err
+
+
+def signalled(process, signum, times):
+    """The end of a process that gets a signal, or two."""
+    for _ in range(times):
+        if process.poll() is None:
+            os.killpg(process.pid, getattr(signal, signum))
+            time.sleep(0.1)
+    return ended(process)
 
 
 @pytest.mark.parametrize("name", ["extract", *NAMES[2:]])
 def test_two_runs_in_one_folder(commands, whole, name):
     """One is refused, or both share the work; the result is whole."""
     command, folder = commands[name]
-    expected = uninterrupted(whole, name, command, folder)
+    expected, _ = uninterrupted(whole, name, command, folder)
     pair = [start(command), start(command)]
     ends = [ended(process) for process in pair]
     assert {0} <= {last.code for last in ends} <= {0, 2}, [last.err for last in ends]
@@ -219,24 +297,42 @@ def test_two_runs_in_one_folder(commands, whole, name):
 def test_twice_the_same_command_gives_the_same_files(commands, whole, name):
     """All files byte for byte but log.txt and TensorBoard's; of a training the weights and its log of epochs."""
     command, folder = commands[name]
-    expected = uninterrupted(whole, name, command, folder)
+    expected, _ = uninterrupted(whole, name, command, folder)
     removed(folder)
     assert run(command).code == 0
     assert result(name, folder) == expected
 
 
-def test_a_killed_worker_of_an_extraction_is_one_line(commands, whole):
+def test_a_killed_worker_costs_an_extraction_nothing(commands, whole):
+    """Its videos are cropped by the others."""
     command, folder = commands["extract"]
-    expected = uninterrupted(whole, "extract", command, folder)
+    expected, _ = uninterrupted(whole, "extract", command, folder)
+    last = with_a_worker_killed(command, lambda: any(folder.rglob("*.png")))
+    assert (last.code, last.told) == (0, []), last.err
+    assert result("extract", folder) == expected
+
+
+def test_a_killed_worker_of_an_expansion_is_one_line(ffpp, tmp_path):
+    shutil.copytree(ffpp, tmp_path / "data")
+    place = tmp_path / "data" / "FF++" / "expansion"
+    expected = files(place)
+    shutil.rmtree(place)
+    command = ["preprocessing/expand_FFpp.py", "--data_root", tmp_path / "data", "--workers", 2]
+    last = with_a_worker_killed(command, lambda: any(place.rglob("*.png")))
+    assert last.code == 2, last.err
+    assert len(last.told) == 1 and "process" in last.told[0], last.err
+    assert run(command).code == 0
+    assert files(place) == expected
+
+
+def with_a_worker_killed(command, ready):
     process = start(command)
-    wait_for(process, lambda: any(folder.rglob("*.png")))
+    wait_for(process, ready)
     children = [int(place.name) for place in Path("/proc").glob("[0-9]*") if _parent(place) == process.pid]
     os.kill(max(children), signal.SIGKILL)
     last = ended(process)
     assert "Traceback" not in last.err
-    assert last.code in (0, 2), last.err
-    assert run(command).code == 0
-    assert result("extract", folder) == expected
+    return last
 
 
 def _parent(place):
