@@ -149,13 +149,29 @@ def _raise_stopped(signum: int, _frame: object) -> NoReturn:
     raise Stopped(signum)
 
 
+def _send_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Ctrl-C or SIGTERM that fell into a destructor, where Python drops exceptions, comes once more, after it."""
+    if issubclass(lost.exc_type, KeyboardInterrupt | Stopped):
+        signum = signal.SIGINT if issubclass(lost.exc_type, KeyboardInterrupt) else signal.SIGTERM
+        again = threading.Timer(0.02, signal.pthread_kill, [threading.main_thread().ident, signum])
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str] | None], int]:
-    """Wrap a script's ``main(argv=None)`` so that it returns the project's exit codes and stops cleanly on SIGTERM."""
+    """Wrap a script's ``main(argv=None)`` so that it returns the project's exit codes and stops cleanly on SIGTERM.
+
+    Without ``argv`` it is the process's own: signals while Python itself ends change nothing any more.
+    """
 
     @functools.wraps(main)
     def wrapper(argv: Sequence[str] | None = None) -> int:
         in_main_thread = threading.current_thread() is threading.main_thread()
         previous = signal.signal(signal.SIGTERM, _raise_stopped) if in_main_thread else None
+        if argv is None:
+            sys.unraisablehook = _send_again
         if in_main_thread and signal.getsignal(signal.SIGINT) is _leave:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
@@ -179,7 +195,10 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[s
             print(f"stopped by {stop}", file=sys.stderr)
             return stop.code
         finally:
-            if in_main_thread:
+            if argv is None and in_main_thread:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+            elif in_main_thread:
                 signal.signal(signal.SIGTERM, previous)
         return 0
 

@@ -182,8 +182,7 @@ def test_a_disk_that_fills_is_one_line(commands, whole, name, share):
     command, folder = commands[name]
     (expected, _), out = uninterrupted(whole, name, command, folder), Path(command[-1])
     out.mkdir(exist_ok=True)
-    size = share * whole_bytes(command, out)
-    with small_disk(out, int(size)):
+    with small_disk(out, int(share * whole_pages(command, out))):
         last = run(command)
         assert last.code == 2, last.err
         assert len(last.told) == 1 and "cannot write" in last.told[0], last.err
@@ -197,19 +196,19 @@ def test_a_disk_that_fills_is_one_line(commands, whole, name, share):
     assert result(name, folder) == expected
 
 
-def whole_bytes(command, out):
-    """What a run writes, in bytes of whole pages."""
+def whole_pages(command, out):
+    """What a run writes, in pages of 4 KiB, of which a file takes whole ones."""
     assert run(command).code == 0
-    size = sum(-(-path.stat().st_size // 4096) * 4096 for path in out.rglob("*") if path.is_file())
+    number = sum(-(-path.stat().st_size // 4096) for path in out.rglob("*") if path.is_file())
     removed(out)
     out.mkdir()
-    return size
+    return number
 
 
 @contextlib.contextmanager
-def small_disk(place, size):
-    """A file system of its own, of ``size`` bytes. Only root may mount one: elsewhere the test is skipped."""
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place]
+def small_disk(place, pages):
+    """A file system of its own, of ``pages`` of 4 KiB. Only root may mount one: elsewhere the test is skipped."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={4096 * max(pages, 1)}", "tmpfs", place]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no file system can be mounted here")
     try:

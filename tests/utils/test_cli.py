@@ -31,13 +31,13 @@ def raising(error):
     + [(OSError(errno.ENOSPC, "No space left on device"), 2)],
 )
 def test_exit_codes(error, code, capsys):
-    assert raising(error)() == code
+    assert raising(error)([]) == code
     assert len(capsys.readouterr().err.splitlines()) == (code != 0)
 
 
 def test_other_errors_are_not_swallowed():
     with pytest.raises(ZeroDivisionError):
-        raising(ZeroDivisionError())()
+        raising(ZeroDivisionError())([])
 
 
 def test_ctrl_c_while_modules_are_imported_is_one_line():
@@ -65,8 +65,42 @@ def test_sigterm_inside_a_script_is_143():
         os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    assert main() == 143
+    assert main([]) == 143
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+SIGNALLED = """
+import os, signal, sys, time, weakref
+from utils.cli import script
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def to_itself():
+    os.kill(os.getpid(), signal.{signum})
+    time.sleep(0.01)
+
+class Lost:
+    def __del__(self):
+        to_itself()
+
+@script
+def main(argv=None):
+{body}
+    print("done", flush=True)
+
+code = main()
+to_itself()
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(("signum", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_signals_in_a_destructor_stop_and_at_the_end_of_python_change_nothing(signum, code):
+    bodies = {"    pass": (0, "done\n", 0), "    Lost()\n    time.sleep(5)": (code, "", 1)}
+    for body, (expected, out, n_lines) in bodies.items():
+        command = [sys.executable, "-c", SIGNALLED.format(signum=signum, body=body)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (expected, out, n_lines), done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_parser_refuses_abbreviations_in_one_line(capsys):
