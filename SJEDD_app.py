@@ -5,6 +5,7 @@ nothing: uploads and results are removed when the answer is given, what a killed
 Programs use the endpoint /predict.
 """
 
+import atexit
 import errno
 import os
 import re
@@ -14,13 +15,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from models.label_tree import TREES
 from preprocessing.extraction_options import DETECTORS
 from utils.cli import ArgumentParser, UserError, answer_first, positive_float, positive_int, script
 from utils.prediction_options import add_prediction_options, parse_prediction_args
+from utils.scratch import scratch_folder
 
 
 def get_args_parser() -> ArgumentParser:
@@ -38,6 +40,10 @@ def get_args_parser() -> ArgumentParser:
 
 answer_first(__name__, get_args_parser)
 
+SCRATCH = ExitStack()  # ends with the page, or the process
+atexit.register(SCRATCH.close)
+PLACE = SCRATCH.enter_context(scratch_folder("sjedd_app_"))  # of uploads and results
+os.environ["GRADIO_TEMP_DIR"] = str(PLACE)
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -46,7 +52,6 @@ from preprocessing.video import VideoError, count_frames, frame_rate
 from SJEDD_predict import Kit, build_kit, open_source, predict
 from utils.page_guard import PageGuard
 from utils.prediction_page import EMPTY, STYLE, message_html, prediction_html
-from utils.scratch import scratch_folder
 
 try:
     import gradio as gr
@@ -189,10 +194,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     samples = samples_by_name(args.samples)
     check_gradio()
     check_port(args.host, args.port)
-    with scratch_folder("sjedd_app_") as place:
-        os.environ["GRADIO_TEMP_DIR"] = str(place)
+    with SCRATCH:
         kit = build_kit(args, pictures=True)
-        page = build_page(kit, samples, place, args.max_mb, args.max_seconds)
+        page = build_page(kit, samples, PLACE, args.max_mb, args.max_seconds)
         largest, local = int(args.max_mb * 2**20), args.host in LOCAL
         guard = Middleware(PageGuard, largest=largest, local=local)
         theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -210,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             while True:
                 time.sleep(60)
-                sweep(place, KEPT)
+                sweep(PLACE, KEPT)
         finally:
             page.close()
 

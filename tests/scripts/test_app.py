@@ -260,7 +260,7 @@ def test_no_environment_opens_the_page_to_the_public(arguments, tmp_path):
 
 
 OTHER_GRADIOS = """
-import sys, SJEDD_app
+import json, sys, SJEDD_app
 from unittest.mock import patch
 import gradio.blocks, gradio.processing_utils, gradio.route_utils
 for owner, name in (
@@ -272,7 +272,7 @@ for owner, name in (
     with patch.object(owner, name):
         delattr(owner, name)
         print(SJEDD_app.main(sys.argv[1:]))
-with patch("gradio.processing_utils.async_move_files_to_cache", lambda *_: None):
+with patch("gradio.processing_utils.async_move_files_to_cache", json.dumps):
     print(SJEDD_app.main(sys.argv[1:]))
 """
 
