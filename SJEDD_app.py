@@ -20,7 +20,7 @@ from pathlib import Path
 
 from models.label_tree import TREES
 from preprocessing.extraction_options import DETECTORS
-from utils.cli import ArgumentParser, UserError, answer_first, positive_float, positive_int, script
+from utils.cli import ArgumentParser, UserError, answer_first, port, positive_float, script
 from utils.prediction_options import add_prediction_options, parse_prediction_args
 from utils.scratch import scratch_folder
 
@@ -29,7 +29,7 @@ def get_args_parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all of this machine")
-    parser.add_argument("--port", type=positive_int, default=7860, help="port to listen at")
+    parser.add_argument("--port", type=port, default=7860, help="port to listen at")
     parser.add_argument("--max_mb", type=positive_float, default=200, help="largest upload")
     parser.add_argument("--max_seconds", type=positive_float, default=120, help="longest video")
     parser.add_argument("--samples", type=Path, nargs="+", default=[], metavar="PATH", help="photographs and videos, "
