@@ -1,31 +1,35 @@
 """A web page over SJEDD_predict.py: drop a photograph or a video, get the verdict, its explanation and pictures.
 
 The page is for this machine (127.0.0.1) unless --host says otherwise. It asks nothing of the internet and keeps
-nothing: uploads and results are removed when the answer is given. Programs use the endpoint /predict.
+nothing: uploads and results are removed when the answer is given, what a killed page left when the next one starts.
+Programs use the endpoint /predict.
 """
 
+import atexit
+import errno
 import os
 import re
-import secrets
 import shutil
+import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from models.label_tree import TREES
 from preprocessing.extraction_options import DETECTORS
-from utils.cli import ArgumentParser, UserError, answer_first, positive_float, positive_int, script
+from utils.cli import ArgumentParser, UserError, answer_first, port, positive_float, script
 from utils.prediction_options import add_prediction_options, parse_prediction_args
+from utils.scratch import scratch_folder
 
 
 def get_args_parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all of this machine")
-    parser.add_argument("--port", type=positive_int, default=7860, help="port to listen at")
+    parser.add_argument("--port", type=port, default=7860, help="port to listen at")
     parser.add_argument("--max_mb", type=positive_float, default=200, help="largest upload")
     parser.add_argument("--max_seconds", type=positive_float, default=120, help="longest video")
     parser.add_argument("--samples", type=Path, nargs="+", default=[], metavar="PATH", help="photographs and videos, "
@@ -36,10 +40,12 @@ def get_args_parser() -> ArgumentParser:
 
 answer_first(__name__, get_args_parser)
 
-PLACE = tempfile.TemporaryDirectory(prefix="sjedd_app_")  # of uploads and results; gone with the process
-os.environ["GRADIO_TEMP_DIR"] = PLACE.name
+SCRATCH = ExitStack()  # ends with the page, or the process
+atexit.register(SCRATCH.close)
+PLACE = SCRATCH.enter_context(scratch_folder("sjedd_app_"))  # of uploads and results
+os.environ["GRADIO_TEMP_DIR"] = str(PLACE)
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = os.environ["HF_HUB_OFFLINE"] = "1"
 
 from preprocessing.photos import PhotoError, find_inputs
 from preprocessing.video import VideoError, count_frames, frame_rate
@@ -49,9 +55,9 @@ from utils.prediction_page import EMPTY, STYLE, message_html, prediction_html
 
 try:
     import gradio as gr
-    from gradio import route_utils
-    from gradio_client.utils import is_http_url_like
     from starlette.middleware import Middleware
+
+    from utils.gradio_parts import check_gradio, replace_parts
 except ImportError as error:
     raise SystemExit(f"error: {error}; the page needs Gradio: pip install -r requirements-app.txt") from error
 
@@ -64,22 +70,17 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 KEPT = 3600  # seconds that an upload waits for its request
 
 
-class OwnUploadFile(route_utils.GradioUploadFile):
-    """Gradio stores equal uploads once, so the first user's answer would remove the second user's file."""
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
-        self.sha.update(secrets.token_bytes(16))
-
-
-route_utils.GradioUploadFile = OwnUploadFile
-
-
-async def refuse_address(path: str | None) -> str | None:
-    """In the place of Gradio's own step, which would download an address that is sent instead of a file."""
-    if path is not None and is_http_url_like(path):
-        raise gr.Error("send the file itself, not its address", print_exception=False)
-    return path
+def check_port(host: str, port: int) -> None:
+    """UserError for a port that another program has, there or at 127.0.0.1, where Gradio tries it whatever the host."""
+    for place in (host, "127.0.0.1"):
+        try:
+            for family, kind, protocol, _, address in socket.getaddrinfo(place, port, type=socket.SOCK_STREAM):
+                with socket.socket(family, kind, protocol) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(address)
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):  # of others the server tells
+                raise UserError(f"cannot listen at {place}:{port} ({error.strerror}); give another --port") from error
 
 
 def check_size(path: Path, max_mb: float, max_seconds: float) -> None:
@@ -97,15 +98,16 @@ def check_size(path: Path, max_mb: float, max_seconds: float) -> None:
 
 
 @contextmanager
-def of_one_request(upload: Path) -> Iterator[Path]:
-    """A folder for the results of one request; it and the upload are removed at the end. gr.Error for no upload."""
+def of_one_request(upload: Path, place: Path) -> Iterator[Path]:
+    """A folder in ``place`` for the results of one request; it and the upload are removed at the end. gr.Error for no
+    upload."""
     if not upload.is_file():
         raise gr.Error("the upload is no longer here, an answer removes it; choose it again", print_exception=False)
-    with tempfile.TemporaryDirectory(dir=PLACE.name) as folder:
+    with tempfile.TemporaryDirectory(dir=place) as folder:
         try:
             yield Path(folder)
         finally:
-            if upload.parent.parent == Path(PLACE.name):
+            if upload.parent.parent == place:
                 shutil.rmtree(upload.parent)
 
 
@@ -117,8 +119,8 @@ def sweep(place: Path, seconds: float) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def build_page(kit: Kit, samples: dict[str, Path], max_mb: float, max_seconds: float) -> gr.Blocks:
-    """The page and its endpoint. One prediction runs at a time; the others wait in line."""
+def build_page(kit: Kit, samples: dict[str, Path], place: Path, max_mb: float, max_seconds: float) -> gr.Blocks:
+    """The page and its endpoint. place: folder of uploads. One prediction runs at a time; the others wait in line."""
     tree = kit.predictor.tree
 
     def look(path: Path, kit: Kit, folder: Path, step: Callable[[str, float], object]) -> dict:
@@ -129,7 +131,7 @@ def build_page(kit: Kit, samples: dict[str, Path], max_mb: float, max_seconds: f
         if upload is None and sample is None:
             return None, message_html("choose a photograph or a video first")
         path = samples[sample] if upload is None else Path(upload)
-        with of_one_request(path) as folder:
+        with of_one_request(path, place) as folder:
             try:
                 words = {"faces": "looking for faces", "pictures": "drawing"}
                 prediction = look(path, kit, folder / "result", lambda what, share: progress(share, desc=words[what]))
@@ -141,7 +143,7 @@ def build_page(kit: Kit, samples: dict[str, Path], max_mb: float, max_seconds: f
         if upload is None:
             raise gr.Error("send a file", print_exception=False)
         path, bare = Path(upload), kit._replace(pictures=False)
-        with of_one_request(path) as folder:
+        with of_one_request(path, place) as folder:
             try:
                 prediction = look(path, bare, folder / "result", lambda what, share: None)
             except UserError as error:
@@ -163,8 +165,7 @@ def build_page(kit: Kit, samples: dict[str, Path], max_mb: float, max_seconds: f
         )
         machine, json = gr.Button(visible=False), gr.JSON(visible=False)
         machine.click(answer, [file], [json], api_name="predict", **one_at_a_time)
-    for block in page.blocks.values():
-        block.async_move_resource_to_block_cache = refuse_address
+    replace_parts(page)
     return page
 
 
@@ -191,9 +192,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Serve the page until Ctrl-C; see --help."""
     args = parse_prediction_args(get_args_parser(), argv)
     samples = samples_by_name(args.samples)
-    with PLACE as place:
+    check_gradio()
+    check_port(args.host, args.port)
+    with SCRATCH:
         kit = build_kit(args, pictures=True)
-        page = build_page(kit, samples, args.max_mb, args.max_seconds)
+        page = build_page(kit, samples, PLACE, args.max_mb, args.max_seconds)
         largest, local = int(args.max_mb * 2**20), args.host in LOCAL
         guard = Middleware(PageGuard, largest=largest, local=local)
         theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -201,17 +204,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             _, address, _ = page.launch(
                 server_name=args.host, server_port=args.port, max_file_size=largest, state_session_capacity=20,
                 app_kwargs={"middleware": [guard]}, theme=theme, css=STYLE, footer_links=[],
-                prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False,
+                prevent_thread_lock=True, quiet=True, ssr_mode=False, run_history=False, share=False,
             )  # fmt: skip
         except OSError as error:
-            raise UserError(f"cannot listen at {args.host}:{args.port} ({error}); give another --port") from error
+            raise UserError(f"cannot listen at {args.host}:{args.port}; give another --host or --port") from error
         if not local:
             print(f"note: everyone who reaches {args.host} can use the page", file=sys.stderr)
         print(f"{address} is ready; Ctrl-C ends it", flush=True)
         try:
             while True:
                 time.sleep(60)
-                sweep(Path(place), KEPT)
+                sweep(PLACE, KEPT)
         finally:
             page.close()
 

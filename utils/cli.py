@@ -62,6 +62,14 @@ def positive_int(text: str) -> int:
     return value
 
 
+def port(text: str) -> int:
+    """argparse type: a port, 1 to 65535."""
+    value = positive_int(text)
+    if value > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is above 65535, the last port")
+    return value
+
+
 def non_negative_int(text: str) -> int:
     """argparse type: an integer of at least 0."""
     value = int(text)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -30,18 +31,18 @@ HOSTILE = "<img src=x onerror=alert(1)>.png"
 class Server:
     """A running page, and what a program asks of it."""
 
-    def __init__(self, arguments, folder):
+    def __init__(self, arguments, folder, start=("SJEDD_app.py",), **environment):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.temporary = folder / "tmp"
-        self.temporary.mkdir()
+        self.temporary.mkdir(exist_ok=True)
         self.log = folder / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "SJEDD_app.py", *map(str, arguments), "--port", str(self.port)],
+                [sys.executable, *start, *map(str, arguments), "--port", str(self.port)],
                 cwd=ROOT,
-                env=os.environ | {"TMPDIR": str(self.temporary)},
+                env=os.environ | {"TMPDIR": str(self.temporary)} | environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -163,6 +164,7 @@ def test_other_files_and_addresses_are_refused(server, path):
     try:
         event, data = server.predict(path)
         assert event == "error" and "root:" not in json.dumps(data)
+        assert not path.startswith("http") or "not its address" in json.dumps(data), "nothing was asked of it"
     except urllib.error.HTTPError as error:
         assert error.code in (400, 403, 422)
         error.close()
@@ -218,11 +220,98 @@ def test_page_ends_quietly_and_leaves_nothing(arguments, media, tmp_path):
         text=True,
         check=False,
     )
-    assert second.returncode == 2 and "give another --port" in second.stderr and "Traceback" not in second.stderr
+    taken = f"error: cannot listen at 127.0.0.1:{server.port} (Address already in use); give another --port\n"
+    assert (second.returncode, second.stdout, second.stderr) == (2, "", taken)
     server.process.terminate()  # not SIGINT, which a shell's background jobs, and their children, ignore
     assert server.process.wait(60) == 143
     assert "Traceback" not in server.log.read_text()
     assert list(server.temporary.iterdir()) == []
+
+
+def test_what_a_killed_page_left_goes_at_the_next_start(arguments, media, tmp_path):
+    killed = Server(arguments, tmp_path)
+    killed.upload("one.png", media["one.png"].read_bytes())
+    killed.process.kill()
+    killed.process.wait()
+    (left,) = killed.temporary.iterdir()
+    assert left.name.startswith("sjedd_app_") and killed.files()
+    following = Server(arguments, tmp_path)
+    assert not left.exists()
+    following.process.terminate()
+    assert following.process.wait(60) == 143
+    assert list(killed.temporary.iterdir()) == []
+
+
+NO_TUNNEL = """
+import sys, SJEDD_app, gradio.networking
+def tunnel(*_, **__):
+    print("a tunnel", flush=True)
+    return "https://page.example"
+gradio.networking.setup_tunnel = tunnel
+sys.exit(SJEDD_app.main(sys.argv[1:]))
+"""
+
+
+def test_no_environment_opens_the_page_to_the_public(arguments, tmp_path):
+    server = Server(arguments, tmp_path, ("-c", NO_TUNNEL), GRADIO_SHARE="true", KAGGLE_KERNEL_RUN_TYPE="Interactive")
+    server.process.terminate()
+    server.process.wait(60)
+    assert "a tunnel" not in server.log.read_text()
+
+
+OTHER_GRADIOS = """
+import json, sys, SJEDD_app
+from unittest.mock import patch
+import gradio.blocks, gradio.processing_utils, gradio.route_utils
+for owner, name in (
+    (gradio.blocks.Block, "async_move_resource_to_block_cache"),
+    (gradio.processing_utils, "async_move_files_to_cache"),
+    (gradio.route_utils, "GradioUploadFile"),
+    (gradio.route_utils, "GradioMultiPartParser"),
+):
+    with patch.object(owner, name):
+        delattr(owner, name)
+        print(SJEDD_app.main(sys.argv[1:]))
+with patch("gradio.processing_utils.async_move_files_to_cache", json.dumps):
+    print(SJEDD_app.main(sys.argv[1:]))
+"""
+
+
+def test_a_gradio_that_is_built_differently_is_refused(arguments):
+    command = [sys.executable, "-c", OTHER_GRADIOS, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    assert done.stdout.split() == ["2"] * 5 and len(lines) == 5
+    assert all("is built differently" in line and "pip install gradio==" in line for line in lines), lines
+
+
+WATCHED = """
+import socket, sys
+look_up = socket.getaddrinfo
+def watched(host, *rest, **named):
+    print("asked", host.decode() if isinstance(host, bytes) else host, flush=True)
+    if host != "127.0.0.1":
+        raise socket.gaierror(socket.EAI_NONAME, "no internet in tests")
+    return look_up(host, *rest, **named)
+socket.getaddrinfo = watched
+exec(sys.argv[1])
+print("outcome", prediction["outcome"])
+"""
+
+
+def test_the_example_for_programs_asks_nothing_of_other_hosts(server, media):
+    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text().split("### 7. ")[1], re.DOTALL)[1]
+    code = example.replace(":7860", f":{server.port}").replace("clip.mp4", str(media["clip.mp4"]))
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, code],
+        env={name: value for name, value in os.environ.items() if not re.search("OFFLINE|TELEMETRY|TRACK", name)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[-1][0] == "outcome"
+    assert {line[1] for line in lines if line[0] == "asked"} == {"127.0.0.1"}
 
 
 def test_hostile_names_and_reasons_are_text(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 from utils import progress
-from utils.cli import ArgumentParser, Stopped, UserError, boolean, script
+from utils.cli import ArgumentParser, Stopped, UserError, boolean, port, script
 from utils.files import append_text, atomic_path, output_dir, write_json
 from utils.progress import progress_bar
 from utils.stopping import StopRequest
@@ -110,6 +110,15 @@ def test_parser_refuses_abbreviations_in_one_line(capsys):
         parser.parse_args(["--batch", "3"])
     assert exit_.value.code == 2
     assert capsys.readouterr().err == "x: error: unrecognized arguments: --batch 3 (see --help)\n"
+
+
+def test_ports_end_at_65535(capsys):
+    parser = ArgumentParser()
+    parser.add_argument("--port", type=port)
+    assert parser.parse_args(["--port", "65535"]).port == 65535
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(["--port", "65536"])
+    assert "65536 is above 65535" in capsys.readouterr().err
 
 
 def test_boolean_words():
