@@ -14,11 +14,12 @@ import torch
 import SJEDD_predict
 import SJEDD_test
 import SJEDD_train_FFpp
-from models.checkpoint import read_checkpoint, save_checkpoint
+from models.checkpoint import save_checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from tests.conftest import DATA
 from tests.stress.scripts import refusal, run_script
+from utils.checkpoint_file import read_checkpoint
 
 
 class Call:
