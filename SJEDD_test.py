@@ -87,7 +87,7 @@ from datasets.frames import Frames, own_videos, scoring_loader
 from datasets.predictions import Scores, refuse_other_source, write_predictions
 from datasets.records import DataSet, Dropped
 from datasets.transforms import normalise
-from models.checkpoint import build_model, read_checkpoint, threshold_of
+from models.checkpoint import build_model, threshold_of
 from models.joint_embedding import JointEmbedding
 from models.scoring import encode_text, score_loader
 from utils.calibration import (
@@ -96,6 +96,7 @@ from utils.calibration import (
     expected_calibration_error,
     read_calibration,
 )
+from utils.checkpoint_file import read_checkpoint
 from utils.devices import choose_device, describe
 from utils.distributed import gather, on_main, process_group
 from utils.files import append_text, output_dir, remove_leftovers, write_json

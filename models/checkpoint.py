@@ -1,15 +1,11 @@
-"""Checkpoints: published SJEDD files and our own, CLIP weights to start from; always loaded without free unpickling.
+"""Checkpoints: published SJEDD files and our own, CLIP weights to start from; read with ``utils.checkpoint_file``.
 
 Our files hold plain types and tensors only: ``model`` (OpenAI CLIP's key names, as in the published files),
 ``architecture``, ``tree``, ``score``, and whatever else the caller adds. Published files tell neither the tree nor the
 architecture; shapes tell the latter.
 """
 
-import argparse
-import collections
-import pickle
 import re
-import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -21,17 +17,11 @@ import torch
 
 from models.joint_embedding import JointEmbedding, openai_tag, weight_shapes
 from models.label_tree import FFPP, LabelTree
+from utils.checkpoint_file import MALFORMED, first_line, read_checkpoint, state_dict_of
 from utils.cli import UserError
-from utils.files import atomic_path, whole_file
+from utils.files import atomic_path
 
 FORMAT = "sjedd-1"
-_ZIP = b"PK\x03\x04"  # how the files of torch.save begin, but those of old versions
-# What a published checkpoint holds beside tensors and plain types. yacs need not be installed: its CfgNode is a dict.
-_ALLOWED_GLOBALS = [argparse.Namespace, (collections.OrderedDict, "yacs.config.CfgNode")]
-# What building a model from a file's malformed content can raise, in our code, open_clip or torch.
-_MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError)
-_MALFORMED += (AssertionError, ZeroDivisionError, OverflowError, MemoryError)
-_OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")  # entries of OpenAI's archives, not weights
 _PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
 
@@ -55,65 +45,6 @@ def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
                 raise
             raise UserError(f"cannot write {path}, the disk may be full; make room there or choose another folder"
                             ) from error  # fmt: skip
-
-
-def read_checkpoint(path: str | Path) -> dict:
-    """The content of a checkpoint file, tensors on the CPU. UserError when it is none, or holds foreign objects."""
-    path = Path(path)
-    try:
-        _refuse_bomb(whole_file(path))
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED_GLOBALS):
-            warnings.simplefilter("ignore")  # of pickles that torch.save does not write
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"checkpoint {path} does not exist; check the path") from error
-    except IsADirectoryError as error:
-        raise UserError(f"checkpoint {path} is a folder; name the .pth file in it") from error
-    except pickle.UnpicklingError as error:
-        foreign = re.search(r"(?:GLOBAL|Unsupported class|operand) ([\w.]+)", str(error))
-        what = f"it wants to load {foreign[1]}" if foreign else "it is damaged or no PyTorch checkpoint"
-        raise UserError(
-            f"checkpoint {path} is refused: {what}; it may hold only tensors, plain types, argparse.Namespace and "
-            "yacs CfgNode"
-        ) from error
-    except (OSError, EOFError, zipfile.BadZipFile, struct.error, *_MALFORMED) as error:
-        raise UserError(
-            f"checkpoint {path} cannot be read, it is truncated or no checkpoint ({_first_line(error)})"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights")
-    return dict(content)
-
-
-def _refuse_bomb(path: Path) -> None:
-    """UserError for an archive that unpacks to more than the file holds: torch.save compresses nothing."""
-    with path.open("rb") as file:
-        if file.read(4) != _ZIP:
-            return
-        with zipfile.ZipFile(file) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    if unpacked > path.stat().st_size:
-        raise UserError(f"checkpoint {path} is refused: {path.stat().st_size} bytes that unpack to {unpacked}; "
-                        "PyTorch's checkpoints are not compressed")  # fmt: skip
-
-
-def state_dict_of(content: Mapping, path: str | Path) -> dict[str, torch.Tensor]:
-    """The weights in a checkpoint's content, whatever wrapper (model, state_dict) and prefix (module.) it uses."""
-    state = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), Mapping)), content)
-    state = {str(key).removeprefix("module."): value for key, value in state.items() if str(key) not in _OPENAI_EXTRAS}
-    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UserError(f"{path} holds no model weights (no dictionary of tensors under 'model' or 'state_dict')")
-    if odd := next((key for key, value in state.items() if not _is_plain(value)), None):
-        raise UserError(f"{path} is refused: {odd} is no plain tensor of real numbers")
-    stored = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in state.values()}
-    if sum(value.nbytes for value in state.values()) > sum(stored.values()):
-        raise UserError(f"{path} is refused: its weights claim more numbers than the file holds")
-    return state
-
-
-def _is_plain(value: torch.Tensor) -> bool:
-    in_memory = value.layout is torch.strided and value.device.type == "cpu"
-    return in_memory and not (value.is_quantized or value.is_complex())
 
 
 def threshold_of(content: Mapping, path: str | Path) -> float | None:
@@ -143,8 +74,8 @@ def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = Non
             raise ValueError("more layers than weights")
         _refuse_misfit(weight_shapes(config), state, path)  # before a claimed size is a size in memory
         model = JointEmbedding(config, own_tree, content.get("score", "product"), empty=True)
-    except _MALFORMED as error:
-        raise UserError(f"{path} is no SJEDD checkpoint: its model cannot be built ({_first_line(error)})") from error
+    except MALFORMED as error:
+        raise UserError(f"{path} is no SJEDD checkpoint: its model cannot be built ({first_line(error)})") from error
     if tree is not None and own_tree is not tree:
         raise UserError(
             f"{path} was trained on the {own_tree.name} tree, not on {tree.name}; use that tree's script or option"
@@ -236,7 +167,7 @@ def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, t
             weights = open_clip.download_pretrained(config, prefer_hf_hub=False)
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"cannot download the OpenAI weights of {name} ({_first_line(error)}); on a machine with internet get "
+                f"cannot download the OpenAI weights of {name} ({first_line(error)}); on a machine with internet get "
                 f"{file_name} (see pretrained/README.md) into pretrained/{file_name}, or use --clip_weights FILE"
             ) from error
     path = Path(weights)
@@ -259,7 +190,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"cannot read {path} ({_first_line(error)}); download the file again") from error
+        raise UserError(f"cannot read {path} ({first_line(error)}); download the file again") from error
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -268,11 +199,6 @@ def _is_torchscript(path: Path) -> bool:
             return any(name.endswith("/constants.pkl") for name in archive.namelist())
     except (OSError, zipfile.BadZipFile):
         return False  # read_checkpoint says what is wrong with it
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def rng_state() -> dict:

@@ -12,13 +12,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from models.checkpoint import build_model, read_checkpoint, threshold_of
+from models.checkpoint import build_model, threshold_of
 from models.heat_maps import heat_maps
 from models.joint_embedding import JointEmbedding
 from models.label_tree import LabelTree
 from models.precision import autocast
 from models.scoring import encode_text
 from models.tree_inference import logit_fake, marginals, state_probabilities
+from utils.checkpoint_file import read_checkpoint
 from utils.cli import UserError
 
 CROP_SIZE, CROP_SCALE = 317, 1.3  # of checkpoints that do not tell: the paper's

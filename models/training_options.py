@@ -177,7 +177,8 @@ def _refuse_odd_settings(parser: ArgumentParser, saved: dict, path: str) -> None
 
 
 def _resumed(path: str, argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict]:
-    from models.checkpoint import FORMAT, read_checkpoint  # with PyTorch, which --help does without
+    from models.checkpoint import FORMAT  # with PyTorch, which --help does without
+    from utils.checkpoint_file import read_checkpoint
 
     content = read_checkpoint(path)
     needed = {"trainer", "args", "progress", "rng", "data_hash"}

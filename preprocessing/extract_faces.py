@@ -36,6 +36,7 @@ from preprocessing.crop_folder import crop_unclaimed, give_up, is_finished, merg
 from preprocessing.detectors import choose_detector
 from preprocessing.face_crops import MAX_MISFIT, MIN_CONFIDENCE, MIN_FACE, Job, Settings
 from preprocessing.pool import run_jobs
+from preprocessing.retinaface import load_weights
 from preprocessing.video import VIDEO_SUFFIXES, find_videos
 from utils.files import file_sha256
 
@@ -146,6 +147,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     device = choose_device(args.device)
     detector, weights = choose_detector(args.detector, args.detector_weights)
+    if weights:
+        load_weights(weights)  # a file that is refused must not have made folders
     settings = settings_of(args, detector, weights)
     recipe = recipe_of(args, settings)
     sets = video_sets(args)

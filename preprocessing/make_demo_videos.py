@@ -11,6 +11,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root instead of this script's folder
 
+import argparse
 import json
 import subprocess
 import time
@@ -51,6 +52,7 @@ import numpy as np
 from preprocessing.demo_faces import FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
 from preprocessing.pool import run_jobs
 from utils.files import atomic_path, output_dir, read_json, write_json
+from utils.locks import alone_in
 
 FPS = 25
 
@@ -100,17 +102,11 @@ def prepare(root: Path, recipe: dict[str, object]) -> None:
             raise UserError(f"{root} holds a demo made with other settings; remove it or set another --data_root")
     elif any((root / f"{split}.json").exists() for split in SPLITS):
         raise UserError(f"{root} holds a data set that is no demo; set another --data_root")
-    write_json(output_dir(root) / "demo.json", recipe)
+    write_json(root / "demo.json", recipe)
 
 
-@script
-def main(argv: Sequence[str] | None = None) -> None:
-    args = get_args_parser().parse_args(argv)
-    numbers = {split: getattr(args, f"n_{split}") for split in SPLITS}
-    root = args.data_root / "FF++"
-    recipe = {"seed": args.seed, "frames": args.frames, "frame_px": FRAME, "videos": numbers}
-    recipe |= {"strengths": STRENGTHS, "render": RENDER}
-    prepare(root, json.loads(json.dumps(recipe)))
+def list_jobs(args: argparse.Namespace, numbers: dict[str, int]) -> list[Job]:
+    """Write the split files and make the folders; all videos of the demo, ``numbers`` reals in each split."""
     jobs = []
     first = 0
     for split, number in numbers.items():
@@ -122,10 +118,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         for method, members in videos.items():
             folder = output_dir(compression_dir(args.data_root, method, "c23") / "videos")
             jobs += [Job(folder / f"{name}.mp4", method, name, args.frames, args.seed) for name in members]
-        write_json(root / f"{split}.json", pairs)
-    missing = [job for job in jobs if not job.path.is_file()]
-    start = time.perf_counter()
-    run_jobs(make_video, missing, args.workers, "video")
+        write_json(args.data_root / "FF++" / f"{split}.json", pairs)
+    return jobs
+
+
+@script
+def main(argv: Sequence[str] | None = None) -> None:
+    args = get_args_parser().parse_args(argv)
+    numbers = {split: getattr(args, f"n_{split}") for split in SPLITS}
+    root = args.data_root / "FF++"
+    recipe = {"seed": args.seed, "frames": args.frames, "frame_px": FRAME, "videos": numbers}
+    recipe |= {"strengths": STRENGTHS, "render": RENDER}
+    recipe = json.loads(json.dumps(recipe))
+    with alone_in(root):
+        prepare(root, recipe)
+        jobs = list_jobs(args, numbers)
+        missing = [job for job in jobs if not job.path.is_file()]
+        start = time.perf_counter()
+        run_jobs(make_video, missing, args.workers, "video")
     print(f"{len(jobs)} videos in {root}, {len(missing)} of them made now in {time.perf_counter() - start:.1f} s")
 
 

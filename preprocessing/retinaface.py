@@ -1,8 +1,6 @@
 """RetinaFace (Deng et al., CVPR 2020) on a ResNet-50, the detector of the paper; its weights are a file of the user."""
 
 import functools
-import pickle
-from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import nms
 
 from preprocessing.faces import Faces
+from utils.checkpoint_file import read_checkpoint, state_dict_of
 from utils.cli import UserError
 
 _ANCHORS = {8: (16, 32), 16: (64, 128), 32: (256, 512)}  # stride -> sides of the square anchors of a cell, px
@@ -189,20 +188,9 @@ def load_weights(path: Path) -> RetinaFace:
     """The network in eval mode, float32, with the weights of a file; UserError when the file does not fit."""
     advice = "use the published RetinaFace-Resnet50-fixed.pth"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise UserError(f"there is no file {path} with weights of retinaface; {advice}") from error
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} is refused: it is damaged, no PyTorch file, or holds more than tensors and plain types; {advice}"
-        ) from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read, it is truncated or no PyTorch file; {advice}") from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise UserError(f"{path} holds no weights (no dictionary of tensors); {advice}")
-    state = {str(key).removeprefix("module."): value for key, value in content.items()}
+        state = state_dict_of(read_checkpoint(path), path)
+    except UserError as error:
+        raise UserError(f"the weights of retinaface: {error}; {advice}") from error
     net = RetinaFace()
     own = net.state_dict()
     faults = {

@@ -15,7 +15,6 @@ from models.checkpoint import (
     clip_state_dict,
     load_model,
     load_weights,
-    read_checkpoint,
     rng_state,
     save_checkpoint,
     set_rng_state,
@@ -23,6 +22,7 @@ from models.checkpoint import (
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
 from models.tree_inference import marginals
+from utils.checkpoint_file import read_checkpoint
 from utils.cli import UserError
 
 
@@ -158,12 +158,15 @@ def test_an_archive_that_unpacks_to_more_than_it_holds(tmp_path):
         read_checkpoint(tmp_path / "bomb.pth")
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 @pytest.mark.parametrize(
     ("odd", "message"),
     [
         (lambda shape: torch.zeros(()).expand(shape), "claim more numbers"),
         (lambda shape: torch.zeros(shape).to_sparse(), "no plain tensor"),
         (lambda shape: torch.zeros(shape, dtype=torch.cfloat), "no plain tensor"),
+        (lambda shape: torch.zeros(shape, dtype=torch.float8_e4m3fn), "no plain tensor"),
+        (lambda shape: torch.nested.nested_tensor([torch.zeros(shape)]), "no plain tensor"),
     ],
 )
 def test_weights_that_are_not_what_they_claim(tmp_path, published_checkpoint, odd, message):

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 
@@ -6,6 +8,7 @@ from datasets.ffpp_methods import METHOD_CODES, SPLITS, compression_dir, split_v
 from preprocessing.demo_faces import FRAME, draw_scene, manipulate, play
 from preprocessing.make_demo_videos import Job, main, make_video
 from preprocessing.video import read_frames
+from tests.conftest import ROOT
 
 
 def test_layout_is_the_official_one(raw_demo):
@@ -44,6 +47,23 @@ def test_foreign_data_and_other_settings_are_not_touched(raw_demo, tmp_path, cap
     assert "no demo" in capsys.readouterr().err
     assert main(["--data_root", str(raw_demo), "--n_train", "4"]) == 2
     assert "other settings" in capsys.readouterr().err
+
+
+def test_a_second_run_at_the_same_time_is_refused(tmp_path, capsys):
+    arguments = ["--data_root", str(tmp_path), "--workers", "1", "--frames", "1"]
+    arguments += ["--n_train", "2", "--n_val", "2", "--n_test", "2"]
+    code = "import sys; from utils.locks import alone_in\nwith alone_in(sys.argv[1]): print(flush=True), input()"
+    command = [sys.executable, "-c", code, str(tmp_path / "FF++")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        other.stdout.readline()
+        assert main(arguments) == 2
+        assert [path.name for path in (tmp_path / "FF++").iterdir()] == [".lock"]
+        other.communicate("\n")
+    assert capsys.readouterr().err.count("another run is working in") == 1
+    for made in ("30", "0"):
+        assert main(arguments) == 0
+        assert f"30 videos in {tmp_path / 'FF++'}, {made} of them made now" in capsys.readouterr().out
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_manipulations_change_their_own_region_only():

@@ -223,6 +223,14 @@ def test_options_that_do_not_fit_are_refused(options):
     assert caught.value.code == 2
 
 
+def test_weights_that_are_refused_leave_no_folder(videos, tmp_path, capsys):
+    weights = tmp_path / "weights.pth"
+    weights.write_text("<html>not found</html>\n")
+    assert run(videos, tmp_path / "out", "--detector", "retinaface", "--detector_weights", str(weights)) == 2
+    assert f"error: the weights of retinaface: checkpoint {weights}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_two_processes_give_the_same_files_and_stop_cleanly(videos, tmp_path):
     assert run(videos, tmp_path / "one") == 0
     script = [sys.executable, "preprocessing/extract_faces.py", "--dataset", "videos", "--video_path", str(videos)]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from preprocessing import face_crops
+from preprocessing import extract_faces, face_crops
 from preprocessing.align import TEMPLATE_112
 from preprocessing.extract_faces import main
 from preprocessing.faces import Faces
@@ -43,6 +43,7 @@ def extract(tmp_path, monkeypatch):
 
         finder = Finder()
         monkeypatch.setattr(face_crops, "detector_of", lambda *_: finder)
+        monkeypatch.setattr(extract_faces, "load_weights", lambda _: None)
         argv = ["--dataset", "videos", "--video_path", str(folder), "--save_path", str(tmp_path / "out"), "--overwrite"]
         assert main([*argv, "--workers", "1", *options]) == 0
         with (tmp_path / "out" / "manifest.csv").open(newline="") as file:

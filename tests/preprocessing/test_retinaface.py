@@ -1,8 +1,9 @@
 """RetinaFace with random weights: the golden figures come from the published network with the same weights."""
 
-import argparse
 import json
 import math
+import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -54,8 +55,8 @@ def image():
 
 @pytest.fixture
 def zeros():
-    """Weights that fit, all zero; each takes the room of one number in a file."""
-    return {key: torch.zeros(()).expand(shape) for key, shape in SHAPES.items()}
+    """Weights that fit, all zero, in half precision."""
+    return {key: torch.zeros(shape, dtype=torch.float16) for key, shape in SHAPES.items()}
 
 
 def test_the_keys_are_the_published_ones():
@@ -192,7 +193,7 @@ def test_files_that_hold_no_weights_are_refused(tmp_path, zeros):
     files["text"].write_text("<html>not found</html>\n")
     torch.save(zeros, files["cut"])
     files["cut"].write_bytes(files["cut"].read_bytes()[:5000])
-    torch.save({"state_dict": zeros, "args": argparse.Namespace(lr=1)}, files["foreign"])
+    torch.save({"state_dict": zeros, "args": Path("x")}, files["foreign"])
     torch.save([torch.zeros(2)], files["list"])
     torch.save({"epoch": 1}, files["mixed"])
     torch.save({}, files["nothing"])
@@ -201,3 +202,36 @@ def test_files_that_hold_no_weights_are_refused(tmp_path, zeros):
             load_weights(path)
         assert "\n" not in str(error.value)
         assert "RetinaFace-Resnet50-fixed.pth" in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:torch.quantize_per_tensor")
+def test_weights_that_are_not_what_they_claim(tmp_path, zeros):
+    key = "body.bn1.bias"
+    plain = torch.zeros(64)
+    odd = {
+        "sparse": plain.to_sparse(),
+        "quantized": torch.quantize_per_tensor(plain, 0.1, 0, torch.qint8),
+        "meta": plain.to("meta"),
+        "complex": plain.to(torch.cfloat),
+        "float8": plain.to(torch.float8_e4m3fn),
+        "nested": torch.nested.nested_tensor([plain]),
+    }
+    for name, value in odd.items():
+        torch.save(zeros | {key: value}, tmp_path / "w.pth")
+        with pytest.raises(UserError, match=f"refused: {key} is no plain tensor of real numbers; use the") as error:
+            load_weights(tmp_path / "w.pth")
+        assert "\n" not in str(error.value), name
+    torch.save({name: torch.zeros(()).expand(value.shape) for name, value in zeros.items()}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="claim more numbers than the file holds; use the published"):
+        load_weights(tmp_path / "w.pth")
+
+
+def test_a_bomb_is_refused_unread(tmp_path, zeros):
+    torch.save({key: zeros[key] for key in sorted(SHAPES)[:3]}, tmp_path / "whole.pth")
+    source = zipfile.ZipFile(tmp_path / "whole.pth")
+    with source, zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, bytes(1 << 24) if name.endswith("data.pkl") else source.read(name))
+    with pytest.raises(UserError, match=r"bytes that unpack to 167.*use the published") as error:
+        load_weights(tmp_path / "bomb.pth")
+    assert "\n" not in str(error.value)

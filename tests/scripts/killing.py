@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.checkpoint import read_checkpoint
 from tests.conftest import ROOT
+from utils.checkpoint_file import read_checkpoint
 
 
 def kill_at_a_random_step(command: Sequence[str], folder: Path, epochs: int, steps: int) -> int:

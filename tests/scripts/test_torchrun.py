@@ -13,10 +13,10 @@ import torch
 
 import SJEDD_test
 import SJEDD_train_FFpp
-from models.checkpoint import read_checkpoint
 from tests.conftest import REAL, ROOT
 from tests.scripts import record_steps
 from tests.scripts.killing import kill_at_a_random_step
+from utils.checkpoint_file import read_checkpoint
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 

@@ -15,11 +15,12 @@ import SJEDD_test
 import SJEDD_train_FFpp
 import SJEDD_train_FFSC
 from models import model_setup
-from models.checkpoint import FORMAT, load_model, read_checkpoint
+from models.checkpoint import FORMAT, load_model
 from models.label_tree import FFPP, FFSC
 from models.training_options import get_args_parser
 from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
 from tests.scripts.killing import kill_at_a_random_step
+from utils.checkpoint_file import read_checkpoint
 
 main = SJEDD_train_FFpp.main
 

@@ -1,0 +1,93 @@
+"""Reading weights that PyTorch saved, whoever made the file: nothing in it is run, and what claims more numbers than
+the file holds is refused."""
+
+import argparse
+import collections
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from utils.cli import UserError
+from utils.files import whole_file
+
+_ZIP = b"PK\x03\x04"  # how the files of torch.save begin, but those of old versions
+# What a published checkpoint holds beside tensors and plain types. yacs need not be installed: its CfgNode is a dict.
+_ALLOWED_GLOBALS = [argparse.Namespace, (collections.OrderedDict, "yacs.config.CfgNode")]
+# What building a model from a file's malformed content can raise, in our code, open_clip or torch.
+MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError)
+MALFORMED += (AssertionError, ZeroDivisionError, OverflowError, MemoryError)
+# Of weights; PyTorch cannot compute with all others.
+_DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
+_DTYPES |= {torch.int8, torch.int16, torch.int32, torch.int64}
+_OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")  # entries of OpenAI's archives, not weights
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """The content of a checkpoint file, tensors on the CPU. UserError when it is none, or holds foreign objects."""
+    path = Path(path)
+    try:
+        _refuse_bomb(whole_file(path))
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED_GLOBALS):
+            warnings.simplefilter("ignore")  # of pickles that torch.save does not write
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"checkpoint {path} does not exist; check the path") from error
+    except IsADirectoryError as error:
+        raise UserError(f"checkpoint {path} is a folder; name the .pth file in it") from error
+    except pickle.UnpicklingError as error:
+        foreign = re.search(r"(?:GLOBAL|Unsupported class|operand) ([\w.]+)", str(error))
+        what = f"it wants to load {foreign[1]}" if foreign else "it is damaged or no PyTorch checkpoint"
+        raise UserError(
+            f"checkpoint {path} is refused: {what}; it may hold only tensors, plain types, argparse.Namespace and "
+            "yacs CfgNode"
+        ) from error
+    except (OSError, EOFError, zipfile.BadZipFile, struct.error, *MALFORMED) as error:
+        raise UserError(
+            f"checkpoint {path} cannot be read, it is truncated or no checkpoint ({first_line(error)})"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights")
+    return dict(content)
+
+
+def _refuse_bomb(path: Path) -> None:
+    """UserError for an archive that unpacks to more than the file holds: torch.save compresses nothing."""
+    with path.open("rb") as file:
+        if file.read(4) != _ZIP:
+            return
+        with zipfile.ZipFile(file) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise UserError(f"checkpoint {path} is refused: {path.stat().st_size} bytes that unpack to {unpacked}; "
+                        "PyTorch's checkpoints are not compressed")  # fmt: skip
+
+
+def state_dict_of(content: Mapping, path: str | Path) -> dict[str, torch.Tensor]:
+    """The weights in a checkpoint's content, whatever wrapper (model, state_dict) and prefix (module.) it uses."""
+    state = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), Mapping)), content)
+    state = {str(key).removeprefix("module."): value for key, value in state.items() if str(key) not in _OPENAI_EXTRAS}
+    if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UserError(f"{path} holds no model weights (no dictionary of tensors under 'model' or 'state_dict')")
+    if odd := next((key for key, value in state.items() if not _is_plain(value)), None):
+        raise UserError(f"{path} is refused: {odd} is no plain tensor of real numbers")
+    stored = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in state.values()}
+    if sum(value.nbytes for value in state.values()) > sum(stored.values()):
+        raise UserError(f"{path} is refused: its weights claim more numbers than the file holds")
+    return state
+
+
+def _is_plain(value: torch.Tensor) -> bool:
+    in_memory = value.layout is torch.strided and value.device.type == "cpu"
+    return in_memory and not value.is_nested and value.dtype in _DTYPES
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, at most 200 characters of it."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
