@@ -139,7 +139,7 @@ def hostile(victim, good, ours):
         "quantized weights": (saved(changed(good, **{bias: quantized})), "no plain tensor"),
         "meta weights": (saved(changed(good, **{bias: torch.zeros(64, device="meta")})), "no plain tensor"),
         "float8 weights": (saved(changed(good, **{bias: torch.zeros(64).to(torch.float8_e4m3fn)})), "no plain tensor"),
-        "nested weights": (saved(changed(good, **{bias: nested})), "no plain tensor"),
+        "nested weights": (saved(changed(good, **{bias: nested})), "no plain tensor|nested_tensor;"),
         "10^9 layers": (saved(ours | {"architecture": layers}), "more layers than weights"),
         "width of 10^6": (saved(ours | {"architecture": wide}), "wrong shapes|cannot be built"),
         "node named as a path": (saved(ours | {"tree": tree}), "names no tree and no node"),
