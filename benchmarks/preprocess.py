@@ -324,7 +324,7 @@ def speed(args: argparse.Namespace) -> dict[str, object]:
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of a process, MB; 0 when it is gone."""
+    """Resident memory of a process of this Linux machine, MB; 0 when it is gone."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
@@ -335,8 +335,11 @@ def resident_mb(pid: int) -> float:
 def memory(args: argparse.Namespace) -> dict[str, float]:
     """Extract 200 short videos in one process and watch its resident memory.
 
-    A figure "after n" is the median of what was seen in the ten videos up to the n-th.
+    A figure "after n" is the median of what was seen in the ten videos up to the n-th. UserError on other systems
+    than Linux.
     """
+    if not sys.platform.startswith("linux"):
+        raise UserError("--memory reads /proc, which Linux alone has")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made = ["--output", str(folder / "made"), "--n_videos", "4", "--frames", "12", "--workers", "1"]

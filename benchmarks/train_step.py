@@ -4,7 +4,6 @@ Random weights and images: the cost does not depend on them. ratio = step_s / im
 """
 
 import json
-import resource
 import statistics
 import sys
 import time
@@ -21,7 +20,7 @@ from models.label_tree import FFPP
 from models.precision import autocast
 from models.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_int, script
-from utils.memory import keep_freed_memory
+from utils.memory import keep_freed_memory, peak_memory_gb
 
 
 def random_batch(batch_size: int, size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,12 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         trainer.step(batches[0], second)
 
     forward_s, step_s = median_times([image_forward, step], args.runs, device)
-    on_gpu = device.type == "cuda"
-    peak = (
-        torch.cuda.max_memory_allocated() / 1e9 if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    )
+    peak = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else peak_memory_gb()
     figures = {"step_s": step_s, "image_forward_s": forward_s, "ratio": step_s / forward_s, "peak_rss_gb": peak}
-    print(json.dumps({key: round(value, 4) for key, value in figures.items()}))
+    print(json.dumps({key: value and round(value, 4) for key, value in figures.items()}))
 
 
 if __name__ == "__main__":

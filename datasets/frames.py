@@ -1,6 +1,5 @@
 """The one torch Dataset: records -> resized images, and the loaders for training and scoring."""
 
-import signal
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from datasets.records import Record, node_vector
 from datasets.transforms import ImageError, augment, read_image, resize
 from utils.cli import UserError
 from utils.ranks import share
+from utils.stopping import ignore_stop_signals
 
 
 class Frames(Dataset):
@@ -122,8 +122,7 @@ class _InOrder(Sampler):
 
 def _quiet_worker(_worker: int) -> None:
     # Ctrl-C and SIGTERM reach the whole process group; the main process decides, workers end when it lets them go.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ignore_stop_signals()
     torch.set_num_threads(1)
 
 

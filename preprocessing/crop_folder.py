@@ -3,11 +3,14 @@
 Several runs, shards of one extraction or not, may work in one folder: a video is claimed while it is cropped, and the
 short moments in which the settings or the manifest are written are taken in turn. The hidden folder .manifest holds the
 rows of each finished video, an empty <video>.new for each one that is being cropped (so that its crops are known to be
-ours after a kill), and the lock files, always empty.
+ours after a kill), and empty lock files: .turn.lock, one in .runs for each run at work and one in .claims for each
+video that is being cropped.
 """
 
 import contextlib
+import hashlib
 import sys
+import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -38,7 +41,7 @@ def is_finished(job: Job) -> bool:
 
 def crop_unclaimed(job: Job) -> bool:
     """Crop a video unless another run is at it (returns False) or has finished it meanwhile."""
-    with claim(job.root / ".manifest" / ".videos.lock", job.name) as mine:
+    with _claimed(job) as mine:
         if mine and not is_finished(job):
             started = _started_file(job.root, job.name)
             started.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +53,7 @@ def crop_unclaimed(job: Job) -> bool:
 
 def give_up(job: Job) -> bool:
     """Account for a video that ends the process which decodes it, as ``crop_unclaimed``."""
-    with claim(job.root / ".manifest" / ".videos.lock", job.name) as mine:
+    with _claimed(job) as mine:
         if mine:
             remove_crops(job.faces / job.name)
             write_account(job, [manifest.frame_row(job.name, None, "video_unreadable")])
@@ -83,10 +86,26 @@ def working_in(
     hidden = output_dir(output_dir(root) / ".manifest")
     with contextlib.ExitStack() as stack, standing(hidden):
         with hold(hidden / ".turn.lock"):
-            with hold(hidden / ".runs.lock", wait=False) as alone:
-                _settle(root, jobs, all_names, recipe, overwrite, alone)
-            stack.enter_context(hold(hidden / ".runs.lock", shared=True))
+            for folder in (hidden / ".runs", hidden / ".claims"):
+                folder.mkdir(exist_ok=True)
+            _settle(root, jobs, all_names, recipe, overwrite, alone=not _run_at_work(hidden / ".runs"))
+            stack.enter_context(claim(hidden / ".runs" / f"{uuid.uuid4().hex}.lock"))
         yield
+
+
+def _run_at_work(runs: Path) -> bool:
+    """Whether a run holds its lock file in ``runs``; the files of killed runs are removed."""
+    for path in runs.iterdir():
+        with claim(path) as ended:
+            if not ended:
+                return True
+    return False
+
+
+def _claimed(job: Job) -> contextlib.AbstractContextManager[bool]:
+    """Claim a video for this run; False when another run is at it."""
+    name = hashlib.sha256(job.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return claim(job.root / ".manifest" / ".claims" / f"{name}.lock")
 
 
 def _settle(
@@ -105,7 +124,7 @@ def _settle(
     _refuse_foreign_images(root, jobs)
     if alone:  # what killed runs left
         remove_leftovers(root)
-        for path in hidden.rglob(f"{TEMPORARY}*"):
+        for path in [*hidden.rglob(f"{TEMPORARY}*"), *(hidden / ".claims").iterdir()]:
             path.unlink()
         for path in hidden.rglob("*.new"):
             if path.is_file() and path.with_suffix(".csv").is_file():

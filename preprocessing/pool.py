@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,13 +14,12 @@ import cv2
 
 from utils.cli import UserError
 from utils.progress import progress_bar
-from utils.stopping import StopRequest
+from utils.stopping import StopRequest, ignore_stop_signals, stop_signals_wait
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _JOBS_PER_WORKER = 4  # handed out ahead
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # of a terminal or a scheduler, which reach the whole process group
 _stop: Event | None = None  # set in worker processes only
 
 
@@ -100,11 +98,8 @@ class _Crew:
             while self.stop.signum is None:
                 while waiting and len(running) < workers * ahead:
                     # It may start a process, which takes the mask over: until it ignores signals it must not get any.
-                    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-                    try:
+                    with stop_signals_wait():
                         future = executor.submit(self.function, self.jobs[waiting[0]])
-                    finally:
-                        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
                     running[future] = waiting.popleft()
                 if not running:
                     break
@@ -130,9 +125,7 @@ class _Crew:
 def _start_worker(stop: Event) -> None:
     global _stop
     _stop = stop
-    for signum in _SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    ignore_stop_signals()
     cv2.setNumThreads(1)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
 

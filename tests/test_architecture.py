@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -29,6 +30,35 @@ def test_imports_point_one_way(room):
     for path in sorted((ROOT / room).glob("*.py")):
         if not (room == "preprocessing" and path.name in SCRIPTS):
             assert imported_rooms(path) <= allowed, f"{path.name} imports {imported_rooms(path) - allowed}"
+
+
+# The first round loads the packages, the second one our modules alone, without what Windows does not have.
+IMPORTS = """
+import importlib, os, signal, sys
+names = sys.argv[1:]
+for lacking in (False, True):
+    for name in names:
+        sys.modules.pop(name, None)
+    if lacking:
+        for module in ("fcntl", "grp", "pwd", "pty", "resource", "syslog", "termios", "tty"):
+            sys.modules[module] = None
+        for name in ("fork", "geteuid", "getuid", "killpg", "mkfifo", "register_at_fork", "sched_getaffinity"):
+            delattr(os, name)
+        for name in ("SIGALRM", "SIGHUP", "SIGKILL", "SIGXFSZ", "pthread_kill", "pthread_sigmask", "sigwait"):
+            delattr(signal, name)
+    for name in names:
+        importlib.import_module(name)
+print(len(names), "imported")
+"""
+
+
+def test_modules_load_where_linux_alone_has_nothing_to_give():
+    rooms = [path for room in (*ROOMS, "benchmarks") for path in sorted((ROOT / room).glob("*.py"))]
+    scripts = [path for path in ROOT.glob("SJEDD_*.py") if path.name != "SJEDD_app.py"]  # the page makes its folder
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in rooms + scripts]
+    names = [name.removesuffix(".__init__") for name in names]
+    done = subprocess.run([sys.executable, "-c", IMPORTS, *names], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == f"{len(names)} imported\n", done.stderr
 
 
 def test_tracked_files_are_small_and_name_no_machine():

@@ -161,7 +161,7 @@ def _send_again(lost: "sys.UnraisableHookArgs") -> None:
     """Ctrl-C or SIGTERM that fell into a destructor, where Python drops exceptions, comes once more, after it."""
     if issubclass(lost.exc_type, KeyboardInterrupt | Stopped):
         signum = signal.SIGINT if issubclass(lost.exc_type, KeyboardInterrupt) else signal.SIGTERM
-        again = threading.Timer(0.02, signal.pthread_kill, [threading.main_thread().ident, signum])
+        again = threading.Timer(0.02, os.kill, [os.getpid(), signum])
         again.daemon = True
         again.start()
     else:

@@ -1,10 +1,20 @@
-"""Keeping freed memory in the process, for steps on a CPU that allocate and free gigabytes again and again."""
+"""The memory of this process: how much it took, and keeping what was freed for steps that allocate it again."""
 
 import ctypes
 import sys
 
 # Parameters of glibc's mallopt (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+
+def peak_memory_gb() -> float | None:
+    """Largest resident memory of this process so far, GB; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def keep_freed_memory() -> None:

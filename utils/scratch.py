@@ -45,8 +45,10 @@ def _sweep(own: Path, prefix: str) -> None:
 def _is_scratch(folder: Path) -> bool:
     """Whether this user's process made it: a real folder, closed to others, of a lock file and content alone."""
     status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+    if not stat.S_ISDIR(status.st_mode):
         return False
+    if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o077):
+        return False  # elsewhere the temporary directory is the user's own
     kinds = {path.name: stat.S_IFMT(path.lstat().st_mode) for path in folder.iterdir()}
     return kinds == {_LOCK: stat.S_IFREG, _CONTENT: stat.S_IFDIR}
 

@@ -1,10 +1,36 @@
 """Ctrl-C and SIGTERM as a request that a loop can honour between two steps."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 
 from utils.cli import Stopped
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # of a terminal or a scheduler, which reach the whole process group
+
+
+@contextlib.contextmanager
+def stop_signals_wait() -> Iterator[None]:
+    """Ctrl-C and SIGTERM arrive after the block only. Windows has no such mask; nothing happens there."""
+    _mask("SIG_BLOCK")
+    try:
+        yield
+    finally:
+        _mask("SIG_UNBLOCK")
+
+
+def ignore_stop_signals() -> None:
+    """For worker processes, whose parent tells them when to stop, also those started while the signals wait."""
+    for signum in STOP_SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
+    _mask("SIG_UNBLOCK")
+
+
+def _mask(how: str) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(getattr(signal, how), STOP_SIGNALS)
 
 
 class StopRequest:
@@ -16,7 +42,7 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGINT, signal.SIGTERM):
+            for signum in STOP_SIGNALS:
                 self._previous[signum] = signal.signal(signum, self._note)
         return self
 

@@ -22,6 +22,7 @@ from models.checkpoint import (
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
 from models.tree_inference import marginals
+from tests.platforms import posix_only
 from utils.checkpoint_file import read_checkpoint
 from utils.cli import UserError
 
@@ -176,6 +177,7 @@ def test_weights_that_are_not_what_they_claim(tmp_path, published_checkpoint, od
         load_model(tmp_path / "odd.pth")
 
 
+@posix_only
 @pytest.mark.parametrize("path", [Path("/dev/zero"), None], ids=["device", "pipe"])
 def test_what_has_no_end_is_no_checkpoint(tmp_path, path):
     if path is None:

@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 
 from preprocessing.pool import run_jobs
+from tests.platforms import posix_only
 from utils.cli import UserError, script
 
 
@@ -33,6 +34,7 @@ def test_results_come_in_the_order_of_the_jobs():
     assert run_jobs(double, [], 2, "job") == []
 
 
+@posix_only
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_the_processes_start_stops_cleanly(monkeypatch, signum):
     """Raised inside ProcessPoolExecutor.submit it would leave a thread that was never started to be joined."""
@@ -47,6 +49,7 @@ def test_a_signal_while_the_processes_start_stops_cleanly(monkeypatch, signum):
     assert script(lambda argv: run_jobs(double, range(4), 2, "job"))([]) == exit_codes[signum]
 
 
+@posix_only
 def test_signals_that_reach_processes_while_they_start_change_nothing(monkeypatch):
     """A terminal's Ctrl-C is for the whole group; it is the first process's to stop the others."""
     submit = ProcessPoolExecutor.submit
@@ -67,11 +70,13 @@ def test_a_process_that_dies_is_one_clear_line():
         run_jobs(die, range(4), 2, "job")
 
 
+@posix_only
 def test_a_job_that_kills_its_process_costs_itself_only():
     results = run_jobs(die_of_three, range(9), 2, "job", of_deadly=lambda number: -number)
     assert results == [0, 2, 4, -3, 8, 10, 12, 14, 16]
     assert run_jobs(die_of_three, [3], 2, "job", of_deadly=lambda number: -number) == [-3]
 
 
+@posix_only
 def test_a_process_that_the_signal_ends_too_is_no_error():
     assert script(lambda argv: run_jobs(stop_and_die, range(4), 2, "job"))([]) == 143

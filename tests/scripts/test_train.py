@@ -19,6 +19,7 @@ from models.checkpoint import FORMAT, load_model
 from models.label_tree import FFPP, FFSC
 from models.training_options import get_args_parser
 from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
+from tests.platforms import posix_only
 from tests.scripts.killing import kill_at_a_random_step
 from utils.checkpoint_file import read_checkpoint
 
@@ -124,6 +125,7 @@ def interrupt_at(monkeypatch, method, call):
     monkeypatch.setattr(owner, method, interrupted)
 
 
+@posix_only
 def test_resumed_run_ends_in_bit_identical_weights(command, tmp_path, monkeypatch):
     assert main(command) == 0
     whole = tmp_path / "out" / "a" / "b"
@@ -142,6 +144,7 @@ def test_resumed_run_ends_in_bit_identical_weights(command, tmp_path, monkeypatc
     assert all({**a, "seconds": 0} == {**b, "seconds": 0} for a, b in pairs)
 
 
+@posix_only
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_save_and_give_their_exit_code(command, tmp_path, signum, code):
     command[command.index("--num_epoch") + 1] = "500"
@@ -182,6 +185,7 @@ def test_resume_goes_on_for_more_epochs_and_refuses_other_settings(command, tmp_
     assert "cannot be resumed" in capsys.readouterr().err
 
 
+@posix_only
 def test_run_killed_while_validating_loses_no_step(command, tmp_path, monkeypatch):
     assert main(command) == 0
     whole = tmp_path / "out" / "a" / "b"
@@ -200,6 +204,7 @@ def test_run_killed_while_validating_loses_no_step(command, tmp_path, monkeypatc
     assert [row["loss_binary"] for row in rows(whole)] == [row["loss_binary"] for row in rows(folder)]
 
 
+@posix_only
 def test_interrupt_while_validating_finishes_the_epoch(command, tmp_path, monkeypatch):
     interrupt_at(monkeypatch, "validate", call=1)
     assert main(command) == 130
@@ -220,6 +225,7 @@ def test_resume_into_another_folder_takes_the_history_along_and_overwrites_nothi
     assert "holds a run already" in capsys.readouterr().err
 
 
+@posix_only
 def test_train_killed_at_a_random_step_resumed_and_tested(command, tmp_path, golden_crops):
     """The chain of a user whose machine goes down: kill -9, resume, test. The weights are the uninterrupted run's."""
     command += ["--num_epoch", "6", "--num_workers", "2"]
@@ -340,6 +346,7 @@ def test_compile_reaches_the_model(command, tmp_path, monkeypatch):
     assert compiled == ["encode_images", "encode_prompts"]
 
 
+@posix_only
 @pytest.mark.parametrize("weight", ["uncert", "dwa"])
 def test_weightings_resume_in_the_middle_of_an_epoch(command, tmp_path, monkeypatch, weight):
     command = [*command, "--weight", weight, "--grad_method", "graddrop", "--num_epoch", "4", "--autol_lr", "0.05"]
@@ -527,6 +534,7 @@ def limited(command, megabytes):
     return done.returncode, done.stderr
 
 
+@posix_only
 def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(command, tmp_path):
     assert main(command) == 0
     last = tmp_path / "out" / "a" / "b" / "ckpt_last.pth"
@@ -538,6 +546,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(command, tm
     assert not list(last.parent.glob(".tmp-*"))
 
 
+@posix_only
 def test_a_killed_reading_process_is_one_line(command, monkeypatch, capsys):
     def killed(_self, item):
         if torch.utils.data.get_worker_info():

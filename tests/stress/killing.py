@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -35,6 +34,8 @@ def start(command: Command, limit: int | None = None) -> subprocess.Popen:
     """Start a script in a process group of its own. limit: bytes of the largest file that it can write."""
 
     def restrict() -> None:
+        import resource  # not on Windows
+
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from tests.platforms import posix_only
 from utils import progress
 from utils.cli import ArgumentParser, Stopped, UserError, boolean, port, script
 from utils.files import append_text, atomic_path, output_dir, write_json
@@ -40,6 +41,7 @@ def test_other_errors_are_not_swallowed():
         raising(ZeroDivisionError())([])
 
 
+@posix_only
 def test_ctrl_c_while_modules_are_imported_is_one_line():
     code = """
 import os, signal, sys
@@ -59,6 +61,7 @@ except BaseException:
         assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped by Ctrl-C\n")
 
 
+@posix_only
 def test_sigterm_inside_a_script_is_143():
     @script
     def main(argv=None):
@@ -93,6 +96,7 @@ sys.exit(code)
 """
 
 
+@posix_only
 @pytest.mark.parametrize(("signum", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_signals_in_a_destructor_stop_and_at_the_end_of_python_change_nothing(signum, code):
     bodies = {"    pass": (0, "done\n", 0), "    Lost()\n    time.sleep(5)": (code, "", 1)}
@@ -125,6 +129,7 @@ def test_boolean_words():
     assert [boolean(word) for word in ("True", "false", "1", "0")] == [True, False, True, False]
 
 
+@posix_only
 def test_first_signal_is_a_request_the_second_stops():
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGTERM)

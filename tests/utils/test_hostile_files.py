@@ -12,6 +12,7 @@ from datasets.ffpp_methods import read_pairs
 from datasets.txt_list import read_txt_list
 from models.label_tree import FFPP
 from preprocessing import manifest
+from tests.platforms import posix_only
 from utils.cli import UserError, one_line
 from utils.files import LARGEST_TEXT, read_json, write_json
 from utils.images import DamagedImageError, read_rgb
@@ -33,6 +34,7 @@ def endless(request, tmp_path):
     return path
 
 
+@posix_only
 def test_lists_and_json_that_never_end_are_refused(endless):
     with pytest.raises(UserError, match=r"a pipe or a device|bytes, more than|symbolic links"):
         read_json(endless)
@@ -40,6 +42,7 @@ def test_lists_and_json_that_never_end_are_refused(endless):
         read_txt_list(endless, FFPP)
 
 
+@posix_only
 def test_an_image_that_is_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(DamagedImageError, match="a pipe or a device, not a file"):

@@ -1,51 +1,75 @@
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+import time
+from functools import partial
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.platforms import posix_only
 from utils.cli import UserError
 from utils.locks import alone_in, claim, hold
 
 OTHER = """
 import sys
 from pathlib import Path
-from utils.locks import claim, hold
-path = Path(sys.argv[1])
-context = claim(path, sys.argv[2]) if len(sys.argv) == 3 else hold(path, shared=sys.argv[3] == "shared", wait=False)
-with context as mine:
+from utils import locks
+path = Path(sys.argv[2])
+with locks.claim(path) if sys.argv[1] == "claim" else locks.hold(path, wait=sys.argv[1] == "wait") as mine:
     print(mine)
 """
 
 
-def other_process_gets(path, *arguments):
-    command = [sys.executable, "-c", OTHER, str(path), *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip() == "True"
+def other_process(path, how):
+    command = [sys.executable, "-c", OTHER, how, str(path)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_claimed_name_is_refused_to_others_until_it_is_given_up(tmp_path):
-    path = tmp_path / "lock"
-    with claim(path, "a b/ü") as mine:
+def other_process_gets(path, how="hold"):
+    with other_process(path, how) as process:
+        return process.stdout.read().strip() == "True"
+
+
+@pytest.mark.parametrize(("lock", "stays"), [(claim, False), (partial(hold, wait=False), True)])
+def test_a_lock_is_refused_to_others_until_it_is_given_up(tmp_path, lock, stays):
+    path = tmp_path / "a b ü.lock"
+    with lock(path) as mine:
         assert mine
-        assert not other_process_gets(path, "a b/ü")
-        assert other_process_gets(path, "another")
-    assert other_process_gets(path, "a b/ü")
+        assert not other_process_gets(path, "claim") and not other_process_gets(path)
+        assert path.exists(), "who is refused leaves the file"
+        assert other_process_gets(tmp_path / "another", "claim")
+    assert path.exists() == stays
+    assert other_process_gets(path)
     assert path.stat().st_size == 0
 
 
-CASES = [(True, "shared", True), (True, "alone", False), (False, "shared", False)]
+def test_a_lock_can_be_waited_for(tmp_path):
+    with hold(tmp_path / "lock"):
+        process = other_process(tmp_path / "lock", "wait")
+        time.sleep(1)
+        assert process.poll() is None
+    with process:
+        assert process.stdout.read().strip() == "True"
 
 
-@pytest.mark.parametrize(("ours", "theirs", "granted"), CASES)
-def test_a_file_is_held_together_or_alone(tmp_path, ours, theirs, granted):
-    with ExitStack() as stack:
-        assert stack.enter_context(hold(tmp_path / "lock", shared=ours, wait=False))
-        assert other_process_gets(tmp_path / "lock", "-", theirs) is granted
-    assert other_process_gets(tmp_path / "lock", "-", theirs)
+def test_where_a_file_system_has_no_locks_work_goes_on(tmp_path, monkeypatch):
+    def fails(number):
+        def acquire(self, **_):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("utils.locks.FileLock.acquire", acquire)
+
+    for number in (errno.ENOLCK, errno.EOPNOTSUPP):
+        fails(number)
+        with claim(tmp_path / "lock") as mine:
+            assert mine
+    fails(errno.EACCES)
+    with pytest.raises(UserError, match=r"cannot lock .*lock \(Permission denied\)"), claim(tmp_path / "lock"):
+        pass
 
 
 def test_an_output_folder_is_for_one_run_at_a_time(tmp_path):
@@ -64,9 +88,10 @@ def test_an_output_folder_is_for_one_run_at_a_time(tmp_path):
 
 
 def test_a_lock_in_a_folder_that_is_gone_is_one_line(tmp_path):
-    for lock in (claim(tmp_path / "gone" / "lock", "a"), hold(tmp_path / "gone" / "lock")):
+    for lock in (claim(tmp_path / "gone" / "lock"), hold(tmp_path / "gone" / "lock")):
         with pytest.raises(UserError, match="has its folder been removed"), lock:
             pass
+    assert not (tmp_path / "gone").exists()
 
 
 def test_an_output_folder_that_is_removed_meanwhile_is_one_line(tmp_path, monkeypatch):
@@ -86,20 +111,20 @@ def test_an_output_folder_that_is_removed_meanwhile_is_one_line(tmp_path, monkey
         pytest.fail("the work has begun")
 
 
+@posix_only
 def test_processes_that_outlive_a_killed_run_do_not_keep_its_folder(tmp_path):
     code = """
 import os, sys, time
 from utils.locks import alone_in
 with alone_in(sys.argv[1]):
-    child = os.fork()
-    if not child:
-        time.sleep(60)
-    print(child, flush=True)
-    os.kill(os.getpid(), 9)
+    if not os.fork():
+        print(os.getpid(), flush=True)
+    time.sleep(60)
 """
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as killed:
         child = int(killed.stdout.readline())
+        killed.kill()
         killed.wait()
         try:
             with alone_in(tmp_path) as folder:

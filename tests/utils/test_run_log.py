@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.platforms import linux_only
 from utils.cli import UserError
 from utils.run_log import MetricsLog, close_log, fingerprint, open_log
 
 
+@linux_only
 def test_a_full_disk_ends_the_run_without_a_traceback_for_every_line(capsys):
     log = open_log(Path("/dev/full"))
     with pytest.raises(OSError, match="No space left"):

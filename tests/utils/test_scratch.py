@@ -10,8 +10,11 @@ from contextlib import contextmanager
 import pytest
 
 from tests.conftest import ROOT
+from tests.platforms import posix_only
 from utils import scratch
 from utils.scratch import scratch_folder
+
+pytestmark = posix_only
 
 OTHER = """
 import sys, time
