@@ -100,12 +100,13 @@ class JointEmbedding(nn.Module):
 
     def forward(self, images: torch.Tensor, text: torch.Tensor | None = None) -> torch.Tensor:
         """Node scores. images: float [B, 3, S, S], CLIP-normalised RGB. text: result of ``encode_prompts``, made here
-        when not given. Returns float32 [B, nodes], also under autocast (near 25 bfloat16's spacing is 0.125).
+        when not given. Returns float32 [B, nodes], also under autocast (near 25 bfloat16's spacing is 0.125); float64
+        where the weights are.
         """
         text = self.encode_prompts() if text is None else text
         embedding = self.encode_images(images)
         with torch.autocast(images.device.type, enabled=False):
-            embedding, text = embedding.float(), text.float()
+            embedding, text = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (embedding, text))
             if self.score == "product":
                 return embedding @ text.T / SCORE_DIVISOR
             scale = self.clip.logit_scale.exp().clamp(max=_LARGEST_SCALE)

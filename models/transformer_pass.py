@@ -2,7 +2,8 @@
 
 The result is that of the modules' own ``forward`` up to rounding. What is saved: of the last block only the positions
 that are read afterwards are computed; QuickGELU keeps one tensor for its gradient and reads it once; queries, keys and
-values are views of one product instead of copies.
+values are views of one product instead of copies; patches are embedded by one matrix product instead of a convolution;
+bfloat16 attention on a CPU avoids PyTorch's fused kernel.
 """
 
 import torch
@@ -50,8 +51,22 @@ def attention(
         q = F.linear(x[:, read], q_weight, q_bias)
         k, v = F.linear(x, kv_weight, kv_bias).chunk(2, dim=-1)
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))  # [N, heads, L or R, W / heads]
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    return layer.out_proj(out.transpose(1, 2).flatten(2))
+    on_cpu_in_bfloat16 = q.device.type == "cpu" and q.dtype == torch.bfloat16
+    attend = plain_attention if on_cpu_in_bfloat16 else F.scaled_dot_product_attention
+    return layer.out_proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+
+
+def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """softmax(q k^T / sqrt(D)) v as two matrix products: q [N, H, R, D], k and v [N, H, L, D] -> [N, H, R, D].
+
+    mask: bool [R, L], True where a position may attend. On a CPU in bfloat16 the backward pass of PyTorch's fused
+    kernel takes several times as long (benchmarks/RESULTS.md). The price is memory: the weights [N, H, R, L] are kept
+    for the backward pass.
+    """
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1) @ v
 
 
 def _block(
@@ -80,12 +95,23 @@ def transformer_pass(
     return x
 
 
+def embed_patches(conv: nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
+    """The convolution ``conv``, whose stride is its kernel's side and which has no bias, as one matrix product.
+
+    images: float [N, C, S, S], S a multiple of the side P. Returns [N, (S / P)^2, W], patches row by row.
+    """
+    side = conv.kernel_size[0]
+    patches = images.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # [N, C, S / P, P, S / P, P]
+    patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # [N, (S / P)^2, C P P]
+    return F.linear(patches, conv.weight.flatten(1))
+
+
 def encode_image(visual: nn.Module, images: torch.Tensor) -> torch.Tensor:
     """Image embeddings [N, D] of an open_clip VisionTransformer of OpenAI's layout (QuickGELU, class token).
 
     images: float [N, 3, S, S], CLIP-normalised RGB.
     """
-    patches = visual.conv1(images).flatten(2).transpose(1, 2)  # [N, patches, W]
+    patches = embed_patches(visual.conv1, images)
     token = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
     x = visual.ln_pre(torch.cat([token, patches], dim=1) + visual.positional_embedding.to(patches.dtype))
     x = transformer_pass(visual.transformer, x, read=slice(0, 1))

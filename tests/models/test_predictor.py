@@ -43,15 +43,16 @@ def test_faces_score_as_their_saved_crops_do(predictor, published_checkpoint, tm
     image = torch.from_numpy(resize(read_image(tmp_path / "crop.png"), model.image_size).transpose(2, 0, 1).copy())
     with torch.inference_mode():
         expected = model(normalise(image[None])).numpy()
-    assert np.abs(seen[0].scores - expected).max() < 1e-5
-    assert np.abs(seen[0].scores - seen[2].scores).max() < 1e-5
+    # Scores of size 3 in float32: 2e-6 between two batch sizes, whatever the kernels.
+    assert np.abs(seen[0].scores - expected).max() < 1e-4
+    assert np.abs(seen[0].scores - seen[2].scores).max() < 1e-4
 
 
 def test_scores_do_not_depend_on_the_batch_size(predictor, monkeypatch):
     crops = [align_face(skimage.data.astronaut(), ASTRONAUT + shift) for shift in range(5)]
     whole = predictor.score(crops)
     monkeypatch.setattr(predictor, "batch_size", 2)
-    assert np.abs(predictor.score(crops) - whole).max() < 1e-5
+    assert np.abs(predictor.score(crops) - whole).max() < 1e-4 < 1e-2 < np.abs(np.diff(whole, axis=0)).max()
     assert predictor.score([]).shape == (0, 10)
 
 

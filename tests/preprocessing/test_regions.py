@@ -79,7 +79,7 @@ def test_the_unit_keeps_while_the_head_turns():
     frontal, profile = face_of(template(317)), face_of(seen_from(yaw=80))
     assert frontal.breadth == pytest.approx(frontal.unit, rel=0.01)
     assert profile.breadth < 0.65 * profile.unit
-    assert frontal.across @ frontal.down == 0
+    assert frontal.across @ frontal.down == pytest.approx(0, abs=1e-15), "perpendicular, up to float64's rounding"
     np.testing.assert_allclose([frontal.across, frontal.down], np.eye(2), atol=0.01)
 
 

@@ -75,10 +75,11 @@ def test_the_outputs_are_the_published_ones(weights, image, folded):
     boxes, points = decode(loc, landmarks, 200, 168)
     scores, best = conf[0, :, 1], CASE["best_prior"]
     assert scores.argmax() == best
-    got = [scores[best], scores.mean(), scores.std(), *loc[0, 100], *boxes[0, best], *points[0, best].flatten()]
-    expected = [CASE["best_score"], CASE["score_mean"], CASE["score_std"]]
-    expected += CASE["raw_loc_prior100"] + CASE["best_box_xyxy"] + CASE["best_landmarks"]
+    got = [scores[best], scores.mean(), scores.std(), *loc[0, 100]]
+    expected = [CASE["best_score"], CASE["score_mean"], CASE["score_std"], *CASE["raw_loc_prior100"]]
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4)
+    pixels = [*boxes[0, best], *points[0, best].flatten()]
+    np.testing.assert_allclose(pixels, CASE["best_box_xyxy"] + CASE["best_landmarks"], rtol=0, atol=1e-3)
 
 
 def test_the_detector_finds_the_golden_face(detector, image):
@@ -126,7 +127,7 @@ def test_a_result_does_not_depend_on_the_other_images(detector, image, monkeypat
     images = [image, np.zeros((90, 120, 3), np.uint8), image[::-1].copy(), image[:, ::-1].copy()]
     images += [np.full((height, width, 3), 128, np.uint8) for height, width in ((1, 1), (5, 300))]
     alone = [detector.detect([each])[0] for each in images]
-    together = detector.detect(images)
+    together = detector.detect(images)  # one by one on a CPU: the same computation
     monkeypatch.setattr(detector, "batch_pixels", 2 * 200 * 168)  # batches as on a GPU, of two
     batched = detector.detect(images)
     for i in range(len(images)):

@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 import SJEDD_test
@@ -63,8 +64,8 @@ def test_scores_do_not_depend_on_the_batch_size(run, golden_crops, tmp_path):
     for batch_size in (1, 3):
         run("CDF", "--n_frames", 3, "--batch_size", batch_size, "--datapath", golden_crops, "--name", f"b{batch_size}")
         rows, _ = read(tmp_path / "out" / f"b{batch_size}" / "CDF")
-        # float32 differs from float64 by up to 3e-6 here, at any batch size
-        results.append([(row["path"], pytest.approx(float(row["p_fake"]), abs=6e-6)) for row in rows])
+        # 3e-6 between float32 and float64 here, at any batch size; 2e-3 or more between two images
+        results.append([(row["path"], pytest.approx(float(row["p_fake"]), abs=1e-4)) for row in rows])
     assert [(path, p.expected) for path, p in results[0]] == results[1]
 
 
@@ -304,8 +305,10 @@ def test_precision_bfloat16_is_near_and_recorded(run, golden_crops, golden_expec
         for video, expected in golden_expected["videos"].items()
         for name, p in zip(expected["frames"], expected["p_fake"], strict=True)
     }
-    shifts = [abs(float(row["p_fake"]) - exact[row["video"], row["frame"]]) for row in rows]
-    assert 1e-4 < max(shifts) < 0.06, "random weights; scores spread over 0.22"
+    near, exact = np.array([(float(row["p_fake"]), exact[row["video"], row["frame"]]) for row in rows]).T
+    # Random weights: scores of size 3, rounded to one part in 256 some 40 times, move P by 0.016 (its deviation).
+    assert 1e-4 < np.abs(near - exact).max() < 0.1
+    assert np.corrcoef(near, exact)[0, 1] > 0.97
 
 
 def test_labels_that_are_the_wrong_way_round_are_asked_about(run, golden_crops, tmp_path, capsys):
