@@ -7,7 +7,7 @@ DEMO_LISTS := $(DEMO_OUT)/lists
 DEMO_TRAIN := --VM demo --aug --aug_probs 0.3 --batch_size 32 --num_epoch 5 --initial_lr 1e-3 --weight autol --lambda_every 4
 CONTROL_OUT := output/demo-control
 
-.PHONY: setup demo demo-data demo-control ablation test stress lint browser-test bench clean
+.PHONY: setup demo demo-data demo-control ablation test test-cpus stress lint browser-test bench clean
 
 setup: .venv/.runtime
 
@@ -60,6 +60,10 @@ ablation: .venv/.runtime
 
 test: .venv/.dev
 	$(BIN)/python -m pytest
+
+# The numeric tests with the kernels of other CPUs.
+test-cpus: .venv/.dev
+	$(BIN)/python -m tests.other_cpus
 
 # Hostile files and the like: minutes, and not part of `make test`.
 stress: .venv/.dev

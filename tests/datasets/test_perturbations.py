@@ -23,6 +23,8 @@ from datasets.transforms import ImageError, read_image
 from tests.conftest import DATA
 from utils.cli import UserError
 
+pytestmark = pytest.mark.numeric
+
 RECORD = Record("faces/000_003/0007.png", "000_003", 1)
 LUMA = np.array([0.299, 0.587, 0.114])
 

@@ -6,6 +6,8 @@ from PIL import Image
 from datasets import transforms
 from datasets.transforms import ImageError, augment, normalise, read_image, resize
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def crop(golden_crops):

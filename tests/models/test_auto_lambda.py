@@ -10,6 +10,8 @@ from torch.func import functional_call
 from models.auto_lambda import AutoLambda, bilevel_step, gradients_of
 from models.gradient_methods import weighted_sum
 
+pytestmark = pytest.mark.numeric
+
 LR, DECAY = 0.05, 0.1
 
 

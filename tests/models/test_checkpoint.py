@@ -27,6 +27,7 @@ from utils.checkpoint_file import read_checkpoint
 from utils.cli import UserError
 
 
+@pytest.mark.numeric
 def test_published_checkpoint_scores_as_the_reference(published_checkpoint, golden_crops, golden_expected):
     from datasets.transforms import normalise, read_image, resize
 

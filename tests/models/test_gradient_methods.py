@@ -9,6 +9,8 @@ import torch
 from models.choices import GRAD_METHODS
 from models.gradient_methods import cagrad_factors, combine, graddrop, gram_matrix, pcgrad_factors
 
+pytestmark = pytest.mark.numeric
+
 
 def split(vector):
     """A flat gradient as tensors of two parameters, [2, 2] and the rest."""

@@ -12,6 +12,8 @@ from preprocessing.face_crops import one_thread
 from preprocessing.regions import REGIONS, region_mask, transplant
 from tests.conftest import REAL
 
+pytestmark = pytest.mark.numeric
+
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
 TOWERS = {
     "transformer": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16},

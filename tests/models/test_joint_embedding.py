@@ -11,6 +11,8 @@ from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
 from models.transformer_pass import plain_attention, quick_gelu
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def small_clip():

@@ -7,6 +7,8 @@ from models.label_tree import FFPP, FFSC
 from models.losses import bce_losses, fidelity_losses, nll_losses, task_losses
 from models.tree_inference import marginals
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize("tree", [FFPP, FFSC], ids=lambda tree: tree.name)
 def test_losses_are_the_references(tree, golden_tree):

@@ -15,6 +15,8 @@ from models.predictor import CROP_SCALE, CROP_SIZE, Predictor, crop_parameters
 from preprocessing.align import align_face
 from utils.cli import UserError
 
+pytestmark = pytest.mark.numeric
+
 ASTRONAUT = np.array([[203, 100], [246, 102], [226, 129], [205, 141], [246, 143]], np.float32)
 
 

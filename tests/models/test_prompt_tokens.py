@@ -6,6 +6,8 @@ from torch import nn
 
 from models.prompt_tokens import PromptEmbedding, prefix_tree
 
+pytestmark = pytest.mark.numeric
+
 
 def test_shared_beginnings_stand_once():
     prompts = torch.tensor([[7, 1, 2, 9, 0], [7, 1, 3, 9, 0], [7, 1, 2, 4, 9]])

@@ -7,6 +7,8 @@ import torch
 
 from models.task_weighting import DynamicWeightAverage, TaskWeighting, Uncertainty, load_optimizer
 
+pytestmark = pytest.mark.numeric
+
 
 def test_equal_weights_are_ones():
     assert TaskWeighting(3).weights == [1.0, 1.0, 1.0]

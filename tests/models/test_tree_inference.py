@@ -6,6 +6,8 @@ import torch
 from models.label_tree import FFPP, FFSC
 from models.tree_inference import logit_fake, marginals
 
+pytestmark = pytest.mark.numeric
+
 TREES = pytest.mark.parametrize("tree", [FFPP, FFSC], ids=lambda tree: tree.name)
 
 

@@ -7,6 +7,8 @@ import skimage.data
 
 from preprocessing.align import align_face, similarity_matrix, template
 
+pytestmark = pytest.mark.numeric
+
 # Matrices of the reference for skimage's astronaut, 317 px, scale 1.3.
 GOLDEN = [
     ([[206, 102], [249, 105], [227, 130], [204, 142], [247, 144]],

@@ -8,6 +8,8 @@ from preprocessing.detectors import Detector, build_detector, choose_detector
 from preprocessing.faces import Faces
 from utils.cli import UserError
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(scope="module")
 def detector():

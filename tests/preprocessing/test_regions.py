@@ -17,6 +17,8 @@ from preprocessing.regions import (
     transplant,
 )
 
+pytestmark = pytest.mark.numeric
+
 INSIDE = {"eyes": (0, 1), "nose": (2,), "mouth": (3, 4)}
 
 

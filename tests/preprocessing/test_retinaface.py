@@ -15,6 +15,8 @@ from preprocessing.retinaface import RetinaFace, RetinaFaceDetector, anchors, de
 from tests.conftest import DATA
 from utils.cli import UserError
 
+pytestmark = pytest.mark.numeric
+
 GOLDEN = json.loads((DATA / "retinaface_r50.json").read_text())
 CASE = GOLDEN["case"]
 SHAPES = GOLDEN["state_dict_keys_and_shapes"]

@@ -8,6 +8,8 @@ from preprocessing.align import TEMPLATE_112, misfit
 from preprocessing.faces import Faces
 from preprocessing.tracks import Look, follow_face, views_of
 
+pytestmark = pytest.mark.numeric
+
 # Landmarks of the photographs, found by hand.
 ASTRONAUT = np.array([[203, 100], [246, 102], [226, 129], [205, 141], [246, 143]])
 HOPPER = np.array([[222, 190], [305, 187], [263, 225], [230, 270], [305, 265]])

@@ -31,6 +31,7 @@ def read(folder):
         return list(csv.DictReader(file)), json.loads((folder / "metrics.json").read_text())
 
 
+@pytest.mark.numeric
 def test_seed_command_gives_the_references_frames_scores_and_aucs(run, golden_crops, golden_expected, capsys):
     seed = ["--test_log", "True", "--batch_size", "1", "--n_frames", "4"]
     code, folder = run("CDF", *seed, "--datapath", golden_crops)

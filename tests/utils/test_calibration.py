@@ -16,6 +16,8 @@ from utils.calibration import (
 from utils.cli import UserError
 from utils.metrics import auc
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def frames():

@@ -5,6 +5,8 @@ from utils.comparison import SEED_METRICS, common_videos, compare, different_vid
 from utils.metrics import auc, auc_difference
 from utils.prediction_table import read_predictions
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def write(tmp_path):

@@ -11,6 +11,8 @@ from utils.conventions import CONVENTIONS, convention_effects, convention_metric
 from utils.metrics import evaluate
 from utils.prediction_table import read_predictions
 
+pytestmark = pytest.mark.numeric
+
 DROPPED = [
     {"video": "A/90", "path": "", "label": 1, "reason": "no_crops"},
     {"video": "real/91", "path": "d/real/91/0.png", "label": 0, "reason": "damaged"},

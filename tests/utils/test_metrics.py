@@ -14,6 +14,8 @@ from utils.metrics import (
     video_scores,
 )
 
+pytestmark = pytest.mark.numeric
+
 
 def pair_count(labels, scores):
     reals, fakes = scores[labels == 0], scores[labels == 1]

@@ -16,6 +16,8 @@ from utils.metrics import (
     video_means,
 )
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture(params=[1, 8], ids=["ties", "no ties"])
 def scored(request):
