@@ -123,7 +123,7 @@ def test_gradients_of_weighted_sums(problem):
     model, losses, *_ = problem
     parameters = list(model.parameters())
     values, (first, second) = gradients_of([lambda: losses(0)], [[1, 0, 0], [0.5, -2, 3]], parameters)
-    assert torch.equal(values, losses(0))
+    assert torch.equal(values, losses(0)), "the same computation twice"
     expected = torch.autograd.grad(losses(0)[0], parameters, materialize_grads=True)
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(first, expected, strict=True))
     total = (losses(0) * torch.tensor([0.5, -2.0, 3.0])).sum()

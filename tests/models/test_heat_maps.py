@@ -42,7 +42,7 @@ def test_maps_are_shares_and_leave_the_model_as_it_was(tower):
     assert not any(module._forward_hooks for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
     with torch.inference_mode():
-        assert torch.equal(model(images), before)
+        assert torch.equal(model(images), before), "the same computation twice"
     assert torch.allclose(heat_maps(model, images[1:], text), maps[1:], atol=1e-5)
 
 

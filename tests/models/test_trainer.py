@@ -71,7 +71,8 @@ class PlainTraining:
             for p, old in zip(self.params, theta, strict=True):
                 p.copy_(old)
         products = [sum((a * b).sum() for a, b in zip(g, direction, strict=True)) for g in gradients]
-        self.lam.grad = (-self.lr * torch.stack(products)).float()
+        self.hypergradient = -self.lr * torch.stack(products)
+        self.lam.grad = self.hypergradient.float()
         self.lam_optimizer.step()
         for i, p in enumerate(self.params):
             p.grad = sum(w * g[i] for w, g in zip(self.lam, gradients, strict=True))
@@ -118,6 +119,7 @@ def test_ten_fast_steps_equal_ten_plain_ones(small_vit, accum):
         batches = vit_batch(2 * i), vit_batch(2 * i + 1)
         losses = plain.step(*map(batch_in_float64, batches))
         result = trainer.step(*map(batch_in_float64, batches))
+        assert result.hypergradient == pytest.approx(plain.hypergradient.tolist(), rel=1e-8), f"step {i}"
         assert result.weights == pytest.approx(plain.lam.tolist(), abs=1e-6), f"lambda (float32) of step {i}"
         assert result.task_losses == pytest.approx(losses.tolist(), abs=1e-9), f"losses of step {i}"
         rounded = in_float32.step(*batches)
@@ -264,7 +266,7 @@ def test_resumed_state_goes_on_bit_for_bit(model, weight):
     assert resumed.weights == whole.weights
     assert (weight == "equal") == (whole.weights == [1.0] * 3)
     for (name, a), b in zip(whole.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
+        assert torch.equal(a, b), f"{name}: the same computation twice"
 
 
 @pytest.mark.parametrize("loss", ["bce", "nll"])
@@ -322,7 +324,7 @@ def test_gradient_checkpointing_changes_nothing_but_memory(small_vit):
     a, b = (trainer.step(vit_batch(0), vit_batch(1)) for trainer in (plain, saving))
     assert a == b
     for value, other in zip(plain.model.state_dict().values(), saving.model.state_dict().values(), strict=True):
-        assert torch.equal(value, other)
+        assert torch.equal(value, other), "the same computation twice"
 
 
 def test_gradient_checkpointing_needs_a_vit(model):

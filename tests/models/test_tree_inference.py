@@ -71,4 +71,4 @@ def test_marginals_under_autocast_are_the_same():
     scores = torch.randn(4, 10, generator=torch.Generator().manual_seed(4))
     with torch.autocast("cpu", torch.bfloat16):
         inside = marginals(scores, FFPP)
-    assert torch.equal(inside, marginals(scores, FFPP))
+    assert torch.equal(inside, marginals(scores, FFPP)), "the same computation twice"

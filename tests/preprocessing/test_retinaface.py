@@ -147,7 +147,7 @@ def test_a_large_image_is_detected_small_and_mapped_back(weights, detector, imag
     np.testing.assert_allclose(mapped.landmarks, plain.landmarks * 2 + 0.5, rtol=1e-5)
     np.testing.assert_array_equal(mapped.scores, plain.scores)
     for a, b in zip(full.detect([image])[0], detector.detect([image])[0], strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, b)  # the same computation twice
 
 
 @pytest.mark.parametrize("wrap", [lambda state: {"module." + key: value for key, value in state.items()}, None])
