@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from models.precision import cpu_has_bfloat16_kernels
+
 _QUICK_GELU_SLOPE = 1.702
 
 
@@ -51,17 +53,17 @@ def attention(
         q = F.linear(x[:, read], q_weight, q_bias)
         k, v = F.linear(x, kv_weight, kv_bias).chunk(2, dim=-1)
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))  # [N, heads, L or R, W / heads]
-    on_cpu_in_bfloat16 = q.device.type == "cpu" and q.dtype == torch.bfloat16
-    attend = plain_attention if on_cpu_in_bfloat16 else F.scaled_dot_product_attention
+    by_onednn = q.device.type == "cpu" and q.dtype == torch.bfloat16 and cpu_has_bfloat16_kernels()
+    attend = plain_attention if by_onednn else F.scaled_dot_product_attention
     return layer.out_proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
 
 
 def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """softmax(q k^T / sqrt(D)) v as two matrix products: q [N, H, R, D], k and v [N, H, L, D] -> [N, H, R, D].
 
-    mask: bool [R, L], True where a position may attend. On a CPU in bfloat16 the backward pass of PyTorch's fused
-    kernel takes several times as long (benchmarks/RESULTS.md). The price is memory: the weights [N, H, R, L] are kept
-    for the backward pass.
+    mask: bool [R, L], True where a position may attend. On a CPU with bfloat16 kernels, PyTorch's fused function takes
+    two to four times as long (benchmarks/kernels.py). The price is memory: the weights [N, H, R, L] are kept for the
+    backward pass.
     """
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
