@@ -1,15 +1,10 @@
 """The number formats the towers may compute in. Weights, scores, losses and sums over states keep their own."""
 
-import functools
-
 import torch
 
-
-@functools.cache
-def cpu_has_bfloat16_kernels() -> bool:
-    """Whether oneDNN computes in bfloat16 on this CPU (AVX-512 or AMX, or Arm's bfloat16). Elsewhere PyTorch does it
-    step by step, several times slower than in float32."""
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+# Whether oneDNN computes in bfloat16 on this CPU (AVX-512 or AMX, or Arm's bfloat16). Elsewhere PyTorch does it step by
+# step, several times slower than in float32. A constant, because torch.compile cannot trace the question.
+CPU_HAS_BFLOAT16_KERNELS = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def autocast(device_type: str, precision: str) -> torch.autocast:

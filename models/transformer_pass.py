@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from models.precision import cpu_has_bfloat16_kernels
+from models.precision import CPU_HAS_BFLOAT16_KERNELS
 
 _QUICK_GELU_SLOPE = 1.702
 
@@ -53,7 +53,7 @@ def attention(
         q = F.linear(x[:, read], q_weight, q_bias)
         k, v = F.linear(x, kv_weight, kv_bias).chunk(2, dim=-1)
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))  # [N, heads, L or R, W / heads]
-    by_onednn = q.device.type == "cpu" and q.dtype == torch.bfloat16 and cpu_has_bfloat16_kernels()
+    by_onednn = q.device.type == "cpu" and q.dtype == torch.bfloat16 and CPU_HAS_BFLOAT16_KERNELS
     attend = plain_attention if by_onednn else F.scaled_dot_product_attention
     return layer.out_proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
 
