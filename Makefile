@@ -7,7 +7,7 @@ DEMO_LISTS := $(DEMO_OUT)/lists
 DEMO_TRAIN := --VM demo --aug --aug_probs 0.3 --batch_size 32 --num_epoch 5 --initial_lr 1e-3 --weight autol --lambda_every 4
 CONTROL_OUT := output/demo-control
 
-.PHONY: setup demo demo-data demo-control ablation test test-cpus stress lint browser-test bench clean
+.PHONY: setup demo demo-data demo-control ablation test test-cpus stress lint browser-test bench gpu-check clean
 
 setup: .venv/.runtime
 
@@ -78,6 +78,10 @@ browser-test: .venv/.dev
 	test -f $(DEMO_OUT)/train/demo/ckpt_best.pth || $(MAKE) demo
 	$(BIN)/python -m pip install --quiet playwright
 	$(BIN)/python -m tests.browser.app_in_chromium --resume $(DEMO_OUT)/train/demo/ckpt_best.pth --output $(DEMO_OUT)/browser
+
+# The CUDA path on one GPU, in at most 8 minutes on an H100.
+gpu-check: .venv/.runtime
+	$(BIN)/python benchmarks/gpu_check.py
 
 bench: .venv/.runtime
 	$(BIN)/python benchmarks/train_step.py

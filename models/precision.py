@@ -2,8 +2,8 @@
 
 import torch
 
-# Whether oneDNN computes in bfloat16 on this CPU (AVX-512 or AMX, or Arm's bfloat16). Elsewhere PyTorch does it step by
-# step, several times slower than in float32. A constant, because torch.compile cannot trace the question.
+# Whether oneDNN has kernels in bfloat16 for this CPU: fast ones with AVX512_BF16, AMX or Arm's bfloat16, slow ones with
+# any other AVX-512. Elsewhere PyTorch does without them. A constant, because torch.compile cannot trace the question.
 CPU_HAS_BFLOAT16_KERNELS = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 

@@ -3,12 +3,13 @@
 Several runs, shards of one extraction or not, may work in one folder: a video is claimed while it is cropped, and the
 short moments in which the settings or the manifest are written are taken in turn. The hidden folder .manifest holds the
 rows of each finished video, an empty <video>.new for each one that is being cropped (so that its crops are known to be
-ours after a kill), and empty lock files: .turn.lock, one in .runs for each run at work and one in .claims for each
+ours after a kill), and empty lock files: .turn.lock, a .run-*.lock for each run at work and a .claim-*.lock for each
 video that is being cropped.
 """
 
 import contextlib
 import hashlib
+import re
 import sys
 import uuid
 from collections.abc import Collection, Iterator
@@ -22,6 +23,8 @@ from preprocessing.face_crops import Job, crop_video, remove_crops, write_accoun
 from utils.cli import UserError
 from utils.files import TEMPORARY, output_dir, read_json, remove_leftovers, standing, write_json
 from utils.locks import claim, hold
+
+_LOCK_FILE = re.compile(r"\.(turn|run-.*|claim-.*)\.lock")
 
 
 def is_finished(job: Job) -> bool:
@@ -86,16 +89,14 @@ def working_in(
     hidden = output_dir(output_dir(root) / ".manifest")
     with contextlib.ExitStack() as stack, standing(hidden):
         with hold(hidden / ".turn.lock"):
-            for folder in (hidden / ".runs", hidden / ".claims"):
-                folder.mkdir(exist_ok=True)
-            _settle(root, jobs, all_names, recipe, overwrite, alone=not _run_at_work(hidden / ".runs"))
-            stack.enter_context(claim(hidden / ".runs" / f"{uuid.uuid4().hex}.lock"))
+            _settle(root, jobs, all_names, recipe, overwrite, alone=not _run_at_work(hidden))
+            stack.enter_context(claim(hidden / f".run-{uuid.uuid4().hex}.lock"))
         yield
 
 
-def _run_at_work(runs: Path) -> bool:
-    """Whether a run holds its lock file in ``runs``; the files of killed runs are removed."""
-    for path in runs.iterdir():
+def _run_at_work(hidden: Path) -> bool:
+    """Whether a run holds its lock file; the files of killed runs are removed."""
+    for path in hidden.glob(".run-*.lock"):
         with claim(path) as ended:
             if not ended:
                 return True
@@ -105,7 +106,7 @@ def _run_at_work(runs: Path) -> bool:
 def _claimed(job: Job) -> contextlib.AbstractContextManager[bool]:
     """Claim a video for this run; False when another run is at it."""
     name = hashlib.sha256(job.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return claim(job.root / ".manifest" / ".claims" / f"{name}.lock")
+    return claim(job.root / ".manifest" / f".claim-{name}.lock")
 
 
 def _settle(
@@ -124,8 +125,8 @@ def _settle(
     _refuse_foreign_images(root, jobs)
     if alone:  # what killed runs left
         remove_leftovers(root)
-        for path in [*hidden.rglob(f"{TEMPORARY}*"), *(hidden / ".claims").iterdir()]:
-            path.unlink()
+        for path in [*hidden.rglob(f"{TEMPORARY}*"), *hidden.glob(".claim-*.lock")]:
+            path.unlink(missing_ok=True)
         for path in hidden.rglob("*.new"):
             if path.is_file() and path.with_suffix(".csv").is_file():
                 path.unlink()
@@ -154,6 +155,8 @@ def _refuse_clashes(root: Path, jobs: Collection[Job], names: Collection[str]) -
     crops_in_root = any(job.faces == root for job in jobs)
     for path in map(PurePosixPath, names):
         other = None
+        if len(path.parts) > 1 and _LOCK_FILE.fullmatch(path.parts[0]):
+            other = f"the lock file {path.parts[0]}"
         if crops_in_root and path.parts[0] in ("manifest.csv", "manifest.json", ".manifest"):
             other = f"the {path.parts[0]}"
         for place in (path, *path.parents):

@@ -20,7 +20,7 @@ KERNELS = {
         {
             "ATEN_CPU_CAPABILITY": "default",
             "ONEDNN_MAX_CPU_ISA": "SSE41",
-            "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+            "MKL_CBWR": "COMPATIBLE",  # SSE2 alone; the one other kind of kernels that MKL has for an AMD CPU
             "OPENBLAS_CORETYPE": "Nehalem",
             "OPENCV_CPU_DISABLE": "AVX,AVX2,AVX512-SKX",
             "OMP_NUM_THREADS": "1",

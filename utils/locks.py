@@ -25,20 +25,23 @@ def hold(path: Path, wait: bool = True) -> Iterator[bool]:
         try:
             if not path.parent.is_dir():  # filelock would make it
                 raise FileNotFoundError(errno.ENOENT, "no such folder")
-            held.enter_context(FileLock(path).acquire(blocking=wait))
+            # Its own stand-in for a file system without locks would outlast a killed process.
+            held.enter_context(FileLock(path, fallback_to_soft=False).acquire(blocking=wait))
             mine = True
         except Timeout:
             mine = False
         except OSError as error:
             if error.errno not in _NO_LOCKS:
-                raise UserError(f"cannot lock {path} ({error.strerror}); has its folder been removed?") from error
+                hint = "look at its permissions" if path.parent.is_dir() else "has its folder been removed?"
+                raise UserError(f"cannot lock {path} ({error.strerror}); {hint}") from error
             mine = True
         yield mine
 
 
 @contextlib.contextmanager
 def claim(path: Path) -> Iterator[bool]:
-    """As ``hold`` without waiting. The lock file is removed at the end; after kill -9 it may stay and does no harm."""
+    """As ``hold`` without waiting. The lock file is removed at the end. After kill -9, or a signal in the moment of
+    locking, it may stay and does no harm."""
     with hold(path, wait=False) as mine:
         try:
             yield mine

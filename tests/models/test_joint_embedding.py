@@ -9,7 +9,6 @@ from torch.nn import functional as F
 from models.choices import MODEL_NAMES
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
-from models.precision import CPU_HAS_BFLOAT16_KERNELS
 from models.transformer_pass import plain_attention, quick_gelu
 
 pytestmark = pytest.mark.numeric
@@ -92,7 +91,7 @@ def test_the_kernels_of_a_bfloat16_pass_on_a_cpu(small_clip):
     kernels = {event.key for event in profile.key_averages()}
     assert not {name for name in kernels if "convolution" in name}, "a matrix product is faster everywhere"
     plain = {"aten::bmm", "aten::_softmax"} <= kernels and not {name for name in kernels if "attention" in name}
-    assert plain == CPU_HAS_BFLOAT16_KERNELS
+    assert plain == torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def test_quick_gelu_and_its_gradient():

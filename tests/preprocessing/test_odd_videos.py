@@ -219,6 +219,20 @@ def test_videos_whose_crops_would_lie_in_each_others_files(extract, astronaut, t
     assert not extract.out.exists()
 
 
+@pytest.mark.parametrize(("folder", "code"), [(".turn.lock", 2), (".run-1.lock", 2), (".runs", 0), (".claim-", 0)])
+def test_a_folder_of_videos_named_as_the_locks(extract, astronaut, tmp_path, capsys, folder, code):
+    video = extract.folder / folder / "x.mp4"
+    video.parent.mkdir()
+    video.write_bytes(astronaut.read_bytes())
+    wanted = tmp_path / "list.txt"  # a folder that is searched would leave hidden ones out
+    wanted.write_text(f"{extract.folder}/{folder}/x.mp4\n{extract.folder}/gone.mp4\n")
+    argv = ["--dataset", "videos", "--n_frames", "1", "--workers", "1", "--save_path", str(extract.out)]
+    for _ in range(2):  # the second run finds the first one's rows
+        assert main([*argv, "--video_path", str(wanted)]) == code
+        assert (f"those of the lock file {folder} " in capsys.readouterr().err) == (code == 2)
+    assert (extract.out / folder / "x" / "0000.png").is_file() == (code == 0)
+
+
 @pytest.mark.parametrize("name", ["manifest.csv", "manifest.json"])
 def test_a_video_named_as_the_manifest(extract, astronaut, capsys, name):
     (extract.folder / f"{name}.mp4").write_bytes(astronaut.read_bytes())

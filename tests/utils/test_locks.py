@@ -56,19 +56,25 @@ def test_a_lock_can_be_waited_for(tmp_path):
         assert process.stdout.read().strip() == "True"
 
 
-def test_where_a_file_system_has_no_locks_work_goes_on(tmp_path, monkeypatch):
-    def fails(number):
-        def acquire(self, **_):
-            raise OSError(number, os.strerror(number))
+@posix_only
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_where_a_file_system_has_no_locks_work_goes_on(tmp_path, monkeypatch, number):
+    import fcntl
 
-        monkeypatch.setattr("utils.locks.FileLock.acquire", acquire)
+    def no_locks(*_):
+        raise OSError(number, os.strerror(number))
 
-    for number in (errno.ENOLCK, errno.EOPNOTSUPP):
-        fails(number)
-        with claim(tmp_path / "lock") as mine:
-            assert mine
-    fails(errno.EACCES)
-    with pytest.raises(UserError, match=r"cannot lock .*lock \(Permission denied\)"), claim(tmp_path / "lock"):
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    for _ in range(2):
+        with claim(tmp_path / "lock") as mine, hold(tmp_path / "other") as other:
+            assert mine and other
+    assert (tmp_path / "other").read_bytes() == b"", "no mark that would outlast a killed process"
+
+
+def test_a_lock_that_may_not_be_taken_is_one_line(tmp_path):
+    (tmp_path / "lock").mkdir()
+    refused = pytest.raises(UserError, match=r"cannot lock .*lock \(.*\); look at its permissions")
+    with refused, claim(tmp_path / "lock"):
         pass
 
 
