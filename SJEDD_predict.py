@@ -294,7 +294,7 @@ def build_kit(args: argparse.Namespace, pictures: bool) -> Kit:
         temperature, fitted_on = read_calibration(args.calibration), calibrated_checkpoint(args.calibration)
         if fitted_on is not None and Path(fitted_on).resolve() != Path(args.resume).resolve():
             notes.append(f"{args.calibration} was fitted on {fitted_on}, not on {args.resume}")
-    device = choose_device(args.gpu)
+    device = choose_device(args.gpu, args.precision)
     detector, weights = choose_detector(args.detector)
     rules = Rules.of(detector)
     find = partial(find_faces, detector=build_detector(detector, str(device), weights), rules=rules)

@@ -68,7 +68,8 @@ def get_args_parser() -> ArgumentParser:
         "--num_workers", type=non_negative_int, default=default_workers(), help="image reading processes"
     )
     machine.add_argument("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
-    machine.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
+    machine.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="float32",
+                         help="of the towers; tf32: CUDA only")  # fmt: skip
     output = parser.add_argument_group("results")
     output.add_argument("--output", default="output", help="folder for all runs")
     output.add_argument("--name", default="SJEDD_test", help="folder of this test under --output")
@@ -404,7 +405,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     content = read_checkpoint(args.resume)
     threshold = threshold_of(content, args.resume)
     crops = content.get("crops") if isinstance(content.get("crops"), dict) else None
-    device = choose_device(args.gpu)
+    device = choose_device(args.gpu, args.precision)
     model = build_model(content, args.resume, TREES[args.train_dataset] if args.train_dataset else None).to(device)
     del content  # its optimizer state is larger than the model
     results: dict[str, dict | str] = {}

@@ -211,7 +211,7 @@ def finish_epoch(run: Run, started: float, log: logging.Logger, metrics: Metrics
 def train(argv: Sequence[str] | None, tree: LabelTree, description: str, aug_probs: float) -> None:
     """The whole of a training script, for one label tree. aug_probs: default of --aug_probs."""
     args, content = parse_args(argv, description, aug_probs)
-    device = choose_device(args.gpu)
+    device = choose_device(args.gpu, args.precision)
     with deterministic(args.deterministic), process_group(device), contextlib.ExitStack() as held:
         run = Run(args, content, tree.root_only if args.no_tree else tree, device, held)
         del content  # gigabytes when a run is resumed

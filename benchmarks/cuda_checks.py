@@ -37,6 +37,7 @@ from utils import distributed
 from utils.checkpoint_file import read_checkpoint
 from utils.cli import ArgumentParser, UserError, script
 from utils.cpu import available_cores
+from utils.devices import set_tf32
 
 # A small CLIP of OpenAI's layout, for --quick.
 TINY = {
@@ -98,15 +99,9 @@ def largest_difference(a: Sequence[StepResult], b: Sequence[StepResult], what: s
     return float((np.abs(ours - theirs) / np.abs(theirs)).max())
 
 
-def without_tf32() -> None:
-    """Let CUDA compute float32 in float32."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-
-
 def parity(bench: Bench) -> Iterator[Figure]:
     """The device's steps against a CPU's, and bfloat16 against float32."""
-    without_tf32()
+    set_tf32(False)
     models = (("tiny", 3, 6e-7), ("demo", 2, 1e-4)) if bench.quick else (("demo", 20, 1e-4), ("ViT-B/32", 5, 6e-7))
     for name, n, lr in models:
         runs = {
@@ -222,7 +217,7 @@ def same_bits(what: str, a: Path, b: Path) -> Figure:
 
 def compiled(bench: Bench) -> Iterator[Figure]:
     """--compile against the uncompiled step."""
-    without_tf32()
+    set_tf32(False)
     name, n, batch_size = ("tiny", 3, 4) if bench.quick else ("ViT-B/32", 50, 32)
     plain = run_steps(trainer_of(name, bench.device), batch_size, n)
     trainer = trainer_of(name, bench.device)
@@ -251,8 +246,8 @@ def speed(bench: Bench) -> Iterator[Figure]:
         ("ViT-B/32", "bfloat16", 256), ("ViT-L/14", "bfloat16", 32),
     ]  # fmt: skip
     for name, precision, batch_size in cases:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
-        trainer = trainer_of(name, bench.device, precision=precision.replace("tf32", "float32"))
+        set_tf32(precision == "tf32")
+        trainer = trainer_of(name, bench.device, precision=precision)
         batches = batches_of(trainer, batch_size, 2)
         if bench.on_cuda:
             torch.cuda.reset_peak_memory_stats()

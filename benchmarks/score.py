@@ -27,6 +27,7 @@ from models.precision import autocast
 from models.scoring import score_loader
 from utils.cli import ArgumentParser, non_negative_int, positive_int, script
 from utils.cpu import default_workers
+from utils.devices import choose_device
 
 
 @script
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--num_workers", type=non_negative_int, default=default_workers(), help="reading processes")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
     args = parser.parse_args(argv)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(None, args.precision)
     torch.manual_seed(0)
     model = JointEmbedding(architecture(args.VM), FFPP).to(device)
     size = model.image_size

@@ -20,6 +20,7 @@ from models.label_tree import FFPP
 from models.precision import autocast
 from models.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_int, script
+from utils.devices import choose_device
 from utils.memory import keep_freed_memory, peak_memory_gb
 
 
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--hypergrad", choices=("exact", "fd"), default="exact", help="hypergradient")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the towers")
     args = parser.parse_args(argv)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(None, args.precision)
     if device.type == "cpu":
         keep_freed_memory()
     generator = torch.Generator().manual_seed(0)

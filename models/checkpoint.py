@@ -202,17 +202,15 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def rng_state() -> dict:
-    """State of torch's generators (CPU and every CUDA device) and NumPy's global one, as plain types and tensors."""
+    """State of torch's generator and NumPy's global one, as plain types and tensors. Training draws nothing from those
+    of CUDA devices, so that a run goes on with any number of them."""
     name, keys, position, has_gauss, gauss = np.random.get_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     numpy_state = [name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)]
-    return {"torch": torch.get_rng_state(), "cuda": cuda, "numpy": numpy_state}
+    return {"torch": torch.get_rng_state(), "numpy": numpy_state}
 
 
 def set_rng_state(state: Mapping) -> None:
-    """Inverse of ``rng_state``."""
+    """Inverse of ``rng_state``, also of older ones that hold the generators of CUDA devices."""
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
     name, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))

@@ -15,8 +15,6 @@ def prepare_model(
     args: argparse.Namespace, content: dict | None, tree: LabelTree, device: torch.device
 ) -> JointEmbedding:
     """The model on its device, ready to be trained. content: the checkpoint of the run that is resumed, if one is."""
-    if args.precision == "float16" and device.type != "cuda":
-        raise UserError("--precision float16 is for CUDA devices; without one use bfloat16 or float32")
     model = build_model(args, content, tree).to(device)
     for tower in args.freeze:
         freeze(model, tower)

@@ -8,9 +8,10 @@ CPU_HAS_BFLOAT16_KERNELS = torch.backends.mkldnn.is_available() and torch.ops.mk
 
 
 def autocast(device_type: str, precision: str) -> torch.autocast:
-    """Context in which the towers compute at ``precision``, one of PRECISIONS; float32 changes nothing."""
+    """Context in which the towers compute at ``precision``, one of PRECISIONS. float32 and tf32 change nothing: TF32 is
+    a setting of the device (utils.devices.set_tf32)."""
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float16
-    return torch.autocast(device_type, dtype, enabled=precision != "float32")
+    return torch.autocast(device_type, dtype, enabled=precision in ("bfloat16", "float16"))
 
 
 class LossScale:

@@ -16,6 +16,7 @@ from models.precision import LossScale, autocast
 from models.task_weighting import DynamicWeightAverage, TaskWeighting, Uncertainty, load_optimizer
 from models.tree_inference import marginals
 from utils.cli import UserError
+from utils.devices import set_tf32
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,7 @@ class Trainer:
             with torch.no_grad(), autocast(self._device_type, settings.precision):
                 self._frozen_text = model.encode_prompts()
         if settings.hypergrad == "fd":
-            torch.backends.cuda.matmul.allow_tf32 = False
-            torch.backends.cudnn.allow_tf32 = False
+            set_tf32(False)
 
     def set_learning_rate(self, lr: float) -> None:
         """Set the rate of the next steps (the virtual step uses the same)."""

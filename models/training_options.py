@@ -75,8 +75,8 @@ def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentPa
         default=[],
         help="do not train this tower; of the text the prompts are then encoded once",
     )
-    model.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the towers; float16: CUDA only, "
-                       "with a loss scale, for GPUs without bfloat16")  # fmt: skip
+    model.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the towers; tf32 and float16: "
+                       "CUDA only; float16 with a loss scale, for GPUs without bfloat16")  # fmt: skip
     model.add_argument("--compile", action="store_true", help="torch.compile both towers; needs a C++ compiler")
     model.add_argument("--grad_checkpointing", action="store_true", help="ViT: less memory, a third more computing")
     optim = parser.add_argument_group("optimisation")

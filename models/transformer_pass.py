@@ -54,7 +54,9 @@ def attention(
         k, v = F.linear(x, kv_weight, kv_bias).chunk(2, dim=-1)
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))  # [N, heads, L or R, W / heads]
     by_onednn = q.device.type == "cpu" and q.dtype == torch.bfloat16 and CPU_HAS_BFLOAT16_KERNELS
-    attend = plain_attention if by_onednn else F.scaled_dot_product_attention
+    # Under --deterministic PyTorch would warn of its fused CUDA kernels, whose backward passes add up in any order.
+    exactly = q.is_cuda and torch.are_deterministic_algorithms_enabled()
+    attend = plain_attention if by_onednn or exactly else F.scaled_dot_product_attention
     return layer.out_proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
 
 

@@ -87,6 +87,8 @@ def build_detector(name: str, device: str = "cpu", weights: Path | None = None, 
     # PyTorch comes with them; a command line that names detectors does without.
     from preprocessing.mtcnn import Mtcnn
     from preprocessing.retinaface import RetinaFaceDetector
+    from utils.devices import set_tf32
 
     name, weights = choose_detector(name, weights)
+    set_tf32(False)  # a GPU finds what a CPU finds
     return Detector(Mtcnn(device) if weights is None else RetinaFaceDetector(weights, device), max_side)

@@ -10,20 +10,35 @@ from utils.cli import UserError
 from utils.ranks import local_rank, world_size
 
 
-def choose_device(gpu: int | None) -> torch.device:
-    """CUDA device number ``gpu`` (None: 0), or the CPU on a machine without CUDA; under torchrun, of its processes on a
-    machine, each its own device.
+def set_tf32(allowed: bool) -> None:
+    """Whether CUDA may round the factors of float32 products and convolutions to 10 bits (TF32). PyTorch allows it for
+    convolutions unless it is told."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
 
-    UserError for a number that is not there, for more processes than devices, and for ``gpu`` under torchrun.
+
+def choose_device(gpu: int | None, precision: str = "float32") -> torch.device:
+    """CUDA device number ``gpu`` (None: 0), or the CPU on a machine without CUDA; under torchrun, of its processes on a
+    machine, each its own device. It becomes CUDA's present one, and computes float32 as ``precision`` says: in TF32
+    for tf32 alone.
+
+    UserError for a number that is not there, for more processes than devices, for ``gpu`` under torchrun, and for a
+    precision that the device does not have.
     """
     if gpu is not None and world_size() > 1:
         raise UserError("--gpu chooses the device of one process; under torchrun set CUDA_VISIBLE_DEVICES instead")
+    set_tf32(precision == "tf32")
     if not torch.cuda.is_available():
+        if precision in ("tf32", "float16"):
+            raise UserError(f"--precision {precision} is for CUDA devices; without one use bfloat16 or float32")
         return torch.device("cpu")
     number = gpu or local_rank()
     if number >= torch.cuda.device_count():
         what = f"--gpu {gpu}" if gpu is not None else f"process {number} of torchrun has no CUDA device of its own"
         raise UserError(f"{what}: this machine has {torch.cuda.device_count()} CUDA devices, numbered from 0")
+    torch.cuda.set_device(number)
+    if precision == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError(f"--precision bfloat16: {torch.cuda.get_device_name(number)} only emulates it; use float16")
     return torch.device("cuda", number)
 
 

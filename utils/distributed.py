@@ -33,8 +33,6 @@ def process_group(device: torch.device) -> Iterator[None]:
     missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_PORT") if not os.environ.get(name, "").isdecimal()]
     if missing:
         raise UserError(f"WORLD_SIZE is set, but no number {', '.join(missing)}; start several processes with torchrun")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield

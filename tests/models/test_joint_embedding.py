@@ -4,12 +4,14 @@ import open_clip
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from models.choices import MODEL_NAMES
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
-from models.transformer_pass import plain_attention, quick_gelu
+from models.transformer_pass import attention, plain_attention, quick_gelu
+from utils.devices import deterministic
 
 pytestmark = pytest.mark.numeric
 
@@ -71,6 +73,19 @@ def test_plain_attention_is_pytorchs_attention_and_keeps_its_mask():
         assert torch.allclose(*results, rtol=0, atol=1e-12)
         assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(*gradients, strict=True))
     assert not torch.allclose(plain_attention(q, k, v, None), plain_attention(q, k, v, causal), rtol=0, atol=1e-2)
+
+
+def test_deterministic_attention_on_a_gpu_avoids_the_fused_kernels(monkeypatch):
+    fused = []
+    original = F.scaled_dot_product_attention
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *inputs: fused.append(1) or original(*inputs))
+    with FakeTensorMode():  # shapes and devices alone: no GPU is needed
+        for device, wanted, calls in (("cuda", False, 1), ("cuda", True, 0), ("cpu", True, 1)):
+            fused.clear()
+            layer = nn.MultiheadAttention(64, 4, batch_first=True, device=device)
+            with deterministic(wanted):
+                attended = attention(layer, torch.zeros(2, 5, 64, device=device), None, None)
+            assert attended.device.type == device and len(fused) == calls
 
 
 def test_bfloat16_passes_are_near_float32s(small_clip):
