@@ -3,10 +3,12 @@
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import TracebackType
 
 from utils.cli import Stopped
+from utils.ranks import world_size
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # of a terminal or a scheduler, which reach the whole process group
 
@@ -34,10 +36,17 @@ def _mask(how: str) -> None:
 
 
 class StopRequest:
-    """Inside the ``with`` block a first Ctrl-C or SIGTERM only sets ``signum``; a second one stops at once."""
+    """Inside the ``with`` block a first Ctrl-C or SIGTERM only sets ``signum``.
+
+    A second Ctrl-C stops at once. Another SIGTERM is ignored for 30 seconds, in which a step ends and is saved: batch
+    systems send several. Under torchrun so is another Ctrl-C: the terminal sends it, and torchrun passes its own on.
+    """
+
+    grace = 30.0  # seconds
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._since = 0.0
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -51,16 +60,17 @@ class StopRequest:
             signal.signal(signum, handler)
 
     def _note(self, signum: int, _frame: object) -> None:
-        if self.signum is not None:
+        if self.signum is None:
+            self.signum, self._since = signum, time.monotonic()
+        elif time.monotonic() - self._since > self.grace or (signum == signal.SIGINT and world_size() == 1):
             self.raise_stop()
-        self.signum = signum
 
     def asked(self) -> bool:
         """Whether to stop; under torchrun, whether any process was asked. All must call this at the same places."""
         from utils.distributed import any_over_ranks  # torch, which those that train have
 
         if any_over_ranks(self.signum is not None) and self.signum is None:
-            self.signum = signal.SIGTERM
+            self._note(signal.SIGTERM, None)
         return self.signum is not None
 
     def raise_stop(self) -> None:

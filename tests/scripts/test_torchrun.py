@@ -4,8 +4,11 @@ import contextlib
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ import torch
 import SJEDD_test
 import SJEDD_train_FFpp
 from tests.conftest import REAL, ROOT
-from tests.platforms import posix_only
+from tests.platforms import linux_only, posix_only
 from tests.scripts import record_steps
 from tests.scripts.killing import kill_at_a_random_step
 from utils.checkpoint_file import read_checkpoint
@@ -125,6 +128,41 @@ def test_two_processes_take_the_training_steps_of_one_and_resume_from_a_kill_to_
     assert code == 0, err
     resumed, whole = (read_checkpoint(folder / "ckpt_last.pth")["model"] for folder in (folder, folders[1]))
     assert all(torch.equal(resumed[name], whole[name]) for name in whole), f"killed after step {step}"
+
+
+SLOW_STEPS = """
+import sys, time
+sys.path[0] = {root!r}
+import SJEDD_train_FFpp
+from models.trainer import Trainer
+
+step = Trainer.step
+Trainer.step = lambda *arguments: time.sleep(1) or step(*arguments)
+sys.exit(SJEDD_train_FFpp.main())
+"""
+
+
+@linux_only
+def test_signals_to_a_process_and_then_to_torchrun_save_the_run(training, tmp_path):
+    script = tmp_path / "slow_steps.py"
+    script.write_text(SLOW_STEPS.format(root=str(ROOT)))
+    command = [*TORCHRUN, str(script), *training, "--tag", "stopped", "--save_minutes", "0"]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipes) as process:
+        folder = tmp_path / "SJEDD" / "stopped"
+        while not (folder / "ckpt_last.pth").exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        (folder / "ckpt_last.pth").unlink()  # of the first step: the signals come in the second one
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[1]), signal.SIGTERM)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)  # torchrun passes it on to both
+        out, err = process.communicate(timeout=60)
+    assert out.count("stopped; go on with --resume") == 1
+    assert err.count("stopped by SIGTERM") == 2, "both processes end with 143, torchrun with its own code"
+    assert read_checkpoint(folder / "ckpt_last.pth")["progress"]["step"] == 2
 
 
 def test_a_process_that_finds_a_bad_image_ends_them_all(training, crop_lists, tmp_path):

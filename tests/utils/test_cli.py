@@ -133,12 +133,28 @@ def test_boolean_words():
 def test_first_signal_is_a_request_the_second_stops():
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.signum == signal.SIGTERM
+        assert stop.signum == signal.SIGTERM and stop.asked()
+        os.kill(os.getpid(), signal.SIGTERM)  # a batch system sends another while the step ends
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGINT)
+        stop.grace = 0
         with pytest.raises(Stopped):
             os.kill(os.getpid(), signal.SIGTERM)
         stop.signum = signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             stop.raise_stop()
+
+
+@posix_only
+def test_under_torchrun_signals_that_are_passed_on_are_ignored_for_a_while(monkeypatch):
+    monkeypatch.setattr("utils.stopping.world_size", lambda: 2)
+    with StopRequest() as stop:
+        for signum in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), signum)
+        assert stop.signum == signal.SIGINT
+        stop.grace = 0
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path):
