@@ -221,7 +221,7 @@ def compiled(bench: Bench) -> Iterator[Figure]:
     name, n, batch_size = ("tiny", 3, 4) if bench.quick else ("ViT-B/32", 50, 32)
     plain = run_steps(trainer_of(name, bench.device), batch_size, n)
     trainer = trainer_of(name, bench.device)
-    compile_towers(trainer.model)
+    compile_towers(trainer.model, batch_size=batch_size)
     frames = torch._dynamo.utils.counters["frames"]
     steps = run_steps(trainer, batch_size, 1)
     first = frames["ok"]
@@ -233,7 +233,7 @@ def compiled(bench: Bench) -> Iterator[Figure]:
     yield Figure(f"sum of the losses of step {n}", f"{difference:.1e}", "relative 1e-3", difference < 1e-3)
     precision = "bfloat16" if bench.on_cuda else "float32"
     trainers = [trainer_of(name, bench.device, precision=precision) for _ in range(2)]
-    compile_towers(trainers[1].model)
+    compile_towers(trainers[1].model, precision, batch_size)
     batches = batches_of(trainers[0], batch_size, 2)
     plain_s, fast_s = median_times([partial(each.step, *batches) for each in trainers], max(n // 5, 1), bench.device)
     yield Figure(f"{precision} step", f"{1000 * plain_s:.1f} ms, compiled {1000 * fast_s:.1f} ms")

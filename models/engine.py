@@ -20,6 +20,11 @@ from utils.progress import progress_bar
 # images float [B, 3, S, S] and labels float [B, nodes] on the model's device, paths [B]
 TrainingBatch = tuple[torch.Tensor, torch.Tensor, list[str]]
 
+_FULL = (
+    "the GPU's memory is full; give --accum 2 or more (the same steps in parts), --grad_checkpointing (ViT), or a "
+    "smaller --batch_size"
+)
+
 
 @dataclass
 class Progress:
@@ -82,8 +87,10 @@ def train_epoch(
             second = next(second_batches)[:2] if trainer.needs_second_batch(run_step) else None
             try:
                 result = trainer.step((images, labels), second, run_step)
-            except UserError as error:
+            except (UserError, torch.OutOfMemoryError) as error:
                 where = f"epoch {progress.epoch}, step {progress.step}"
+                if isinstance(error, torch.OutOfMemoryError):
+                    raise UserError(f"{where}: {_FULL}") from error
                 raise UserError(f"{where}: {error}; images {', '.join(paths[:3])}, ...") from error
             progress.step += 1
             if result.skipped:

@@ -8,7 +8,9 @@ from open_clip.transformer import VisionTransformer
 from models import checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import LabelTree
+from models.precision import autocast
 from utils.cli import UserError
+from utils.ranks import world_size
 
 
 def prepare_model(
@@ -21,7 +23,7 @@ def prepare_model(
     if args.grad_checkpointing:
         checkpoint_gradients(model)
     if args.compile:
-        compile_towers(model)
+        compile_towers(model, args.precision, args.batch_size // world_size() // args.accum)
     return model
 
 
@@ -62,33 +64,36 @@ def checkpoint_gradients(model: JointEmbedding) -> None:
     model.clip.transformer.grad_checkpointing = True
 
 
-def compile_towers(model: JointEmbedding) -> None:
-    """Let torch.compile make kernels for both towers.
+def compile_towers(model: JointEmbedding, precision: str = "float32", batch_size: int = 2) -> None:
+    """Let torch.compile make kernels for both towers, for ``batch_size`` images at ``precision``.
 
     UserError when that fails, for example without a compiler, and when the compiled towers give other gradients: on a
     CPU, torch 2.6 compiles a wrong one of the prompts' embedding.
     """
-    expected = _gradients(model)
+    expected = _gradients(model, precision, batch_size)
     # Buffers that a compiled backward pass reuses would be gone in the second backward pass of a bi-level step.
     torch._functorch.config.donated_buffer = False
     model.encode_images = torch.compile(model.encode_images)
     model.encode_prompts = torch.compile(model.encode_prompts)
     try:
-        compiled = _gradients(model)
+        compiled = _gradients(model, precision, batch_size)
     except RuntimeError as error:  # what the compiler raises derives from it
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"--compile failed ({reason}); it needs a C++ compiler; run without it") from error
     scale = max(gradient.norm() for gradient in expected.values())
+    rounding = 1e-4 if precision in ("float32", "tf32") else 1e-2
     for name, gradient in expected.items():
-        if (compiled[name] - gradient).norm() > 0.05 * gradient.norm() + 1e-4 * scale:
+        if (compiled[name] - gradient).norm() > 0.05 * gradient.norm() + rounding * scale:
             raise UserError(f"--compile of torch {torch.__version__} makes another gradient of {name}; run without it, "
                             "or with another version of torch")  # fmt: skip
 
 
-def _gradients(model: JointEmbedding) -> dict[str, torch.Tensor]:
-    """Of the summed scores of two random images by each trained parameter that they depend on."""
+def _gradients(model: JointEmbedding, precision: str, batch_size: int) -> dict[str, torch.Tensor]:
+    """Of the summed scores of random images by each trained parameter that they depend on."""
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     device, side = next(model.parameters()).device, model.image_size
-    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
-    gradients = torch.autograd.grad(model(images).sum(), list(parameters.values()), allow_unused=True)
+    images = torch.randn(batch_size, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    with autocast(device.type, precision):
+        scores = model(images)
+    gradients = torch.autograd.grad(scores.sum(), list(parameters.values()), allow_unused=True)
     return {name: value for name, value in zip(parameters, gradients, strict=True) if value is not None}

@@ -340,7 +340,7 @@ def test_compiled_towers_make_the_same_step(small_vit, precision, limit, rel):
     one_layer = {"vision_cfg": vision | {"layers": 1}, "text_cfg": text | {"layers": 1}}
     plain = JointEmbedding(small_vit.architecture | one_layer, FFPP)
     compiled = copy.deepcopy(plain)
-    compile_towers(compiled)
+    compile_towers(compiled, precision, batch_size=4)
     results = []
     for ours in (plain, compiled):
         trainer = Trainer(ours, TrainerSettings(weight="autol", precision=precision))

@@ -522,6 +522,17 @@ def test_loss_that_is_not_finite_names_epoch_step_and_images(command, capsys):
     assert ".png" in message
 
 
+def test_a_gpu_without_memory_left_is_one_line_that_helps(command, monkeypatch, capsys):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(SJEDD_train_FFpp.Trainer, "step", full)
+    assert SJEDD_train_FFpp.main(command) == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert "epoch 0, step 0: the GPU's memory is full" in error
+    assert all(option in error for option in ("--accum", "--grad_checkpointing", "--batch_size"))
+
+
 def limited(command, megabytes):
     """(exit code, stderr) of the training in a process that can write no file larger than that."""
     code = (
