@@ -49,9 +49,11 @@ def run_check(name: str, device: str, quick: bool, seconds: float) -> list[dict]
 
 
 def machine(device: str) -> str:
-    """What the checks ran on, in words."""
+    """What the checks ran on, in words. UserError where there is no such device."""
     import torch
 
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("no CUDA device was found; --device cpu --quick runs the same code small, without one")
     what = torch.cuda.get_device_name(0) if device == "cuda" else "a CPU"
     return f"{what}, torch {torch.__version__}, {datetime.date.today().isoformat()}"
 

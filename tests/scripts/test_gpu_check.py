@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from benchmarks import cuda_checks, gpu_check
 from tests.platforms import posix_only
@@ -24,6 +25,12 @@ def test_the_checks_run_small_on_a_cpu(tmp_path, monkeypatch, capsys):
     assert len([line for line in table if line.startswith("|")]) == len(written["figures"]) + 2
     printed = capsys.readouterr().out
     assert all(figure["what"] in printed and figure["value"] in printed for figure in written["figures"])
+
+
+def test_without_a_gpu_it_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu_check.main(["--output", str(tmp_path)]) == 2
+    assert "error: no CUDA device was found; --device cpu --quick" in capsys.readouterr().err
 
 
 def test_every_check_has_its_name():
