@@ -7,7 +7,6 @@ same code runs small, so that it can be tested without a GPU.
 import copy
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -87,10 +86,11 @@ def batches_of(trainer: Trainer, batch_size: int, n: int) -> list[tuple[torch.Te
     return [tuple(tensor.to(device) for tensor in batch) for batch in made]
 
 
-def run_steps(trainer: Trainer, batch_size: int, n: int) -> list[StepResult]:
-    """``n`` bi-level steps."""
+def steps_of(trainer: Trainer, batch_size: int, n: int) -> Iterator[StepResult]:
+    """Make ``n`` bi-level steps, one each time it is asked."""
     batches = batches_of(trainer, batch_size, 2 * n)
-    return [trainer.step(batches[2 * i], batches[2 * i + 1], i) for i in range(n)]
+    for i in range(n):
+        yield trainer.step(batches[2 * i], batches[2 * i + 1], i)
 
 
 def largest_difference(a: Sequence[StepResult], b: Sequence[StepResult], what: str) -> float:
@@ -105,9 +105,9 @@ def parity(bench: Bench) -> Iterator[Figure]:
     models = (("tiny", 3, 6e-7), ("demo", 2, 1e-4)) if bench.quick else (("demo", 20, 1e-4), ("ViT-B/32", 5, 6e-7))
     for name, n, lr in models:
         runs = {
-            "cpu": run_steps(trainer_of(name, torch.device("cpu"), lr), 8, n),
-            "float32": run_steps(trainer_of(name, bench.device, lr), 8, n),
-            "bfloat16": run_steps(trainer_of(name, bench.device, lr, precision="bfloat16"), 8, n),
+            "cpu": list(steps_of(trainer_of(name, torch.device("cpu"), lr), 8, n)),
+            "float32": list(steps_of(trainer_of(name, bench.device, lr), 8, n)),
+            "bfloat16": list(steps_of(trainer_of(name, bench.device, lr, precision="bfloat16"), 8, n)),
         }
         for what in ("task_losses", "weights"):
             difference = largest_difference(runs["float32"], runs["cpu"], what)
@@ -181,9 +181,7 @@ def training_process(bench: Bench, *arguments: object) -> subprocess.Popen:
     """A training on the bench's device."""
     environment = os.environ | ({} if bench.on_cuda else {"CUDA_VISIBLE_DEVICES": ""})
     command = [sys.executable, str(ROOT / "SJEDD_train_FFpp.py"), *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def finish(*trainings: subprocess.Popen) -> None:
@@ -195,13 +193,13 @@ def finish(*trainings: subprocess.Popen) -> None:
 
 
 def kill_in_the_middle(bench: Bench, last: Path, *arguments: object) -> None:
-    """Start a training that saves after every step, and kill it and its reading processes after the second one."""
+    """Start a training that saves after every step, and kill it after the second one."""
     process, saved = training_process(bench, *arguments), set()
     while process.poll() is None:
         if last.is_file():
             saved.add(last.stat().st_mtime_ns)
         if len(saved) == 2:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.communicate()
             return
         time.sleep(0.002)
@@ -219,18 +217,17 @@ def compiled(bench: Bench) -> Iterator[Figure]:
     """--compile against the uncompiled step."""
     set_tf32(False)
     name, n, batch_size = ("tiny", 3, 4) if bench.quick else ("ViT-B/32", 50, 32)
-    plain = run_steps(trainer_of(name, bench.device), batch_size, n)
+    plain = list(steps_of(trainer_of(name, bench.device), batch_size, n))
     trainer = trainer_of(name, bench.device)
     compile_towers(trainer.model, batch_size=batch_size)
     frames = torch._dynamo.utils.counters["frames"]
-    steps = run_steps(trainer, batch_size, 1)
+    steps = steps_of(trainer, batch_size, n)
+    results = [next(steps)]
     first = frames["ok"]
-    steps += run_steps(trainer, batch_size, n)[1:]
+    results += steps
     yield Figure("recompilations after the first step", str(frames["ok"] - first), "0", frames["ok"] == first)
-    difference = largest_difference(steps[:1], plain[:1], "task_losses")
-    yield Figure("losses of the first step", f"{difference:.1e}", "relative 1e-3", difference < 1e-3)
-    difference = abs(sum(steps[-1].task_losses) / sum(plain[-1].task_losses) - 1)
-    yield Figure(f"sum of the losses of step {n}", f"{difference:.1e}", "relative 1e-3", difference < 1e-3)
+    difference = largest_difference(results, plain, "task_losses")
+    yield Figure(f"losses of {n} steps", f"{difference:.1e}", "relative 1e-3", difference < 1e-3)
     precision = "bfloat16" if bench.on_cuda else "float32"
     trainers = [trainer_of(name, bench.device, precision=precision) for _ in range(2)]
     compile_towers(trainers[1].model, precision, batch_size)

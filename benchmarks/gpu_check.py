@@ -8,6 +8,8 @@ into --output. Needs no download and no data set. --device cpu --quick runs the 
 import datetime
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,12 +37,15 @@ def run_check(name: str, device: str, quick: bool, seconds: float) -> list[dict]
         figures = Path(folder) / "figures"
         command = [sys.executable, str(ROOT / "benchmarks" / "cuda_checks.py"), name, "--device", device]
         command += ["--output", str(figures), *(["--quick"] if quick else [])]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-            lines = done.stderr.strip().splitlines() or [""]
-            reason = f"exit code {done.returncode}: {lines[-1][:200]}" if done.returncode else ""
-        except subprocess.TimeoutExpired:
-            reason = f"not at its end after {seconds:.0f} s"
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+            try:
+                _, errors = process.communicate(timeout=seconds)
+                lines = errors.strip().splitlines() or [""]
+                reason = f"exit code {process.returncode}: {lines[-1][:200]}" if process.returncode else ""
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # and the trainings that the check has started
+                reason = f"not at its end after {seconds:.0f} s"
         lines = figures.read_text(encoding="utf-8").splitlines() if figures.is_file() else []
     found = [{"check": name} | json.loads(line) for line in lines]
     if reason:
@@ -74,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="small models, few steps: for the test of this script")
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="CHECK", help="these checks alone")
     parser.add_argument("--limit", type=positive_int, default=180, metavar="S", help="seconds that one check may take")
+    parser.add_argument("--minutes", type=positive_int, default=8, help="that all checks together may take")
     parser.add_argument("--output", type=Path, default=Path("output/gpu_check"), help="folder for the results")
     args = parser.parse_args(argv)
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
@@ -81,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder, where, started, figures = output_dir(args.output), machine(args.device), time.perf_counter(), []
     print(where, flush=True)
     for name in args.only:
-        for figure in run_check(name, args.device, args.quick, args.limit):
+        left = max(60 * args.minutes - (time.perf_counter() - started), 0)
+        for figure in run_check(name, args.device, args.quick, min(args.limit, left)):
             figures.append(figure)
             told = f"{figure['value']:32} {figure['bar']:24} {STATES[figure['passed']]}"
             print(f"{name:14} {figure['what']:58} {told}", flush=True)

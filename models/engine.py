@@ -85,12 +85,12 @@ def train_epoch(
             if run_step == 0:
                 _log_health(trainer, images, labels, log)
             second = next(second_batches)[:2] if trainer.needs_second_batch(run_step) else None
+            where = f"epoch {progress.epoch}, step {progress.step}"
             try:
                 result = trainer.step((images, labels), second, run_step)
-            except (UserError, torch.OutOfMemoryError) as error:
-                where = f"epoch {progress.epoch}, step {progress.step}"
-                if isinstance(error, torch.OutOfMemoryError):
-                    raise UserError(f"{where}: {_FULL}") from error
+            except torch.OutOfMemoryError as error:
+                raise UserError(f"{where}: {_FULL}") from error
+            except UserError as error:
                 raise UserError(f"{where}: {error}; images {', '.join(paths[:3])}, ...") from error
             progress.step += 1
             if result.skipped:
