@@ -1,5 +1,6 @@
 """A training that is killed at a random step."""
 
+import contextlib
 import os
 import random
 import signal
@@ -10,6 +11,13 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 from utils.checkpoint_file import read_checkpoint
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that it and they have started, from Linux's /proc. (torchrun puts each of its processes into a
+    group of its own.)"""
+    texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [pid] + [each for text in texts for child in text.split() for each in family(int(child))]
 
 
 def kill_at_a_random_step(command: Sequence[str], folder: Path, epochs: int, steps: int) -> int:
@@ -27,7 +35,9 @@ def kill_at_a_random_step(command: Sequence[str], folder: Path, epochs: int, ste
         saved = progress["epoch"] * steps + progress["step"]
     killed = process.poll() is None
     if killed:
-        os.killpg(process.pid, signal.SIGKILL)
+        for pid in family(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     process.wait()
     assert killed, "the training ended before it was killed"
     return saved

@@ -17,7 +17,7 @@ import torch
 import SJEDD_test
 import SJEDD_train_FFpp
 from tests.conftest import REAL, ROOT
-from tests.platforms import linux_only, posix_only
+from tests.platforms import linux_only
 from tests.scripts import record_steps
 from tests.scripts.killing import kill_at_a_random_step
 from utils.checkpoint_file import read_checkpoint
@@ -101,8 +101,11 @@ def epochs(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@posix_only
-def test_two_processes_take_the_training_steps_of_one_and_resume_from_a_kill_to_the_bit(training, tmp_path):
+@linux_only
+def test_two_processes_take_the_training_steps_of_one_and_resume_from_a_kill_to_the_bit(
+    training, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the same bits want the same number of threads, as torchrun() has
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     assert record_steps.main(str(one), "SJEDD_train_FFpp", *training, "--tag", "one") == 0
     script = ROOT / "tests" / "scripts" / "record_steps.py"

@@ -19,7 +19,7 @@ from models.checkpoint import FORMAT, load_model
 from models.label_tree import FFPP, FFSC
 from models.training_options import get_args_parser
 from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
-from tests.platforms import posix_only
+from tests.platforms import linux_only, posix_only
 from tests.scripts.killing import kill_at_a_random_step
 from utils.checkpoint_file import read_checkpoint
 
@@ -225,7 +225,7 @@ def test_resume_into_another_folder_takes_the_history_along_and_overwrites_nothi
     assert "holds a run already" in capsys.readouterr().err
 
 
-@posix_only
+@linux_only
 def test_train_killed_at_a_random_step_resumed_and_tested(command, tmp_path, golden_crops):
     """The chain of a user whose machine goes down: kill -9, resume, test. The weights are the uninterrupted run's."""
     command += ["--num_epoch", "6", "--num_workers", "2"]
