@@ -50,9 +50,9 @@ from datasets.official_counts import contradictions, count_ffsc, layout
 from datasets.overlap_checks import check_overlaps, data_set_side, list_side
 from models.label_tree import TREES
 from preprocessing import manifest
-from preprocessing.pool import run_jobs
 from utils.cpu import available_cores
 from utils.data_checks import Finding, as_json, drop_lines, finding_lines, summary, table
+from utils.pool import run_jobs
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -67,6 +67,8 @@ def get_args_parser() -> ArgumentParser:
     machine.add_argument(
         "--num_workers", type=non_negative_int, default=default_workers(), help="image reading processes"
     )
+    machine.add_argument("--crop_cache", metavar="DIR", help="keep the decoded crops in DIR, for this test's "
+                         "perturbations and later ones; SSD, 0.3 MB a crop")  # fmt: skip
     machine.add_argument("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
     machine.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="float32",
                          help="of the towers; tf32: CUDA only")  # fmt: skip
@@ -83,8 +85,10 @@ answer_first(__name__, get_args_parser)
 import numpy as np
 import torch
 
+from datasets.crop_cache import image_source
 from datasets.crop_settings import crop_settings, differences
 from datasets.frames import Frames, own_videos, scoring_loader
+from datasets.image_sources import ImageSource
 from datasets.predictions import Scores, refuse_other_source, write_predictions
 from datasets.records import DataSet, Dropped
 from datasets.transforms import normalise
@@ -156,13 +160,18 @@ Scored = tuple[Sequence[int], np.ndarray, np.ndarray]  # record indices [B], mar
 
 
 def scored_batches(
-    setup: Setup, data: DataSet, batch_size: int, perturbation: Perturbation | None, dropped: list[Dropped]
+    setup: Setup,
+    data: DataSet,
+    images: ImageSource,
+    batch_size: int,
+    perturbation: Perturbation | None,
+    dropped: list[Dropped],
 ) -> Iterator[Scored]:
     """The data set's batches in order (under torchrun this process's share of them); images that cannot be read go to
     ``dropped``, nothing takes their place."""
     model, args = setup.model, setup.args
     device = next(model.parameters()).device
-    frames = Frames(data.records, model.image_size, perturbation=perturbation, seed=args.seed)
+    frames = Frames(data.records, model.image_size, perturbation=perturbation, seed=args.seed, images=images)
     own = own_videos(data.records)
     loader = scoring_loader(frames, batch_size, args.num_workers, pin_memory=device.type == "cuda", indices=own)
     what = f"{data.name} {perturbation}" if perturbation else data.name
@@ -209,12 +218,18 @@ def class_coverage(scores: Scores, dropped: Sequence[Dropped]) -> dict:
 
 
 def test_one(
-    setup: Setup, data: DataSet, n_frames: int | None, folder: Path, perturbation: Perturbation | None = None
+    setup: Setup,
+    data: DataSet,
+    images: ImageSource,
+    n_frames: int | None,
+    folder: Path,
+    perturbation: Perturbation | None = None,
 ) -> dict:
-    """Score one data set and write predictions.csv and metrics.json into ``folder``; returns the metrics."""
+    """Score one data set and write predictions.csv and metrics.json into ``folder``; returns the metrics. images: the
+    data set's."""
     dropped = list(data.dropped)
     batch_size = setup.args.batch_size or (1 if n_frames else _IMAGES)
-    batches = scored_batches(setup, data, batch_size * (n_frames or 1), perturbation, dropped)
+    batches = scored_batches(setup, data, images, batch_size * (n_frames or 1), perturbation, dropped)
     batches = from_all_processes(batches, dropped)
     return on_main(lambda: write_results(setup, data, n_frames, folder, perturbation, batches, dropped))
 
@@ -284,7 +299,13 @@ def write_results(
 
 
 def test_robustness(
-    setup: Setup, data: DataSet, n_frames: int | None, folder: Path, clean: Mapping, log: logging.Logger
+    setup: Setup,
+    data: DataSet,
+    images: ImageSource,
+    n_frames: int | None,
+    folder: Path,
+    clean: Mapping,
+    log: logging.Logger,
 ) -> None:
     """The whole suite on the frames of a test that is done; its results go below ``folder``/robustness."""
     suite = whole_suite()
@@ -294,7 +315,7 @@ def test_robustness(
     key, results = headline(data), {}
     for perturbation in suite:
         place = output_dir(folder / "robustness" / f"{perturbation.name}_{perturbation.level}")
-        results[perturbation.name, perturbation.level] = test_one(setup, data, n_frames, place, perturbation)
+        results[perturbation.name, perturbation.level] = test_one(setup, data, images, n_frames, place, perturbation)
         on_main(lambda: write_robustness(folder, clean, results))
     on_main(lambda: plot_robustness(folder, clean, results, key))
     log.info(f"  {key.replace('_', ' ').replace('auc', 'AUC')} by level\n{robustness_table(clean, results, key)}")
@@ -376,7 +397,8 @@ def test_data_set(name: str, setup: Setup, folder: Path, log: logging.Logger) ->
         place = output_dir(folder / f"{args.perturb.name}_{args.perturb.level}")
     else:
         on_main(lambda: remove_robustness(folder))
-    metrics = test_one(setup, data, n_frames, place, args.perturb)
+    images = image_source(data, args.crop_cache)
+    metrics = test_one(setup, data, images, n_frames, place, args.perturb)
     auc = metrics[headline(data)]
     report(metrics, auc, args, log)
     extracted = not data.image_level and name not in WITHOUT_USUAL_PLACE
@@ -385,7 +407,7 @@ def test_data_set(name: str, setup: Setup, folder: Path, log: logging.Logger) ->
     seconds = time.perf_counter() - started
     log.info(f"  {seconds:.1f} s, {metrics['frames'] / seconds:.1f} frames/s; {place / 'predictions.csv'}")
     if args.robustness:
-        test_robustness(setup, data, n_frames, folder, metrics, log)
+        test_robustness(setup, data, images, n_frames, folder, metrics, log)
     if args.test_log and is_main():
         tested = f"{name} {args.perturb}" if args.perturb else name
         line = f"{args.resume} {tested} AUC {math.nan if auc is None else 100 * auc:.3f}\n"

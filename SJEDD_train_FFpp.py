@@ -18,6 +18,7 @@ answer_first(__name__, partial(get_args_parser, __doc__))
 import numpy as np
 import torch
 
+from datasets.crop_cache import image_source
 from datasets.crop_settings import crop_settings, differences
 from datasets.frames import EpochBatches, Frames, batches_per_epoch, node_labels, scoring_loader, training_loader
 from datasets.records import DataSet, as_images, node_vector
@@ -94,6 +95,8 @@ class Run:
             raise UserError(f"a batch of {args.batch_size} images cannot be shared by {world_size()} processes; give a "
                             f"--batch_size that {world_size()} divides (and as many images)")  # fmt: skip
         self.folder = on_main(lambda: held.enter_context(run_folder(args)))
+        self.train_images = image_source(self.train_set, args.crop_cache)
+        self.val_images = image_source(self.val_set, args.crop_cache)
         crops = crop_settings(self.train_set.records)
         self.made_with = {"versions": versions(), "revision": git_revision(), "data_hash": self.data_hash}
         self.made_with["crops"] = None if differences(crops) else next(iter(crops.values()), None)
@@ -116,7 +119,8 @@ class Run:
     def batches(self, stream: int, every: int) -> Iterator[TrainingBatch]:
         """The batches of the epoch from the present step on, ready on the device; see EpochBatches."""
         args, progress, records = self.args, self.progress, self.train_set.records
-        frames = Frames(records, self.trainer.model.image_size, args.aug_probs if args.aug else 0.0)
+        size, probability = self.trainer.model.image_size, args.aug_probs if args.aug else 0.0
+        frames = Frames(records, size, probability, images=self.train_images)
         order = EpochBatches(len(records), args.batch_size, args.seed, progress.epoch, stream, progress.step)
         order.keep_every(every, progress.epoch * self.steps)
         for images, indices, unreadable in training_loader(
@@ -132,7 +136,7 @@ class Run:
         figures = validate(
             self.trainer,
             scoring_loader(
-                Frames(records, self.trainer.model.image_size),
+                Frames(records, self.trainer.model.image_size, images=self.val_images),
                 self.args.batch_size,
                 self.args.num_workers,
                 indices=share(len(records)),

@@ -33,10 +33,10 @@ import numpy as np
 import skimage.data
 
 from preprocessing.manifest import Row, write_rows
-from preprocessing.pool import run_jobs
 from utils.cli import ArgumentParser, non_negative_int, positive_int, script
 from utils.cpu import available_cores
 from utils.files import atomic_path, output_dir
+from utils.pool import run_jobs
 
 WIDTH, HEIGHT, FPS = 1280, 720, 25
 KINDS = ("single", "two", "crossing", "approach", "away", "none")

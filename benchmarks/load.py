@@ -19,9 +19,10 @@ import torch
 from PIL import Image
 from skimage.data import astronaut
 
+from datasets.augmentation import augment
 from datasets.frames import EpochBatches, Frames, training_loader
 from datasets.records import Record
-from datasets.transforms import augment, read_image, resize
+from datasets.transforms import read_image, resize
 from utils.cli import ArgumentParser, positive_int, probability, script
 from utils.cpu import default_workers
 

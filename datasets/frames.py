@@ -1,25 +1,32 @@
 """The one torch Dataset: records -> resized images, and the loaders for training and scoring."""
 
+import math
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from datasets.perturbations import CompressedVideos, Perturbation, perturb, record_rng
+from datasets.augmentation import augment
+from datasets.image_sources import ImageFiles, ImageSource
+from datasets.perturbations import Perturbation, perturbed
 from datasets.records import Record, node_vector
-from datasets.transforms import ImageError, augment, read_image, resize
+from datasets.transforms import ImageError, resize
 from utils.cli import UserError
 from utils.ranks import share
 from utils.stopping import ignore_stop_signals
+
+T = TypeVar("T")
 
 
 class Frames(Dataset):
     """Item (index, draw) -> (index, image or the reason why there is none).
 
-    image: uint8 [3, size, size] RGB. draw: seeds the augmentation of this very item; None means none. perturbation: of
-    every image, before the resize; ``seed`` and the record seed its draws. So what an item looks like depends neither
-    on the number of workers nor on what was read before.
+    image: uint8 [3, size, size] RGB. images: where the records' images come from, if not from their files. draw: seeds
+    the augmentation of this very item; None means none. perturbation: of every image, before the resize; ``seed`` and
+    the record seed its draws. So what an item looks like depends neither on the number of workers nor on what was read
+    before.
     """
 
     def __init__(
@@ -29,47 +36,53 @@ class Frames(Dataset):
         augment_probability: float = 0.0,
         perturbation: Perturbation | None = None,
         seed: int = 0,
+        images: ImageSource | None = None,
     ) -> None:
         self.records = records
         self.size = size
         self.augment_probability = augment_probability
-        self.perturbation = perturbation
-        self.seed = seed
-        compress = perturbation is not None and perturbation.name == "compression"
-        self._compressed = CompressedVideos(records, int(perturbation.parameter)) if compress else None
+        self._images = perturbed(images or ImageFiles(records), records, perturbation, seed)
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, item: tuple[int, tuple[int, ...] | None]) -> tuple[int, torch.Tensor | str]:
+    def __getitem__(self, item: tuple[int, tuple[int, ...] | None]) -> tuple[int, np.ndarray | str]:
         index, draw = item
         try:
-            image = self._read(index)
+            image = self._images.read(index)
         except ImageError as error:
             return index, str(error)
         if draw is not None and self.augment_probability > 0:
             image = augment(image, self.augment_probability, np.random.default_rng(draw))
-        return index, torch.from_numpy(np.ascontiguousarray(resize(image, self.size).transpose(2, 0, 1)))
+        return index, resize(image, self.size).transpose(2, 0, 1)
 
-    def _read(self, index: int) -> np.ndarray:
-        if self._compressed is not None:
-            return self._compressed.read(index)
-        record = self.records[index]
-        image = read_image(record.path)
-        if self.perturbation is None:
-            return image
-        return perturb(image, self.perturbation, record_rng(self.seed, self.perturbation, record))
+    @staticmethod
+    def collate(items: list[tuple[int, np.ndarray | str]]) -> "Batch":
+        """-> (images uint8 [B, 3, S, S], record indices int64 [B], [(index, reason)] of unreadable images)."""
+        good, indices, bad = split_unreadable(items)
+        return stacked(good) if good else torch.empty(0, 3, 0, 0, dtype=torch.uint8), indices, bad
+
+
+def split_unreadable(items: list[tuple[int, T | str]]) -> tuple[list[T], torch.Tensor, list[tuple[int, str]]]:
+    """A dataset's items (index, value or reason) -> (values, their indices int64, [(index, reason)])."""
+    good = [(index, value) for index, value in items if not isinstance(value, str)]
+    bad = [(index, value) for index, value in items if isinstance(value, str)]
+    return [value for _, value in good], torch.tensor([index for index, _ in good], dtype=torch.int64), bad
+
+
+def stacked(images: Sequence[np.ndarray]) -> torch.Tensor:
+    """Stack uint8 arrays of one shape; in a loader's process right into memory that it shares with the main one."""
+    shape = (len(images), *images[0].shape)
+    if get_worker_info() is None:
+        out = torch.empty(shape, dtype=torch.uint8)
+    else:
+        storage = torch.UntypedStorage._new_shared(math.prod(shape))
+        out = torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+    np.stack(images, out=out.numpy())
+    return out
 
 
 Batch = tuple[torch.Tensor, torch.Tensor, list[tuple[int, str]]]
-
-
-def _collate(items: list[tuple[int, torch.Tensor | str]]) -> Batch:
-    """-> (images uint8 [B, 3, S, S], record indices int64 [B], [(index, reason)] of images that could not be read)."""
-    good = [(index, image) for index, image in items if isinstance(image, torch.Tensor)]
-    bad = [(index, image) for index, image in items if isinstance(image, str)]
-    images = torch.stack([image for _, image in good]) if good else torch.empty(0, 3, 0, 0, dtype=torch.uint8)
-    return images, torch.tensor([index for index, _ in good], dtype=torch.int64), bad
 
 
 class EpochBatches(Sampler):
@@ -144,14 +157,14 @@ def _loader(frames: Frames, batches: Sampler, num_workers: int, pin_memory: bool
         frames,
         batch_sampler=batches,
         num_workers=num_workers,
-        collate_fn=_collate,
+        collate_fn=frames.collate,
         worker_init_fn=_quiet_worker,
         pin_memory=pin_memory,
     )
 
 
 def training_loader(frames: Frames, batches: EpochBatches, num_workers: int, pin_memory: bool = False) -> DataLoader:
-    """Loader of the batches of one epoch (see ``_collate`` for what a batch is)."""
+    """Loader of the batches of one epoch (what a batch is: see their ``collate``)."""
     return _loader(frames, batches, num_workers, pin_memory)
 
 

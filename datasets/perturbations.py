@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.image_sources import ImageSource
 from datasets.records import Record
-from datasets.transforms import ImageError, gaussian_blur, gaussian_noise, grey_blocks, pixelate, read_image
+from datasets.transforms import ImageError, gaussian_blur, gaussian_noise, grey_blocks, grey_places, pixelate
 from utils.cli import UserError
 
 # Name -> parameter at the levels 1 to 5.
@@ -85,7 +86,8 @@ def perturb(image: np.ndarray, perturbation: Perturbation, rng: np.random.Genera
         case "contrast":
             return np.rint(image.astype(np.float32) * np.float32(parameter)).astype(np.uint8)
         case "blockwise":
-            return grey_blocks(image, max(min(image.shape[:2]) // 256, 1) * int(parameter), rng)
+            n = max(min(image.shape[:2]) // 256, 1) * int(parameter)
+            return grey_blocks(image, grey_places(*image.shape[:2], n, rng))
         case "noise":
             return gaussian_noise(image, parameter, rng)
         case "blur":
@@ -155,14 +157,26 @@ def compression_unavailable() -> str | None:
     return None
 
 
+class PerturbedImages:
+    """An image source: another one's, each perturbed by itself. The seed and the record seed its draws."""
+
+    def __init__(self, images: ImageSource, records: Sequence[Record], perturbation: Perturbation, seed: int) -> None:
+        self._source, self._records, self._perturbation, self._seed = images, records, perturbation, seed
+
+    def read(self, index: int) -> np.ndarray:
+        """See ImageSource."""
+        rng = record_rng(self._seed, self._perturbation, self._records[index])
+        return perturb(self._source.read(index), self._perturbation, rng)
+
+
 class CompressedVideos:
-    """Records' images after video compression. All readable ones of a video make one clip (one for each image size), in
-    the records' order; it is read and compressed when one of them is asked for, and kept until another video is: read
-    the records of a video one after the other.
+    """An image source: another one's after video compression. All readable images of a video make one clip (one for
+    each image size), in the records' order; it is read and compressed when one of them is asked for, and kept until
+    another video is: read the records of a video one after the other.
     """
 
-    def __init__(self, records: Sequence[Record], crf: int) -> None:
-        self._records, self._crf = records, crf
+    def __init__(self, images: ImageSource, records: Sequence[Record], crf: int) -> None:
+        self._source, self._records, self._crf = images, records, crf
         self._indices: dict[str, list[int]] = {}
         for index, record in enumerate(records):
             self._indices.setdefault(record.video, []).append(index)
@@ -170,7 +184,7 @@ class CompressedVideos:
         self._images: dict[int, np.ndarray | str] = {}
 
     def read(self, index: int) -> np.ndarray:
-        """The compressed image of a record, HWC RGB uint8; ImageError as by ``read_image``."""
+        """See ImageSource."""
         video = self._records[index].video
         if video != self._video:
             self._images = self._compress(self._indices[video])
@@ -186,7 +200,7 @@ class CompressedVideos:
         sizes: dict[tuple[int, ...], list[int]] = {}
         for index in indices:
             try:
-                images[index] = read_image(self._records[index].path)
+                images[index] = self._source.read(index)
                 sizes.setdefault(images[index].shape, []).append(index)
             except ImageError as error:
                 images[index] = str(error)
@@ -197,3 +211,14 @@ class CompressedVideos:
                 clip = [f"unreadable_image: no video can be made of it ({error})"] * len(members)
             images.update(zip(members, clip, strict=True))
         return images
+
+
+def perturbed(
+    images: ImageSource, records: Sequence[Record], perturbation: Perturbation | None, seed: int
+) -> ImageSource:
+    """The records' images under a perturbation, if one is given."""
+    if perturbation is None:
+        return images
+    if perturbation.name == "compression":
+        return CompressedVideos(images, records, int(perturbation.parameter))
+    return PerturbedImages(images, records, perturbation, seed)

@@ -1,7 +1,7 @@
-"""Image reading, resizing and the training augmentation. Images are HWC RGB uint8 until ``normalise``."""
+"""Image reading, resizing and the perturbations of training and robustness tests. Images are HWC RGB uint8 until
+``normalise``."""
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,23 +59,15 @@ def normalise(images: "torch.Tensor") -> "torch.Tensor":
     return (images.float() / 255 - mean) / std
 
 
-def augment(image: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
-    """With ``probability`` apply exactly one, uniformly drawn, of the five perturbations at one of its two strengths.
-
-    image: the full crop, HWC RGB uint8, before the resize. Returns the same shape and dtype.
-    """
-    if rng.random() >= probability:
-        return image
-    perturbation = _PERTURBATIONS[rng.integers(len(_PERTURBATIONS))]
-    return perturbation(image, int(rng.integers(2)), rng)
+def grey_places(height: int, width: int, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Corners (y, x) of ``n`` uniformly drawn blocks of 8 x 8 pixels, which may overlap, int64 [n, 2]."""
+    return rng.integers([max(height - 8, 0) + 1, max(width - 8, 0) + 1], size=(n, 2))
 
 
-def grey_blocks(image: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """``n`` blocks of 8 x 8 pixels of grey 128 at uniformly drawn places, which may overlap."""
-    height, width = image.shape[:2]
+def grey_blocks(image: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Blocks of 8 x 8 pixels of grey 128 at ``places``, see ``grey_places``."""
     out = image.copy()
-    for _ in range(n):
-        y, x = rng.integers(max(height - 8, 0) + 1), rng.integers(max(width - 8, 0) + 1)
+    for y, x in places.tolist():
         out[y : y + 8, x : x + 8] = 128
     return out
 
@@ -100,32 +92,8 @@ def pixelate(image: np.ndarray, factor: int) -> np.ndarray:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _blocks(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    return grey_blocks(image, min(image.shape[:2]) // 256 * (16, 32)[level], rng)
-
-
-def _gaussian_noise(image: np.ndarray, level: int, rng: np.random.Generator) -> np.ndarray:
-    return gaussian_noise(image, (0.001, 0.002)[level], rng)
-
-
-def _gaussian_blur(image: np.ndarray, level: int, _rng: np.random.Generator) -> np.ndarray:
-    return gaussian_blur(image, (7, 9)[level])
-
-
-def _pixelate(image: np.ndarray, level: int, _rng: np.random.Generator) -> np.ndarray:
-    return pixelate(image, (2, 3)[level])
-
-
-def _jpeg(image: np.ndarray, _level: int, rng: np.random.Generator) -> np.ndarray:
+def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """Encoded as JPEG, with Pillow's 4:2:0 subsampling, and decoded."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=int(rng.choice((75, 80, 90))))
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
-
-
-_PERTURBATIONS: tuple[Callable[[np.ndarray, int, np.random.Generator], np.ndarray], ...] = (
-    _blocks,
-    _gaussian_noise,
-    _gaussian_blur,
-    _pixelate,
-    _jpeg,
-)

@@ -21,7 +21,8 @@ from utils.cpu import default_workers
 
 # What --resume may change: where files are, how fast the run goes and how long, not what it computes.
 _FREE_ON_RESUME = {"resume", "num_epoch", "num_workers", "gpu", "output", "name", "tag", "patience", "auc", "keep"}
-_FREE_ON_RESUME |= {"txt_path_train", "txt_path_val", "save_minutes"}
+_FREE_ON_RESUME |= {"txt_path_train", "txt_path_val", "save_minutes", "crop_cache"}
+_ADDED_LATER = {"augment_on"}  # older checkpoints lack them; their runs did what is the default
 
 
 def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentParser:
@@ -50,6 +51,10 @@ def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentPa
     data.add_argument(
         "--aug_probs", type=probability, default=aug_probs, help="share of training images --aug perturbs"
     )
+    data.add_argument("--crop_cache", metavar="DIR", help="keep the decoded crops in DIR, for this run and later ones; "
+                      "SSD, 0.3 MB a crop")  # fmt: skip
+    data.add_argument("--augment_on", choices=("cpu", "device"), default="cpu", help="where training crops are "
+                      "perturbed and resized; device: the one that trains, equal to a grey level")  # fmt: skip
     data.add_argument(
         "--unknown",
         choices=("zero", "mask"),
@@ -145,7 +150,7 @@ def parse_args(
     if args.tag is None:
         aug = f"aug{args.aug_probs:g}" if args.aug else "noaug"
         settings = (args.VM.replace("/", "-"), args.weight, f"lr{args.initial_lr:g}", f"bz{args.batch_size}", aug)
-        others = ("grad_method", "loss", "score", "precision", "freeze", "no_tree")
+        others = ("grad_method", "loss", "score", "precision", "freeze", "no_tree", "augment_on")
         changed = [key for key in others if getattr(args, key) != parser.get_default(key)]
         settings += tuple(f"{key}-{'-'.join(_words(getattr(args, key)))}" for key in changed)
         args.tag = "_".join((*settings, f"seed{args.seed}"))
@@ -186,7 +191,7 @@ def _resumed(path: str, argv: Sequence[str] | None) -> tuple[argparse.Namespace,
         raise UserError(f"{path} cannot be resumed, only our ckpt_last.pth can; use --init_from for its weights")
     parser = get_args_parser()
     saved, defaults = content["args"], vars(parser.parse_args([]))
-    if not isinstance(saved, dict) or not defaults.keys() - _FREE_ON_RESUME <= saved.keys():
+    if not isinstance(saved, dict) or not defaults.keys() - _FREE_ON_RESUME - _ADDED_LATER <= saved.keys():
         raise UserError(f"{path} lacks settings of its run and cannot be resumed; use --init_from for its weights")
     saved = defaults | saved
     _refuse_odd_settings(parser, saved, path)

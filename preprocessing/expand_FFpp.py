@@ -67,7 +67,6 @@ import numpy as np
 from preprocessing import manifest
 from preprocessing.align import similarity_matrix
 from preprocessing.crop_files import OWN_FILE, save_image
-from preprocessing.pool import run_jobs
 from preprocessing.preview import SheetRow, tinted, write_sheet
 from preprocessing.regions import (
     BAND,
@@ -82,6 +81,7 @@ from preprocessing.regions import (
 )
 from utils.files import output_dir, read_json, whole_file, write_json
 from utils.locks import alone_in
+from utils.pool import run_jobs
 
 FIRST_LOCAL_DIGIT = 5  # of a list code: eye, lip, mouth, nose, skin
 GROW = (0.95, 1.15)  # range of the factor on a region's radii

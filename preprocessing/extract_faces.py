@@ -35,10 +35,10 @@ from preprocessing import manifest
 from preprocessing.crop_folder import crop_unclaimed, give_up, is_finished, merge, working_in
 from preprocessing.detectors import choose_detector
 from preprocessing.face_crops import MAX_MISFIT, MIN_CONFIDENCE, MIN_FACE, Job, Settings
-from preprocessing.pool import run_jobs
 from preprocessing.retinaface import load_weights
 from preprocessing.video import VIDEO_SUFFIXES, find_videos
 from utils.files import file_sha256
+from utils.pool import run_jobs
 
 
 def choose_device(name: str) -> str:

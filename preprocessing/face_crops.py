@@ -16,9 +16,9 @@ from preprocessing.align import align_face, misfit
 from preprocessing.crop_files import OWN_FILE, save_image
 from preprocessing.detectors import Detector, build_detector
 from preprocessing.faces import Faces
-from preprocessing.pool import check_stop
 from preprocessing.tracks import Look, follow_face, views_of
 from preprocessing.video import VideoError, count_frames, frame_indices, read_frames
+from utils.pool import check_stop
 
 # Least score of a face. RetinaFace: the paper's. MTCNN is surer of everything: on benchmarks/footage.py the right faces
 # have 0.998 and more, three quarters of the false ones less than 0.95.

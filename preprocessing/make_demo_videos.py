@@ -50,9 +50,9 @@ import imageio_ffmpeg
 import numpy as np
 
 from preprocessing.demo_faces import FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
-from preprocessing.pool import run_jobs
 from utils.files import atomic_path, output_dir, read_json, write_json
 from utils.locks import alone_in
+from utils.pool import run_jobs
 
 FPS = 25
 

@@ -26,6 +26,15 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+def size_from_header(path: str | Path) -> tuple[int, int]:
+    """(height, width) that an image file's header tells, (0, 0) where it tells none; the pixels are not decoded."""
+    try:
+        with _quiet(), Image.open(whole_file(path), formats=FORMATS) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # UnidentifiedImageError is an OSError
+        return 0, 0
+
+
 def read_rgb(path: str | Path, upright: bool = False) -> np.ndarray:
     """Image file -> [H, W, 3] uint8 RGB, the first picture of several, without its alpha channel; upright: turned as
     its EXIF says.

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from datasets import perturbations
+from datasets.image_sources import ImageFiles
 from datasets.perturbations import (
     SUITE,
     CompressedVideos,
@@ -187,7 +188,7 @@ def test_compressed_video_is_read_once_with_its_sizes_apart(crop, tmp_path, monk
         return compress_clip(frames, crf)
 
     monkeypatch.setattr(perturbations, "compress_clip", spy)
-    videos = CompressedVideos(records, 35)
+    videos = CompressedVideos(ImageFiles(records), records, 35)
     assert [videos.read(index).shape[0] for index in range(8)] == sizes * 2
     assert calls == [(317, 2, 35), (200, 2, 35)] * 2
     assert np.array_equal(videos.read(3), compress_clip([crop[:200, :200]] * 2, 35)[1])
@@ -196,7 +197,8 @@ def test_compressed_video_is_read_once_with_its_sizes_apart(crop, tmp_path, monk
 def test_an_image_that_no_encoder_takes_is_dropped_with_its_reason(crop, tmp_path):
     Image.new("RGB", (20_000, 1)).save(tmp_path / "strip.png")
     Image.fromarray(crop).save(tmp_path / "crop.png")
-    videos = CompressedVideos([Record(str(tmp_path / name), "v", 0) for name in ("strip.png", "crop.png")], 30)
+    records = [Record(str(tmp_path / name), "v", 0) for name in ("strip.png", "crop.png")]
+    videos = CompressedVideos(ImageFiles(records), records, 30)
     with pytest.raises(ImageError, match="unreadable_image: no video can be made of it"):
         videos.read(0)
     assert videos.read(1).shape == crop.shape

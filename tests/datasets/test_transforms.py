@@ -3,8 +3,18 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import transforms
-from datasets.transforms import ImageError, augment, normalise, read_image, resize
+from datasets import augmentation, transforms
+from datasets.augmentation import KINDS, STRENGTHS, Draw, apply_draw, augment, draw_augmentation
+from datasets.transforms import (
+    ImageError,
+    gaussian_blur,
+    grey_places,
+    jpeg,
+    normalise,
+    pixelate,
+    read_image,
+    resize,
+)
 
 pytestmark = pytest.mark.numeric
 
@@ -59,49 +69,86 @@ def test_other_colour_modes_become_rgb(tmp_path, crop, mode):
 
 
 def test_augment_applies_to_the_asked_share_and_draws_all_five_evenly(crop, monkeypatch):
-    calls = []
-    spies = tuple(
-        lambda image, level, rng, name=p.__name__: calls.append((name, level)) or image
-        for p in transforms._PERTURBATIONS
-    )
-    monkeypatch.setattr(transforms, "_PERTURBATIONS", spies)
+    draws = []
+    monkeypatch.setattr(augmentation, "apply_draw", lambda image, draw, rng: draws.append(draw) or image)
     for i in range(4000):
         augment(crop, 0.3, np.random.default_rng(i))
-    assert len(calls) == pytest.approx(1200, abs=100)
-    counts = {key: calls.count(key) for key in set(calls)}
-    assert len(counts) == 10
-    assert min(counts.values()) > 80
+    assert len(draws) == pytest.approx(1200, abs=100)
+    kinds = [draw.kind for draw in draws]
+    assert set(kinds) == set(KINDS)
+    assert min(map(kinds.count, KINDS)) > 160
+    strengths = [(draw.kind, draw.strength) for draw in draws]
+    assert len(set(strengths)) == 11
+    assert min(map(strengths.count, strengths)) > 55
 
 
-@pytest.mark.parametrize("perturbation", transforms._PERTURBATIONS, ids=lambda p: p.__name__)
-@pytest.mark.parametrize("level", [0, 1])
-def test_perturbations_keep_the_form_change_the_image_and_repeat_with_the_seed(crop, perturbation, level):
+def reference_augment(image, probability, rng):
+    """The draws one by one, as they were when the published figures were made."""
+    if rng.random() >= probability:
+        return image
+    kind, level, (height, width) = rng.integers(5), int(rng.integers(2)), image.shape[:2]
+    if kind == 0:
+        out = image.copy()
+        for _ in range(min(height, width) // 256 * (16, 32)[level]):
+            y, x = rng.integers(max(height - 8, 0) + 1), rng.integers(max(width - 8, 0) + 1)
+            out[y : y + 8, x : x + 8] = 128
+        return out
+    if kind == 1:
+        ycbcr = (image.astype(np.float32) / 255) @ transforms._TO_YCBCR.T
+        noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(255 * (0.001, 0.002)[level] ** 0.5)
+        rgb = (ycbcr + noise) @ transforms._FROM_YCBCR.T
+        return np.clip(np.rint(rgb * 255), 0, 255).astype(np.uint8)
+    if kind == 2:
+        return gaussian_blur(image, (7, 9)[level])
+    if kind == 3:
+        return pixelate(image, (2, 3)[level])
+    return jpeg(image, int(rng.choice((75, 80, 90))))
+
+
+@pytest.mark.parametrize("shape", [(317, 317), (200, 300), (560, 520), (5, 270)])
+def test_augment_is_to_the_bit_what_one_draw_after_the_other_gives(crop, shape):
+    image = np.asarray(Image.fromarray(crop).resize(shape[::-1]))
+    for i in range(60):
+        draws = np.random.default_rng(i), np.random.default_rng(i)
+        assert np.array_equal(augment(image, 0.9, draws[0]), reference_augment(image, 0.9, draws[1]))
+        assert draws[0].bit_generator.state == draws[1].bit_generator.state
+
+
+@pytest.mark.parametrize(("kind", "strength"), [(kind, i) for kind in KINDS for i in range(len(STRENGTHS[kind]))])
+def test_perturbations_keep_the_form_change_the_image_and_repeat_with_the_seed(crop, kind, strength):
     image = np.asarray(Image.fromarray(crop).resize((317, 317)))
     before = image.copy()
-    out = perturbation(image, level, np.random.default_rng(5))
+    draw = Draw(kind, strength, grey_places(317, 317, 16, np.random.default_rng(4)) if kind == "blocks" else None)
+    out = apply_draw(image, draw, np.random.default_rng(5))
     assert out.shape == image.shape
     assert out.dtype == np.uint8
     assert 0 < np.abs(out.astype(int) - image).mean() < 20
     assert np.array_equal(image, before)
-    assert np.array_equal(out, perturbation(image, level, np.random.default_rng(5)))
+    assert np.array_equal(out, apply_draw(image, draw, np.random.default_rng(5)))
 
 
 def test_noise_is_studio_swing_in_luma():
     grey = np.full((317, 317, 3), 128, np.uint8)
     luma = np.array([0.299, 0.587, 0.114])
-    for level, expected in ((0, 9.39), (1, 13.28)):
-        noisy = transforms._gaussian_noise(grey, level, np.random.default_rng(0)).astype(float)
+    for strength, expected in ((0, 9.39), (1, 13.28)):
+        noisy = apply_draw(grey, Draw("noise", strength), np.random.default_rng(0)).astype(float)
         assert (noisy @ luma).std() == pytest.approx(expected, rel=0.02)
+
+
+def drawn_blocks(height, width, strength):
+    """The first draw of blocks of this strength that some seed gives."""
+    draws = (draw_augmentation(height, width, 1.0, np.random.default_rng(i)) for i in range(1000))
+    return next(draw for draw in draws if (draw.kind, draw.strength) == ("blocks", strength))
 
 
 def test_blocks_are_grey_and_counted_by_size():
     image = np.zeros((317, 317, 3), np.uint8)
-    for level, count in ((0, 16), (1, 32)):
-        out = transforms._blocks(image, level, np.random.default_rng(0))
+    for strength, count in ((0, 16), (1, 32)):
+        out = apply_draw(image, drawn_blocks(317, 317, strength), np.random.default_rng(0))
         assert set(np.unique(out)) == {0, 128}
         assert (out[..., 0] == 128).sum() <= count * 64
         assert (out[..., 0] == 128).sum() > count * 64 * 0.8
-    assert not transforms._blocks(image[:200, :200], 1, np.random.default_rng(0)).any(), "none below 256 px"
+    assert not len(drawn_blocks(200, 200, 1).places), "none below 256 px"
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])

@@ -23,6 +23,10 @@ _JOBS_PER_WORKER = 4  # handed out ahead
 _stop: Event | None = None  # set in worker processes only
 
 
+class WorkerDied(UserError):
+    """A process that did jobs was killed, or ended by its job."""
+
+
 class JobStopped(Exception):
     """Raised inside a worker process that has been told to leave its job unfinished."""
 
@@ -44,7 +48,7 @@ def run_jobs(
 
     workers: number of processes; 1 works in this process. unit: what a job is, for the progress bar. An exception in
     a job ends the run. of_deadly: gives the result of a job that twice ended its process, the second time alone in it;
-    without it UserError when a process dies. Ctrl-C and SIGTERM reach this process only: running jobs are told to stop
+    without it WorkerDied when a process dies. Ctrl-C and SIGTERM reach this process only: running jobs are told to stop
     (see check_stop) and waited for, waiting ones are dropped, then the exception goes on.
     """
     with progress_bar(total=len(jobs), unit=unit, disable=not jobs, dynamic_ncols=True) as bar:
@@ -78,7 +82,7 @@ class _Crew:
         while waiting and self.stop.signum is None:
             suspects = deque(self._work(waiting, workers, _JOBS_PER_WORKER))
             if suspects and of_deadly is None and self.stop.signum is None:
-                raise UserError(
+                raise WorkerDied(
                     "a worker process died, killed from outside or for want of memory; what is finished is kept: run "
                     "this again, with fewer --workers where memory is short"
                 )

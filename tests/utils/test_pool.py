@@ -5,9 +5,9 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from preprocessing.pool import run_jobs
 from tests.platforms import posix_only
 from utils.cli import UserError, script
+from utils.pool import run_jobs
 
 
 def double(number):

@@ -1,0 +1,68 @@
+"""The training augmentation: which perturbation a crop gets is drawn first, then applied, here on the CPU or by
+``device_augmentation`` on the training device."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from datasets.transforms import gaussian_blur, gaussian_noise, grey_blocks, grey_places, jpeg, pixelate
+
+# Kind -> parameter at each of its strengths. The order is part of the draws.
+STRENGTHS: dict[str, tuple[float, ...]] = {
+    "blocks": (16, 32),  # grey blocks for every whole 256 px of the shorter side
+    "noise": (0.001, 0.002),  # variance on [0, 1]
+    "blur": (7, 9),  # kernel in pixels
+    "pixelation": (2, 3),  # factor of the downscaling
+    "jpeg": (75, 80, 90),  # quality
+}
+KINDS = tuple(STRENGTHS)
+
+
+class Draw(NamedTuple):
+    """What happens to a crop. strength: index in STRENGTHS[kind]. places: of ``blocks``, see ``grey_places``."""
+
+    kind: str
+    strength: int
+    places: np.ndarray | None = None
+
+    @property
+    def parameter(self) -> float:
+        return STRENGTHS[self.kind][self.strength]
+
+
+def draw_augmentation(height: int, width: int, probability: float, rng: np.random.Generator) -> Draw | None:
+    """With ``probability`` exactly one, uniformly drawn, of the five perturbations at one of its strengths, for a crop
+    of this size; else None. The same for the same state of ``rng``; only noise draws more of it."""
+    if rng.random() >= probability:
+        return None
+    kind = KINDS[rng.integers(len(KINDS))]
+    strength = int(rng.integers(2))
+    if kind == "jpeg":  # the second draw is its strength; the first is made for every kind
+        strength = int(rng.integers(len(STRENGTHS[kind])))
+    draw = Draw(kind, strength)
+    if kind == "blocks":
+        n = min(height, width) // 256 * int(draw.parameter)
+        draw = draw._replace(places=grey_places(height, width, n, rng))
+    return draw
+
+
+def apply_draw(image: np.ndarray, draw: Draw, rng: np.random.Generator) -> np.ndarray:
+    """The perturbed crop, HWC RGB uint8 as ``image``, which stays. rng: as ``draw_augmentation`` left it."""
+    match draw.kind:
+        case "blocks":
+            return grey_blocks(image, draw.places)
+        case "noise":
+            return gaussian_noise(image, draw.parameter, rng)
+        case "blur":
+            return gaussian_blur(image, int(draw.parameter))
+        case "pixelation":
+            return pixelate(image, int(draw.parameter))
+        case "jpeg":
+            return jpeg(image, int(draw.parameter))
+    raise ValueError(draw.kind)
+
+
+def augment(image: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw and apply. image: the full crop, HWC RGB uint8, before the resize. Returns the same shape and dtype."""
+    draw = draw_augmentation(*image.shape[:2], probability, rng)
+    return image if draw is None else apply_draw(image, draw, rng)
