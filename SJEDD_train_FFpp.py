@@ -20,7 +20,9 @@ import torch
 
 from datasets.crop_cache import image_source
 from datasets.crop_settings import crop_settings, differences
+from datasets.device_augmentation import augmented
 from datasets.frames import EpochBatches, Frames, batches_per_epoch, node_labels, scoring_loader, training_loader
+from datasets.raw_frames import RawFrames
 from datasets.records import DataSet, as_images, node_vector
 from datasets.transforms import MEAN, STD, normalise
 from datasets.txt_list import read_txt_list
@@ -120,14 +122,19 @@ class Run:
         """The batches of the epoch from the present step on, ready on the device; see EpochBatches."""
         args, progress, records = self.args, self.progress, self.train_set.records
         size, probability = self.trainer.model.image_size, args.aug_probs if args.aug else 0.0
-        frames = Frames(records, size, probability, images=self.train_images)
+        if args.augment_on == "device":
+            frames = RawFrames(records, probability, self.train_images)
+            to_device = partial(augmented, size=size, device=self.device)
+        else:
+            frames = Frames(records, size, probability, images=self.train_images)
+            to_device = partial(torch.Tensor.to, device=self.device, non_blocking=True)
         order = EpochBatches(len(records), args.batch_size, args.seed, progress.epoch, stream, progress.step)
         order.keep_every(every, progress.epoch * self.steps)
         for images, indices, unreadable in training_loader(
             frames, order, args.num_workers, pin_memory=self.device.type == "cuda"
         ):
             refuse_unreadable(unreadable, self.train_set, args.txt_path_train)
-            ready = normalise(images.to(self.device, non_blocking=True))
+            ready = normalise(to_device(images))
             yield ready, node_labels(records, indices).to(self.device), [records[i].path for i in indices.tolist()]
 
     def validate(self) -> dict:

@@ -152,7 +152,7 @@ class _Loader(DataLoader):
                             "--num_workers") from error  # fmt: skip
 
 
-def _loader(frames: Frames, batches: Sampler, num_workers: int, pin_memory: bool) -> DataLoader:
+def _loader(frames: Dataset, batches: Sampler, num_workers: int, pin_memory: bool) -> DataLoader:
     return _Loader(
         frames,
         batch_sampler=batches,
@@ -163,8 +163,8 @@ def _loader(frames: Frames, batches: Sampler, num_workers: int, pin_memory: bool
     )
 
 
-def training_loader(frames: Frames, batches: EpochBatches, num_workers: int, pin_memory: bool = False) -> DataLoader:
-    """Loader of the batches of one epoch (what a batch is: see their ``collate``)."""
+def training_loader(frames: Dataset, batches: EpochBatches, num_workers: int, pin_memory: bool = False) -> DataLoader:
+    """Loader of the batches of one epoch, as ``frames.collate`` makes them: of Frames, or of RawFrames."""
     return _loader(frames, batches, num_workers, pin_memory)
 
 

@@ -19,10 +19,8 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 # RGB on [0, 1] -> YCbCr of studio swing (ITU-R BT.601): Y spans 16..235, Cb and Cr 16..240.
-_TO_YCBCR = np.array(
-    [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=np.float32
-)
-_FROM_YCBCR = np.linalg.inv(_TO_YCBCR).astype(np.float32)
+TO_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=np.float32)
+FROM_YCBCR = np.linalg.inv(TO_YCBCR).astype(np.float32)
 
 
 class ImageError(Exception):
@@ -74,9 +72,9 @@ def grey_blocks(image: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 def gaussian_noise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
     """White noise of ``variance`` on [0, 1], added to each channel of 8-bit studio-swing YCbCr."""
-    ycbcr = (image.astype(np.float32) / 255) @ _TO_YCBCR.T
+    ycbcr = (image.astype(np.float32) / 255) @ TO_YCBCR.T
     noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(255 * variance**0.5)
-    rgb = (ycbcr + noise) @ _FROM_YCBCR.T
+    rgb = (ycbcr + noise) @ FROM_YCBCR.T
     return np.clip(np.rint(rgb * 255), 0, 255).astype(np.uint8)
 
 

@@ -94,9 +94,9 @@ def reference_augment(image, probability, rng):
             out[y : y + 8, x : x + 8] = 128
         return out
     if kind == 1:
-        ycbcr = (image.astype(np.float32) / 255) @ transforms._TO_YCBCR.T
+        ycbcr = (image.astype(np.float32) / 255) @ transforms.TO_YCBCR.T
         noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(255 * (0.001, 0.002)[level] ** 0.5)
-        rgb = (ycbcr + noise) @ transforms._FROM_YCBCR.T
+        rgb = (ycbcr + noise) @ transforms.FROM_YCBCR.T
         return np.clip(np.rint(rgb * 255), 0, 255).astype(np.uint8)
     if kind == 2:
         return gaussian_blur(image, (7, 9)[level])

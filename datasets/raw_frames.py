@@ -1,0 +1,107 @@
+"""The torch Dataset of --augment_on device: records -> whole crops and what is to happen to them, by batches."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from datasets.augmentation import KINDS, Draw, draw_augmentation
+from datasets.frames import split_unreadable, stacked
+from datasets.image_sources import ImageFiles, ImageSource
+from datasets.records import Record
+from datasets.transforms import ImageError
+
+
+class SizeGroup(NamedTuple):
+    """The crops of a batch that have one size, in the order of their perturbations: none, then KINDS.
+
+    crops: uint8 [n, H, W, 3] RGB. counts: how many have each of KINDS; the first n - sum(counts) have none. strengths:
+    int64 [n], index in STRENGTHS[kind]. places: corners of the blocks of those with blocks, int64 [count, blocks, 2].
+    seeds: of the noise of those with noise.
+    """
+
+    crops: torch.Tensor
+    counts: tuple[int, ...]
+    strengths: torch.Tensor
+    places: torch.Tensor
+    seeds: tuple[int, ...]
+
+
+class RawBatch(NamedTuple):
+    """groups: the crops by size. order: the place of each of the batch's images among the groups' crops, int64 [B]."""
+
+    groups: list[SizeGroup]
+    order: torch.Tensor
+
+
+class RawFrames(Dataset):
+    """Item (index, draw) -> (index, (crop, its perturbation, seed of its noise) or the reason why there is none).
+
+    The draws are those of ``Frames`` for the same item. They and the seed depend on the item alone.
+    """
+
+    def __init__(
+        self, records: Sequence[Record], augment_probability: float = 0.0, images: ImageSource | None = None
+    ) -> None:
+        self.records = records
+        self._probability = augment_probability
+        self._images = images or ImageFiles(records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, item: tuple[int, tuple[int, ...]]) -> tuple[int, "_Item | str"]:
+        index, draw = item
+        try:
+            crop = self._images.read(index)
+        except ImageError as error:
+            return index, str(error)
+        if self._probability <= 0:
+            return index, (crop, None, 0)
+        rng = np.random.default_rng(draw)
+        drawn = draw_augmentation(*crop.shape[:2], self._probability, rng)
+        return index, (crop, drawn, int(rng.integers(2**63)))
+
+    @staticmethod
+    def collate(items: list[tuple[int, "_Item | str"]]) -> tuple[RawBatch, torch.Tensor, list[tuple[int, str]]]:
+        """-> (batch, record indices int64 [B], [(index, reason)] of unreadable images)."""
+        good, indices, bad = split_unreadable(items)
+        sizes: dict[tuple[int, ...], list[int]] = {}
+        for i, (crop, _, _) in enumerate(good):
+            sizes.setdefault(crop.shape, []).append(i)
+        groups, places = [], []
+        for members in sizes.values():
+            members.sort(key=lambda i: _rank(good[i][1]))
+            groups.append(_group([good[i] for i in members]))
+            places += members
+        order = torch.empty(len(good), dtype=torch.int64)
+        order[places] = torch.arange(len(good))
+        return RawBatch(groups, order), indices, bad
+
+
+_Item = tuple[np.ndarray, Draw | None, int]
+
+
+def _rank(draw: Draw | None) -> int:
+    return -1 if draw is None else KINDS.index(draw.kind)
+
+
+def _group(items: list[_Item]) -> SizeGroup:
+    draws = [draw for _, draw, _ in items]
+    kinds = [draw.kind if draw else "" for draw in draws]
+    return SizeGroup(
+        crops=stacked([crop for crop, _, _ in items]),
+        counts=tuple(map(kinds.count, KINDS)),
+        strengths=torch.tensor([draw.strength if draw else 0 for draw in draws]),
+        places=_places([draw.places for draw in draws if draw and draw.kind == "blocks"]),
+        seeds=tuple(seed for _, draw, seed in items if draw and draw.kind == "noise"),
+    )
+
+
+def _places(places: list[np.ndarray]) -> torch.Tensor:
+    """Corners [blocks, 2] of each crop -> [crops, most blocks, 2]; the first of a crop's blocks fills its rest up."""
+    most = max(map(len, places), default=0)
+    filled = [np.concatenate((each, each[:1].repeat(most - len(each), axis=0))) for each in places]
+    return torch.from_numpy(np.array(filled, dtype=np.int64).reshape(len(places), most, 2))
