@@ -1,9 +1,11 @@
 """Time reading face crops as training does: decode, perturb, resize, collect batches; prints one line of JSON.
 
 read_ms, resize_ms and augment_ms are of one image in one thread; images_per_s and images_per_s_per_worker of the whole
-loader with --num_workers processes, their start left out. PNG and JPEG (quality 95) crops of a photograph, 317 x 317.
+loader with --num_workers processes, their start left out. jpg, png: files (JPEG of quality 95), cache: --crop_cache,
+cache_device: the same with --augment_on device, whose own work is left out. Crops of a photograph, 317 x 317.
 """
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -18,11 +20,15 @@ import numpy as np
 import torch
 from PIL import Image
 from skimage.data import astronaut
+from torch.utils.data import Dataset
 
 from datasets.augmentation import augment
+from datasets.crop_cache import image_source
 from datasets.frames import EpochBatches, Frames, training_loader
-from datasets.records import Record
-from datasets.transforms import read_image, resize
+from datasets.image_sources import ImageFiles, ImageSource
+from datasets.raw_frames import RawFrames
+from datasets.records import DataSet, Record
+from datasets.transforms import resize
 from utils.cli import ArgumentParser, positive_int, probability, script
 from utils.cpu import default_workers
 
@@ -50,15 +56,25 @@ def milliseconds(function: Callable[[int], object], n: int) -> float:
     return (time.perf_counter() - started) / n * 1000
 
 
-def loader_rate(records: Sequence[Record], args: object) -> float:
+def loader_rate(frames: Dataset, args: object, epochs: int = 1) -> float:
     """Images per second of the training loader after its first batch."""
-    frames = Frames(records, args.size, args.aug_probs)
-    batches = EpochBatches(len(records), args.batch_size, seed=0, epoch=0)
+    batches = [batch for epoch in range(epochs) for batch in EpochBatches(len(frames), args.batch_size, 0, epoch)]
     loader = iter(training_loader(frames, batches, args.num_workers))
     next(loader)
     started = time.perf_counter()
     read = sum(len(indices) for _, indices, _ in loader)
     return read / (time.perf_counter() - started)
+
+
+def figures_of(records: Sequence[Record], images: ImageSource, args: object) -> dict[str, float]:
+    """The pieces and the loader, when the crops come from ``images``."""
+    few, image = min(100, args.images), images.read(0)
+    return {
+        "read_ms": milliseconds(lambda i: images.read(i).copy(), few),
+        "resize_ms": milliseconds(lambda _: resize(image, args.size), few),
+        "augment_ms": milliseconds(lambda i: augment(image, args.aug_probs, np.random.default_rng(i)), 10 * few),
+        "images_per_s": loader_rate(Frames(records, args.size, args.aug_probs, images=images), args),
+    }
 
 
 @script
@@ -75,20 +91,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     cv2.setNumThreads(1)
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
-        for suffix in ("png", "jpg"):
+        for suffix in ("jpg", "png"):
             records = write_crops(Path(folder), args.images, suffix)
-            image = read_image(records[0].path)
-            rate = loader_rate(records, args)
-            few = min(100, args.images)
-            figures[suffix] = {
-                "read_ms": milliseconds(lambda i, records=records: read_image(records[i].path), few),
-                "resize_ms": milliseconds(lambda _, image=image: resize(image, args.size), few),
-                "augment_ms": milliseconds(
-                    lambda i, image=image: augment(image, args.aug_probs, np.random.default_rng(i)), few
-                ),
-                "images_per_s": rate,
-                "images_per_s_per_worker": rate / args.num_workers,
-            }
+            figures[suffix] = figures_of(records, ImageFiles(records), args)
+        with contextlib.redirect_stdout(sys.stderr):
+            cached = image_source(DataSet("crops", records, 0, []), str(Path(folder) / "cache"))
+        figures["cache"] = figures_of(records, cached, args)
+        whole = RawFrames(records, args.aug_probs, cached)
+        figures["cache_device"] = {"images_per_s": loader_rate(whole, args, epochs=10)}
+    for row in figures.values():
+        row["images_per_s_per_worker"] = row["images_per_s"] / args.num_workers
     print(json.dumps({name: {key: round(value, 3) for key, value in row.items()} for name, row in figures.items()}))
 
 

@@ -72,10 +72,13 @@ def grey_blocks(image: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 def gaussian_noise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
     """White noise of ``variance`` on [0, 1], added to each channel of 8-bit studio-swing YCbCr."""
-    ycbcr = (image.astype(np.float32) / 255) @ TO_YCBCR.T
-    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(255 * variance**0.5)
-    rgb = (ycbcr + noise) @ FROM_YCBCR.T
-    return np.clip(np.rint(rgb * 255), 0, 255).astype(np.uint8)
+    rgb = np.divide(image, np.float32(255), dtype=np.float32) @ TO_YCBCR.T
+    noise = rng.standard_normal(image.shape, dtype=np.float32)
+    noise *= np.float32(255 * variance**0.5)
+    noise += rgb
+    np.matmul(noise, FROM_YCBCR.T, out=rgb)
+    rgb *= 255
+    return np.clip(np.rint(rgb, out=rgb), 0, 255, out=rgb).astype(np.uint8)
 
 
 def gaussian_blur(image: np.ndarray, kernel: int) -> np.ndarray:
