@@ -26,7 +26,7 @@ from datasets.augmentation import augment
 from datasets.crop_cache import image_source
 from datasets.frames import EpochBatches, Frames, training_loader
 from datasets.image_sources import ImageFiles, ImageSource
-from datasets.raw_frames import RawFrames
+from datasets.raw_frames import RawBatch, RawFrames
 from datasets.records import DataSet, Record
 from datasets.transforms import resize
 from utils.cli import ArgumentParser, positive_int, probability, script
@@ -62,7 +62,11 @@ def loader_rate(frames: Dataset, args: object, epochs: int = 1) -> float:
     loader = iter(training_loader(frames, batches, args.num_workers))
     next(loader)
     started = time.perf_counter()
-    read = sum(len(indices) for _, indices, _ in loader)
+    read = 0
+    for images, indices, _ in loader:
+        for group in images.groups if isinstance(images, RawBatch) else ():
+            group.crops.to(torch.device("cpu"))  # one copy, as on its way to a GPU
+        read += len(indices)
     return read / (time.perf_counter() - started)
 
 

@@ -7,13 +7,13 @@ is not whole. Half-written files are named .tmp-crops-*; one process at a time b
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
@@ -44,28 +44,54 @@ class Stamp(NamedTuple):
     mtime: int
 
 
+class MappedCrop(NamedTuple):
+    """Where a crop lies in a cache's pixel file, in place of its pixels: small to hand to another process."""
+
+    pixels: Path
+    offset: int
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.height, self.width, 3
+
+    def view(self) -> np.ndarray:
+        """The crop, HWC RGB uint8, a view of the mapped file, not writable."""
+        flat = _mapped(self.pixels)[self.offset : self.offset + self.height * self.width * 3]
+        return flat.reshape(self.shape)
+
+
+@functools.lru_cache(maxsize=8)  # of training and validation, or of one test set after another
+def _mapped(pixels: Path) -> np.ndarray:
+    return np.asarray(np.memmap(pixels, mode="r"))
+
+
 class CachedCrops:
     """The images of records from their cache. A crop that could not be read when the cache was built is read from its
-    file, for the message, and because it may be readable by now. The files are opened once in each process, by the
-    first ``read``; only their place is pickled."""
+    file, for the message, and because it may be readable by now. The files are opened once in each process, when
+    they are first needed; only their place is pickled."""
 
     def __init__(self, index: Path, files: ImageFiles) -> None:
         self._index, self._files = index, files
         self._rows: np.ndarray | None = None
-        self._pixels: np.ndarray | None = None
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_rows": None, "_pixels": None}
+        return self.__dict__ | {"_rows": None}
 
     def read(self, index: int) -> np.ndarray:
         """See ImageSource; a view of the mapped file, not writable."""
-        if self._pixels is None:
+        crop = self.find(index)
+        return crop.view() if isinstance(crop, MappedCrop) else crop
+
+    def find(self, index: int) -> MappedCrop | np.ndarray:
+        """Where the crop lies, or, where it is not in the cache, its pixels."""
+        if self._rows is None:
             self._rows = _rows(self._index)
-            self._pixels = np.asarray(np.memmap(_pixel_file(self._index), mode="r"))
         offset, height, width = self._rows[index].tolist()
         if not height:
             return self._files.read(index)
-        return self._pixels[offset : offset + height * width * 3].reshape(height, width, 3)
+        return MappedCrop(_pixel_file(self._index), offset, height, width)
 
 
 def image_source(data: DataSet, folder: str | None) -> ImageSource:
@@ -167,7 +193,7 @@ def _build(data: DataSet, stamps: dict[str, Stamp], index: Path) -> None:
             file.truncate(max(total, 1))  # of no bytes there is no map
         jobs = list(zip(paths, stamps.values(), (ends - lengths).tolist(), lengths.tolist(), strict=True))
         with _told_of_death():
-            shapes = _in_chunks(partial(_read_into, temporary[0]), jobs, "crops")
+            shapes = _in_chunks(functools.partial(_read_into, temporary[0]), jobs, "crops")
         place = {path: (offset, *shape) for (path, _, offset, _), shape in zip(jobs, shapes, strict=True)}
         rows = np.array([place[record.path] for record in data.records], dtype=np.int64).reshape(-1, 3)
         with temporary[1].open("wb") as file:

@@ -1,6 +1,7 @@
 """The torch Dataset of --augment_on device: records -> whole crops and what is to happen to them, by batches."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -8,21 +9,45 @@ import torch
 from torch.utils.data import Dataset
 
 from datasets.augmentation import KINDS, Draw, draw_augmentation
+from datasets.crop_cache import CachedCrops, MappedCrop
 from datasets.frames import split_unreadable, stacked
 from datasets.image_sources import ImageFiles, ImageSource
 from datasets.records import Record
 from datasets.transforms import ImageError
 
+_PAGE = 4096  # bytes, the least that is read from a disk
+
+
+@dataclass(frozen=True)
+class MappedCrops:
+    """Crops of one size in a crop cache, to be stacked by the process that needs them: the mapped file is memory that
+    all processes share already. It takes the place of a tensor uint8 [n, H, W, 3]."""
+
+    crops: list[MappedCrop]
+
+    def pin_memory(self) -> torch.Tensor:
+        """Stacked in page-locked memory; a loader with pin_memory calls this."""
+        return self._stacked(pinned=True)
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
+        """Stacked on the device."""
+        return self._stacked(pinned=False).to(device, non_blocking=non_blocking)
+
+    def _stacked(self, pinned: bool) -> torch.Tensor:
+        out = torch.empty((len(self.crops), *self.crops[0].shape), dtype=torch.uint8, pin_memory=pinned)
+        np.stack([crop.view() for crop in self.crops], out=out.numpy())
+        return out
+
 
 class SizeGroup(NamedTuple):
     """The crops of a batch that have one size, in the order of their perturbations: none, then KINDS.
 
-    crops: uint8 [n, H, W, 3] RGB. counts: how many have each of KINDS; the first n - sum(counts) have none. strengths:
-    int64 [n], index in STRENGTHS[kind]. places: corners of the blocks of those with blocks, int64 [count, blocks, 2].
-    seeds: of the noise of those with noise.
+    crops: uint8 [n, H, W, 3] RGB, or where they lie in a cache. counts: how many have each of KINDS; the first
+    n - sum(counts) have none. strengths: int64 [n], index in STRENGTHS[kind]. places: corners of the blocks of those
+    with blocks, int64 [count, blocks, 2]. seeds: of the noise of those with noise.
     """
 
-    crops: torch.Tensor
+    crops: torch.Tensor | MappedCrops
     counts: tuple[int, ...]
     strengths: torch.Tensor
     places: torch.Tensor
@@ -55,7 +80,7 @@ class RawFrames(Dataset):
     def __getitem__(self, item: tuple[int, tuple[int, ...]]) -> tuple[int, "_Item | str"]:
         index, draw = item
         try:
-            crop = self._images.read(index)
+            crop = self._crop(index)
         except ImageError as error:
             return index, str(error)
         if self._probability <= 0:
@@ -64,15 +89,23 @@ class RawFrames(Dataset):
         drawn = draw_augmentation(*crop.shape[:2], self._probability, rng)
         return index, (crop, drawn, int(rng.integers(2**63)))
 
+    def _crop(self, index: int) -> np.ndarray | MappedCrop:
+        if not isinstance(self._images, CachedCrops):
+            return self._images.read(index)
+        crop = self._images.find(index)
+        if isinstance(crop, MappedCrop):
+            crop.view().reshape(-1)[::_PAGE].max()  # the disk is read here, not by the process that trains
+        return crop
+
     @staticmethod
     def collate(items: list[tuple[int, "_Item | str"]]) -> tuple[RawBatch, torch.Tensor, list[tuple[int, str]]]:
         """-> (batch, record indices int64 [B], [(index, reason)] of unreadable images)."""
         good, indices, bad = split_unreadable(items)
-        sizes: dict[tuple[int, ...], list[int]] = {}
+        alike: dict[tuple, list[int]] = {}
         for i, (crop, _, _) in enumerate(good):
-            sizes.setdefault(crop.shape, []).append(i)
+            alike.setdefault((type(crop), crop.shape), []).append(i)
         groups, places = [], []
-        for members in sizes.values():
+        for members in alike.values():
             members.sort(key=lambda i: _rank(good[i][1]))
             groups.append(_group([good[i] for i in members]))
             places += members
@@ -81,7 +114,7 @@ class RawFrames(Dataset):
         return RawBatch(groups, order), indices, bad
 
 
-_Item = tuple[np.ndarray, Draw | None, int]
+_Item = tuple[np.ndarray | MappedCrop, Draw | None, int]
 
 
 def _rank(draw: Draw | None) -> int:
@@ -91,8 +124,9 @@ def _rank(draw: Draw | None) -> int:
 def _group(items: list[_Item]) -> SizeGroup:
     draws = [draw for _, draw, _ in items]
     kinds = [draw.kind if draw else "" for draw in draws]
+    crops = [crop for crop, _, _ in items]
     return SizeGroup(
-        crops=stacked([crop for crop, _, _ in items]),
+        crops=MappedCrops(crops) if isinstance(crops[0], MappedCrop) else stacked(crops),
         counts=tuple(map(kinds.count, KINDS)),
         strengths=torch.tensor([draw.strength if draw else 0 for draw in draws]),
         places=_places([draw.places for draw in draws if draw and draw.kind == "blocks"]),

@@ -16,9 +16,11 @@ from PIL import Image
 
 from datasets import crop_cache
 from datasets.crop_cache import cache_of, image_source
+from datasets.device_augmentation import augmented
 from datasets.frames import EpochBatches, Frames, scoring_loader, training_loader
 from datasets.image_sources import ImageFiles
 from datasets.perturbations import parse_perturbation
+from datasets.raw_frames import RawFrames
 from datasets.records import DataSet, Record
 from tests.conftest import ROOT
 from tests.platforms import linux_only, posix_only
@@ -81,6 +83,27 @@ def test_training_batches_are_those_of_the_files(data, folder):
         order = EpochBatches(len(data.records), 8, seed=1, epoch=0)
         runs.append(batches(training_loader(frames, order, 2 if images else 0)))
     assert same(*runs)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_crops_for_the_device_are_those_of_the_files(data, folder, workers):
+    runs = []
+    for images in (None, image_source(data, str(folder))):
+        frames, order = RawFrames(data.records, 0.9, images), EpochBatches(len(data.records), 8, seed=1, epoch=0)
+        loaded = training_loader(frames, order, workers)
+        runs.append([(augmented(batch, 64, torch.device("cpu")), indices, bad) for batch, indices, bad in loaded])
+    assert same(*(batches(run) for run in runs))
+
+
+def test_crops_for_the_device_are_small_to_hand_over_and_may_lie_in_files_too(data, folder, monkeypatch):
+    source = image_source(data, str(folder))
+    frames = RawFrames(data.records, 0.0, source)
+    assert len(pickle.dumps(frames[0, (1,)])) < 500
+    shutil.copy(data.records[0].path, data.records[15].path)  # missing while the cache was built
+    batch, indices, bad = RawFrames.collate([frames[index, (1,)] for index in (0, 15, 13)])
+    assert indices.tolist() == [0, 15] and [index for index, _ in bad] == [13]
+    first, second = augmented(batch, 64, torch.device("cpu"))
+    assert torch.equal(first, second)
 
 
 def test_second_run_and_other_processes_open_what_is_there(data, folder, monkeypatch, capsys):
@@ -208,6 +231,7 @@ BUILD = """
 import json, sys, time
 from pathlib import Path
 from datasets import crop_cache
+from datasets.raw_frames import RawFrames
 from datasets.records import DataSet, Record
 
 read = crop_cache.read_image
