@@ -88,7 +88,7 @@ def gaussian_noise(images: torch.Tensor, strengths: torch.Tensor, seeds: Sequenc
     for one, seed in zip(noise, seeds, strict=True):
         one.normal_(generator=torch.Generator(images.device).manual_seed(seed))
     # rgb = 255 (ycbcr + s noise) F^T with the forward conversion before it is rgb + 255 s noise F^T.
-    deviations = _table("noise", images.device)[strengths].view(-1, 1, 1)
+    deviations = _tensor(_deviations, images.device)[strengths].view(-1, 1, 1)
     mixed = _tensor(_from_ycbcr, images.device) @ noise.flatten(2) * deviations
     return (images + mixed.view_as(images)).round_().clamp_(0, 255)
 
@@ -109,22 +109,10 @@ def pixelate(images: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
 
 
 def _bilinear(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Each pixel between four. rows, columns: see ``_neighbours``, of each image, [n, 4, h] and [n, 4, w]."""
-    (left, right), (from_left, from_right) = columns[:, :2].long().unbind(1), columns[:, 2:].unbind(1)
-    (top, bottom), (from_top, from_bottom) = rows[:, :2].long().unbind(1), rows[:, 2:].unbind(1)
-    height, width = images.shape[2], left.shape[1]
-
-    def column(places: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        chosen = images.gather(3, places[:, None, None].expand(-1, 3, height, -1))
-        return chosen * weights[:, None, None]
-
-    across = torch.floor((column(left, from_left) + column(right, from_right)) / 16)
-
-    def row(places: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        chosen = across.gather(2, places[:, None, :, None].expand(-1, 3, -1, width))
-        return torch.floor(chosen.double() * weights[:, None, :, None] / 65536)
-
-    return torch.floor((row(top, from_top) + row(bottom, from_bottom) + 2) / 4).float()
+    """Each pixel between four. rows, columns: see ``_neighbours``, of each image, [n, 2, h, H] and [n, 2, w, W]."""
+    across = (images @ columns.sum(1).transpose(1, 2)[:, None]).mul_(1 / 16).floor_().double()
+    above, below = (rows.flatten(1, 2)[:, None].double() @ across).mul_(1 / 65536).floor_().chunk(2, dim=2)
+    return above.add_(below).add_(2).mul_(1 / 4).floor_().float()
 
 
 def _both_ways(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
@@ -145,9 +133,8 @@ def resize(images: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _rounded(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
-    """Sums of 2^-11ths and the rest of 2^-22ths, each of them whole and below 2^24 -> the nearest grey level."""
-    sums = (high.int() << _BITS // 2) + low.int() + (1 << _BITS - 1)
-    return (sums >> _BITS).clamp_(0, 255).float()
+    """The sum of two parts, one of whole 2^-11ths and one of 2^-22ths, to the nearest grey level."""
+    return low.double().add_(high).add_(0.5).floor_().clamp_(0, 255).float()
 
 
 def jpeg(images: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
@@ -155,53 +142,43 @@ def jpeg(images: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
     colour conversion, 4:2:0, its "islow" transforms, the standard tables, its "fancy" upsampling."""
     height, width = images.shape[2:]
     padded = functional.pad(images, (0, -width % 16, 0, -height % 16), mode="replicate").double()
-    ycc = _colours(padded, _tensor(_to_ycc, images.device), _tensor(_to_ycc_offset, images.device))
-    luma, chroma = ycc[:, :1], ycc[:, 1:, : height + height % 2]
+    ycc = (_tensor(_to_ycc, images.device) @ padded.flatten(2)).add_(_tensor(_to_ycc_offset, images.device)).floor_()
+    ycc = ycc.view_as(padded)
     # The mean of 2 x 2, rounded up and down by turns along a row. Rows are filled up after it, columns before.
-    sums = chroma.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).sum((3, 5))
-    chroma = torch.floor((sums + 1 + torch.arange(sums.shape[3], device=images.device) % 2) / 4)
+    chroma = ycc[:, 1:, : height + height % 2].unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean((3, 5))
+    chroma = chroma.add_(_tensor(_turns, images.device, chroma.shape[3])).floor_()
     chroma = functional.pad(chroma, (0, 0, 0, -chroma.shape[2] % 8), mode="replicate")
-    tables = _table("jpeg", images.device)[strengths]  # [n, 2, 8, 8]
-    luma, chroma = _coded(luma, tables[:, :1]), _coded(chroma, tables[:, 1:])
-    chroma = _upsampled(chroma[:, :, : -(-height // 2), : -(-width // 2)])[:, :, :height, :width]
-    cb, cr = (chroma - 128).unbind(1)
-    luma = luma[:, 0, :height, :width]
-    red = luma + torch.floor((91881 * cr + 32768) / 65536)
-    green = luma + torch.floor((-22554 * cb - 46802 * cr + 32768) / 65536)
-    blue = luma + torch.floor((116130 * cb + 32768) / 65536)
-    return torch.stack((red, green, blue), dim=1).clamp_(0, 255).float()
+    luma, chroma = _coded(ycc[:, :1], chroma, _tensor(_quantisation, images.device)[strengths])
+    chroma = chroma[:, :, : -(-height // 2), : -(-width // 2)] - 128
+    rows, columns = (_tensor(_fancy, images.device, length) for length in (height, width))
+    chroma = (rows @ (chroma @ columns.T)).add_(_tensor(_turns_up, images.device, width)).floor_()
+    colour = (_tensor(_from_ycc, images.device) @ chroma.flatten(2)).add_(0.5).floor_().view_as(images)
+    return colour.add_(luma[:, :, :height, :width]).clamp_(0, 255).float()
 
 
-def _colours(images: torch.Tensor, matrix: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
-    """matrix [3, 3] times the channels of images [n, 3, H, W], with offset [3, 1], in whole 65536ths, floored."""
-    mixed = matrix @ images.flatten(2)
-    return torch.floor((mixed + offset) / 65536).view_as(images)
-
-
-def _coded(planes: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
-    """Planes [n, c, H, W] of 8 x 8 blocks through transform, quantisation and back, float64; tables [n, 1, 8, 8]."""
-    transform, tables = _tensor(_islow, planes.device), tables.transpose(2, 3)[:, :, None, None]
-    blocks = planes.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4) - 128  # [n, c, h, w, y, x]
-    rows = _descaled(blocks @ transform.T, 11)
-    coefficients = _descaled(rows.transpose(4, 5) @ transform.T, 15)  # [n, c, h, w, horizontal, vertical frequency]
-    levels = torch.floor(coefficients.abs() / (8 * tables) + 0.5) * coefficients.sign()
-    columns = _descaled((levels * tables) @ transform, 11)
-    pixels = _descaled(columns.transpose(4, 5) @ transform, 18)
-    return (pixels + 128).clamp_(0, 255).transpose(3, 4).flatten(4).flatten(2, 3).view_as(planes)
+def _coded(luma: torch.Tensor, chroma: torch.Tensor, tables: torch.Tensor) -> list[torch.Tensor]:
+    """Planes [n, 1, H, W] and [n, 2, h, w] through the transform of their 8 x 8 blocks, quantisation and back, float64.
+    tables: of luma and chroma, [n, 2, 8, 8]."""
+    planes = luma, chroma
+    blocks = [plane.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4) for plane in planes]
+    shapes = [block.shape for block in blocks]  # [n, planes, blocks down, blocks across, y, x]
+    blocks = [block.flatten(1, 3) for block in blocks]
+    counts = [block.shape[1] for block in blocks]
+    divisors = torch.cat([tables[:, i : i + 1].expand(-1, counts[i], -1, -1) for i in (0, 1)], dim=1).transpose(2, 3)
+    transform = _tensor(_islow, luma.device)
+    rows = _descaled((torch.cat(blocks, dim=1) - 128) @ transform.T, 11)
+    coefficients = _descaled(rows.transpose(2, 3) @ transform.T, 15)  # [n, blocks, horizontal, vertical frequency]
+    sizes = coefficients.abs().div_(divisors).mul_(1 / 8).add_(0.5).floor_().mul_(divisors)
+    columns = _descaled(sizes.copysign_(coefficients) @ transform, 11)
+    pixels = _descaled(columns.transpose(2, 3) @ transform, 18).add_(128).clamp_(0, 255)
+    parts = pixels.split(counts, dim=1)
+    return [
+        part.view(shape).transpose(3, 4).flatten(4).flatten(2, 3) for part, shape in zip(parts, shapes, strict=True)
+    ]
 
 
 def _descaled(values: torch.Tensor, bits: int) -> torch.Tensor:
-    return torch.floor(values / 2**bits + 0.5)
-
-
-def _upsampled(planes: torch.Tensor) -> torch.Tensor:
-    """Twice as high and wide, each pixel from the nearest 2 x 2 in parts of 9, 3, 3 and 1 sixteenths."""
-    padded = functional.pad(planes, (1, 1, 1, 1), mode="replicate")
-    middle = 3 * padded[:, :, 1:-1]
-    rows = torch.stack((middle + padded[:, :, :-2], middle + padded[:, :, 2:]), dim=3).flatten(2, 3)
-    centre = 3 * rows[..., 1:-1]
-    left, right = torch.floor((centre + rows[..., :-2] + 8) / 16), torch.floor((centre + rows[..., 2:] + 7) / 16)
-    return torch.stack((left, right), dim=4).flatten(3)
+    return values.mul_(2.0**-bits).add_(0.5).floor_()
 
 
 # The constants. Each is made on the CPU, and once on a device.
@@ -212,13 +189,8 @@ def _tensor(make: Callable[..., np.ndarray], device: torch.device, *arguments: i
     return torch.from_numpy(make(*arguments)).to(device)
 
 
-def _table(kind: str, device: torch.device) -> torch.Tensor:
-    """What a kind's strengths stand for, one after the other."""
-    return _tensor({"noise": _deviations, "jpeg": _quantisation}[kind], device)
-
-
 def _by_strength(what: str, length: int, device: torch.device) -> torch.Tensor:
-    """The matrices, or the neighbours, of both strengths for a side of ``length``, float32 [2, ...]."""
+    """The matrices of both strengths for a side of ``length``, float32 [2, ...]."""
     return _tensor({"blur": _blurs, "down": _downs, "up": _ups}[what], device, length)
 
 
@@ -244,8 +216,9 @@ def _pil_bicubic(before: int, after: int) -> np.ndarray:
         weights = np.where(x < 1, near, np.where(x < 2, far, 0))
         exact = weights / weights.sum() * 2**_BITS
         matrix[i, first:end] = np.trunc(exact + np.copysign(0.5, exact))
-    high = np.rint(matrix / 2 ** (_BITS // 2))
-    return np.concatenate((high, matrix - high * 2 ** (_BITS // 2))).astype(np.float32)
+    matrix /= 2**_BITS
+    high = np.rint(matrix * 2 ** (_BITS // 2)) / 2 ** (_BITS // 2)
+    return np.concatenate((high, matrix - high)).astype(np.float32)
 
 
 def _blurs(length: int) -> np.ndarray:
@@ -286,28 +259,50 @@ def _ups(length: int) -> np.ndarray:
 
 
 def _filled(tables: list[np.ndarray]) -> np.ndarray:
-    """Stacked, with pixels that are never read where one has fewer than another."""
-    longest = max(table.shape[1] for table in tables)
-    return np.stack([np.pad(table, ((0, 0), (0, longest - table.shape[1]))) for table in tables])
+    """Stacked, with pixels of nothing where one factor leaves fewer than another."""
+    sides = [max(table.shape[axis] for table in tables) for axis in (1, 2)]
+    return np.stack([np.pad(t, ((0, 0), (0, sides[0] - t.shape[1]), (0, sides[1] - t.shape[2]))) for t in tables])
 
 
 def _neighbours(before: int, after: int) -> np.ndarray:
-    """[4, after]: the two pixels that each new one lies between, and how much of them it takes, in 2048ths."""
+    """[2, after, before]: how much each new pixel takes of the one before it, and of the one behind it, in 2048ths."""
     places = ((np.arange(after) + 0.5) * before / after - 0.5).astype(np.float32)
     first = np.floor(places)
     part = places - first
-    second = first + 1
-    weights = np.rint((1 - part) * 2048), np.rint(part * 2048)
-    return np.stack((first.clip(0, before - 1), second.clip(0, before - 1), *weights)).astype(np.float32)
+    matrices = np.zeros((2, after, before), dtype=np.float32)
+    for matrix, place, share in zip(matrices, (first, first + 1), (1 - part, part), strict=True):
+        matrix[np.arange(after), place.clip(0, before - 1).astype(int)] = np.rint(share * 2048)
+    return matrices
 
 
 def _to_ycc() -> np.ndarray:
-    return np.array([[19595, 38470, 7471], [-11059, -21709, 32768], [32768, -27439, -5329]], dtype=np.float64)
+    return np.array([[19595, 38470, 7471], [-11059, -21709, 32768], [32768, -27439, -5329]]) / 65536
 
 
 def _to_ycc_offset() -> np.ndarray:
-    centre = 128 * 65536 + 32767
-    return np.array([[32768], [centre], [centre]], dtype=np.float64)
+    return np.array([[0.5], [128 + 32767 / 65536], [128 + 32767 / 65536]])
+
+
+def _from_ycc() -> np.ndarray:
+    """[red, green, blue] by [Cb, Cr], about grey."""
+    return np.array([[0, 91881], [-22554, -46802], [116130, 0]]) / 65536
+
+
+def _turns(length: int) -> np.ndarray:
+    return (1 + np.arange(length) % 2) / 4
+
+
+def _fancy(length: int) -> np.ndarray:
+    """[length, half as long]: three parts of the nearest pixel and one of the next, in quarters."""
+    half = -(-length // 2)
+    matrix, i = np.zeros((length, half)), np.arange(length)
+    matrix[i, i // 2] = 0.75
+    np.add.at(matrix, (i, (i // 2 - 1 + 2 * (i % 2)).clip(0, half - 1)), 0.25)
+    return matrix
+
+
+def _turns_up(length: int) -> np.ndarray:
+    return (8 - np.arange(length) % 2) / 16
 
 
 def _quantisation() -> np.ndarray:
