@@ -33,7 +33,7 @@ from models.label_tree import FFPP, FFSC, LabelTree
 from models.model_setup import prepare_model
 from models.trainer import Trainer, TrainerSettings, epoch_learning_rates
 from utils.devices import choose_device, describe, deterministic
-from utils.distributed import any_over_ranks, copy_from_main, on_main, process_group
+from utils.distributed import copy_from_main, on_main, process_group
 from utils.files import atomic_path, write_json
 from utils.locks import alone_in
 from utils.memory import keep_freed_memory
@@ -134,8 +134,11 @@ class Run:
             frames, order, args.num_workers, pin_memory=self.device.type == "cuda"
         ):
             refuse_unreadable(unreadable, self.train_set, args.txt_path_train)
+            labels = node_labels(records, indices)
+            if self.device.type == "cuda":
+                labels = labels.pin_memory()
             ready = normalise(to_device(images))
-            yield ready, node_labels(records, indices).to(self.device), [records[i].path for i in indices.tolist()]
+            yield ready, labels.to(self.device, non_blocking=True), [records[i].path for i in indices.tolist()]
 
     def validate(self) -> dict:
         """The validation figures of metrics.jsonl; no video AUC for a list without videos."""
@@ -170,12 +173,17 @@ class Run:
         self.save("ckpt_last.pth", rng=checkpoint.rng_state(), **state)
         self.saved = time.perf_counter()
 
-    def after_step(self, stop: StopRequest) -> bool:
-        """Whether to end the epoch here; writes ckpt_last.pth when --save_minutes have passed since it was written."""
-        if stop.asked():
+    def flags(self, stop: StopRequest) -> list[bool]:
+        """Whether to stop, and whether --save_minutes have passed since ckpt_last.pth was written."""
+        return [stop.signum is not None, time.perf_counter() - self.saved >= 60 * self.args.save_minutes]
+
+    def after_step(self, stop: StopRequest, flags: Sequence[bool]) -> bool:
+        """Whether to end the epoch here; ``flags`` as set in any process. Writes ckpt_last.pth when it is due."""
+        asked, due = flags
+        if asked:
+            stop.join()
             return True
-        seconds = time.perf_counter() - self.saved
-        if self.progress.step < self.steps and any_over_ranks(seconds >= 60 * self.args.save_minutes):
+        if due and self.progress.step < self.steps:
             self.save_last()
         return False
 
@@ -253,8 +261,8 @@ def run_epochs(run: Run, log: logging.Logger, metrics: MetricsLog | None) -> Non
             run.trainer.set_learning_rate(rates[progress.epoch])
             every = args.lambda_every if args.weight == "autol" else 0
             batches, second_batches = run.batches(0, 1), run.batches(1, every)
-            after_step = partial(run.after_step, stop)
-            train_epoch(run.trainer, progress, run.steps, batches, second_batches, after_step, log)
+            flags, after_step = partial(run.flags, stop), partial(run.after_step, stop)
+            train_epoch(run.trainer, progress, run.steps, batches, second_batches, flags, after_step, log)
             run.save_last()  # before the validation pass, so that a run killed in it loses no step
             if not stop.asked():
                 finish_epoch(run, started, log, metrics)

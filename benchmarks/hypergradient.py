@@ -3,7 +3,6 @@
 Random weights and images, as in benchmarks/train_step.py; lambda and weights move between the rows as in training.
 """
 
-import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,16 +12,12 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import torch
 
 from benchmarks.train_step import random_batch
-from models.auto_lambda import (
-    exact_hypergradient,
-    finite_difference_hypergradient,
-    gradients_of,
-    pointing_at,
-    virtual_parameters,
-)
+from models.auto_lambda import finite_difference_hypergradient, gradients_of, virtual_step
 from models.choices import MODEL_NAMES, TASKS
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
+from models.parameter_rows import ParameterRows, filled, inner_products
+from models.precision import pointing_at
 from models.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_float, positive_int, script
 
@@ -41,21 +36,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     model = JointEmbedding(architecture(args.VM), FFPP)
     trainer = Trainer(model, TrainerSettings(weight="autol"))
     trainer.set_learning_rate(lr := 6e-7)
+    tasks, scratch = ParameterRows(trainer.parameters, len(TASKS)), ParameterRows(trainer.parameters, 1)
     print("| step | task | exact <g, d> |" + "".join(f" fd, eps {eps:g} |" for eps in args.eps))
     print("|---|---|---|" + "---|" * len(args.eps))
     for step in range(args.steps):
         first, second = (random_batch(args.batch_size, model.image_size, generator) for _ in range(2))
-        parts = [functools.partial(trainer.losses, *first)]
-        _, gradients = gradients_of(parts, torch.eye(len(TASKS)).tolist(), trainer.parameters)
-        virtual = virtual_parameters(trainer.parameters, gradients, trainer.weights, lr, trainer.settings.weight_decay)
-        with pointing_at(trainer.parameters, virtual):
-            direction = list(torch.autograd.grad(trainer.losses(*second)[0], trainer.parameters))
-        columns = [exact_hypergradient(gradients, direction, -1.0)]
+        parts, second_parts = trainer.parts(first), trainer.parts(second)
+        gradients_of(parts, torch.eye(len(TASKS)), trainer.parameters, tasks.views)
+        weights = filled(trainer.weights, tasks.data)
+        virtual_step(trainer.parameters, tasks.data, weights, lr, trainer.settings.weight_decay, scratch)
+        with pointing_at(trainer.parameters, scratch.views[0]):
+            gradients_of(second_parts, torch.eye(len(TASKS))[:1], trainer.parameters, scratch.views)
+        columns = [inner_products(tasks.data, scratch.data[0])]
         for eps in args.eps:
-            columns.append(finite_difference_hypergradient(parts, trainer.parameters, direction, -1.0, eps))
+            columns.append(finite_difference_hypergradient(parts, trainer.parameters, scratch.views[0], -1.0, eps))
         for i, task in enumerate(TASKS):
             print(f"| {step} | {task} |" + "".join(f" {column[i]:.5g} |" for column in columns), flush=True)
-        del gradients, virtual, direction
         trainer.step(first, second)
 
 

@@ -1,6 +1,7 @@
 """Image reading, resizing and the perturbations of training and robustness tests. Images are HWC RGB uint8 until
 ``normalise``."""
 
+import functools
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,11 +51,16 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 def normalise(images: "torch.Tensor") -> "torch.Tensor":
     """uint8 [B, 3, S, S] RGB -> float32 [B, 3, S, S], CLIP-normalised."""
+    mean, std = _mean_and_std(images.device)
+    return (images.float() / 255 - mean) / std
+
+
+@functools.lru_cache(maxsize=32)
+def _mean_and_std(device: "torch.device") -> tuple["torch.Tensor", "torch.Tensor"]:
     import torch  # which all else here, and command lines that name perturbations, do without
 
-    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(3, 1, 1)
-    return (images.float() / 255 - mean) / std
+    with torch.inference_mode(False):  # kept for training too, whoever asks first
+        return tuple(torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD))
 
 
 def grey_places(height: int, width: int, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -9,156 +9,178 @@ section III of the SJEDD paper). One step with learning rate a:
 4. real step on sum_i lambda'_i grad L_i(theta) with the new lambda.
 
 A batch may come in parts (gradient accumulation) whose losses add up to the batch's: task gradients and d are then the
-sums over the parts, and the steps are those of the whole batch. In a data-parallel run they are the means over the
-ranks; theta', the hypergradient and lambda follow from them and are the same everywhere.
+sums over the parts, and the steps are those of the whole batch. In a data-parallel run the task gradients are means
+over the ranks, which travel while the next backward pass runs. d stays where it was computed: the products with it are
+linear in it, so the mean of the ranks' hypergradients is that of the mean d.
 
 In float16 all losses are multiplied by one scale before they are differentiated, and the task gradients and d are
 divided by it before anything is made of them. When one of them is not finite, neither weights nor lambda move.
 
 The task gradients of one forward and three backwards serve 1, 3 and 4, so nothing is computed twice and no weight is
-changed in place before the real step: theta' are separate tensors that the parameters point to for a moment.
+changed in place before the real step: theta' is a row of its own that the parameters point to for a moment, and d takes
+its place.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from models.gradient_methods import Gradients, inner_product
+from models.parameter_rows import ParameterRows, copy_all, filled, inner_products
+from models.precision import pointing_at
 from models.task_weighting import LearnedValues
-from utils.distributed import mean_over_ranks
+from utils.distributed import Reductions
 
-Part = Callable[[], torch.Tensor]  # -> the part's share of a batch's task losses [T], at the parameters' present values
+Computing = Callable[[], AbstractContextManager]  # entered while the towers compute and are differentiated
+
+
+class Part(NamedTuple):
+    """A part of a batch. scores: computes its node scores [B, nodes] at the parameters' present values. losses: makes
+    of them its share of the batch's task losses [T]."""
+
+    scores: Callable[[], torch.Tensor]
+    losses: Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass
 class BilevelResult:
-    """task_losses: float [T], detached. task_gradients: T lists of tensors like the parameters. direction: d.
-    hypergradient: float64 [T]."""
+    """task_losses: float [T], detached. hypergradient: float64 [T]. Both are this rank's: their means count. overflow:
+    float32 [1], 1 where a gradient is not finite (float16)."""
 
     task_losses: torch.Tensor
-    task_gradients: list[Gradients]
-    direction: Gradients
     hypergradient: torch.Tensor
+    overflow: torch.Tensor
 
 
 def gradients_of(
-    parts: Sequence[Part], objectives: Sequence[Sequence[float]], parameters: Sequence[nn.Parameter], scale: float = 1.0
-) -> tuple[torch.Tensor, list[Gradients]]:
-    """Task losses [T] of a batch, detached, and the gradients of K weighted sums of them, by every parameter.
-
-    parts: their losses add up to the batch's. objectives: [K, T], the weights of each sum. scale: see the module's
-    text. A parameter that a sum does not use has gradient 0. Both results are means over the ranks.
-    """
-    losses, gradients = [], []
-    for part in parts:
-        of_tasks = part()
-        losses.append(of_tasks.detach())
-        last = len(objectives) - 1
-        for i, weights in enumerate(objectives):
-            total = (of_tasks * of_tasks.new_tensor(weights)).sum() * scale
-            new = torch.autograd.grad(total, parameters, retain_graph=i < last, materialize_grads=True)
-            # A compiled convolution lays its weight's gradient out channels last, and fused AdamW reads raw memory; the
-            # zeros that torch 2.6 makes of missing gradients want gradients themselves.
-            new = [gradient.detach().contiguous() for gradient in new]
-            if len(gradients) <= i:
-                gradients.append(new)
-            else:
-                torch._foreach_add_(gradients[i], new)
-        del of_tasks, total, new  # the part's graph goes before the next one is built
-    sums = torch.stack(losses).sum(0)
-    mean_over_ranks([sums])
-    for gradient in gradients:
-        if scale != 1.0:
-            torch._foreach_mul_(gradient, 1 / scale)
-        mean_over_ranks(gradient)
-    return sums, gradients
-
-
-@contextlib.contextmanager
-def pointing_at(parameters: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> Iterator[None]:
-    """Let the parameters use the storage of ``values`` inside the block; afterwards their own again, bit for bit."""
-    originals = [parameter.data for parameter in parameters]
-    try:
-        for parameter, value in zip(parameters, values, strict=True):
-            parameter.data = value
-        yield
-    finally:
-        for parameter, original in zip(parameters, originals, strict=True):
-            parameter.data = original
-
-
-def virtual_parameters(
+    parts: Sequence[Part],
+    objectives: torch.Tensor,
     parameters: Sequence[nn.Parameter],
-    gradients: Sequence[Gradients],
-    weights: Sequence[float],
+    into: Sequence[Sequence[torch.Tensor]],
+    computing: Computing = contextlib.nullcontext,
+    done: Callable[[int], object] = lambda _: None,
+) -> torch.Tensor:
+    """Write the gradients of K weighted sums of a batch's task losses; returns the losses [T], detached.
+
+    parts: their losses add up to the batch's. objectives: [K, T], the weights of each sum, in the losses' type and on
+    their device. into: K lists of tensors like the parameters. A parameter that a sum does not use has gradient 0.
+    done(i) is called when the gradient of sum i is complete.
+    """
+    losses = []
+    for number, part in enumerate(parts):
+        with computing():
+            scores = part.scores()
+            of_tasks = part.losses(scores)
+            losses.append(of_tasks.detach())
+            # The losses' small graph is gone through once for all sums, the towers' once for each.
+            by_scores = torch.autograd.grad(of_tasks, scores, objectives, is_grads_batched=True)[0]
+            for i, gradient in enumerate(into):
+                new = torch.autograd.grad(
+                    scores, parameters, by_scores[i], retain_graph=i < len(into) - 1, materialize_grads=True
+                )
+                new = [values.detach() for values in new]  # torch 2.6 makes zeros that want gradients themselves
+                if number == 0:
+                    copy_all(gradient, new)
+                else:
+                    torch._foreach_add_(gradient, new)
+                if number == len(parts) - 1:
+                    done(i)
+                del new
+            del scores, of_tasks  # the part's graph goes before the next one is built
+    return torch.stack(losses).sum(0)
+
+
+def unscale(rows: torch.Tensor, factor: float, overflow: torch.Tensor | None) -> None:
+    """Multiply rows by ``factor`` in place. overflow: float32 [1], set to 1 where a value is not finite; None:
+    nobody asks."""
+    if overflow is not None:
+        inverse = torch.full((1,), factor, dtype=torch.float32, device=rows.device)
+        torch._amp_foreach_non_finite_check_and_unscale_([rows], overflow, inverse)
+    elif factor != 1.0:
+        rows *= factor
+
+
+def virtual_step(
+    parameters: Sequence[nn.Parameter],
+    tasks: torch.Tensor,
+    weights: torch.Tensor,
     lr: float,
     decay: float,
-) -> list[torch.Tensor]:
-    """theta' = theta - lr (sum_i weights[i] gradients[i] + decay theta), in new tensors."""
-    virtual = torch._foreach_mul([parameter.data for parameter in parameters], 1.0 - lr * decay)
-    for gradient, weight in zip(gradients, weights, strict=True):
-        torch._foreach_add_(virtual, gradient, alpha=-lr * weight)
-    return virtual
-
-
-def exact_hypergradient(gradients: Sequence[Gradients], direction: Gradients, lr: float) -> torch.Tensor:
-    """-lr <gradients[i], direction> for every task, float64 [T]."""
-    return -lr * torch.stack([inner_product(gradient, direction) for gradient in gradients])
+    into: ParameterRows,
+) -> None:
+    """Write theta' = theta - lr (sum_i weights[i] tasks[i] + decay theta) into row 0. tasks: [T, P]; weights: [T]."""
+    copy_all(into.views[0], [parameter.data for parameter in parameters])
+    into.data[0].addmv_(tasks.t(), weights, beta=1 - lr * decay, alpha=-lr)
 
 
 def finite_difference_hypergradient(
     train_parts: Sequence[Part],
     parameters: Sequence[nn.Parameter],
-    direction: Gradients,
+    direction: Sequence[torch.Tensor],
     lr: float,
     eps: float = 0.01,
 ) -> torch.Tensor:
-    """The reference's central difference along ``direction``: -lr (L_i(theta + h d) - L_i(theta - h d)) / (2 h), [T].
+    """The reference's central difference along d: -lr (L_i(theta + h d) - L_i(theta - h d)) / (2 h), [T].
 
     h = eps / (||d|| + 1e-6). With eps = 0.01 the step is too long for CLIP towers (values and even signs differ from
     the exact product; benchmarks/RESULTS.md has a table); kept for comparison.
     """
-    step = eps / (inner_product(direction, direction).sqrt().item() + 1e-6)
+    step = eps / (torch.stack(torch._foreach_norm(direction)).norm().item() + 1e-6)
     losses = []
     with torch.no_grad():
         for sign in (1.0, -1.0):
             moved = torch._foreach_add([p.data for p in parameters], direction, alpha=sign * step)
             with pointing_at(parameters, moved):
-                losses.append(torch.stack([part().double() for part in train_parts]).sum(0))
-    mean_over_ranks(losses)
+                losses.append(torch.stack([part.losses(part.scores()).double() for part in train_parts]).sum(0))
     return -lr * (losses[0] - losses[1]) / (2 * step)
 
 
 def bilevel_step(
     train_parts: Sequence[Part],
     second_parts: Sequence[Part],
-    primary: Sequence[float],
+    primary: torch.Tensor,
     parameters: Sequence[nn.Parameter],
+    tasks: ParameterRows,
+    scratch: ParameterRows,
     weights: Sequence[float],
     lr: float,
     decay: float,
     hypergrad: str = "exact",
-    scale: float = 1.0,
+    scale: float | None = None,
+    computing: Computing = contextlib.nullcontext,
 ) -> BilevelResult:
     """Steps 1 to 3 of the module's text, up to the hypergradient; the parameters are left as they were.
 
     train_parts, second_parts: the two batches. primary: [T], 1 for the tasks of the upper level, 0 for the others.
-    weights: lambda [T]. hypergrad: "exact" or "fd". scale: see the module's text.
+    tasks: T rows, which receive the task gradients. scratch: a row that receives theta' and then d; where the second
+    batch comes in parts, two rows, one for each. weights: lambda [T]. hypergrad: "exact" or
+    "fd". scale: of float16's losses, see the module's text; None: they are not scaled, and nobody asks for overflow.
     """
-    each = torch.eye(len(weights)).tolist()
-    losses, gradients = gradients_of(train_parts, each, parameters, scale)
-    virtual = virtual_parameters(parameters, gradients, weights, lr, decay)
-    with pointing_at(parameters, virtual):
-        _, (direction,) = gradients_of(second_parts, [primary], parameters, scale)
-    del virtual
+    factor = scale or 1.0
+    overflow = torch.zeros(1, dtype=torch.float32, device=tasks.data.device)
+    asked = overflow if scale else None
+    reductions = Reductions()
+    each = torch.eye(len(weights), dtype=primary.dtype, device=primary.device) * factor
+    losses = gradients_of(
+        train_parts, each, parameters, tasks.views, computing, lambda i: reductions.start(tasks.data[i])
+    )
+    unscale(tasks.data, reductions.finish() / factor, asked)
+    virtual_step(parameters, tasks.data, filled(weights, tasks.data), lr, decay, scratch)
+    with pointing_at(parameters, scratch.views[0]):
+        gradients_of(second_parts, primary.unsqueeze(0) * factor, parameters, scratch.views[-1:], computing)
+    direction = scratch.data[-1]
     if hypergrad == "exact":
-        hypergradient = exact_hypergradient(gradients, direction, lr)
+        unscale(direction, 1 / factor, asked)
+        hypergradient = -lr * inner_products(tasks.data, direction)
     else:
-        hypergradient = finite_difference_hypergradient(train_parts, parameters, direction, lr)
-    return BilevelResult(losses, gradients, direction, hypergradient)
+        reductions.start(direction)
+        unscale(direction, reductions.finish() / factor, asked)
+        hypergradient = finite_difference_hypergradient(train_parts, parameters, scratch.views[-1], lr)
+    return BilevelResult(losses, hypergradient, overflow)
 
 
 class AutoLambda(LearnedValues):

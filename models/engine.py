@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -67,13 +67,15 @@ def train_epoch(
     steps: int,
     batches: Iterable[TrainingBatch],
     second_batches: Iterator[TrainingBatch],
-    after_step: Callable[[], bool],
+    flags: Callable[[], Sequence[bool]],
+    after_step: Callable[[Sequence[bool]], bool],
     log: logging.Logger,
 ) -> None:
     """Make the steps of ``progress.epoch`` that are left (``steps`` an epoch), counting them in ``progress``.
 
-    batches yields the batches left; second_batches those of the steps that update lambda. Returns early, after a whole
-    step, when ``after_step`` says so. Raises UserError naming epoch, step, losses and images when a loss is not finite.
+    batches yields the batches left; second_batches those of the steps that update lambda. flags: asked in every step;
+    ``after_step`` gets for each whether it is set in any process. Returns early, after a whole step, when it says so.
+    Raises UserError naming epoch, step, losses and images when a loss is not finite.
     """
     bar = progress_bar(
         batches, desc=f"epoch {progress.epoch}", total=steps, initial=progress.step, unit="step", leave=False
@@ -87,7 +89,7 @@ def train_epoch(
             second = next(second_batches)[:2] if trainer.needs_second_batch(run_step) else None
             where = f"epoch {progress.epoch}, step {progress.step}"
             try:
-                result = trainer.step((images, labels), second, run_step)
+                result = trainer.step((images, labels), second, run_step, flags)
             except torch.OutOfMemoryError as error:
                 raise UserError(f"{where}: {_FULL}") from error
             except UserError as error:
@@ -108,7 +110,7 @@ def train_epoch(
             weights = "/".join(f"{weight:.3f}" for weight in result.weights)
             state = f"loss {sum(result.task_losses):.3f}, lambda {weights}, {speed:.1f} images/s"
             bar.set_postfix_str(state, refresh=False)
-            if after_step():
+            if after_step(result.flags):
                 return
     finally:
         bar.close()

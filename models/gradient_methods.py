@@ -18,31 +18,15 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
+from models.parameter_rows import filled, inner_products, weighted_sum
+
 CAGRAD_C = 0.4
-Gradients = list[torch.Tensor]  # one tensor per parameter
+_PIECE = 2**24  # elements that graddrop draws for at a time
 
 
-def inner_product(a: Gradients, b: Gradients) -> torch.Tensor:
-    """<a, b> over all parameters, float64 []: products in the tensors' own type, their sum in float64."""
-    return torch.stack([torch.dot(x.flatten(), y.flatten()).double() for x, y in zip(a, b, strict=True)]).sum()
-
-
-def gram_matrix(gradients: Sequence[Gradients]) -> np.ndarray:
-    """Scalar products of every two tasks' gradients, float64 [T, T]."""
-    gram = np.empty((len(gradients), len(gradients)))
-    for i, a in enumerate(gradients):
-        for j in range(i + 1):
-            gram[i, j] = gram[j, i] = inner_product(a, gradients[j]).item()
-    return gram
-
-
-def weighted_sum(gradients: Sequence[Gradients], weights: Sequence[float]) -> Gradients:
-    """sum_i weights[i] * gradients[i], parameter by parameter. gradients[0] is overwritten and returned."""
-    total = gradients[0]
-    torch._foreach_mul_(total, weights[0])
-    for gradient, weight in zip(gradients[1:], weights[1:], strict=True):
-        torch._foreach_add_(total, gradient, alpha=weight)
-    return total
+def gram_matrix(rows: torch.Tensor) -> np.ndarray:
+    """Scalar products of every two of the tasks' gradients [T, P], float64 [T, T]."""
+    return torch.stack([inner_products(rows, row) for row in rows]).cpu().numpy()
 
 
 def pcgrad_factors(gram: np.ndarray, orders: Sequence[Sequence[int]]) -> np.ndarray:
@@ -83,39 +67,39 @@ def cagrad_factors(gram: np.ndarray, c: float = CAGRAD_C) -> np.ndarray:
     return mean + radius / norm(solution.x) * solution.x
 
 
-def graddrop(values: Sequence[torch.Tensor], uniform: torch.Tensor) -> torch.Tensor:
-    """One parameter's gradient, any shape: sum_i of the values of the sign that ``uniform`` in [0, 1) draws.
+def graddrop(values: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Per element the sum of the values of one sign, that which ``uniform`` draws: [N].
 
-    values: T tensors of the parameter's shape. uniform: of that shape. Elements where all tasks are 0 give 0.
+    values: [T, N]. uniform: [N], in [0, 1). Elements where all tasks are 0 give 0.
     """
-    total, size = torch.zeros_like(uniform), torch.zeros_like(uniform)
-    for value in values:
-        total += value
-        size += value.abs()
+    total, size = values.sum(0), values.abs().sum(0)
     positive = (1 + total / size.clamp(min=torch.finfo(size.dtype).tiny)) / 2
     # The sum of the positive values is (size + total) / 2, that of the negative ones (total - size) / 2.
     return torch.where(positive > uniform, total + size, total - size) / 2
 
 
-def combine(method: str, gradients: Sequence[Gradients], weights: Sequence[float], seed: tuple[int, int]) -> Gradients:
-    """The update direction of ``method`` for the gradients of T tasks times their weights; gradients[0] is overwritten.
+def combine(
+    method: str, rows: torch.Tensor, weights: Sequence[float], seed: tuple[int, int], into: torch.Tensor
+) -> None:
+    """Write the update direction of ``method``, for the gradients of T tasks times their weights, into ``into``.
 
-    seed: (seed of the run, number of the step); what is drawn depends on nothing else.
+    rows: [T, P], of ``ParameterRows``. into: [P], none of the rows. seed: (seed of the run, number of the step); what
+    is drawn depends on nothing else.
     """
-    if method == "none":
-        return weighted_sum(gradients, weights)
     if method == "graddrop":
-        device = gradients[0][0].device
-        generator = torch.Generator(device).manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        for of_parameter in zip(*gradients, strict=True):
-            values = [value * weight for value, weight in zip(of_parameter, weights, strict=True)]
-            drawn = torch.rand(values[0].shape, generator=generator, device=device, dtype=values[0].dtype)
-            of_parameter[0].copy_(graddrop(values, drawn))
-        return gradients[0]
-    gram = gram_matrix(gradients) * np.outer(weights, weights)
-    if method == "pcgrad":
-        rng, tasks = np.random.default_rng(seed), range(len(gradients))
-        factors = pcgrad_factors(gram, [rng.permutation([j for j in tasks if j != i]) for i in tasks])
-    else:
-        factors = cagrad_factors(gram)
-    return weighted_sum(gradients, (factors * weights).tolist())
+        generator = torch.Generator(rows.device).manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        factors = filled(weights, rows).unsqueeze(1)
+        for piece, target in zip(rows.split(_PIECE, dim=1), into.split(_PIECE), strict=True):
+            uniform = torch.rand(target.shape, generator=generator, device=rows.device, dtype=rows.dtype)
+            target.copy_(graddrop(piece * factors, uniform))
+        return
+    if method != "none":
+        gram = gram_matrix(rows) * np.outer(weights, weights)
+        tasks = range(len(rows))
+        if method == "pcgrad":
+            rng = np.random.default_rng(seed)
+            factors = pcgrad_factors(gram, [rng.permutation([j for j in tasks if j != i]) for i in tasks])
+        else:
+            factors = cagrad_factors(gram)
+        weights = (factors * weights).tolist()
+    weighted_sum(rows, filled(weights, rows), into)

@@ -72,7 +72,8 @@ class JointEmbedding(nn.Module):
         prompts = prefix_tree(tokens, tokens.argmax(dim=1) + 1)
         used, rows = prompts.tokens.unique(return_inverse=True)
         self.clip.token_embedding = PromptEmbedding(self.clip.token_embedding.weight, used)
-        buffers = {"rows": rows, "depths": prompts.depths, "mask": prompts.mask, "ends": prompts.ends}
+        mask = torch.zeros(prompts.mask.shape).masked_fill_(~prompts.mask, -torch.inf)
+        buffers = {"rows": rows, "depths": prompts.depths, "mask": mask, "ends": prompts.ends}
         for name, values in buffers.items():
             self.register_buffer(f"prompt_{name}", values, persistent=False)
         self.eval()
@@ -100,12 +101,13 @@ class JointEmbedding(nn.Module):
 
     def forward(self, images: torch.Tensor, text: torch.Tensor | None = None) -> torch.Tensor:
         """Node scores. images: float [B, 3, S, S], CLIP-normalised RGB. text: result of ``encode_prompts``, made here
-        when not given. Returns float32 [B, nodes], also under autocast (near 25 bfloat16's spacing is 0.125); float64
-        where the weights are.
+        when not given. Under autocast the image tower alone computes in the lower precision: the prompts are a few
+        dozen positions, which cost nothing in float32. Returns float32 [B, nodes] (near 25 bfloat16's spacing is
+        0.125); float64 where the weights are.
         """
-        text = self.encode_prompts() if text is None else text
         embedding = self.encode_images(images)
         with torch.autocast(images.device.type, enabled=False):
+            text = self.encode_prompts() if text is None else text
             embedding, text = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (embedding, text))
             if self.score == "product":
                 return embedding @ text.T / SCORE_DIVISOR

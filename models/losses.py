@@ -66,10 +66,8 @@ def nll_losses(scores: torch.Tensor, labels: torch.Tensor, tree: LabelTree) -> t
 
 def _level_means(losses: torch.Tensor, labels: torch.Tensor, tree: LabelTree, unknown: str) -> torch.Tensor:
     """losses, labels [B, nodes] -> [3]: mean over the nodes of a level, then over the batch."""
-    weights = torch.ones_like(labels) if unknown == "zero" else (labels != UNKNOWN).to(labels.dtype)
-    means = []
-    for nodes in tree.levels:
-        index = list(nodes)
-        # A sample with no known node in this level counts as zero loss, so that the batch mean stays a mean over B.
-        means.append(((losses * weights)[:, index].sum(1) / weights[:, index].sum(1).clamp(min=1)).mean())
-    return torch.stack(means)
+    known = torch.ones_like(labels) if unknown == "zero" else (labels != UNKNOWN).to(labels.dtype)
+    sizes = [len(nodes) for nodes in tree.levels]  # the nodes are in the order of their levels
+    levels = zip((losses * known).split(sizes, dim=1), known.split(sizes, dim=1), strict=True)
+    # A sample with no known node in a level counts as zero loss, so that the batch mean stays a mean over B.
+    return torch.stack([(of_level.sum(1) / count.sum(1).clamp(min=1)).mean() for of_level, count in levels])

@@ -1,6 +1,12 @@
 """The number formats the towers may compute in. Weights, scores, losses and sums over states keep their own."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
+
 import torch
+from torch import nn
+
+from models.parameter_rows import copy_all
 
 # Whether oneDNN has kernels in bfloat16 for this CPU: fast ones with AVX512_BF16, AMX or Arm's bfloat16, slow ones with
 # any other AVX-512. Elsewhere PyTorch does without them. A constant, because torch.compile cannot trace the question.
@@ -12,6 +18,48 @@ def autocast(device_type: str, precision: str) -> torch.autocast:
     a setting of the device (utils.devices.set_tf32)."""
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float16
     return torch.autocast(device_type, dtype, enabled=precision in ("bfloat16", "float16"))
+
+
+def _factors(tower: nn.Module) -> list[nn.Parameter]:
+    """The weights that autocast rounds: those of products, not of normalisations and embeddings."""
+    of_products = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
+    chosen = [
+        p for module in tower.modules() if isinstance(module, of_products) for p in module.parameters(recurse=False)
+    ]
+    return chosen + [p for name, p in tower.named_parameters() if name == "proj"]
+
+
+class RoundedWeights:
+    """The weights of a tower's products in bfloat16 or float16, rounded all at once.
+
+    Autocast would round each with a kernel of its own. Values and gradients are the same; a gradient arrives rounded.
+    """
+
+    def __init__(self, tower: nn.Module, precision: str) -> None:
+        rounds = precision in ("bfloat16", "float16")
+        self._weights = _factors(tower) if rounds else []
+        self._dtype = getattr(torch, precision) if rounds else None
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Inside the block the weights are their present values, rounded; afterwards what they were, bit for bit."""
+        copies = [torch.empty(weight.shape, dtype=self._dtype, device=weight.device) for weight in self._weights]
+        copy_all(copies, [weight.data for weight in self._weights])
+        with pointing_at(self._weights, copies):
+            yield
+
+
+@contextlib.contextmanager
+def pointing_at(parameters: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Let the parameters use the storage of ``values`` inside the block; afterwards their own again, bit for bit."""
+    originals = [parameter.data for parameter in parameters]
+    try:
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.data = value
+        yield
+    finally:
+        for parameter, original in zip(parameters, originals, strict=True):
+            parameter.data = original
 
 
 class LossScale:

@@ -1,22 +1,24 @@
 """The optimisation of a JointEmbedding: learning rates, one training step, and the state a resumed run needs."""
 
-import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from models.auto_lambda import AutoLambda, Part, bilevel_step, gradients_of
+from models.auto_lambda import AutoLambda, Part, bilevel_step, gradients_of, unscale
 from models.choices import TASKS
-from models.gradient_methods import Gradients, combine, inner_product
+from models.gradient_methods import combine
 from models.joint_embedding import JointEmbedding
 from models.losses import task_losses
-from models.precision import LossScale, autocast
+from models.parameter_rows import ParameterRows, filled
+from models.precision import LossScale, RoundedWeights, autocast
 from models.task_weighting import DynamicWeightAverage, TaskWeighting, Uncertainty, load_optimizer
 from models.tree_inference import marginals
 from utils.cli import UserError
 from utils.devices import set_tf32
+from utils.distributed import Reductions, means_and_flags
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,13 @@ class TrainerSettings:
 @dataclass
 class StepResult:
     """task_losses: float [3]. weights: the task weights the step used. hypergradient: [3], None in plain steps.
-    skipped: the step changed nothing, because float16 gradients were not finite."""
+    skipped: the step changed nothing, because float16 gradients were not finite. flags: see ``Trainer.step``."""
 
     task_losses: list[float]
     weights: list[float]
     hypergradient: list[float] | None = None
     skipped: bool = False
+    flags: Sequence[bool] = ()
 
 
 def task_weighting(settings: TrainerSettings) -> TaskWeighting:
@@ -91,11 +94,18 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1.0, weight_decay=settings.weight_decay, fused=True)
         self.weighting = task_weighting(settings)
         self.loss_scale = LossScale() if settings.precision == "float16" else None
-        self._primary = [float(task in settings.task) for task in TASKS]
-        self._device_type = next(model.parameters()).device.type
+        device = self.parameters[0].device
+        self._device_type = device.type
+        self._primary = torch.tensor([float(task in settings.task) for task in TASKS], device=device)
+        self._each = torch.eye(len(TASKS), device=device)
+        self._rounded = RoundedWeights(model.clip.visual, settings.precision)
+        learns = isinstance(self.weighting, AutoLambda)
+        self._tasks = ParameterRows(self.parameters, len(TASKS) if learns or not self._one_sum else 0)
+        # theta', d and in the end the direction of the update, in turn.
+        self._scratch = ParameterRows(self.parameters, 2 if learns and settings.accum > 1 else 1)
         self._frozen_text = None
         if not model.clip.text_projection.requires_grad:
-            with torch.no_grad(), autocast(self._device_type, settings.precision):
+            with torch.no_grad():
                 self._frozen_text = model.encode_prompts()
         if settings.hypergrad == "fd":
             set_tf32(False)
@@ -124,91 +134,111 @@ class Trainer:
         with autocast(self._device_type, self.settings.precision):
             return self.model(images, self._frozen_text)
 
-    def losses(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Task losses float32 [3] of a batch at the present parameters."""
-        return self._losses_of(self.scores(images), labels)
-
-    def _losses_of(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def losses(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Task losses float32 [3] of a batch with these node scores."""
         return task_losses(self.settings.loss, scores, labels, self.model.tree, self.settings.unknown)
 
-    def _parts(self, batch: Sequence[torch.Tensor]) -> list[Part]:
-        """The batch as functions whose task losses add up to the batch's; one, unless --accum asks for more."""
-        images, labels = (tensor.chunk(self.settings.accum) for tensor in batch)
+    def parts(self, batch: Sequence[torch.Tensor]) -> list[Part]:
+        """The batch as parts whose task losses add up to the batch's; one, unless --accum asks for more."""
+        pieces = zip(*(tensor.chunk(self.settings.accum) for tensor in batch), strict=True)
 
-        def share(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            return self.losses(x, y) * (len(x) / len(batch[0]))
+        def losses(labels: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            return self.losses(scores, labels) * (len(labels) / len(batch[1]))
 
-        return [functools.partial(share, x, y) for x, y in zip(images, labels, strict=True)]
+        return [Part(partial(self.scores, images), partial(losses, labels)) for images, labels in pieces]
 
     def step(
-        self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor] | None = None, run_step: int = 0
+        self,
+        batch: Sequence[torch.Tensor],
+        second: Sequence[torch.Tensor] | None = None,
+        run_step: int = 0,
+        flags: Callable[[], Sequence[bool]] = tuple,
     ) -> StepResult:
         """One AdamW step on ``batch``. With a second batch lambda is updated first (the bi-level step).
 
-        run_step: the step's number in the run, which seeds what gradient methods draw. Raises UserError, before any
-        weight has changed, when a loss is not finite.
+        run_step: the step's number in the run, which seeds what gradient methods draw. flags: asked when the gradients
+        are there; the result tells for each flag whether it is set in any process. Raises UserError, before any weight
+        has changed, when a loss is not finite.
         """
-        settings, hypergradient = self.settings, None
-        scale = self.loss_scale.value if self.loss_scale else 1.0
-        parts = self._parts(batch)
-        if second is not None:
-            result = bilevel_step(
-                parts,
-                self._parts(second),
-                self._primary,
-                self.parameters,
-                self.weights,
-                self.learning_rate,
-                settings.weight_decay,
-                settings.hypergrad,
-                scale,
-            )
-            losses, gradients, hypergradient = result.task_losses, result.task_gradients, result.hypergradient
-            finite = self._finite([*gradients, result.direction])
-            del result  # and with it d
-        else:
-            each = torch.eye(len(TASKS)).tolist()
-            objectives = [self.weights] if settings.grad_method == "none" else each
-            losses, gradients = gradients_of(parts, objectives, self.parameters, scale)
-            finite = self._finite(gradients)
-        of_tasks = self._checked(losses)
-        if self.loss_scale:
-            self.loss_scale.update(finite)
-        if not finite:
-            return StepResult(of_tasks, self.weights, skipped=True)
-        if hypergradient is not None:
-            hypergradient = self._checked(hypergradient, "hypergradient")
-            self.weighting.update(torch.tensor(hypergradient))
-        weights = self.weights
-        if len(gradients) == 1:  # weighted already
-            (gradient,) = gradients
-        else:
-            gradient = combine(settings.grad_method, gradients, weights, (settings.seed, run_step))
-        self._descend(gradient)
-        self.weighting.after_step(of_tasks)
-        return StepResult(of_tasks, weights, hypergradient)
+        n = len(TASKS)
+        with self._scratch.kept():
+            local = self._bilevel(batch, second) if second is not None else self._plain(batch)
+            figures, asked = means_and_flags(local, flags())  # the step's one wait for the device
+            losses, overflow, hypergradient = figures[:n], figures[n] > 0, figures[n + 1 :]
+            self._check(losses)
+            if self.loss_scale:
+                self.loss_scale.update(not overflow)
+            if overflow:
+                return StepResult(losses, self.weights, None, True, asked)
+            if hypergradient:
+                self._check(hypergradient, "hypergradient")
+                self.weighting.update(torch.tensor(hypergradient))
+            weights = self.weights
+            if second is not None or not self._one_sum:
+                seed = (self.settings.seed, run_step)
+                combine(self.settings.grad_method, self._tasks.data, weights, seed, self._scratch.data[-1])
+            self._descend()
+        self.weighting.after_step(losses)
+        return StepResult(losses, weights, hypergradient or None, False, asked)
 
-    def _finite(self, gradients: Sequence[Gradients]) -> bool:
-        """Whether the gradients are usable; looked at in float16 only, where a finite loss may have others."""
-        return self.loss_scale is None or all(inner_product(each, each).isfinite() for each in gradients)
-
-    def _descend(self, gradient: Gradients) -> None:
-        for parameter, values in zip(self.parameters, gradient, strict=True):
-            parameter.grad = values
+    def _descend(self) -> None:
+        """An AdamW step along the last row."""
+        for parameter, gradient in zip(self.parameters, self._scratch.views[-1], strict=True):
+            parameter.grad = gradient
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self._frozen_text is None:
             self.model.clip.token_embedding.decay(1 - self.learning_rate * self.settings.weight_decay)
 
+    @property
+    def _one_sum(self) -> bool:
+        """Whether a plain step differentiates the weighted sum of the task losses alone."""
+        return self.settings.grad_method == "none"
+
+    def _bilevel(self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Task gradients and d into the rows; this rank's losses [3], overflow [1] and hypergradient [3], float64."""
+        result = bilevel_step(
+            self.parts(batch),
+            self.parts(second),
+            self._primary,
+            self.parameters,
+            self._tasks,
+            self._scratch,
+            self.weights,
+            self.learning_rate,
+            self.settings.weight_decay,
+            self.settings.hypergrad,
+            self.loss_scale and self.loss_scale.value,
+            self._rounded.in_use,
+        )
+        return torch.cat([result.task_losses.double(), result.overflow.double(), result.hypergradient])
+
+    def _plain(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Task gradients into the first rows, or their weighted sum into the last one; this rank's losses [3] and
+        overflow [1], float64."""
+        scale = self.loss_scale.value if self.loss_scale else 1.0
+        rows = self._scratch if self._one_sum else self._tasks
+        objectives = filled(self.weights, self._primary).unsqueeze(0) if self._one_sum else self._each
+        data, views = rows.data[-len(objectives) :], rows.views[-len(objectives) :]
+        reductions, overflow = Reductions(), torch.zeros(1, device=data.device)
+        losses = gradients_of(
+            self.parts(batch),
+            objectives * scale,
+            self.parameters,
+            views,
+            self._rounded.in_use,
+            lambda i: reductions.start(data[i]),
+        )
+        unscale(data, reductions.finish() / scale, overflow if self.loss_scale else None)
+        return torch.cat([losses.double(), overflow.double()])
+
     @staticmethod
-    def _checked(of_tasks: torch.Tensor, what: str = "loss") -> list[float]:
-        values = of_tasks.tolist()
-        if not all(math.isfinite(value) for value in values):
-            named = ", ".join(f"{name} {value:g}" for name, value in zip(TASKS, values, strict=True))
+    def _check(of_tasks: Sequence[float], what: str = "loss") -> None:
+        if not all(math.isfinite(value) for value in of_tasks):
+            named = ", ".join(f"{name} {value:g}" for name, value in zip(TASKS, of_tasks, strict=True))
             raise UserError(
                 f"the {what} is not finite ({named}); lower --initial_lr or check the weights the run started from"
             )
-        return values
 
     def health(self, batch: Sequence[torch.Tensor]) -> dict[str, tuple[int, float, float]]:
         """Per class present in the batch: (images, mean P(real), norm of the weighted loss's gradient).
@@ -221,9 +251,9 @@ class Trainer:
             if not chosen.any():
                 continue
             scores = self.scores(images[chosen])
-            total = (self._losses_of(scores, labels[chosen]) * scores.new_tensor(self.weights)).sum()
+            total = (self.losses(scores, labels[chosen]) * scores.new_tensor(self.weights)).sum()
             gradient = torch.autograd.grad(total, self.parameters, materialize_grads=True)
-            norm = inner_product(gradient, gradient).sqrt().item()
+            norm = torch.stack(torch._foreach_norm(gradient)).norm().item()
             p_real = 1 - marginals(scores.detach(), self.model.tree)[:, 0].mean().item()
             report[name] = (int(chosen.sum()), p_real, norm)
         return report

@@ -1,9 +1,9 @@
 """The pass through CLIP's transformers: open_clip's modules and weights, computed with less work and memory.
 
 The result is that of the modules' own ``forward`` up to rounding. What is saved: of the last block only the positions
-that are read afterwards are computed; QuickGELU keeps one tensor for its gradient and reads it once; queries, keys and
-values are views of one product instead of copies; patches are embedded by one matrix product instead of a convolution;
-bfloat16 attention on a CPU avoids PyTorch's fused kernel.
+that are read afterwards are computed; QuickGELU is one kernel between two matrix products; queries, keys and values are
+views of one product instead of copies; patches are embedded by one matrix product instead of a convolution; bfloat16
+attention on a CPU avoids PyTorch's fused kernel.
 """
 
 import torch
@@ -13,27 +13,49 @@ from torch.utils.checkpoint import checkpoint
 
 from models.precision import CPU_HAS_BFLOAT16_KERNELS
 
-_QUICK_GELU_SLOPE = 1.702
+_SLOPE = 1.702  # of QuickGELU
 
 
-class _QuickGELU(torch.autograd.Function):
-    """x sigmoid(1.702 x) = silu(1.702 x) / 1.702, so its derivative is that of silu at 1.702 x."""
+class _MLP(torch.autograd.Function):
+    """quick_gelu(x W1' + b1) W2' + b2, with QuickGELU(u) = u sigmoid(s u) = silu(s u) / s and s = 1.702.
 
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor) -> torch.Tensor:
-        scaled = x * _QUICK_GELU_SLOPE
-        ctx.save_for_backward(scaled)
-        return F.silu(scaled).mul_(1 / _QUICK_GELU_SLOPE)
+    Both factors s are left to the matrix products: the first computes s u, the second divides by s. The derivative of
+    QuickGELU at u is that of silu at s u.
+    """
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> torch.Tensor:
-        (scaled,) = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(gradient, scaled)
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx,
+        x: torch.Tensor,
+        w1: torch.Tensor,
+        b1: torch.Tensor,
+        w2: torch.Tensor,
+        b2: torch.Tensor,
+    ) -> torch.Tensor:
+        scaled = torch.addmm(b1, x, w1.t(), beta=_SLOPE, alpha=_SLOPE)
+        active = F.silu(scaled)
+        ctx.save_for_backward(x, scaled, active, w1, w2)
+        return torch.addmm(b2, active, w2.t(), alpha=1 / _SLOPE)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, scaled, active, w1, w2 = ctx.saved_tensors
+        inner = torch.ops.aten.silu_backward(gradient @ w2, scaled)
+        of_x = inner @ w1 if ctx.needs_input_grad[0] else None
+        if not ctx.needs_input_grad[1]:
+            return of_x, None, None, None, None
+        of_w2 = torch.addmm(w2, gradient.t(), active, beta=0, alpha=1 / _SLOPE)
+        return of_x, inner.t() @ x, inner.sum(0), of_w2, gradient.sum(0)
 
 
-def quick_gelu(x: torch.Tensor) -> torch.Tensor:
-    """CLIP's activation x sigmoid(1.702 x), any shape."""
-    return _QuickGELU.apply(x)
+def mlp(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The two layers of a block with QuickGELU between them: x [..., W] -> [..., W], in autocast's type."""
+    inputs = (x.flatten(0, -2), block.c_fc.weight, block.c_fc.bias, block.c_proj.weight, block.c_proj.bias)
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        inputs = tuple(values.to(torch.get_autocast_dtype(device)) for values in inputs)
+    with torch.autocast(device, enabled=False):
+        return _MLP.apply(*inputs).unflatten(0, x.shape[:-1])
 
 
 def attention(
@@ -41,7 +63,7 @@ def attention(
 ) -> torch.Tensor:
     """Self-attention of the positions ``read`` of x [N, L, W] (all when None) to all positions: [N, R, W].
 
-    mask: bool [R, L], True where a position may attend; None lets all attend to all.
+    mask: float [R, L], added to the scores; None lets all attend to all.
     """
     width, heads = layer.embed_dim, layer.num_heads
     if read is None:
@@ -63,13 +85,13 @@ def attention(
 def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """softmax(q k^T / sqrt(D)) v as two matrix products: q [N, H, R, D], k and v [N, H, L, D] -> [N, H, R, D].
 
-    mask: bool [R, L], True where a position may attend. On a CPU with bfloat16 kernels, PyTorch's fused function takes
+    mask: float [R, L], added to the scores. On a CPU with bfloat16 kernels, PyTorch's fused function takes
     two to four times as long (benchmarks/kernels.py). The price is memory: the weights [N, H, R, L] are kept for the
     backward pass.
     """
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+        scores = scores + mask
     return scores.softmax(dim=-1) @ v
 
 
@@ -78,7 +100,7 @@ def _block(
 ) -> torch.Tensor:
     attended = attention(block.attn, block.ln_1(x), mask, read)
     x = (x if read is None else x[:, read]) + attended
-    return x + block.mlp.c_proj(quick_gelu(block.mlp.c_fc(block.ln_2(x))))
+    return x + mlp(block.mlp, block.ln_2(x))
 
 
 def transformer_pass(
@@ -86,8 +108,8 @@ def transformer_pass(
 ) -> torch.Tensor:
     """x [N, L, W] through the blocks of an open_clip Transformer with QuickGELU -> positions ``read``, [N, R, W].
 
-    mask: bool [L, L], True where a position may attend. With ``transformer.grad_checkpointing`` a block's inner
-    activations are computed again in the backward pass instead of being kept.
+    mask: float [L, L], 0 where a position may attend, -inf elsewhere. With ``transformer.grad_checkpointing`` a block's
+    inner activations are computed again in the backward pass instead of being kept.
     """
     *blocks, last = transformer.resblocks
     steps = [(block, mask, None) for block in blocks] + [(last, mask if mask is None else mask[read], read)]

@@ -16,7 +16,6 @@ import torch.distributed as dist
 from utils.cli import ToldError, UserError
 from utils.ranks import is_main, rank, world_size
 
-_BUCKET = 64 * 2**20  # bytes that are reduced in one message
 _TIMEOUT = timedelta(hours=12)  # of waiting for a slower process; torchrun ends all when one dies
 T = TypeVar("T")
 
@@ -49,30 +48,34 @@ def process_group(device: torch.device) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-def mean_over_ranks(tensors: Sequence[torch.Tensor]) -> None:
-    """Replace each tensor by its mean over the processes, in messages of about 64 MiB. All get the same bits."""
+class Reductions:
+    """Sums over the processes that run while something else is computed."""
+
+    def __init__(self) -> None:
+        self._running: list[dist.Work] = []
+
+    def start(self, tensor: torch.Tensor) -> None:
+        """Begin to replace a tensor by its sum over the processes. Until ``finish`` nothing else may touch it."""
+        if world_size() > 1:
+            self._running.append(dist.all_reduce(tensor, async_op=True))
+
+    def finish(self) -> float:
+        """Wait for all. Returns the factor that makes means of the sums; all processes then have the same bits."""
+        while self._running:
+            self._running.pop().wait()
+        return 1 / world_size()
+
+
+def means_and_flags(figures: torch.Tensor, flags: Sequence[bool]) -> tuple[list[float], list[bool]]:
+    """The means of ``figures`` [N] over the processes, and for each flag whether it is set in any of them. One message
+    for both, and the CPU waits for the device once."""
     if world_size() == 1:
-        return
-    for bucket in _buckets(tensors):
-        flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-        dist.all_reduce(flat)
-        flat /= world_size()
-        parts = flat.split([tensor.numel() for tensor in bucket])
-        torch._foreach_copy_(bucket, [part.view_as(tensor) for part, tensor in zip(parts, bucket, strict=True)])
-
-
-def _buckets(tensors: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
-    """Neighbours of one dtype, about ``_BUCKET`` bytes together."""
-    bucket: list[torch.Tensor] = []
-    size = 0
-    for tensor in tensors:
-        if bucket and (size + tensor.nbytes > _BUCKET or tensor.dtype != bucket[0].dtype):
-            yield bucket
-            bucket, size = [], 0
-        bucket.append(tensor)
-        size += tensor.nbytes
-    if bucket:
-        yield bucket
+        return figures.tolist(), list(flags)
+    sums = torch.cat([figures, *(figures.new_full((1,), float(flag)) for flag in flags)])
+    dist.all_reduce(sums)
+    values = sums.tolist()
+    means = [value / world_size() for value in values[: len(figures)]]
+    return means, [value > 0 for value in values[len(figures) :]]
 
 
 def sum_over_ranks(tensor: torch.Tensor) -> None:

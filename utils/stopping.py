@@ -69,9 +69,14 @@ class StopRequest:
         """Whether to stop; under torchrun, whether any process was asked. All must call this at the same places."""
         from utils.distributed import any_over_ranks  # torch, which those that train have
 
-        if any_over_ranks(self.signum is not None) and self.signum is None:
-            self._note(signal.SIGTERM, None)
+        if any_over_ranks(self.signum is not None):
+            self.join()
         return self.signum is not None
+
+    def join(self) -> None:
+        """Take part in a stop that another process was asked for."""
+        if self.signum is None:
+            self._note(signal.SIGTERM, None)
 
     def raise_stop(self) -> None:
         """Raise what the signal stands for: KeyboardInterrupt or Stopped."""

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from models.auto_lambda import AutoLambda, bilevel_step, gradients_of
-from models.gradient_methods import weighted_sum
+from models.auto_lambda import AutoLambda, Part, bilevel_step, gradients_of
+from models.parameter_rows import ParameterRows, weighted_sum
 
 pytestmark = pytest.mark.numeric
 
@@ -17,7 +17,7 @@ LR, DECAY = 0.05, 0.1
 
 @pytest.fixture
 def problem():
-    """(model, train losses [3] as a function, primary loss as a function, weights)."""
+    """(model, a batch's losses [3] as a function, inputs, targets, weights)."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).double()
     model.register_parameter("unused", nn.Parameter(torch.ones(2, dtype=torch.float64)))
@@ -41,17 +41,27 @@ def second_order(model, x, y, weights):
     return torch.autograd.grad(primary, lam)[0]
 
 
-def step(problem, hypergrad="exact"):
-    model, losses, _, _, weights = problem
-    return bilevel_step(
-        [lambda: losses(0)], [lambda: losses(1)], [1, 0, 0], list(model.parameters()), weights, LR, DECAY, hypergrad
-    )
+def parts_of(problem, which, sizes=(16,)):
+    """The batch as parts; the model's outputs are what stands for scores."""
+    model, _, x, y, _ = problem
+    pieces = zip(x[which].split(sizes), y[which].split(sizes), strict=True)
+    return [Part(lambda a=a: model(a), lambda out, b=b: ((out - b) ** 2).mean(0) * (len(b) / 16)) for a, b in pieces]
+
+
+def step(problem, hypergrad="exact", first=(16,), second=(16,), scale=None):
+    """(result, task gradients [3, P], d as a list of tensors)"""
+    parameters = list(problem[0].parameters())
+    tasks, scratch = ParameterRows(parameters, 3), ParameterRows(parameters, len(second))
+    parts = parts_of(problem, 0, first), parts_of(problem, 1, second)
+    primary = torch.tensor([1.0, 0, 0], dtype=torch.float64)
+    result = bilevel_step(*parts, primary, parameters, tasks, scratch, problem[4], LR, DECAY, hypergrad, scale)
+    return result, tasks, scratch.views[-1]
 
 
 def test_exact_hypergradient_equals_second_order_autograd(problem):
     model, _, x, y, weights = problem
     expected = second_order(model, x, y, weights)
-    assert ((step(problem).hypergradient - expected).abs() / expected.abs()).max() < 1e-6
+    assert ((step(problem)[0].hypergradient - expected).abs() / expected.abs()).max() < 1e-6
 
 
 def test_finite_difference_with_a_small_step_is_near_and_the_references_step_is_the_default(problem, monkeypatch):
@@ -62,7 +72,7 @@ def test_finite_difference_with_a_small_step_is_near_and_the_references_step_is_
     original = module.finite_difference_hypergradient
     assert original.__defaults__ == (0.01,)
     monkeypatch.setattr(module, "finite_difference_hypergradient", lambda *a: original(*a, eps=1e-4))
-    assert ((step(problem, "fd").hypergradient - expected).abs() / expected.abs()).max() < 1e-2
+    assert ((step(problem, "fd")[0].hypergradient - expected).abs() / expected.abs()).max() < 1e-2
 
 
 @pytest.mark.parametrize("hypergrad", ["exact", "fd"])
@@ -76,59 +86,56 @@ def test_parameters_are_left_bit_identical(problem, hypergrad):
 
 
 def test_parameters_come_back_when_a_pass_fails(problem):
-    model, losses, *_ = problem
-    before = copy.deepcopy(model.state_dict())
-
-    def broken():
-        raise RuntimeError("second batch")
-
-    with pytest.raises(RuntimeError, match="second batch"):
-        bilevel_step([lambda: losses(0)], [broken], [1, 0, 0], list(model.parameters()), [1.0] * 3, LR, DECAY)
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    before = copy.deepcopy(problem[0].state_dict())
+    second = Part(problem[0], lambda _: 1 / 0)
+    parameters = list(problem[0].parameters())
+    tasks, scratch = ParameterRows(parameters, 3), ParameterRows(parameters, 1)
+    primary = torch.tensor([1.0, 0, 0], dtype=torch.float64)
+    with pytest.raises(TypeError, match="input"):
+        bilevel_step(parts_of(problem, 0), [second], primary, parameters, tasks, scratch, [1.0] * 3, LR, DECAY)
+    assert all(torch.equal(before[name], value) for name, value in problem[0].state_dict().items())
 
 
 def test_task_gradients_and_their_weighted_sum(problem):
     model, losses, *_ = problem
-    result = step(problem)
-    parameters = list(model.parameters())
-    expected = torch.autograd.grad(
-        (losses(0) * torch.tensor([0.5, -2.0, 3.0])).sum(), parameters, materialize_grads=True
-    )
-    total = weighted_sum(result.task_gradients, [0.5, -2.0, 3.0])
-    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(total, expected, strict=True))
-    assert torch.equal(total[0], torch.zeros(2, dtype=torch.float64)), "the unused parameter comes first, gradient 0"
+    _, tasks, _ = step(problem)
+    parameters, weights = list(model.parameters()), torch.tensor([0.5, -2.0, 3.0], dtype=torch.float64)
+    expected = torch.autograd.grad((losses(0) * weights).sum(), parameters, materialize_grads=True)
+    total = ParameterRows(parameters, 1)
+    weighted_sum(tasks.data, weights, total.data[0])
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(total.views[0], expected, strict=True))
+    unused = [name for name, _ in model.named_parameters()].index("unused")
+    assert torch.equal(total.views[0][unused], torch.zeros(2, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("hypergrad", ["exact", "fd"])
 def test_parts_of_a_batch_give_what_the_whole_gives(problem, hypergrad):
-    model, _, x, y, weights = problem
-
-    def parts(which, sizes):
-        pieces = zip(x[which].split(sizes), y[which].split(sizes), strict=True)
-        return [lambda a=a, b=b: ((model(a) - b) ** 2).mean(0) * (len(a) / 16) for a, b in pieces]
-
-    parameters, whole = list(model.parameters()), step(problem, hypergrad)
-    ours = bilevel_step(
-        parts(0, [5, 5, 6]), parts(1, [8, 8]), [1, 0, 0], parameters, weights, LR, DECAY, hypergrad, scale=1024.0
-    )
+    whole, gradients, direction = step(problem, hypergrad)
+    ours, our_gradients, our_direction = step(problem, hypergrad, (5, 5, 6), (8, 8), scale=1024.0)
     assert torch.allclose(ours.hypergradient, whole.hypergradient, rtol=1e-9)
     assert torch.allclose(ours.task_losses, whole.task_losses)
-    for mine, theirs in zip(
-        [*ours.task_gradients, ours.direction], [*whole.task_gradients, whole.direction], strict=True
-    ):
-        assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(mine, theirs, strict=True))
+    assert ours.overflow.item() == 0
+    assert torch.allclose(our_gradients.data, gradients.data, atol=1e-12)
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(our_direction, direction, strict=True))
+
+
+def test_a_gradient_that_is_not_finite_is_told_where_losses_are_scaled(problem):
+    with torch.no_grad():
+        problem[0][2].bias[0] = 1e100  # the gradient of its square is finite, times the scale it is not
+    assert step(problem, scale=1.0)[0].overflow.item() == 0
+    assert step(problem, scale=1e250)[0].overflow.item() == 1
 
 
 def test_gradients_of_weighted_sums(problem):
     model, losses, *_ = problem
-    parameters = list(model.parameters())
-    values, (first, second) = gradients_of([lambda: losses(0)], [[1, 0, 0], [0.5, -2, 3]], parameters)
-    assert torch.equal(values, losses(0)), "the same computation twice"
-    expected = torch.autograd.grad(losses(0)[0], parameters, materialize_grads=True)
-    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(first, expected, strict=True))
-    total = (losses(0) * torch.tensor([0.5, -2.0, 3.0])).sum()
-    expected = torch.autograd.grad(total, parameters, materialize_grads=True)
-    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(second, expected, strict=True))
+    parameters, objectives = list(model.parameters()), torch.tensor([[1, 0, 0], [0.5, -2, 3]], dtype=torch.float64)
+    rows, complete = ParameterRows(parameters, 2), []
+    values = gradients_of(parts_of(problem, 0, (4, 12)), objectives, parameters, rows.views, done=complete.append)
+    assert torch.allclose(values, losses(0))
+    assert complete == [0, 1]
+    for weights, ours in zip(objectives, rows.views, strict=True):
+        expected = torch.autograd.grad((losses(0) * weights).sum(), parameters, materialize_grads=True)
+        assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(ours, expected, strict=True))
 
 
 def test_lambda_takes_adam_steps_along_the_hypergradient():

@@ -8,17 +8,22 @@ import torch
 
 from models.choices import GRAD_METHODS
 from models.gradient_methods import cagrad_factors, combine, graddrop, gram_matrix, pcgrad_factors
+from models.parameter_rows import ParameterRows
 
 pytestmark = pytest.mark.numeric
 
 
-def split(vector):
-    """A flat gradient as tensors of two parameters, [2, 2] and the rest."""
-    return [torch.tensor(vector[:4]).view(2, 2), torch.tensor(vector[4:])]
+def rows_of(gradients):
+    """Flat gradients [T, 9] as rows of two parameters, [2, 2] and the rest."""
+    rows = ParameterRows([torch.zeros(2, 2, dtype=torch.float64), torch.zeros(5, dtype=torch.float64)], len(gradients))
+    for values, (first, rest) in zip(gradients, rows.views, strict=True):
+        first.copy_(torch.tensor(values[:4]).view(2, 2))
+        rest.copy_(torch.tensor(values[4:]))
+    return rows
 
 
-def flat(gradient):
-    return torch.cat([tensor.flatten() for tensor in gradient]).double().numpy()
+def flat(views):
+    return torch.cat([tensor.flatten() for tensor in views]).numpy()
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def gradients():
 
 
 def test_gram_matrix_is_that_of_the_flat_gradients(gradients):
-    assert np.allclose(gram_matrix([split(g) for g in gradients]), gradients @ gradients.T)
+    assert np.allclose(gram_matrix(rows_of(gradients).data), gradients @ gradients.T)
 
 
 def test_pcgrad_by_hand():
@@ -98,7 +103,7 @@ def test_cagrad_of_zero_gradients_is_finite():
 
 def test_graddrop_by_hand():
     # Elements: (1, -3): P = (1 - 2/4)/2 = 0.25. (2, 1): P = 1. (-1, -1): P = 0. (0, 0): 0 whatever is drawn.
-    values = [torch.tensor([1.0, 2.0, -1.0, 0.0]), torch.tensor([-3.0, 1.0, -1.0, 0.0])]
+    values = torch.tensor([[1.0, 2.0, -1.0, 0.0], [-3.0, 1.0, -1.0, 0.0]])
     low, high = torch.full((4,), 0.2), torch.full((4,), 0.3)
     assert graddrop(values, low).tolist() == [1.0, 3.0, -2.0, 0.0]
     assert graddrop(values, high).tolist() == [-3.0, 3.0, -2.0, 0.0]
@@ -108,7 +113,7 @@ def test_graddrop_is_the_papers_mask(gradients):
     uniform = np.random.default_rng(1).uniform(size=9)
     p = 0.5 * (1 + gradients.sum(0) / np.abs(gradients).sum(0))
     mask = (p > uniform) * (gradients > 0) + (p < uniform) * (gradients < 0)
-    ours = graddrop([torch.tensor(g) for g in gradients], torch.tensor(uniform))
+    ours = graddrop(torch.tensor(gradients), torch.tensor(uniform))
     assert np.allclose(ours.numpy(), (mask * gradients).sum(0))
 
 
@@ -117,7 +122,9 @@ def test_combination_weighs_the_gradients_first_and_depends_on_seed_and_step_alo
     weights = [1.0, 0.7, -0.4]
 
     def run(seed, rows=gradients, factors=weights):
-        return flat(combine(method, [split(g) for g in rows], factors, seed))
+        into = rows_of(np.full((1, 9), np.nan))
+        combine(method, rows_of(rows).data, factors, seed, into.data[0])
+        return flat(into.views[0])
 
     weighted = gradients * np.array(weights)[:, None]
     assert np.allclose(run((0, 3)), run((0, 3), weighted, [1.0] * 3))

@@ -1,4 +1,5 @@
 import copy
+from contextlib import nullcontext
 
 import open_clip
 import pytest
@@ -10,7 +11,8 @@ from torch.nn import functional as F
 from models.choices import MODEL_NAMES
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
-from models.transformer_pass import attention, plain_attention, quick_gelu
+from models.precision import RoundedWeights
+from models.transformer_pass import attention, mlp, plain_attention
 from utils.devices import deterministic
 
 pytestmark = pytest.mark.numeric
@@ -65,7 +67,7 @@ def test_gradients_equal_open_clips(small_clip):
 def test_plain_attention_is_pytorchs_attention_and_keeps_its_mask():
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, 3, n, 8, dtype=torch.float64, generator=generator) for n in (4, 9, 9))
-    causal = torch.ones(9, 9, dtype=torch.bool).tril()[[2, 4, 5, 8]]
+    causal = torch.full((9, 9), -torch.inf, dtype=torch.float64).triu(1)[[2, 4, 5, 8]]
     for mask in (None, causal):
         inputs = [x.clone().requires_grad_() for x in (q, k, v)]
         results = [attend(*inputs, mask) for attend in (plain_attention, F.scaled_dot_product_attention)]
@@ -102,17 +104,42 @@ def test_bfloat16_passes_are_near_float32s(small_clip):
 def test_the_kernels_of_a_bfloat16_pass_on_a_cpu(small_clip):
     model = copy.deepcopy(small_clip).float()
     with torch.profiler.profile() as profile, torch.autocast("cpu", torch.bfloat16):
-        model(random_images(2).float()).sum().backward()
+        model.encode_images(random_images(2).float()).sum().backward()
     kernels = {event.key for event in profile.key_averages()}
     assert not {name for name in kernels if "convolution" in name}, "a matrix product is faster everywhere"
     plain = {"aten::bmm", "aten::_softmax"} <= kernels and not {name for name in kernels if "attention" in name}
     assert plain == torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def test_quick_gelu_and_its_gradient():
-    x = torch.linspace(-6, 6, 41, dtype=torch.float64, requires_grad=True)
-    assert torch.allclose(quick_gelu(x), x * torch.sigmoid(1.702 * x), atol=1e-14)
-    assert torch.autograd.gradcheck(quick_gelu, x)
+def test_the_two_layers_of_a_block_and_their_gradients(small_clip):
+    layers = copy.deepcopy(small_clip.clip.transformer.resblocks[0].mlp)
+    x = torch.randn(2, 3, 128, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    inputs = [x, *layers.parameters()]
+    ours, theirs = mlp(layers, x), layers(x)
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
+    gradients = [torch.autograd.grad(result.square().sum(), inputs) for result in (ours, theirs)]
+    assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(*gradients, strict=True))
+    layers.requires_grad_(False)
+    assert torch.equal(torch.autograd.grad(mlp(layers, x).square().sum(), x)[0], gradients[0][0])
+
+
+def test_weights_rounded_at_once_make_autocasts_gradients(small_clip):
+    """Where autocast rounds a weight by itself nothing else happens; in_use leaves weights as they were."""
+    model = copy.deepcopy(small_clip).float()
+    images, parameters = random_images(4).float(), list(model.clip.visual.parameters())
+    before = [parameter.clone() for parameter in parameters]
+    results = []
+    for context in (nullcontext, RoundedWeights(model.clip.visual, "bfloat16").in_use):
+        with context():
+            with torch.autocast("cpu", torch.bfloat16):
+                embedded = model.encode_images(images)
+            results.append([embedded, *torch.autograd.grad(embedded.square().sum(), parameters)])
+    rounded = [parameter for parameter, gradient in zip(parameters, results[1][1:], strict=True)
+               if gradient.dtype == torch.bfloat16]  # fmt: skip
+    assert {p.dim() for p in rounded} == {1, 2, 4}, "biases, products, the patches' convolution"
+    assert all(torch.equal(a, b.to(a.dtype)) for a, b in zip(*results, strict=True)), "the same computation twice"
+    assert all(torch.equal(a, b) for a, b in zip(before, parameters, strict=True))
+    assert all(parameter.dtype == torch.float32 for parameter in parameters)
 
 
 def test_cosine_score_is_scaled_by_clips_learned_scale(small_clip):
@@ -170,11 +197,12 @@ def test_one_image_encoding_and_one_text_pass_per_scoring(small_clip):
 
 def test_product_is_float32_outside_autocast(small_clip):
     model, images = copy.deepcopy(small_clip).float(), random_images(2).float()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        text, embedding = model.encode_prompts(), model.encode_images(images)
-        scores = model(images)
+    with torch.no_grad():
+        text = model.encode_prompts()
+        with torch.autocast("cpu", torch.bfloat16):
+            embedding, scores = model.encode_images(images), model(images)
     assert scores.dtype == torch.float32
-    assert torch.equal(scores, embedding.float() @ text.float().T / 10), "the same computation twice"
+    assert torch.equal(scores, embedding.float() @ text.T / 10), "the same computation twice"
 
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
