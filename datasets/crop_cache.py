@@ -73,7 +73,7 @@ class CachedCrops:
     they are first needed; only their place is pickled."""
 
     def __init__(self, index: Path, files: ImageFiles) -> None:
-        self._index, self._files = index, files
+        self._index, self._pixels, self._files = index, _pixel_file(index), files
         self._rows: np.ndarray | None = None
 
     def __getstate__(self) -> dict:
@@ -88,10 +88,12 @@ class CachedCrops:
         """Where the crop lies, or, where it is not in the cache, its pixels."""
         if self._rows is None:
             self._rows = _rows(self._index)
+        if self._rows is None:  # deleted meanwhile; the crops' files are there
+            return self._files.read(index)
         offset, height, width = self._rows[index].tolist()
         if not height:
             return self._files.read(index)
-        return MappedCrop(_pixel_file(self._index), offset, height, width)
+        return MappedCrop(self._pixels, offset, height, width)
 
 
 def image_source(data: DataSet, folder: str | None) -> ImageSource:

@@ -1,4 +1,4 @@
-"""The one torch Dataset: records -> resized images, and the loaders for training and scoring."""
+"""The torch Dataset of resized images, and the loaders for training and scoring."""
 
 import math
 from collections.abc import Iterator, Sequence

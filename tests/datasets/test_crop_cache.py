@@ -156,6 +156,12 @@ def test_a_cache_that_lost_a_part_is_built_again(data, folder):
         assert pixels.read_bytes() == whole
 
 
+def test_a_cache_that_is_deleted_meanwhile_leaves_the_files(data, folder):
+    source = image_source(data, str(folder))
+    shutil.rmtree(folder)
+    assert np.array_equal(source.read(4), ImageFiles(data.records).read(4))
+
+
 def test_an_index_is_never_unpickled(data, folder, tmp_path):
     class Evil:
         def __reduce__(self):
