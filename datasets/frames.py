@@ -15,7 +15,7 @@ from datasets.records import Record, node_vector
 from datasets.transforms import ImageError, resize
 from utils.cli import UserError
 from utils.ranks import share
-from utils.stopping import ignore_stop_signals
+from utils.stopping import ignore_stop_signals, stop_signals_wait
 
 T = TypeVar("T")
 
@@ -144,7 +144,10 @@ class _Loader(DataLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         try:
-            yield from super().__iter__()
+            # It starts processes, which take the mask over: until they ignore signals they must not get any.
+            with stop_signals_wait():
+                batches = super().__iter__()
+            yield from batches
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise

@@ -1,10 +1,14 @@
+import signal
+
 import pytest
 import torch
 
+from datasets import frames as frames_module
 from datasets.frames import EpochBatches, Frames, batches_per_epoch, node_labels, scoring_loader, training_loader
 from datasets.perturbations import parse_perturbation
 from datasets.records import Record
 from datasets.transforms import read_image, resize
+from tests.platforms import posix_only
 
 
 def records(golden_crops, n=9):
@@ -137,3 +141,19 @@ def test_unreadable_image_of_a_perturbed_video_leaves_with_its_reason(golden_cro
     assert bad[1][1] == "missing_file"
     without, _ = by_path(frames, 4, 0)
     assert all(torch.equal(without[path], image) for path, image in whole.items())
+
+
+@posix_only
+def test_signals_wait_until_the_reading_processes_ignore_them(golden_crops, monkeypatch):
+    """One that gets a signal as it starts ends, and the loader with it, or waits for ever."""
+    blocked = []
+    start = frames_module.DataLoader.__iter__
+
+    def spy(loader):
+        blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        return start(loader)
+
+    monkeypatch.setattr(frames_module.DataLoader, "__iter__", spy)
+    assert len(collect(scoring_loader(Frames(records(golden_crops), 64), 4, 1))) == 3
+    assert {signal.SIGINT, signal.SIGTERM} <= blocked[0]
+    assert not {signal.SIGINT, signal.SIGTERM} & signal.pthread_sigmask(signal.SIG_BLOCK, [])
