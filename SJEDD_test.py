@@ -18,6 +18,7 @@ from typing import NamedTuple
 from datasets.ffpp_methods import SPLITS
 from datasets.perturbations import SUITE, Perturbation, compression_unavailable, parse_perturbation, whole_suite
 from datasets.test_sets import PROTOCOLS, READERS, WITH_SPLITS, WITHOUT_USUAL_PLACE, Wanted, frames_per_video
+from models.choices import PRECISIONS
 from models.label_tree import TREES
 from utils.cli import (
     ArgumentParser,
@@ -32,7 +33,7 @@ from utils.cli import (
 from utils.cli import seed as seed_type
 from utils.cpu import default_workers
 
-_IMAGES = 64  # per forward, where there are no videos
+_FORWARD = 64  # frames that go through the model at once, at least
 _BACKWARDS = 0.3  # a frame AUC below which labels are more likely wrong than the model
 
 
@@ -62,16 +63,17 @@ def get_args_parser() -> ArgumentParser:
     model.add_argument("--calibration", metavar="FILE", help="calibration.json of SJEDD_report.py --calibrate: "
                        "adds the column p_fake_calibrated, changes no other figure")  # fmt: skip
     machine = parser.add_argument_group("the machine")
-    machine.add_argument("--batch_size", type=positive_int, help="per forward: videos of n_frames frames (1); of "
-                         f"image sets, and of lists without --n_frames, images ({_IMAGES})")  # fmt: skip
+    machine.add_argument("--batch_size", type=positive_int, default=1, help="videos of n_frames frames that go through "
+                         "the model at once; of image sets, and of lists without --n_frames, images; in each case at "
+                         f"least {_FORWARD} frames do")  # fmt: skip
     machine.add_argument(
         "--num_workers", type=non_negative_int, default=default_workers(), help="image reading processes"
     )
     machine.add_argument("--crop_cache", metavar="DIR", help="keep the decoded crops in DIR, for this test's "
                          "perturbations and later ones; SSD, 0.3 MB a crop")  # fmt: skip
     machine.add_argument("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
-    machine.add_argument("--precision", choices=("float32", "tf32", "bfloat16"), default="float32",
-                         help="of the towers; tf32: CUDA only")  # fmt: skip
+    machine.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the towers; tf32: CUDA only; "
+                         "float16: the reference's arithmetic, for --protocol reference on CUDA")  # fmt: skip
     output = parser.add_argument_group("results")
     output.add_argument("--output", default="output", help="folder for all runs")
     output.add_argument("--name", default="SJEDD_test", help="folder of this test under --output")
@@ -122,6 +124,8 @@ def check_arguments(parser: ArgumentParser, args: argparse.Namespace) -> None:
         if name in WITHOUT_USUAL_PLACE and not args.datapath:
             what = "DIR, the folder that holds real/ and fake/" if name == "folder" else "FILE"
             parser.error(f"--dataset {name} needs --datapath {what}, and to be the only data set")
+    if args.precision == "float16" and args.protocol != "reference":
+        parser.error("--precision float16 is the reference's arithmetic; give --protocol reference, or use bfloat16")
     if args.robustness and args.perturb:
         parser.error("--robustness takes all perturbations; drop --perturb")
     for option in ("split", "compression"):
@@ -228,18 +232,25 @@ def test_one(
     """Score one data set and write predictions.csv and metrics.json into ``folder``; returns the metrics. images: the
     data set's."""
     dropped = list(data.dropped)
-    batch_size = setup.args.batch_size or (1 if n_frames else _IMAGES)
-    batches = scored_batches(setup, data, images, batch_size * (n_frames or 1), perturbation, dropped)
+    batch_size = max(_FORWARD, setup.args.batch_size * (n_frames or 1))
+    batches = scored_batches(setup, data, images, batch_size, perturbation, dropped)
     batches = from_all_processes(batches, dropped)
     return on_main(lambda: write_results(setup, data, n_frames, folder, perturbation, batches, dropped))
 
 
-def protocol_differences(protocol: str, data: DataSet, crops: Iterable[dict | None]) -> list[str]:
+def protocol_differences(args: argparse.Namespace, data: DataSet, crops: Iterable[dict | None]) -> list[str]:
     """What a test of --protocol reference does not do as the reference, a line each: it chooses a video's frames among
-    crops of all its frames."""
-    if protocol == "ours" or data.image_level or all(made and made.get("protocol") == "reference" for made in crops):
+    crops of all its frames, and computes in float16."""
+    if args.protocol == "ours":
         return []
-    return ["the reference's frames are chosen among crops of every frame; extract with --protocol reference"]
+    lines = []
+    if not data.image_level and not all(made and made.get("protocol") == "reference" for made in crops):
+        lines = ["the reference's frames are chosen among crops of every frame; extract with --protocol reference"]
+    if args.precision != "float16":
+        lines += [
+            "the reference computes in float16, which moves P(fake) by a few 1e-3; so does --precision float16, on CUDA"
+        ]
+    return lines
 
 
 def _where_to_look(data: DataSet, dropped: Sequence[Dropped]) -> str:
@@ -285,7 +296,7 @@ def write_results(
         "threshold": setup.threshold,
         "crops": next(iter(settings.values()), None) if alike else settings,
         "crops_unlike": differences(trained_on | settings) if any(settings.values()) else [],
-        "protocol_differs": protocol_differences(args.protocol, data, settings.values()),
+        "protocol_differs": protocol_differences(args, data, settings.values()),
         "n_frames_per_video": n_frames,
     }
     metrics |= evaluate(scores, model.tree.nodes[1:], setup.threshold, data.videos_listed)

@@ -236,6 +236,30 @@ def compiled(bench: Bench) -> Iterator[Figure]:
     yield Figure(f"{precision} step", f"{1000 * plain_s:.1f} ms, compiled {1000 * fast_s:.1f} ms")
 
 
+def recorded(bench: Bench) -> Iterator[Figure]:
+    """--cuda_graph against the steps without it."""
+    set_tf32(False)
+    n = 3 if bench.quick else 50
+    for name, precision in (
+        (("tiny", "float32"),) if bench.quick else (("ViT-B/32", "float32"), ("ViT-B/32", "bfloat16"))
+    ):
+        graph = {"cuda_graph": True} if bench.on_cuda else {}  # a CPU has none: the same code without it
+        trainers = [trainer_of(name, bench.device, precision=precision, **more) for more in ({}, graph)]
+        plain, ours = (list(steps_of(trainer, 4 if bench.quick else 32, n)) for trainer in trainers)
+        for what in ("task_losses", "weights"):
+            difference = largest_difference(ours, plain, what)
+            told = f"{name}, {precision}, {n} steps, {what}"
+            yield Figure(told, f"{difference:.1e}", "relative 1e-4", difference < 1e-4)
+        batches = batches_of(trainers[0], 4 if bench.quick else 32, 2)
+        times = median_times(
+            [partial(each.step, *batches) for each in trainers], 3 if bench.quick else 15, bench.device
+        )
+        told = f"{1000 * times[0]:.1f} ms, as a graph {1000 * times[1]:.1f} ms"
+        goal = precision == "bfloat16"
+        passed = 1000 * times[1] <= GOAL_MS if goal else None
+        yield Figure(f"{name}, {precision}, step", told, f"{GOAL_MS} ms" if goal else "", passed)
+
+
 def speed(bench: Bench) -> Iterator[Figure]:
     """Step times, peak memory, synchronisations, kernels."""
     cases = [("tiny", "float32", 4), ("tiny", "bfloat16", 4)] if bench.quick else [
@@ -371,6 +395,7 @@ CHECKS = {
     "float16": float16,
     "deterministic": deterministic,
     "compile": compiled,
+    "graph": recorded,
     "speed": speed,
     "reading": reading,
     "detection": detection,

@@ -1,10 +1,10 @@
-"""Count what a bi-level training step asks of a GPU, without one; prints one line of JSON.
+"""Count what a training step, its batches included, asks of a GPU, without one; prints one line of JSON.
 
 kernel_ops: operations that start at least one kernel on the device; one on many tensors at once counts once.
 host_syncs: times the CPU waits for the device (a value that is read, a copy that is not asynchronous).
 
 Tensors hold no memory and nothing is computed: the towers run on a stand-in device whose autocast and attention are
-CUDA's. Needs PyTorch 2.10 or newer.
+CUDA's.
 """
 
 import json
@@ -22,11 +22,12 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from datasets.transforms import normalise
 from models.choices import GRAD_METHODS, MODEL_NAMES, WEIGHTINGS
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from models.trainer import Trainer, TrainerSettings
-from utils.cli import ArgumentParser, positive_int, script
+from utils.cli import ArgumentParser, UserError, positive_int, script
 
 DEVICE = "gpu"  # the stand-in's name
 _AUTOCAST, _AUTOGRAD = torch._C.DispatchKey.AutocastPrivateUse1, torch._C.DispatchKey.AutogradPrivateUse1
@@ -37,14 +38,13 @@ _NO_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_st
               "_unsafe_view", "_reshape_alias", "set_", "resize_")  # fmt: skip
 
 
-class _Module(backend_registration._DummyBackendModule):
-    def get_amp_supported_dtype(self) -> list[torch.dtype]:
-        return [torch.bfloat16, torch.float16]
-
-
 def stand_in_device() -> list[torch.library.Library]:
     """Let PyTorch know the device; its kernels are registered as long as the result lives."""
-    backend_registration._setup_privateuseone_for_python_backend(DEVICE, backend_module=_Module())
+    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+        raise UserError(f"torch {torch.__version__} knows no devices made in Python; use a newer one")
+    module = backend_registration._DummyBackendModule()
+    module.get_amp_supported_dtype = lambda: [torch.bfloat16, torch.float16]
+    backend_registration._setup_privateuseone_for_python_backend(DEVICE, backend_module=module)
     torch.autograd.set_multithreading_enabled(False)  # the device has no thread of its own
     library, others = torch.library.Library("aten", "IMPL"), torch.library.Library("_", "IMPL")
     for names, dtype in ((_LOW, lambda: torch.get_autocast_dtype(DEVICE)), (_FLOAT32, lambda: torch.float32)):
@@ -164,17 +164,17 @@ def count(name: str, batch_size: int, settings: TrainerSettings) -> Counting:
     with _FakeTensors(allow_non_fake_inputs=True):
         trainer = Trainer(on_stand_in(model), settings)
         trainer.set_learning_rate(6e-7)
-        side = model.image_size
-        batches = [
-            (
-                torch.empty(batch_size, 3, side, side, device=DEVICE),
-                torch.empty(batch_size, len(FFPP.nodes), device=DEVICE),
-            )
-            for _ in range(2)
-        ]
-        second = batches[1] if settings.weight == "autol" else None
-        _counted(lambda: trainer.step(batches[0], second))  # makes constants and the optimizer's state
-        counting = _counted(lambda: trainer.step(batches[0], second))
+        side, second = model.image_size, settings.weight == "autol"
+
+        def batch() -> tuple[torch.Tensor, torch.Tensor]:
+            images = torch.empty(batch_size, 3, side, side, dtype=torch.uint8).to(DEVICE, non_blocking=True)
+            return normalise(images), torch.empty(batch_size, len(FFPP.nodes)).to(DEVICE, non_blocking=True)
+
+        def step() -> None:
+            trainer.step(batch(), batch() if second else None)
+
+        _counted(step)  # makes constants and the optimizer's state
+        counting = _counted(step)
     del kept
     return counting
 

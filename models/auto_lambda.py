@@ -30,7 +30,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from models.parameter_rows import ParameterRows, copy_all, filled, inner_products
+from models.parameter_rows import ParameterRows, copy_all, inner_products
 from models.precision import pointing_at
 from models.task_weighting import LearnedValues
 from utils.distributed import Reductions
@@ -146,7 +146,7 @@ def bilevel_step(
     parameters: Sequence[nn.Parameter],
     tasks: ParameterRows,
     scratch: ParameterRows,
-    weights: Sequence[float],
+    weights: torch.Tensor,
     lr: float,
     decay: float,
     hypergrad: str = "exact",
@@ -169,7 +169,7 @@ def bilevel_step(
         train_parts, each, parameters, tasks.views, computing, lambda i: reductions.start(tasks.data[i])
     )
     unscale(tasks.data, reductions.finish() / factor, asked)
-    virtual_step(parameters, tasks.data, filled(weights, tasks.data), lr, decay, scratch)
+    virtual_step(parameters, tasks.data, weights.to(tasks.data.dtype), lr, decay, scratch)
     with pointing_at(parameters, scratch.views[0]):
         gradients_of(second_parts, primary.unsqueeze(0) * factor, parameters, scratch.views[-1:], computing)
     direction = scratch.data[-1]

@@ -91,6 +91,7 @@ class JointEmbedding(nn.Module):
         """
         clip = self.clip
         x = clip.token_embedding.rows[self.prompt_rows] + clip.positional_embedding[self.prompt_depths]  # [T, width]
+        x = x.to(clip.text_projection.dtype)
         x = transformer_pass(clip.transformer, x.unsqueeze(0), self.prompt_ends, self.prompt_mask)  # [1, nodes, width]
         return clip.ln_final(x.squeeze(0)) @ clip.text_projection
 

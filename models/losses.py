@@ -66,8 +66,10 @@ def nll_losses(scores: torch.Tensor, labels: torch.Tensor, tree: LabelTree) -> t
 
 def _level_means(losses: torch.Tensor, labels: torch.Tensor, tree: LabelTree, unknown: str) -> torch.Tensor:
     """losses, labels [B, nodes] -> [3]: mean over the nodes of a level, then over the batch."""
-    known = torch.ones_like(labels) if unknown == "zero" else (labels != UNKNOWN).to(labels.dtype)
     sizes = [len(nodes) for nodes in tree.levels]  # the nodes are in the order of their levels
+    if unknown == "zero":
+        return torch.stack([level.sum() / max(level.numel(), 1) for level in losses.split(sizes, dim=1)])
+    known = (labels != UNKNOWN).to(labels.dtype)
     levels = zip((losses * known).split(sizes, dim=1), known.split(sizes, dim=1), strict=True)
     # A sample with no known node in a level counts as zero loss, so that the batch mean stays a mean over B.
-    return torch.stack([(of_level.sum(1) / count.sum(1).clamp(min=1)).mean() for of_level, count in levels])
+    return torch.stack([(level.sum(1) / count.sum(1).clamp(min=1)).mean() for level, count in levels])

@@ -8,7 +8,7 @@ from open_clip.transformer import VisionTransformer
 from models import checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import LabelTree
-from models.precision import autocast
+from models.precision import RoundedWeights, autocast
 from utils.cli import UserError
 from utils.ranks import world_size
 
@@ -93,7 +93,8 @@ def _gradients(model: JointEmbedding, precision: str, batch_size: int) -> dict[s
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     device, side = next(model.parameters()).device, model.image_size
     images = torch.randn(batch_size, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
-    with autocast(device.type, precision):
-        scores = model(images)
-    gradients = torch.autograd.grad(scores.sum(), list(parameters.values()), allow_unused=True)
-    return {name: value for name, value in zip(parameters, gradients, strict=True) if value is not None}
+    with RoundedWeights(model.clip.visual, precision).in_use():
+        with autocast(device.type, precision):
+            scores = model(images)
+        gradients = torch.autograd.grad(scores.sum(), list(parameters.values()), allow_unused=True)
+    return {name: value.float() for name, value in zip(parameters, gradients, strict=True) if value is not None}

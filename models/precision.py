@@ -26,7 +26,7 @@ def _factors(tower: nn.Module) -> list[nn.Parameter]:
     chosen = [
         p for module in tower.modules() if isinstance(module, of_products) for p in module.parameters(recurse=False)
     ]
-    return chosen + [p for name, p in tower.named_parameters() if name == "proj"]
+    return chosen + [p for name, p in tower.named_parameters() if name in ("proj", "text_projection")]
 
 
 class RoundedWeights:
@@ -43,8 +43,9 @@ class RoundedWeights:
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
         """Inside the block the weights are their present values, rounded; afterwards what they were, bit for bit."""
-        copies = [torch.empty(weight.shape, dtype=self._dtype, device=weight.device) for weight in self._weights]
-        copy_all(copies, [weight.data for weight in self._weights])
+        with torch.inference_mode(False):
+            copies = [torch.empty(weight.shape, dtype=self._dtype, device=weight.device) for weight in self._weights]
+            copy_all(copies, [weight.data for weight in self._weights])
         with pointing_at(self._weights, copies):
             yield
 

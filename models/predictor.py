@@ -16,8 +16,7 @@ from models.checkpoint import build_model, threshold_of
 from models.heat_maps import heat_maps
 from models.joint_embedding import JointEmbedding
 from models.label_tree import LabelTree
-from models.precision import autocast
-from models.scoring import encode_text
+from models.scoring import encode_text, node_scores
 from models.tree_inference import logit_fake, marginals, state_probabilities
 from utils.checkpoint_file import read_checkpoint
 from utils.cli import UserError
@@ -138,8 +137,8 @@ class Predictor:
         parts = [np.empty((0, len(self.tree.nodes)), np.float32)]
         for start in range(0, len(crops), self.batch_size):
             images = self.images(crops[start : start + self.batch_size])
-            with torch.inference_mode(), autocast(self.device.type, self.precision):
-                parts.append(self.model(images, self.text).cpu().numpy())
+            with torch.inference_mode():
+                parts.append(node_scores(self.model, images, self.text, self.precision).cpu().numpy())
         return np.concatenate(parts)
 
     def heat_maps(self, crop: np.ndarray) -> np.ndarray:

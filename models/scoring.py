@@ -1,4 +1,7 @@
-"""Scoring a loader's images with a JointEmbedding: prompts encoded once, results streamed batch by batch."""
+"""Scoring a loader's images with a JointEmbedding: prompts encoded once, results streamed batch by batch.
+
+float16 is the reference's arithmetic: the weights of both towers, the embeddings and their product in float16.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -6,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from models.joint_embedding import JointEmbedding
-from models.precision import autocast
+from models.joint_embedding import SCORE_DIVISOR, JointEmbedding
+from models.precision import RoundedWeights, autocast
 from models.tree_inference import logit_fake, marginals
 
 
@@ -23,10 +26,24 @@ class ScoredBatch:
 
 
 def encode_text(model: JointEmbedding, precision: str = "float32") -> torch.Tensor:
-    """Embeddings of the model's prompts, for ``score_loader``: one call serves every data set of a run."""
+    """Embeddings of the model's prompts, for ``score_loader`` at that precision: one call serves every data set of a
+    run. Their type is float32, or float16 where that is the precision."""
     device = next(model.parameters()).device
-    with torch.inference_mode(), autocast(device.type, precision):
+    if precision != "float16":
+        with torch.inference_mode():
+            return model.encode_prompts()
+    with torch.inference_mode(), RoundedWeights(model.clip, precision).in_use(), autocast(device.type, precision):
         return model.encode_prompts()
+
+
+def node_scores(
+    model: JointEmbedding, images: torch.Tensor, text: torch.Tensor, precision: str = "float32"
+) -> torch.Tensor:
+    """Node scores float32 [B, nodes] of images as the model takes them. text: of ``encode_text`` at that precision."""
+    with RoundedWeights(model.clip.visual, precision).in_use(), autocast(images.device.type, precision):
+        if precision == "float16" and model.score == "product":
+            return (model.encode_images(images) @ text.T / SCORE_DIVISOR).float()
+        return model(images, text)
 
 
 def score_loader(
@@ -38,7 +55,7 @@ def score_loader(
 ) -> Iterator[ScoredBatch]:
     """Score every batch (images uint8 [B, 3, S, S], indices [B], unreadable) of ``loader``.
 
-    prepare: uint8 images on the model's device -> normalised float images. precision: of PRECISIONS (autocast).
+    prepare: uint8 images on the model's device -> normalised float images. precision: of PRECISIONS.
     text: result of ``encode_text`` at that precision, made here when not given.
     """
     device = next(model.parameters()).device
@@ -48,7 +65,6 @@ def score_loader(
             yield ScoredBatch([], np.empty((0, len(model.tree.nodes)), np.float32), np.empty(0), unreadable)
             continue
         with torch.inference_mode():
-            with autocast(device.type, precision):
-                scores = model(prepare(images.to(device, non_blocking=True)), text)
+            scores = node_scores(model, prepare(images.to(device, non_blocking=True)), text, precision)
             p, logit = marginals(scores, model.tree).cpu().numpy(), logit_fake(scores, model.tree).cpu().numpy()
         yield ScoredBatch(indices.tolist(), p, logit, unreadable)

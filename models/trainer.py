@@ -1,5 +1,6 @@
 """The optimisation of a JointEmbedding: learning rates, one training step, and the state a resumed run needs."""
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import torch
 
 from models.auto_lambda import AutoLambda, Part, bilevel_step, gradients_of, unscale
 from models.choices import TASKS
+from models.cuda_graph import Recorded
 from models.gradient_methods import combine
 from models.joint_embedding import JointEmbedding
 from models.losses import task_losses
@@ -37,6 +39,7 @@ class TrainerSettings:
     unknown: str = "zero"  # zero | mask
     precision: str = "float32"  # of precision.PRECISIONS
     accum: int = 1  # parts that a batch is computed in
+    cuda_graph: bool = False  # record the kernels that make a step's gradients
     seed: int = 0  # of the draws of graddrop and pcgrad
 
 
@@ -86,6 +89,9 @@ class Trainer:
     def __init__(self, model: JointEmbedding, settings: TrainerSettings) -> None:
         if settings.hypergrad == "fd" and settings.precision != "float32":
             raise UserError(f"--hypergrad fd needs --precision float32: {settings.precision} rounds it away")
+        device = next(model.parameters()).device
+        if settings.cuda_graph and device.type != "cuda":
+            raise UserError("--cuda_graph needs a CUDA device; run without it")
         self.model = model
         self.settings = settings
         # The paper's score leaves CLIP's logit scale out: no gradient, no optimizer state, no weight decay for it.
@@ -94,7 +100,6 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1.0, weight_decay=settings.weight_decay, fused=True)
         self.weighting = task_weighting(settings)
         self.loss_scale = LossScale() if settings.precision == "float16" else None
-        device = self.parameters[0].device
         self._device_type = device.type
         self._primary = torch.tensor([float(task in settings.task) for task in TASKS], device=device)
         self._each = torch.eye(len(TASKS), device=device)
@@ -103,6 +108,8 @@ class Trainer:
         self._tasks = ParameterRows(self.parameters, len(TASKS) if learns or not self._one_sum else 0)
         # theta', d and in the end the direction of the update, in turn.
         self._scratch = ParameterRows(self.parameters, 2 if learns and settings.accum > 1 else 1)
+        functions = (self._bilevel, self._plain) if settings.cuda_graph else ()
+        self._recorded = {function.__name__: Recorded(function) for function in functions}
         self._frozen_text = None
         if not model.clip.text_projection.requires_grad:
             with torch.no_grad():
@@ -161,8 +168,8 @@ class Trainer:
         has changed, when a loss is not finite.
         """
         n = len(TASKS)
-        with self._scratch.kept():
-            local = self._bilevel(batch, second) if second is not None else self._plain(batch)
+        with contextlib.nullcontext() if self._recorded else self._scratch.kept():
+            local = self._gradients(batch, second)
             figures, asked = means_and_flags(local, flags())  # the step's one wait for the device
             losses, overflow, hypergradient = figures[:n], figures[n] > 0, figures[n + 1 :]
             self._check(losses)
@@ -195,16 +202,31 @@ class Trainer:
         """Whether a plain step differentiates the weighted sum of the task losses alone."""
         return self.settings.grad_method == "none"
 
-    def _bilevel(self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> torch.Tensor:
+    def _gradients(self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor] | None) -> torch.Tensor:
+        """The step's gradients into the rows; figures of this rank, see ``_bilevel`` and ``_plain``."""
+        function = self._plain if second is None else self._bilevel
+        inputs = (filled(self.weights, self._primary), *batch, *(second or ()))
+        if not self._recorded:
+            return function(*inputs)
+        return self._recorded[function.__name__](self.learning_rate, *inputs)
+
+    def _bilevel(
+        self,
+        weights: torch.Tensor,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        second_images: torch.Tensor,
+        second_labels: torch.Tensor,
+    ) -> torch.Tensor:
         """Task gradients and d into the rows; this rank's losses [3], overflow [1] and hypergradient [3], float64."""
         result = bilevel_step(
-            self.parts(batch),
-            self.parts(second),
+            self.parts((images, labels)),
+            self.parts((second_images, second_labels)),
             self._primary,
             self.parameters,
             self._tasks,
             self._scratch,
-            self.weights,
+            weights,
             self.learning_rate,
             self.settings.weight_decay,
             self.settings.hypergrad,
@@ -213,16 +235,16 @@ class Trainer:
         )
         return torch.cat([result.task_losses.double(), result.overflow.double(), result.hypergradient])
 
-    def _plain(self, batch: Sequence[torch.Tensor]) -> torch.Tensor:
+    def _plain(self, weights: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Task gradients into the first rows, or their weighted sum into the last one; this rank's losses [3] and
         overflow [1], float64."""
         scale = self.loss_scale.value if self.loss_scale else 1.0
         rows = self._scratch if self._one_sum else self._tasks
-        objectives = filled(self.weights, self._primary).unsqueeze(0) if self._one_sum else self._each
+        objectives = weights.unsqueeze(0) if self._one_sum else self._each
         data, views = rows.data[-len(objectives) :], rows.views[-len(objectives) :]
         reductions, overflow = Reductions(), torch.zeros(1, device=data.device)
         losses = gradients_of(
-            self.parts(batch),
+            self.parts((images, labels)),
             objectives * scale,
             self.parameters,
             views,

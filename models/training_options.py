@@ -18,6 +18,7 @@ from utils.cli import (
     seed,
 )
 from utils.cpu import default_workers
+from utils.ranks import world_size
 
 # What --resume may change: where files are, how fast the run goes and how long, not what it computes.
 _FREE_ON_RESUME = {"resume", "num_epoch", "num_workers", "gpu", "output", "name", "tag", "patience", "auc", "keep"}
@@ -83,6 +84,8 @@ def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentPa
     model.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the towers; tf32 and float16: "
                        "CUDA only; float16 with a loss scale, for GPUs without bfloat16")  # fmt: skip
     model.add_argument("--compile", action="store_true", help="torch.compile both towers; needs a C++ compiler")
+    model.add_argument("--cuda_graph", action="store_true", help="one CUDA device: record the kernels of a step's "
+                       "gradients and replay them, for small models that wait for Python")  # fmt: skip
     model.add_argument("--grad_checkpointing", action="store_true", help="ViT: less memory, a third more computing")
     optim = parser.add_argument_group("optimisation")
     optim.add_argument("--loss", choices=LOSSES, default="fidelity", help="bce: of each node's probability; nll: "
@@ -138,6 +141,8 @@ def parse_args(
         parser.error("--no_tree leaves one task, whose gradient has no conflicts; drop --grad_method")
     if set(args.freeze) == set(TOWERS):
         parser.error("--freeze text image leaves nothing to train")
+    if args.cuda_graph and (world_size() > 1 or args.precision == "float16" or args.hypergrad == "fd"):
+        parser.error("--cuda_graph is for one process, without --precision float16 and --hypergrad fd")
     if args.batch_size % args.accum:
         parser.error(f"--batch_size {args.batch_size} is no multiple of --accum {args.accum}")
     args.weight = args.weight or ("equal" if args.no_tree else "autol")

@@ -115,7 +115,8 @@ def transformer_pass(
     steps = [(block, mask, None) for block in blocks] + [(last, mask if mask is None else mask[read], read)]
     for block, block_mask, block_read in steps:
         if transformer.grad_checkpointing and torch.is_grad_enabled():
-            x = checkpoint(_block, block, x, block_mask, block_read, use_reentrant=False)
+            # Nothing in a block is drawn at random; keeping the generators' states would wait for the device.
+            x = checkpoint(_block, block, x, block_mask, block_read, use_reentrant=False, preserve_rng_state=False)
         else:
             x = _block(block, x, block_mask, block_read)
     return x

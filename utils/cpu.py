@@ -11,6 +11,6 @@ def available_cores() -> int:
 
 
 def default_workers() -> int:
-    """Loader processes when none are asked for: one per CPU core this process may use, at most 8; under torchrun the
-    processes of a machine share its cores."""
-    return min(8, max(1, available_cores() // local_world_size()))
+    """Loader processes when none are asked for: one per CPU core this process may use, at most 32, which feed any GPU;
+    under torchrun the processes of a machine share its cores."""
+    return min(32, max(1, available_cores() // local_world_size()))

@@ -54,7 +54,8 @@ def step(problem, hypergrad="exact", first=(16,), second=(16,), scale=None):
     tasks, scratch = ParameterRows(parameters, 3), ParameterRows(parameters, len(second))
     parts = parts_of(problem, 0, first), parts_of(problem, 1, second)
     primary = torch.tensor([1.0, 0, 0], dtype=torch.float64)
-    result = bilevel_step(*parts, primary, parameters, tasks, scratch, problem[4], LR, DECAY, hypergrad, scale)
+    weights = torch.tensor(problem[4], dtype=torch.float64)
+    result = bilevel_step(*parts, primary, parameters, tasks, scratch, weights, LR, DECAY, hypergrad, scale)
     return result, tasks, scratch.views[-1]
 
 
@@ -92,7 +93,7 @@ def test_parameters_come_back_when_a_pass_fails(problem):
     tasks, scratch = ParameterRows(parameters, 3), ParameterRows(parameters, 1)
     primary = torch.tensor([1.0, 0, 0], dtype=torch.float64)
     with pytest.raises(TypeError, match="input"):
-        bilevel_step(parts_of(problem, 0), [second], primary, parameters, tasks, scratch, [1.0] * 3, LR, DECAY)
+        bilevel_step(parts_of(problem, 0), [second], primary, parameters, tasks, scratch, primary, LR, DECAY)
     assert all(torch.equal(before[name], value) for name, value in problem[0].state_dict().items())
 
 

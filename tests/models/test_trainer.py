@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from models.choices import GRAD_METHODS, WEIGHTINGS
+from models.cuda_graph import Recorded
 from models.gradient_methods import combine
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
@@ -328,6 +329,37 @@ def test_gradient_checkpointing_changes_nothing_but_memory(small_vit):
     assert a == b
     for value, other in zip(plain.model.state_dict().values(), saving.model.state_dict().values(), strict=True):
         assert torch.equal(value, other), "the same computation twice"
+
+
+@pytest.mark.parametrize("settings", [{}, {"lambda_every": 2, "accum": 2}, {"grad_method": "pcgrad"}])
+def test_recorded_steps_equal_plain_ones(small_vit, monkeypatch, settings):
+    """With a recorder that does on a CPU what a CUDA graph does: the result stays in one place."""
+    recorded = []
+
+    def record(function):
+        recorded.append(function)
+        result = function()
+        return lambda: result.copy_(function()), result
+
+    monkeypatch.setattr("models.cuda_graph.record", record)
+    plain, graphed = (Trainer(copy.deepcopy(small_vit), TrainerSettings("autol", **settings)) for _ in range(2))
+    graphed._recorded = {name: Recorded(getattr(graphed, name)) for name in ("_bilevel", "_plain")}
+    for i in range(6):
+        results = []
+        for trainer in (plain, graphed):
+            trainer.set_learning_rate(1e-3 if i < 4 else 1e-4)
+            second = vit_batch(99 + i) if trainer.needs_second_batch(i) else None
+            results.append(trainer.step(vit_batch(i), second, i))
+        assert results[0] == results[1], "the same computation twice"
+    kinds = 2 if "lambda_every" in settings else 1
+    assert len(recorded) == 2 * kinds, "once for each learning rate, batch shape and kind of step"
+    for value, other in zip(plain.model.state_dict().values(), graphed.model.state_dict().values(), strict=True):
+        assert torch.equal(value, other), "the same computation twice"
+
+
+def test_a_cuda_graph_needs_a_cuda_device(model):
+    with pytest.raises(UserError, match="--cuda_graph needs a CUDA device"):
+        Trainer(model, TrainerSettings(cuda_graph=True))
 
 
 def test_gradient_checkpointing_needs_a_vit(model):

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import SJEDD_test
 from models.checkpoint import save_checkpoint
@@ -60,8 +61,9 @@ def test_columns_and_precision_of_predictions(run, golden_crops):
     assert all(len(row["p_fake"].lstrip("0.")) <= 9 for row in rows)
 
 
-def test_scores_do_not_depend_on_the_batch_size(run, golden_crops, tmp_path):
+def test_scores_do_not_depend_on_the_batch_size(run, golden_crops, tmp_path, monkeypatch):
     results = []
+    monkeypatch.setattr(SJEDD_test, "_FORWARD", 1)
     for batch_size in (1, 3):
         run("CDF", "--n_frames", 3, "--batch_size", batch_size, "--datapath", golden_crops, "--name", f"b{batch_size}")
         rows, _ = read(tmp_path / "out" / f"b{batch_size}" / "CDF")
@@ -79,6 +81,7 @@ def test_prompts_are_encoded_once_and_batches_cross_video_borders(run, golden_cr
     monkeypatch.setattr(
         JointEmbedding, "forward", lambda self, x, text=None: calls.append(len(x)) or original[1](self, x, text)
     )
+    monkeypatch.setattr(SJEDD_test, "_FORWARD", 1)
     run("CDF", "--n_frames", 5, "--batch_size", 2, "--datapath", golden_crops)
     assert calls == ["text", 10, 10, 8]  # 28 frames: the videos have 4 to 6, of which at most 5 are taken
 
@@ -118,13 +121,32 @@ def test_settings_of_the_crops_are_recorded_and_unlike_ones_named(run, crops_cop
     assert metrics["crops_unlike"][0] in capsys.readouterr().out
 
 
-def test_reference_protocol_says_when_the_crops_are_not_the_references(run, crops_copy, capsys):
+def test_reference_protocol_says_what_is_not_the_references(run, crops_copy, capsys, monkeypatch):
     options = ["--n_frames", 1, "--datapath", crops_copy]
-    for made, protocol, n_lines in (("ours", "reference", 1), ("reference", "reference", 0), ("ours", "ours", 0)):
+    monkeypatch.setattr("SJEDD_test.choose_device", lambda *_: torch.device("cpu"))  # which refuses float16
+    p_fake = {}
+    for made, protocol, precision, n_lines in (
+        ("ours", "reference", "float32", 2),
+        ("reference", "reference", "float32", 1),
+        ("reference", "reference", "float16", 0),
+        ("ours", "ours", "float32", 0),
+    ):
         (crops_copy / "manifest.json").write_text(json.dumps({"detector": "mtcnn", "protocol": made}))
-        _, folder = run("CDF", *options, "--protocol", protocol)
-        assert len(read(folder)[1]["protocol_differs"]) == n_lines
+        code, folder = run("CDF", *options, "--protocol", protocol, "--precision", precision)
+        rows, metrics = read(folder)
+        assert code == 0 and len(metrics["protocol_differs"]) == n_lines
         assert capsys.readouterr().out.count("warning: not the reference's protocol") == n_lines
+        p_fake[precision] = np.array([float(row["p_fake"]) for row in rows])
+    assert 0 < np.abs(p_fake["float16"] - p_fake["float32"]).max() < 2e-2, "7e-3 here; float16 keeps 11 bits of scores"
+
+
+def test_the_references_arithmetic_is_for_its_protocol_and_for_cuda(run, golden_crops, capsys):
+    options = ["--datapath", golden_crops, "--precision", "float16"]
+    with pytest.raises(SystemExit, match="2"):
+        run("CDF", *options)
+    assert "give --protocol reference, or use bfloat16" in capsys.readouterr().err
+    assert run("CDF", *options, "--protocol", "reference")[0] == 2
+    assert "--precision float16 is for CUDA devices" in capsys.readouterr().err
 
 
 def test_crops_that_are_not_like_those_of_the_training_are_named(crops_copy, tmp_path, capsys):

@@ -239,7 +239,7 @@ def test_list_with_images_that_do_not_exist_tests_the_others(call, crop_lists, r
     assert "9999.png: missing_file" in capsys.readouterr().out
 
 
-def test_batch_size_counts_videos_in_video_sets_and_images_elsewhere(call, layouts, monkeypatch):
+def test_batch_size_counts_videos_or_images_and_no_forward_is_small(call, layouts, monkeypatch):
     from models.joint_embedding import JointEmbedding
 
     sizes = []
@@ -247,8 +247,15 @@ def test_batch_size_counts_videos_in_video_sets_and_images_elsewhere(call, layou
     monkeypatch.setattr(JointEmbedding, "forward", lambda self, x, text: sizes.append(len(x)) or forward(self, x, text))
     layouts.dfdc()
     layouts.images("DiFF")
-    assert call("--dataset", "DFDC", "DiFF", "--batch_size", 2, "--n_frames", 3) == 0
-    assert sizes == [6, 6, 6] + [2] * 15
+    assert call("--dataset", "DFDC", "DiFF", "--batch_size", 1, "--n_frames", 1) == 0
+    assert sizes == [6, 30]
+    sizes.clear()
+    monkeypatch.setattr("SJEDD_test._FORWARD", 4)
+    assert call("--dataset", "DFDC", "DiFF", "--batch_size", 1, "--n_frames", 3) == 0
+    assert sizes == [4, 4, 4, 4, 2] + [4] * 7 + [2]
+    sizes.clear()
+    assert call("--dataset", "DFDC", "DiFF", "--batch_size", 7, "--n_frames", 3) == 0
+    assert sizes == [18] + [7, 7, 7, 7, 2]
 
 
 def test_metrics_are_those_of_the_predictions_file(call, layouts, results):
