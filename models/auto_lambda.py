@@ -169,6 +169,7 @@ def bilevel_step(
         train_parts, each, parameters, tasks.views, computing, lambda i: reductions.start(tasks.data[i])
     )
     unscale(tasks.data, reductions.finish() / factor, asked)
+    scratch.claim()  # not before: the graph of the training batch is gone by now
     virtual_step(parameters, tasks.data, weights.to(tasks.data.dtype), lr, decay, scratch)
     with pointing_at(parameters, scratch.views[0]):
         gradients_of(second_parts, primary.unsqueeze(0) * factor, parameters, scratch.views[-1:], computing)

@@ -3,8 +3,7 @@
 A model has hundreds of parameters. One kernel on a row does what would take one kernel for each of them.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 
@@ -31,16 +30,16 @@ class ParameterRows:
             for row in self.data
         ]
 
-    @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """The rows have memory inside the block only, zeros at first."""
+    def claim(self) -> None:
+        """Give the rows memory, zeros at first, if they have none."""
         storage = self.data.untyped_storage()
-        storage.resize_(self.data.nbytes)
-        self.data.zero_()
-        try:
-            yield
-        finally:
-            storage.resize_(0)
+        if not storage.nbytes():
+            storage.resize_(self.data.nbytes)
+            self.data.zero_()
+
+    def release(self) -> None:
+        """Give the rows' memory back until the next ``claim``."""
+        self.data.untyped_storage().resize_(0)
 
 
 def inner_products(rows: torch.Tensor, row: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,5 @@
 """The optimisation of a JointEmbedding: learning rates, one training step, and the state a resumed run needs."""
 
-import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -108,6 +107,7 @@ class Trainer:
         self._tasks = ParameterRows(self.parameters, len(TASKS) if learns or not self._one_sum else 0)
         # theta', d and in the end the direction of the update, in turn.
         self._scratch = ParameterRows(self.parameters, 2 if learns and settings.accum > 1 else 1)
+        self._scratch.release()
         functions = (self._bilevel, self._plain) if settings.cuda_graph else ()
         self._recorded = {function.__name__: Recorded(function) for function in functions}
         self._frozen_text = None
@@ -168,7 +168,7 @@ class Trainer:
         has changed, when a loss is not finite.
         """
         n = len(TASKS)
-        with contextlib.nullcontext() if self._recorded else self._scratch.kept():
+        try:
             local = self._gradients(batch, second)
             figures, asked = means_and_flags(local, flags())  # the step's one wait for the device
             losses, overflow, hypergradient = figures[:n], figures[n] > 0, figures[n + 1 :]
@@ -183,8 +183,12 @@ class Trainer:
             weights = self.weights
             if second is not None or not self._one_sum:
                 seed = (self.settings.seed, run_step)
+                self._scratch.claim()
                 combine(self.settings.grad_method, self._tasks.data, weights, seed, self._scratch.data[-1])
             self._descend()
+        finally:
+            if not self._recorded:
+                self._scratch.release()
         self.weighting.after_step(losses)
         return StepResult(losses, weights, hypergradient or None, False, asked)
 
@@ -240,6 +244,7 @@ class Trainer:
         overflow [1], float64."""
         scale = self.loss_scale.value if self.loss_scale else 1.0
         rows = self._scratch if self._one_sum else self._tasks
+        rows.claim()
         objectives = weights.unsqueeze(0) if self._one_sum else self._each
         data, views = rows.data[-len(objectives) :], rows.views[-len(objectives) :]
         reductions, overflow = Reductions(), torch.zeros(1, device=data.device)
