@@ -28,7 +28,7 @@ from datasets.frames import EpochBatches, Frames, training_loader
 from datasets.image_sources import ImageFiles, ImageSource
 from datasets.raw_frames import RawBatch, RawFrames
 from datasets.records import DataSet, Record
-from datasets.transforms import resize
+from datasets.transforms import resize_for_training
 from utils.cli import ArgumentParser, positive_int, probability, script
 from utils.cpu import default_workers
 
@@ -75,7 +75,7 @@ def figures_of(records: Sequence[Record], images: ImageSource, args: object) -> 
     few, image = min(100, args.images), images.read(0)
     return {
         "read_ms": milliseconds(lambda i: images.read(i).copy(), few),
-        "resize_ms": milliseconds(lambda _: resize(image, args.size), few),
+        "resize_ms": milliseconds(lambda _: resize_for_training(image, args.size), few),
         "augment_ms": milliseconds(lambda i: augment(image, args.aug_probs, np.random.default_rng(i)), 10 * few),
         "images_per_s": loader_rate(Frames(records, args.size, args.aug_probs, images=images), args),
     }

@@ -12,7 +12,7 @@ from datasets.augmentation import augment
 from datasets.image_sources import ImageFiles, ImageSource
 from datasets.perturbations import Perturbation, perturbed
 from datasets.records import Record, node_vector
-from datasets.transforms import ImageError, resize
+from datasets.transforms import ImageError, resize, resize_for_training
 from utils.cli import UserError
 from utils.ranks import share
 from utils.stopping import ignore_stop_signals, stop_signals_wait
@@ -52,9 +52,11 @@ class Frames(Dataset):
             image = self._images.read(index)
         except ImageError as error:
             return index, str(error)
-        if draw is not None and self.augment_probability > 0:
+        if draw is None:
+            return index, resize(image, self.size).transpose(2, 0, 1)
+        if self.augment_probability > 0:
             image = augment(image, self.augment_probability, np.random.default_rng(draw))
-        return index, resize(image, self.size).transpose(2, 0, 1)
+        return index, resize_for_training(image, self.size).transpose(2, 0, 1)
 
     @staticmethod
     def collate(items: list[tuple[int, np.ndarray | str]]) -> "Batch":

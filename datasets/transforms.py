@@ -44,9 +44,20 @@ def read_image(path: str | Path) -> np.ndarray:
 def resize(image: np.ndarray, size: int) -> np.ndarray:
     """HWC RGB uint8 -> [size, size, 3] uint8 by PIL's antialiased bicubic, also for images that are not square.
 
-    Torch's own antialiased resize differs by 0.3 grey levels on average, which moves P(fake) by up to 9e-3.
+    PyTorch's resize of float images differs by 0.3 grey levels on average, which moves P(fake) by up to 9e-3.
     """
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def resize_for_training(image: np.ndarray, size: int) -> np.ndarray:
+    """As ``resize``, by PyTorch's kernel for bytes, in an eighth of PIL's time: it computes as PIL does with shorter
+    coefficients, so that about 0.5% of the values differ, by one grey level."""
+    import torch  # as in normalise
+    from torch.nn import functional
+
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1).unsqueeze(0)  # a cache's crop is not writable
+    resized = functional.interpolate(pixels, (size, size), mode="bicubic", antialias=True)
+    return resized[0].permute(1, 2, 0).numpy()
 
 
 def normalise(images: "torch.Tensor") -> "torch.Tensor":

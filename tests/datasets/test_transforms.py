@@ -14,6 +14,7 @@ from datasets.transforms import (
     pixelate,
     read_image,
     resize,
+    resize_for_training,
 )
 
 pytestmark = pytest.mark.numeric
@@ -156,3 +157,15 @@ def test_more_than_8_bits_a_channel_is_refused_not_clipped(tmp_path, dtype):
     Image.fromarray(np.full((8, 8), 300, dtype)).save(tmp_path / "deep.tif")
     with pytest.raises(ImageError, match="8 bits a channel"):
         read_image(tmp_path / "deep.tif")
+
+
+@pytest.mark.numeric
+@pytest.mark.parametrize("shape", [(317, 317), (120, 200), (64, 64)])
+def test_resize_for_training_is_near_pils(crop, shape):
+    image = np.asarray(Image.fromarray(crop).resize(shape))
+    image.setflags(write=False)  # as the crops of a cache are
+    noise = np.random.default_rng(0).integers(0, 256, image.shape, dtype=np.uint8)
+    for pixels in (image, noise):
+        difference = np.abs(resize_for_training(pixels, 112).astype(int) - resize(pixels, 112))
+        assert (difference <= 1).mean() >= 0.999, "two levels where noise is enlarged"
+        assert (difference > 0).mean() < 0.02, "0.5% here"
