@@ -26,7 +26,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.load import write_crops
 from benchmarks.train_step import median_times, random_batch
+from datasets.augmentation import KINDS, STRENGTHS, Draw, draw_augmentation
+from datasets.device_augmentation import augmented
 from datasets.ffpp_methods import METHOD_CODES, compression_dir
+from datasets.raw_frames import RawFrames
+from datasets.transforms import grey_places, read_image
 from models.checkpoint import save_checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
@@ -285,12 +289,7 @@ def speed(bench: Bench) -> Iterator[Figure]:
 def inside_a_step(bench: Bench, step: Callable[[], object]) -> Iterator[Figure]:
     """Synchronisations of one step, and a profile of five."""
     if bench.on_cuda:
-        torch.cuda.set_sync_debug_mode("warn")
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            step()
-        torch.cuda.set_sync_debug_mode("default")
-        waits = sum("synchroniz" in str(warning.message) for warning in caught)
+        waits = waits_in(step)
         yield Figure("  synchronisations in it", str(waits), "2", waits <= 2)
     n = 1 if bench.quick else 5
     activity = ProfilerActivity.CUDA if bench.on_cuda else ProfilerActivity.CPU
@@ -328,6 +327,42 @@ def reading(bench: Bench) -> Iterator[Figure]:
         figures = benchmark("score.py", *sizes, "--precision", precision, "--num_workers", cores)
         told = f"{figures['frames_per_s']:.0f} frames/s, {figures['ratio']:.2f} of the bare tower"
         yield Figure(f"scoring from PNG, {precision}", told)
+
+
+def device_augmentation(bench: Bench) -> Iterator[Figure]:
+    """--augment_on device against a CPU's perturbations, the time of a batch, and the host's waits in it."""
+    n, rng = (4 if bench.quick else 32), np.random.default_rng(0)
+    with TemporaryDirectory() as name:
+        crops = [read_image(record.path) for record in write_crops(Path(name), n)]
+    height, width = crops[0].shape[:2]
+    for kind in KINDS:
+        places = [grey_places(height, width, 16, rng) if kind == "blocks" else None for _ in crops]
+        draws = [Draw(kind, i % len(STRENGTHS[kind]), each) for i, each in enumerate(places)]
+        batch = RawFrames.collate(list(enumerate(zip(crops, draws, range(n), strict=True))))[0]
+        ours, cpu = (augmented(batch, 224, device).cpu().int() for device in (bench.device, torch.device("cpu")))
+        if kind == "noise":
+            apart = float((ours.float().std() / cpu.float().std() - 1).abs())
+            yield Figure("noise, standard deviation", f"{apart:.1e} apart", "relative 1e-2", apart < 1e-2)
+            continue
+        near = float(((ours - cpu).abs() <= 1).float().mean())
+        yield Figure(f"{kind}, values within one grey level", f"{100 * near:.3f}%", "99.9%", near >= 0.999)
+    draws = [draw_augmentation(height, width, 1.0, rng) for _ in crops]
+    batch = RawFrames.collate(list(enumerate(zip(crops, draws, range(n), strict=True))))[0]
+    (seconds,) = median_times([lambda: augmented(batch, 224, bench.device)], 3 if bench.quick else 15, bench.device)
+    yield Figure(f"a batch of {n}, all perturbed", f"{1000 * seconds:.1f} ms")
+    if bench.on_cuda:
+        yield Figure("  synchronisations in it", str(waits := waits_in(lambda: augmented(batch, 224, bench.device))),
+                     "0", waits == 0)  # fmt: skip
+
+
+def waits_in(function: Callable[[], object]) -> int:
+    """How often the host waits for the GPU in a call, as PyTorch tells."""
+    torch.cuda.set_sync_debug_mode("warn")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        function()
+    torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(warning.message) for warning in caught)
 
 
 def benchmark(name: str, *arguments: object) -> dict:
@@ -398,6 +433,7 @@ CHECKS = {
     "graph": recorded,
     "speed": speed,
     "reading": reading,
+    "augmentation": device_augmentation,
     "detection": detection,
     "reductions": reductions,
 }

@@ -23,7 +23,8 @@ sys.path[0] = str(ROOT)
 from utils.cli import ArgumentParser, UserError, positive_int, script
 from utils.files import output_dir, write_json, write_text
 
-NAMES = ("parity", "float16", "deterministic", "compile", "graph", "speed", "reading", "detection", "reductions")
+NAMES = ("parity", "float16", "deterministic", "compile", "graph", "speed", "reading", "augmentation", "detection",
+         "reductions")  # fmt: skip
 PACKAGES = (
     "torch", "torchvision", "open_clip", "ftfy", "numpy", "sklearn", "scipy", "cv2", "PIL", "tqdm", "filelock",
     "tensorboard", "matplotlib", "skimage", "imageio_ffmpeg", "facenet_pytorch",

@@ -9,7 +9,7 @@ from benchmarks import cuda_checks, gpu_check
 from tests.platforms import posix_only
 
 # All but those that run other benchmarks or a compiler for half a minute.
-QUICK = ("parity", "float16", "deterministic", "graph", "speed", "detection", "reductions")
+QUICK = ("parity", "float16", "deterministic", "graph", "speed", "augmentation", "detection", "reductions")
 
 
 @posix_only
