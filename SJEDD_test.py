@@ -37,9 +37,19 @@ _FORWARD = 64  # frames that go through the model at once, at least
 _BACKWARDS = 0.3  # a frame AUC below which labels are more likely wrong than the model
 
 
+# Options and values of the reference's script that this one does without.
+_INSTEAD = {
+    "--VM": "the checkpoint knows its model",
+    "diffusion": "give DiffusionFace or DiFF",
+    "--zip": "crops are read as files; --crop_cache DIR keeps them decoded in one file",
+    "--cache-mode": "--crop_cache DIR keeps the decoded crops",
+    "--opts": "each setting is an option of its own",
+}
+
+
 def get_args_parser() -> ArgumentParser:
     """The command line."""
-    parser = ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__, instead=_INSTEAD)
     data = parser.add_argument_group("what is tested")
     data.add_argument("--dataset", nargs="+", choices=tuple(READERS), required=True, help="data sets to test on")
     data.add_argument("--protocol", choices=PROTOCOLS, default="ours", help="Deeper: fakes of test targets, or the "

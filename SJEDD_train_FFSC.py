@@ -1,4 +1,4 @@
-"""Train SJEDD on FFSC lists: the 12-node tree and the paper's settings for it; all else as in SJEDD_train_FFpp.py."""
+"""Train SJEDD on FFSC lists: the 12-node tree; all else as in SJEDD_train_FFpp.py."""
 
 import sys
 from collections.abc import Sequence
@@ -7,8 +7,7 @@ from functools import partial
 from models.training_options import get_args_parser
 from utils.cli import answer_first, script
 
-AUG_PROBS = 0.36  # the paper's
-answer_first(__name__, partial(get_args_parser, __doc__, AUG_PROBS))
+answer_first(__name__, partial(get_args_parser, __doc__))
 
 from models.label_tree import FFSC
 from SJEDD_train_FFpp import train
@@ -17,7 +16,7 @@ from SJEDD_train_FFpp import train
 @script
 def main(argv: Sequence[str] | None = None) -> None:
     """Train on FFSC lists; see --help."""
-    train(argv, FFSC, __doc__, AUG_PROBS)
+    train(argv, FFSC, __doc__)
 
 
 if __name__ == "__main__":

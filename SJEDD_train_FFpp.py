@@ -227,9 +227,9 @@ def finish_epoch(run: Run, started: float, log: logging.Logger, metrics: Metrics
     run.save_last()
 
 
-def train(argv: Sequence[str] | None, tree: LabelTree, description: str, aug_probs: float) -> None:
-    """The whole of a training script, for one label tree. aug_probs: default of --aug_probs."""
-    args, content = parse_args(argv, description, aug_probs)
+def train(argv: Sequence[str] | None, tree: LabelTree, description: str) -> None:
+    """The whole of a training script, for one label tree."""
+    args, content = parse_args(argv, description)
     device = choose_device(args.gpu, args.precision)
     with deterministic(args.deterministic), process_group(device), contextlib.ExitStack() as held:
         run = Run(args, content, tree.root_only if args.no_tree else tree, device, held)
@@ -275,7 +275,7 @@ def run_epochs(run: Run, log: logging.Logger, metrics: MetricsLog | None) -> Non
 @script
 def main(argv: Sequence[str] | None = None) -> None:
     """Train on FF++ lists; see --help."""
-    train(argv, FFPP, __doc__, aug_probs=0.3)
+    train(argv, FFPP, __doc__)
 
 
 if __name__ == "__main__":

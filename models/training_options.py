@@ -26,9 +26,19 @@ _FREE_ON_RESUME |= {"txt_path_train", "txt_path_val", "save_minutes", "crop_cach
 _ADDED_LATER = {"augment_on"}  # older checkpoints lack them; their runs did what is the default
 
 
-def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentParser:
-    """The command line of the training scripts. aug_probs: default of --aug_probs."""
-    parser = ArgumentParser(description=description)
+# Options and values of the reference's scripts that these do without.
+_INSTEAD = {
+    "--lambda_epoch": "--lambda_every K updates lambda in one of K steps",
+    "all": "for all tasks give --task binary global local",
+    "--zip": "crops are read as files; --crop_cache DIR keeps them decoded in one file",
+    "--cache-mode": "--crop_cache DIR keeps the decoded crops",
+    "--opts": "each setting is an option of its own",
+}
+
+
+def get_args_parser(description: str = "") -> ArgumentParser:
+    """The command line of the training scripts."""
+    parser = ArgumentParser(description=description, instead=_INSTEAD)
     run = parser.add_argument_group("run")
     run.add_argument("--name", default="SJEDD", help="name of the experiment, a folder under --output")
     run.add_argument("--tag", help="folder of this run under the name; made from the settings when not given")
@@ -49,9 +59,7 @@ def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentPa
     data.add_argument("--batch_size", type=positive_int, default=32, help="images per step, over all devices")
     data.add_argument("--num_workers", type=non_negative_int, default=default_workers(), help="image reading processes")
     data.add_argument("--aug", action="store_true", help="perturb training images")
-    data.add_argument(
-        "--aug_probs", type=probability, default=aug_probs, help="share of training images --aug perturbs"
-    )
+    data.add_argument("--aug_probs", type=probability, default=0.3, help="share of training images --aug perturbs")
     data.add_argument("--crop_cache", metavar="DIR", help="keep the decoded crops in DIR, for this run and later ones; "
                       "SSD, 0.3 MB a crop")  # fmt: skip
     data.add_argument("--augment_on", choices=("cpu", "device"), default="cpu", help="where training crops are "
@@ -65,22 +73,6 @@ def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentPa
     model = parser.add_argument_group("model")
     model.add_argument("--VM", choices=MODEL_NAMES, help="CLIP model (default: ViT-B/32); demo: small, from scratch")
     model.add_argument("--clip_weights", metavar="FILE", help="local OpenAI or open_clip weights of --VM")
-    model.add_argument(
-        "--score",
-        choices=SCORES,
-        help="of an image and a prompt: product of the embeddings / 10, or cosine times CLIP's learned scale "
-        "(default: product, or the --init_from checkpoint's)",
-    )
-    model.add_argument(
-        "--no_tree", action="store_true", help="real or fake alone: a tree of the root, binary task only"
-    )
-    model.add_argument(
-        "--freeze",
-        nargs="+",
-        choices=TOWERS,
-        default=[],
-        help="do not train this tower; of the text the prompts are then encoded once",
-    )
     model.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the towers; tf32 and float16: "
                        "CUDA only; float16 with a loss scale, for GPUs without bfloat16")  # fmt: skip
     model.add_argument("--compile", action="store_true", help="torch.compile both towers; needs a C++ compiler")
@@ -88,8 +80,6 @@ def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentPa
                        "gradients and replay them, for small models that wait for Python")  # fmt: skip
     model.add_argument("--grad_checkpointing", action="store_true", help="ViT: less memory, a third more computing")
     optim = parser.add_argument_group("optimisation")
-    optim.add_argument("--loss", choices=LOSSES, default="fidelity", help="bce: of each node's probability; nll: "
-                       "-log p of the code's state, by levels")  # fmt: skip
     optim.add_argument("--accum", type=positive_int, default=1, metavar="N", help="compute a batch in N parts, in "
                        "less memory; task gradients, d, losses and lambda are those of the whole batch")  # fmt: skip
     optim.add_argument("--num_epoch", type=positive_int, default=20, help="epochs")
@@ -100,10 +90,11 @@ def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentPa
     optim.add_argument(
         "--patience", type=positive_int, help="stop after so many epochs without a better validation AUC"
     )
-    optim.add_argument("--auc", action="store_true", help="validation AUC: always on, accepted for older commands")
+    optim.add_argument("--auc", action="store_true", help=argparse.SUPPRESS)  # of older commands; always on
     tasks = parser.add_argument_group("task weighting")
     tasks.add_argument("--weight", choices=WEIGHTINGS, help="weighting of the three tasks (default: autol)")
-    tasks.add_argument("--weighting_method", choices=("none", "auto-l"), default="none", help="auto-l: --weight autol")
+    # Of older commands: auto-l is --weight autol.
+    tasks.add_argument("--weighting_method", choices=("none", "auto-l"), default="none", help=argparse.SUPPRESS)
     tasks.add_argument(
         "--grad_method",
         choices=GRAD_METHODS,
@@ -118,16 +109,34 @@ def get_args_parser(description: str = "", aug_probs: float = 0.3) -> ArgumentPa
         default=1e-3,
         help="Adam's learning rate of autol's weights and of uncert's s",
     )
-    tasks.add_argument("--hypergrad", choices=("exact", "fd"), default="exact", help="fd: central finite difference")
     tasks.add_argument("--lambda_every", type=positive_int, default=1, help="steps from one lambda update to the next")
+    ablation = parser.add_argument_group("ablation and parity with the reference")
+    ablation.add_argument(
+        "--score",
+        choices=SCORES,
+        help="of an image and a prompt: product of the embeddings / 10, or cosine times CLIP's learned scale "
+        "(default: product, or the --init_from checkpoint's)",
+    )
+    ablation.add_argument(
+        "--no_tree", action="store_true", help="real or fake alone: a tree of the root, binary task only"
+    )
+    ablation.add_argument(
+        "--freeze",
+        nargs="+",
+        choices=TOWERS,
+        default=[],
+        help="do not train this tower; of the text the prompts are then encoded once",
+    )
+    ablation.add_argument("--loss", choices=LOSSES, default="fidelity", help="bce: of each node's probability; nll: "
+                       "-log p of the code's state, by levels")  # fmt: skip
+    ablation.add_argument("--hypergrad", choices=("exact", "fd"), default="exact", help="fd: central finite "
+                          "difference, as the reference")  # fmt: skip
     return parser
 
 
-def parse_args(
-    argv: Sequence[str] | None, description: str, aug_probs: float = 0.3
-) -> tuple[argparse.Namespace, dict | None]:
+def parse_args(argv: Sequence[str] | None, description: str) -> tuple[argparse.Namespace, dict | None]:
     """The run's settings, and the content of the checkpoint it resumes (whose settings then hold), else None."""
-    parser = get_args_parser(description, aug_probs)
+    parser = get_args_parser(description)
     args = parser.parse_args(argv)
     if args.resume and args.init_from:
         parser.error("--resume goes on with a run, --init_from starts a new one; give one of them")

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from utils.ranks import is_main, rank
@@ -44,14 +44,21 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse with defaults in --help, no abbreviations, and errors of one line."""
+    """argparse with defaults in --help, no abbreviations, and errors of one line.
 
-    def __init__(self, **kwargs: object) -> None:
+    instead: option or value that other programs have -> what to use in its place, told when it is refused.
+    """
+
+    def __init__(self, instead: Mapping[str, str] | None = None, **kwargs: object) -> None:
         kwargs.setdefault("formatter_class", _HelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
+        self._instead = instead or {}
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message} (see --help)\n")
+        refused = message.partition("(choose from")[0].replace("'", " ").replace("=", " ").split()
+        told = "unrecognized" in refused or "choice:" in refused
+        advice = [f"; {what}" for word, what in self._instead.items() if told and word in refused]
+        self.exit(2, f"{self.prog}: error: {message}{''.join(advice)} (see --help)\n")
 
 
 def positive_int(text: str) -> int:

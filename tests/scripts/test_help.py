@@ -44,3 +44,28 @@ def test_what_needs_no_torch_does_not_load_it(module):
     """Two seconds and half a gigabyte, in each of their processes."""
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "words", "advice"),
+    [
+        ("SJEDD_train_FFpp.py", "--lambda_epoch 3", "--lambda_every K updates lambda"),
+        ("SJEDD_train_FFpp.py", "--task all", "give --task binary global local"),
+        ("SJEDD_train_FFpp.py", "--zip --cache-mode=part", "--crop_cache DIR keeps the decoded crops"),
+        ("SJEDD_train_FFpp.py", "--opts TRAIN.LR 1", "each setting is an option of its own"),
+        ("SJEDD_test.py", "--resume x --dataset diffusion", "give DiffusionFace or DiFF"),
+        ("SJEDD_test.py", "--resume x --dataset CDF --VM ViT-B/32", "the checkpoint knows its model"),
+    ],
+)
+def test_a_refused_option_of_the_reference_says_what_to_use_instead(script, words, advice):
+    command = [sys.executable, script, *words.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert advice in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_aliases_of_older_commands_are_not_in_the_help():
+    command = [sys.executable, "SJEDD_train_FFpp.py", "--help"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    assert "--weighting_method" not in printed and "--auc" not in printed
+    assert "--hypergrad" in printed.partition("ablation and parity with the reference:")[2]

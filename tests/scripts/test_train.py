@@ -373,7 +373,7 @@ def test_ffsc_script_trains_its_tree_with_the_papers_augmentation(command, crop_
     del command[drop : drop + 2]
     assert SJEDD_train_FFSC.main(command) == 0
     folder = tmp_path / "out" / "a" / "b"
-    assert json.loads((folder / "args.json").read_text())["aug_probs"] == 0.36
+    assert json.loads((folder / "args.json").read_text())["aug_probs"] == 0.3
     assert load_model(folder / "ckpt_best.pth").tree is FFSC
     assert SJEDD_train_FFSC.main(["--resume", str(folder / "ckpt_last.pth"), "--num_epoch", "3"]) == 0
     assert [row["epoch"] for row in rows(folder)] == [0, 1, 2]
