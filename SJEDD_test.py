@@ -26,6 +26,7 @@ from utils.cli import (
     UserError,
     answer_first,
     boolean,
+    folder_name,
     non_negative_int,
     positive_int,
     script,
@@ -79,11 +80,11 @@ def get_args_parser() -> ArgumentParser:
     machine.add_argument(
         "--num_workers", type=non_negative_int, default=default_workers(), help="image reading processes"
     )
-    machine.add_argument("--crop_cache", metavar="DIR", help="keep the decoded crops in DIR, for this test's "
-                         "perturbations and later ones; SSD, 0.3 MB a crop")  # fmt: skip
+    machine.add_argument("--crop_cache", type=folder_name, metavar="DIR", help="keep the decoded crops in "
+                         "DIR, for this test's perturbations and later ones; SSD, 0.3 MB a crop")  # fmt: skip
     machine.add_argument("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
-    machine.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the towers; tf32: CUDA only; "
-                         "float16: the reference's arithmetic, for --protocol reference on CUDA")  # fmt: skip
+    machine.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the image tower; tf32: "
+                         "CUDA only; float16: the reference's, for --protocol reference on CUDA")  # fmt: skip
     output = parser.add_argument_group("results")
     output.add_argument("--output", default="output", help="folder for all runs")
     output.add_argument("--name", default="SJEDD_test", help="folder of this test under --output")
@@ -106,7 +107,7 @@ from datasets.records import DataSet, Dropped
 from datasets.transforms import normalise
 from models.checkpoint import build_model, threshold_of
 from models.joint_embedding import JointEmbedding
-from models.scoring import encode_text, score_loader
+from models.scoring import REFERENCE, encode_text, score_loader
 from utils.calibration import (
     apply_temperature,
     calibrated_checkpoint,
@@ -145,13 +146,15 @@ def check_arguments(parser: ArgumentParser, args: argparse.Namespace) -> None:
 
 class Setup(NamedTuple):
     """What all tests of a run share. text: the encoded prompts. threshold, temperature: from validation, if known.
-    crops: how the training's crops were made, where the checkpoint tells."""
+    crops: how the training's crops were made, where the checkpoint tells. arithmetic: the precision, as models.scoring
+    has it."""
 
     model: JointEmbedding
     text: torch.Tensor
     threshold: float | None
     crops: dict | None
     temperature: float | None
+    arithmetic: str
     args: argparse.Namespace
 
 
@@ -190,7 +193,7 @@ def scored_batches(
     loader = scoring_loader(frames, batch_size, args.num_workers, pin_memory=device.type == "cuda", indices=own)
     what = f"{data.name} {perturbation}" if perturbation else data.name
     with progress_bar(total=len(own), desc=what, unit="frame", leave=False) as bar:
-        for batch in score_loader(model, loader, normalise, args.precision, setup.text):
+        for batch in score_loader(model, loader, normalise, setup.arithmetic, setup.text):
             for index, reason in batch.unreadable:
                 record = data.records[index]
                 dropped.append(Dropped(record.video, record.path, record.label, reason))
@@ -453,7 +456,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     del content  # its optimizer state is larger than the model
     results: dict[str, dict | str] = {}
     with process_group(device):
-        setup = Setup(model, encode_text(model, args.precision), threshold, crops, temperature, args)
+        arithmetic = REFERENCE if args.precision == "float16" else args.precision
+        setup = Setup(model, encode_text(model, arithmetic), threshold, crops, temperature, arithmetic, args)
         for name in args.dataset:
             folder = Path(args.output) / args.name / name
             with contextlib.ExitStack() as held:

@@ -231,6 +231,8 @@ def train(argv: Sequence[str] | None, tree: LabelTree, description: str) -> None
     """The whole of a training script, for one label tree."""
     args, content = parse_args(argv, description)
     device = choose_device(args.gpu, args.precision)
+    if args.cuda_graph and device.type != "cuda":
+        raise UserError("--cuda_graph needs a CUDA device; run without it")
     with deterministic(args.deterministic), process_group(device), contextlib.ExitStack() as held:
         run = Run(args, content, tree.root_only if args.no_tree else tree, device, held)
         del content  # gigabytes when a run is resumed
@@ -255,6 +257,8 @@ def run_epochs(run: Run, log: logging.Logger, metrics: MetricsLog | None) -> Non
     images = f"{len(run.train_set.records)} training images, {len(run.val_set.records)} of validation"
     log.info(f"{images}, {run.steps} steps an epoch")
     log.info(f"learning rates {' '.join(f'{rate:.3g}' for rate in rates)}")
+    if args.augment_on == "device" and run.device.type == "cpu":
+        log.info("a CPU perturbs and resizes faster with --augment_on cpu")
     with StopRequest() as stop:
         while progress.epoch < args.num_epoch and progress.epochs_without_better < (args.patience or np.inf):
             started = time.perf_counter()

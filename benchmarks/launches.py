@@ -113,7 +113,7 @@ class Counting(TorchDispatchMode):
         used = {value.device.type for value in torch.utils._pytree.tree_leaves((args, kwargs)) if _is_tensor(value)}
         if name == "_local_scalar_dense":
             self.waits[name] += DEVICE in used
-            return 1.0
+            return float(DEVICE not in used)
         result = function(*args, **kwargs)
         of_result = {value.device.type for value in torch.utils._pytree.tree_leaves(result) if _is_tensor(value)}
         if DEVICE not in used | of_result or name.startswith(("prim::", "profiler::")):
@@ -128,13 +128,14 @@ class Counting(TorchDispatchMode):
         return result
 
     def to_list(self, tensor: torch.Tensor) -> list:
-        """In the place of Tensor.tolist: ones, and one wait."""
-        self.waits["tolist"] += tensor.device.type == DEVICE
-        return _ones(tensor.shape)
+        """In the place of Tensor.tolist: zeros and one wait for the device's, so that no step overflows; else ones."""
+        of_device = tensor.device.type == DEVICE
+        self.waits["tolist"] += of_device
+        return _filled(tensor.shape, float(not of_device))
 
 
-def _ones(shape: Sequence[int]) -> list | float:
-    return [_ones(shape[1:]) for _ in range(shape[0])] if shape else 1.0
+def _filled(shape: Sequence[int], value: float) -> list | float:
+    return [_filled(shape[1:], value) for _ in range(shape[0])] if shape else value
 
 
 def _is_tensor(value: object) -> bool:
@@ -171,7 +172,7 @@ def count(name: str, batch_size: int, settings: TrainerSettings) -> Counting:
             return normalise(images), torch.empty(batch_size, len(FFPP.nodes)).to(DEVICE, non_blocking=True)
 
         def step() -> None:
-            trainer.step(batch(), batch() if second else None)
+            assert not trainer.step(batch(), batch() if second else None).skipped
 
         _counted(step)  # makes constants and the optimizer's state
         counting = _counted(step)
@@ -181,7 +182,12 @@ def count(name: str, batch_size: int, settings: TrainerSettings) -> Counting:
 
 def _counted(function: Callable[[], object]) -> Counting:
     counting = Counting()
-    with counting, mock.patch.object(FakeTensor, "tolist", lambda tensor: counting.to_list(tensor)):
+    generator = torch.Generator  # the stand-in has none
+    with (
+        counting,
+        mock.patch.object(FakeTensor, "tolist", lambda tensor: counting.to_list(tensor)),
+        mock.patch("torch.Generator", lambda _device: generator()),
+    ):
         function()
     return counting
 
@@ -192,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--VM", choices=MODEL_NAMES, default="ViT-B/32", help="CLIP model")
     parser.add_argument("--batch_size", type=positive_int, default=32, help="images per step")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of the towers")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of the image tower")
     parser.add_argument("--weight", choices=WEIGHTINGS, default="autol", help="task weighting")
     parser.add_argument("--grad_method", choices=GRAD_METHODS, default="none", help="of conflicting task gradients")
     parser.add_argument("--top", type=int, default=0, metavar="N", help="print the N most frequent operations too")

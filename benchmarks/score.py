@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=positive_int, default=512, help="crops scored in a run")
     parser.add_argument("--runs", type=positive_int, default=3, help="timed runs of each; the median counts")
     parser.add_argument("--num_workers", type=non_negative_int, default=default_workers(), help="reading processes")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the image tower")
     args = parser.parse_args(argv)
     device = choose_device(None, args.precision)
     torch.manual_seed(0)

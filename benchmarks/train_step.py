@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=positive_int, default=3, help="timed runs of each; the median counts")
     parser.add_argument("--weight", choices=WEIGHTINGS, default="autol", help="task weighting")
     parser.add_argument("--hypergrad", choices=("exact", "fd"), default="exact", help="hypergradient")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the towers")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the image tower")
     args = parser.parse_args(argv)
     device = choose_device(None, args.precision)
     if device.type == "cpu":

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import starmap
 from pathlib import Path
@@ -72,8 +73,8 @@ class CachedCrops:
     file, for the message, and because it may be readable by now. The files are opened once in each process, when
     they are first needed; only their place is pickled."""
 
-    def __init__(self, index: Path, files: ImageFiles) -> None:
-        self._index, self._pixels, self._files = index, _pixel_file(index), files
+    def __init__(self, index: Path, n: int, files: ImageFiles) -> None:
+        self._index, self._n, self._pixels, self._files = index, n, _pixel_file(index), files
         self._rows: np.ndarray | None = None
 
     def __getstate__(self) -> dict:
@@ -87,7 +88,7 @@ class CachedCrops:
     def find(self, index: int) -> MappedCrop | np.ndarray:
         """Where the crop lies, or, where it is not in the cache, its pixels."""
         if self._rows is None:
-            self._rows = _rows(self._index)
+            self._rows = _rows(self._index, self._n)
         if self._rows is None:  # deleted meanwhile; the crops' files are there
             return self._files.read(index)
         offset, height, width = self._rows[index].tolist()
@@ -107,10 +108,10 @@ def image_source(data: DataSet, folder: str | None) -> ImageSource:
         return files
     from utils.distributed import on_main  # torch, which the processes that read crops for the cache do without
 
-    index = on_main(lambda: cache_of(data, Path(folder)))
-    if _rows(index) is None:  # on another machine, whose disk is its own
+    index, n = on_main(lambda: cache_of(data, Path(folder))), len(data.records)
+    if _rows(index, n) is None:  # on another machine, whose disk is its own
         index = cache_of(data, Path(folder))
-    return CachedCrops(index, files)
+    return CachedCrops(index, n, files)
 
 
 def cache_of(data: DataSet, folder: Path) -> Path:
@@ -118,12 +119,13 @@ def cache_of(data: DataSet, folder: Path) -> Path:
     UserError as of ``image_source``."""
     stamps = {path: _stamp(path) for path in dict.fromkeys(record.path for record in data.records)}
     index = folder / f"crops-{_key(data.records, stamps)}.npz"
-    if _rows(index) is not None:
+    n = len(data.records)
+    if _rows(index, n) is not None:
         return index
-    output_dir(folder)
+    output_dir(folder, "the folder of --crop_cache")
     for wait in (False, True):
         with hold(folder / _LOCK, wait) as mine:
-            if mine and _rows(index) is None:  # another process may have built it a moment ago
+            if mine and _rows(index, n) is None:  # another process may have built it a moment ago
                 _build(data, stamps, index)
             if mine:
                 break
@@ -157,15 +159,22 @@ def _pixel_file(index: Path) -> Path:
     return index.with_suffix(".bin")
 
 
-def _rows(index: Path) -> np.ndarray | None:
-    """Offset, height and width of each record's crop, int64 [records, 3], height 0 where it is not in the cache; None
-    unless the cache is whole."""
+# What NumPy and zipfile raise for a file that is damaged somewhere.
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, RuntimeError, zipfile.BadZipFile)
+_DAMAGED += (zlib.error,)
+
+
+def _rows(index: Path, n: int) -> np.ndarray | None:
+    """Offset, height and width of each of ``n`` records' crops, int64 [n, 3], height 0 where it is not in the cache;
+    None unless the cache is whole."""
     try:
-        with np.load(index, allow_pickle=False) as content:
+        with index.open("rb") as file, np.load(file, allow_pickle=False) as content:
             rows = content["rows"]
-        end = int((rows[:, 0] + 3 * rows[:, 1] * rows[:, 2]).max(initial=0))
-        return rows if _pixel_file(index).stat().st_size >= max(end, 1) else None
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
+        if rows.dtype != np.int64 or rows.shape != (n, 3) or (rows < 0).any():
+            return None
+        end = (rows[:, 0].astype(float) + 3.0 * rows[:, 1] * rows[:, 2]).max(initial=1)
+        return rows if _pixel_file(index).stat().st_size >= end else None
+    except _DAMAGED:
         return None
 
 
@@ -265,8 +274,8 @@ def _name_others(data: DataSet, index: Path) -> None:
     others = []
     for path in sorted(index.parent.glob("crops-*.npz")):
         if path != index and re.fullmatch(r"crops-[0-9a-f]{32}\.npz", path.name):
-            with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-                with np.load(path, allow_pickle=False) as content:
+            with contextlib.suppress(*_DAMAGED):
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
                     same = str(content["source"]) == _source(data)
                 if same:
                     others.append(_pixel_file(path))

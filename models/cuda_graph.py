@@ -20,7 +20,8 @@ def record(function: Callable[[], torch.Tensor]) -> tuple[Replay, torch.Tensor]:
             function()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Only this thread's calls are watched: the loaders' threads ask for page-locked memory meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         result = function()
     return graph.replay, result
 
@@ -40,6 +41,7 @@ class Recorded:
         """settings: numbers that the recording has fixed; with others the function is recorded again."""
         key = settings, [values.shape for values in inputs]
         if key != self._key:
+            self._replay = self._result = None  # the memory of the recording before goes first
             self._inputs: Sequence[torch.Tensor] = [values.clone() for values in inputs]
             self._replay, self._result = record(lambda: self._function(*self._inputs))
             self._key = key

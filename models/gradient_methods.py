@@ -26,7 +26,7 @@ _PIECE = 2**24  # elements that graddrop draws for at a time
 
 def gram_matrix(rows: torch.Tensor) -> np.ndarray:
     """Scalar products of every two of the tasks' gradients [T, P], float64 [T, T]."""
-    return torch.stack([inner_products(rows, row) for row in rows]).cpu().numpy()
+    return np.array(torch.stack([inner_products(rows, row) for row in rows]).tolist())
 
 
 def pcgrad_factors(gram: np.ndarray, orders: Sequence[Sequence[int]]) -> np.ndarray:

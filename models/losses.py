@@ -5,7 +5,7 @@ import itertools
 import torch
 
 from models.label_tree import UNKNOWN, LabelTree
-from models.tree_inference import log_marginals, marginals, state_scores
+from models.tree_inference import legal_states, log_marginals, marginals, state_scores
 
 _EPSILON = 1e-8  # keeps the square roots differentiable at 0, as in the reference
 
@@ -53,12 +53,12 @@ def nll_losses(scores: torch.Tensor, labels: torch.Tensor, tree: LabelTree) -> t
     scores' type.
     """
     of_states = state_scores(scores, tree)  # [B, states]
-    states = torch.from_numpy(tree.legal_states).to(scores.device)
+    states = legal_states(tree, scores.device).bool()
     fits = (states == (labels[:, None] == 1)) | (labels[:, None] == UNKNOWN)  # [B, states, nodes]
-    log_masses, known = [of_states.logsumexp(1)], []
+    log_masses, known = [of_states.logsumexp(1)], 0
     for level in tree.levels:  # mass of the states that agree with the labels down to this level
-        known += level
-        agree = fits[:, :, known].all(2)
+        known += len(level)  # the nodes are in the order of their levels
+        agree = fits[:, :, :known].all(2)
         log_masses.append(of_states.masked_fill(~agree, -torch.inf).logsumexp(1))
     terms = [(above - here).mean() for above, here in itertools.pairwise(log_masses)]
     return torch.stack(terms).to(scores.dtype)

@@ -89,8 +89,6 @@ class Trainer:
         if settings.hypergrad == "fd" and settings.precision != "float32":
             raise UserError(f"--hypergrad fd needs --precision float32: {settings.precision} rounds it away")
         device = next(model.parameters()).device
-        if settings.cuda_graph and device.type != "cuda":
-            raise UserError("--cuda_graph needs a CUDA device; run without it")
         self.model = model
         self.settings = settings
         # The paper's score leaves CLIP's logit scale out: no gradient, no optimizer state, no weight decay for it.
@@ -187,6 +185,7 @@ class Trainer:
                 combine(self.settings.grad_method, self._tasks.data, weights, seed, self._scratch.data[-1])
             self._descend()
         finally:
+            self.optimizer.zero_grad(set_to_none=True)  # its gradients are views of what is released
             if not self._recorded:
                 self._scratch.release()
         self.weighting.after_step(losses)
@@ -197,7 +196,6 @@ class Trainer:
         for parameter, gradient in zip(self.parameters, self._scratch.views[-1], strict=True):
             parameter.grad = gradient
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
         if self._frozen_text is None:
             self.model.clip.token_embedding.decay(1 - self.learning_rate * self.settings.weight_decay)
 

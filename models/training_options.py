@@ -10,6 +10,7 @@ from utils.cli import (
     ArgumentParser,
     UserError,
     finite_float,
+    folder_name,
     non_negative_float,
     non_negative_int,
     positive_float,
@@ -22,7 +23,8 @@ from utils.ranks import world_size
 
 # What --resume may change: where files are, how fast the run goes and how long, not what it computes.
 _FREE_ON_RESUME = {"resume", "num_epoch", "num_workers", "gpu", "output", "name", "tag", "patience", "auc", "keep"}
-_FREE_ON_RESUME |= {"txt_path_train", "txt_path_val", "save_minutes", "crop_cache"}
+_FREE_ON_RESUME |= {"txt_path_train", "txt_path_val", "save_minutes"}
+_OF_THE_MACHINE = {"crop_cache", "cuda_graph"}  # not taken from the checkpoint: --resume may be on another one
 _ADDED_LATER = {"augment_on"}  # older checkpoints lack them; their runs did what is the default
 
 
@@ -60,7 +62,8 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     data.add_argument("--num_workers", type=non_negative_int, default=default_workers(), help="image reading processes")
     data.add_argument("--aug", action="store_true", help="perturb training images")
     data.add_argument("--aug_probs", type=probability, default=0.3, help="share of training images --aug perturbs")
-    data.add_argument("--crop_cache", metavar="DIR", help="keep the decoded crops in DIR, for this run and later ones; "
+    data.add_argument("--crop_cache", type=folder_name, metavar="DIR", help="keep the decoded crops in DIR, for this "
+                      "run and later ones; "
                       "SSD, 0.3 MB a crop")  # fmt: skip
     data.add_argument("--augment_on", choices=("cpu", "device"), default="cpu", help="where training crops are "
                       "perturbed and resized; device: the one that trains, equal to a grey level")  # fmt: skip
@@ -73,8 +76,8 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     model = parser.add_argument_group("model")
     model.add_argument("--VM", choices=MODEL_NAMES, help="CLIP model (default: ViT-B/32); demo: small, from scratch")
     model.add_argument("--clip_weights", metavar="FILE", help="local OpenAI or open_clip weights of --VM")
-    model.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the towers; tf32 and float16: "
-                       "CUDA only; float16 with a loss scale, for GPUs without bfloat16")  # fmt: skip
+    model.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the image tower; tf32 and "
+                       "float16: CUDA only; float16 with a loss scale, for GPUs without bfloat16")  # fmt: skip
     model.add_argument("--compile", action="store_true", help="torch.compile both towers; needs a C++ compiler")
     model.add_argument("--cuda_graph", action="store_true", help="one CUDA device: record the kernels of a step's "
                        "gradients and replay them, for small models that wait for Python")  # fmt: skip
@@ -141,7 +144,9 @@ def parse_args(argv: Sequence[str] | None, description: str) -> tuple[argparse.N
     if args.resume and args.init_from:
         parser.error("--resume goes on with a run, --init_from starts a new one; give one of them")
     if args.resume:
-        return _resumed(args.resume, argv)
+        args, content = _resumed(args.resume, argv)
+        _refuse_graph_of_several(parser, args)
+        return args, content
     if args.weighting_method == "auto-l" and args.weight not in (None, "autol"):
         parser.error(f"--weighting_method auto-l contradicts --weight {args.weight}; drop one of them")
     if args.no_tree and (args.weight not in (None, "equal") or args.weighting_method != "none"):
@@ -150,8 +155,7 @@ def parse_args(argv: Sequence[str] | None, description: str) -> tuple[argparse.N
         parser.error("--no_tree leaves one task, whose gradient has no conflicts; drop --grad_method")
     if set(args.freeze) == set(TOWERS):
         parser.error("--freeze text image leaves nothing to train")
-    if args.cuda_graph and (world_size() > 1 or args.precision == "float16" or args.hypergrad == "fd"):
-        parser.error("--cuda_graph is for one process, without --precision float16 and --hypergrad fd")
+    _refuse_graph_of_several(parser, args)
     if args.batch_size % args.accum:
         parser.error(f"--batch_size {args.batch_size} is no multiple of --accum {args.accum}")
     args.weight = args.weight or ("equal" if args.no_tree else "autol")
@@ -205,16 +209,22 @@ def _resumed(path: str, argv: Sequence[str] | None) -> tuple[argparse.Namespace,
         raise UserError(f"{path} cannot be resumed, only our ckpt_last.pth can; use --init_from for its weights")
     parser = get_args_parser()
     saved, defaults = content["args"], vars(parser.parse_args([]))
-    if not isinstance(saved, dict) or not defaults.keys() - _FREE_ON_RESUME - _ADDED_LATER <= saved.keys():
+    free = _FREE_ON_RESUME | _OF_THE_MACHINE
+    if not isinstance(saved, dict) or not defaults.keys() - free - _ADDED_LATER <= saved.keys():
         raise UserError(f"{path} lacks settings of its run and cannot be resumed; use --init_from for its weights")
-    saved = defaults | saved
+    saved = defaults | {key: value for key, value in saved.items() if key not in _OF_THE_MACHINE}
     _refuse_odd_settings(parser, saved, path)
     for action in parser._actions:
         action.default = argparse.SUPPRESS
     given = vars(parser.parse_args(argv))
-    for key in sorted(given.keys() - _FREE_ON_RESUME):
+    for key in sorted(given.keys() - free):
         if given[key] != saved[key]:
             raise UserError(f"{path} was trained with --{key} {saved[key]} and goes on so; drop --{key}")
     folder = Path(path).resolve().parent
     places = {"output": str(folder.parent.parent), "name": folder.parent.name, "tag": folder.name}
     return argparse.Namespace(**(saved | places | given)), content
+
+
+def _refuse_graph_of_several(parser: ArgumentParser, args: argparse.Namespace) -> None:
+    if args.cuda_graph and (world_size() > 1 or args.precision == "float16" or args.hypergrad == "fd"):
+        parser.error("--cuda_graph is for one process, without --precision float16 and --hypergrad fd")

@@ -13,14 +13,15 @@ from models.label_tree import LabelTree
 
 
 @functools.lru_cache(maxsize=32)
-def _states(tree: LabelTree, device: torch.device) -> torch.Tensor:
+def legal_states(tree: LabelTree, device: torch.device) -> torch.Tensor:
+    """The tree's legal states, float64 [states, nodes] of 0 and 1, made once for each device."""
     with torch.inference_mode(False):  # cached for training too, whoever asks first
         return torch.from_numpy(tree.legal_states).to(device=device, dtype=torch.float64)
 
 
 def state_scores(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
     """scores [B, nodes] -> unnormalised log-probability of every legal state, float64 [B, states]."""
-    return scores.double() @ _states(tree, scores.device).T
+    return scores.double() @ legal_states(tree, scores.device).T
 
 
 def log_marginals(scores: torch.Tensor, tree: LabelTree) -> tuple[torch.Tensor, torch.Tensor]:
@@ -28,7 +29,7 @@ def log_marginals(scores: torch.Tensor, tree: LabelTree) -> tuple[torch.Tensor, 
     probabilities near 0 and 1. scores: float [B, nodes]; differentiable."""
     with torch.autocast(scores.device.type, enabled=False):
         of_states = state_scores(scores, tree)
-        on = _states(tree, scores.device).bool()  # [states, nodes]
+        on = legal_states(tree, scores.device).bool()  # [states, nodes]
         spread = of_states[:, :, None] - of_states.logsumexp(1)[:, None, None]  # [B, states, 1]
         return tuple(spread.masked_fill(~chosen, -torch.inf).logsumexp(1) for chosen in (on, ~on))
 
@@ -49,7 +50,7 @@ def marginals(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
     """
     with torch.autocast(scores.device.type, enabled=False):
         probabilities = state_probabilities(scores, tree)  # [B, states]
-        return (probabilities @ _states(tree, scores.device)).clamp(0.0, 1.0).to(scores.dtype)
+        return (probabilities @ legal_states(tree, scores.device)).clamp(0.0, 1.0).to(scores.dtype)
 
 
 def logit_fake(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:

@@ -77,6 +77,13 @@ def port(text: str) -> int:
     return value
 
 
+def folder_name(text: str) -> str:
+    """argparse type: the name of a folder, which an unset variable of the shell is not."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the folder's name is empty")
+    return text
+
+
 def non_negative_int(text: str) -> int:
     """argparse type: an integer of at least 0."""
     value = int(text)

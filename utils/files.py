@@ -129,15 +129,16 @@ def standing(folder: Path) -> Iterator[None]:
         raise UserError(f"the output folder {folder} was removed meanwhile; run this again") from error
 
 
-def output_dir(path: str | Path) -> Path:
-    """Make the folder ``path`` (parents too) and check that it can be written; UserError when not."""
+def output_dir(path: str | Path, what: str = "the output folder") -> Path:
+    """Make the folder ``path`` (parents too) and check that it can be written; UserError when not, that calls it
+    ``what``."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise UserError(f"cannot write to the output folder {path} ({error.strerror}); choose another one") from error
+        raise UserError(f"cannot write to {what} {path} ({error.strerror}); choose another one") from error
     return path
 
 

@@ -25,7 +25,7 @@ def add_prediction_options(parser: ArgumentParser, trees: Iterable[str], detecto
     machine = parser.add_argument_group("the machine")
     machine.add_argument("--batch_size", type=positive_int, default=32, help="faces per forward")
     machine.add_argument("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
-    machine.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the towers")
+    machine.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the image tower")
 
 
 def parse_prediction_args(parser: ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:

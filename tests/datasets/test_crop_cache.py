@@ -194,7 +194,7 @@ def test_a_disk_that_fills_meanwhile_is_one_line_and_leaves_nothing(data, folder
 
 def test_a_folder_that_cannot_be_written_is_one_line_unless_the_cache_is_there(data, folder, monkeypatch):
     (folder.parent / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write to the output folder"):
+    with pytest.raises(UserError, match="cannot write to the folder of --crop_cache"):
         cache_of(data, folder.parent / "file" / "below")
     index = cache_of(data, folder)
 
@@ -204,7 +204,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_unless_the_cache_is_there(d
     monkeypatch.setattr("utils.files.tempfile.TemporaryFile", refuse)
     assert cache_of(data, folder) == index
     index.unlink()
-    with pytest.raises(UserError, match=r"cannot write to the output folder .*Permission denied"):
+    with pytest.raises(UserError, match=r"cannot write to the folder of --crop_cache .*Permission denied"):
         cache_of(data, folder)
 
 
@@ -309,3 +309,20 @@ def test_leftovers_stay_where_there_are_no_locks(data, folder, monkeypatch):
 
 def no_locks(*_args, **_options):
     raise OSError(37, "No locks available")
+
+
+def test_an_index_with_any_damaged_byte_is_no_index(tmp_path):
+    """Whatever NumPy and zipfile make of it: built again, or, where the byte means nothing, the same rows."""
+    index = tmp_path / "crops-0.npz"
+    rows = np.array([[0, 2, 3], [18, 1, 1]], dtype=np.int64)
+    np.savez(index, rows=rows, source=np.array("x"))
+    index.with_suffix(".bin").write_bytes(bytes(21))
+    whole = index.read_bytes()
+    assert np.array_equal(crop_cache._rows(index, 2), rows)
+    for i in range(len(whole)):
+        index.write_bytes(whole[:i] + bytes([whole[i] ^ 0xFF]) + whole[i + 1 :])
+        read = crop_cache._rows(index, 2)
+        assert read is None or np.array_equal(read, rows)
+    for wrong in (rows[:1], rows.astype(float), -rows, rows * 2**40, rows[:, :2]):
+        np.savez(index, rows=wrong, source=np.array("x"))
+        assert crop_cache._rows(index, 2) is None

@@ -357,9 +357,13 @@ def test_recorded_steps_equal_plain_ones(small_vit, monkeypatch, settings):
         assert torch.equal(value, other), "the same computation twice"
 
 
-def test_a_cuda_graph_needs_a_cuda_device(model):
-    with pytest.raises(UserError, match="--cuda_graph needs a CUDA device"):
-        Trainer(model, TrainerSettings(cuda_graph=True))
+def test_gradients_go_with_their_memory_when_the_optimizer_fails(model):
+    trainer = Trainer(copy.deepcopy(model), TrainerSettings(weight="autol"))
+    trainer.set_learning_rate(1e-3)
+    trainer.optimizer.step = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        trainer.step(batch(0), batch(1))
+    assert all(parameter.grad is None for parameter in trainer.parameters)
 
 
 def test_gradient_checkpointing_needs_a_vit(model):

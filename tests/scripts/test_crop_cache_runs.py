@@ -70,22 +70,35 @@ def test_a_training_with_a_cache_resumed_equals_one_without_to_the_bit(training,
     assert "crop cache of train: 30 crops" in out and "crop cache of val" not in out, "one cache of the same crops"
     monkeypatch.setattr(crop_cache, "_build", lambda *_: pytest.fail("built again"))
     last = str(tmp_path / "a" / "cache" / "ckpt_last.pth")
-    assert SJEDD_train_FFpp.main(["--resume", last]) == 0
+    assert SJEDD_train_FFpp.main(["--resume", last, *cached]) == 0
     assert same_weights(tmp_path / "a" / "files", tmp_path / "a" / "cache")
-    assert parse_args(["--resume", last, "--crop_cache", "elsewhere"], "")[0].crop_cache == "elsewhere"
+    assert parse_args(["--resume", last], "")[0].crop_cache is None, "another machine has other disks"
     other = {"cpu": "device", "device": "cpu"}[where]
     with pytest.raises(UserError, match=f"was trained with --augment_on {where}"):
         parse_args(["--resume", last, "--augment_on", other], "")
 
 
-def test_a_checkpoint_older_than_augment_on_is_resumed(training, tmp_path):
+def test_a_checkpoint_older_than_these_options_is_resumed(training, tmp_path):
     assert SJEDD_train_FFpp.main([*training, "--tag", "old", "--num_epoch", "1"]) == 0
     last = tmp_path / "a" / "old" / "ckpt_last.pth"
     content = torch.load(last, weights_only=True)
-    del content["args"]["augment_on"], content["args"]["crop_cache"]
+    for later in ("augment_on", "crop_cache", "cuda_graph"):
+        del content["args"][later]
     torch.save(content, last)
     args, _ = parse_args(["--resume", str(last)], "")
-    assert (args.augment_on, args.crop_cache) == ("cpu", None)
+    assert (args.augment_on, args.crop_cache, args.cuda_graph) == ("cpu", None, False)
+
+
+def test_what_a_graph_cannot_record_is_refused_also_when_resumed(training, tmp_path, capsys, monkeypatch):
+    assert SJEDD_train_FFpp.main([*training, "--tag", "fd", "--hypergrad", "fd", "--num_epoch", "1"]) == 0
+    with pytest.raises(SystemExit, match="2"):
+        SJEDD_train_FFpp.main(["--resume", str(tmp_path / "a" / "fd" / "ckpt_last.pth"), "--cuda_graph"])
+    assert "--cuda_graph is for one process" in capsys.readouterr().err
+    assert SJEDD_train_FFpp.main([*training, "--tag", "graph", "--cuda_graph"]) == 2
+    assert "--cuda_graph needs a CUDA device" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        SJEDD_train_FFpp.main([*training, "--crop_cache", ""])
+    assert "the folder's name is empty" in capsys.readouterr().err
 
 
 def test_the_automatic_tag_names_the_device(training):

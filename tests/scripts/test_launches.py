@@ -22,6 +22,7 @@ pytestmark = pytest.mark.skipif(
         ("", 3000),
         ("--weight equal", 1000),
         ("--VM demo --precision float32 --weight equal --grad_method graddrop", 700),
+        ("--VM demo --precision float32 --weight equal --grad_method pcgrad", 700),
     ],
 )
 def test_a_step_starts_few_kernels_and_waits_twice_at_most(options, kernels):
