@@ -87,6 +87,7 @@ bench: .venv/.runtime
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/load.py
+	$(BIN)/python benchmarks/launches.py
 
 clean:
 	rm -rf $(DEMO_DATA) $(DEMO_OUT) $(CONTROL_OUT) .hypothesis .pytest_cache .ruff_cache
