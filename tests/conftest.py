@@ -5,17 +5,26 @@ import json
 import shutil
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from preprocessing.face_crops import one_thread
 from tests.layouts import Layouts
 
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).parent.parent
 REAL, SWAP, EXPRESSION = "1000000000", "0101011111", "0110001100"
+
+
+@pytest.fixture
+def single_thread() -> Iterator[None]:
+    """The same bits want the same number of threads; of small tensors more are no faster."""
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,19 +14,10 @@ from datasets.transforms import grey_places
 from datasets.transforms import resize as pil_resize
 from utils.devices import set_tf32
 
-pytestmark = pytest.mark.numeric
+pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("single_thread")]
 CPU = torch.device("cpu")
 SIZES = [(317, 317), (300, 280), (271, 354), (256, 256), (70, 33)]
 STRONG = [(kind, i) for kind in KINDS for i in range(len(STRENGTHS[kind]))]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: threads would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def crops(height, width):

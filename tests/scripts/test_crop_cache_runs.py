@@ -19,14 +19,7 @@ from tests.scripts.test_torchrun import torchrun
 from utils.checkpoint_file import read_checkpoint
 from utils.cli import UserError
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The same bits want the same number of threads; of tensors this small more are no faster."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("single_thread")
 
 
 @pytest.fixture
