@@ -21,6 +21,7 @@ from datasets.test_sets import PROTOCOLS, READERS, WITH_SPLITS, WITHOUT_USUAL_PL
 from models.choices import PRECISIONS
 from models.label_tree import TREES
 from utils.cli import (
+    INSTEAD,
     ArgumentParser,
     ToldError,
     UserError,
@@ -39,12 +40,9 @@ _BACKWARDS = 0.3  # a frame AUC below which labels are more likely wrong than th
 
 
 # Options and values of the reference's script that this one does without.
-_INSTEAD = {
+_INSTEAD = INSTEAD | {
     "--VM": "the checkpoint knows its model",
     "diffusion": "give DiffusionFace or DiFF",
-    "--zip": "crops are read as files; --crop_cache DIR keeps them decoded in one file",
-    "--cache-mode": "--crop_cache DIR keeps the decoded crops",
-    "--opts": "each setting is an option of its own",
 }
 
 

@@ -8,9 +8,8 @@ waits for the device. All sums are of whole numbers that float32 holds exactly, 
 Images are float32 [n, 3, H, W], RGB, with the whole numbers 0 to 255, unless a function says otherwise.
 """
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -19,26 +18,16 @@ from torch.nn import functional
 from datasets.augmentation import KINDS, STRENGTHS
 from datasets.raw_frames import RawBatch, SizeGroup
 from datasets.transforms import FROM_YCBCR
+from utils.devices import exact_products
 
 _BITS = 22  # of the fractions of PIL's resampling coefficients
 
 
 def augmented(batch: RawBatch, size: int, device: torch.device) -> torch.Tensor:
     """The perturbed and resized images of a batch on ``device``, uint8 [B, 3, size, size] RGB, in the batch's order."""
-    with _exact_products():
+    with exact_products():
         resized = torch.cat([resize(perturb(group, device), size) for group in batch.groups])
     return resized[batch.order.to(device, non_blocking=True)].to(torch.uint8)
-
-
-@contextlib.contextmanager
-def _exact_products() -> Iterator[None]:
-    """Float32 products that TF32 does not round, whatever the run's --precision."""
-    allowed = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
 def perturb(group: SizeGroup, device: torch.device) -> torch.Tensor:

@@ -104,6 +104,25 @@ def unscale(rows: torch.Tensor, factor: float, overflow: torch.Tensor | None) ->
         rows *= factor
 
 
+def mean_gradients(
+    parts: Sequence[Part],
+    objectives: torch.Tensor,
+    parameters: Sequence[nn.Parameter],
+    rows: torch.Tensor,
+    views: Sequence[Sequence[torch.Tensor]],
+    scale: float | None,
+    overflow: torch.Tensor,
+    computing: Computing = contextlib.nullcontext,
+) -> torch.Tensor:
+    """As ``gradients_of``, into rows [K, P] that ``views`` are of, as means over the ranks; each row travels while the
+    next one is computed. scale: of float16's losses; None: they are not scaled, and ``overflow`` stays as it is.
+    Returns this rank's losses [T]."""
+    factor, reductions = scale or 1.0, Reductions()
+    losses = gradients_of(parts, objectives * factor, parameters, views, computing, lambda i: reductions.start(rows[i]))
+    unscale(rows, reductions.finish() / factor, overflow if scale else None)
+    return losses
+
+
 def virtual_step(
     parameters: Sequence[nn.Parameter],
     tasks: torch.Tensor,
@@ -163,12 +182,8 @@ def bilevel_step(
     factor = scale or 1.0
     overflow = torch.zeros(1, dtype=torch.float32, device=tasks.data.device)
     asked = overflow if scale else None
-    reductions = Reductions()
-    each = torch.eye(len(weights), dtype=primary.dtype, device=primary.device) * factor
-    losses = gradients_of(
-        train_parts, each, parameters, tasks.views, computing, lambda i: reductions.start(tasks.data[i])
-    )
-    unscale(tasks.data, reductions.finish() / factor, asked)
+    each = torch.eye(len(weights), dtype=primary.dtype, device=primary.device)
+    losses = mean_gradients(train_parts, each, parameters, tasks.data, tasks.views, scale, overflow, computing)
     scratch.claim()  # not before: the graph of the training batch is gone by now
     virtual_step(parameters, tasks.data, weights.to(tasks.data.dtype), lr, decay, scratch)
     with pointing_at(parameters, scratch.views[0]):
@@ -178,6 +193,7 @@ def bilevel_step(
         unscale(direction, 1 / factor, asked)
         hypergradient = -lr * inner_products(tasks.data, direction)
     else:
+        reductions = Reductions()
         reductions.start(direction)
         unscale(direction, reductions.finish() / factor, asked)
         hypergradient = finite_difference_hypergradient(train_parts, parameters, scratch.views[-1], lr)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
+from utils.devices import exact_products
+
 _CHUNK = 2**14  # elements whose products are summed in their own type; rows are a whole number of chunks
 _SLOT = 64  # elements that a parameter's place begins at a multiple of, so that kernels may read whole cache lines
 
@@ -45,13 +47,9 @@ class ParameterRows:
 def inner_products(rows: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
     """<rows[i], row> for each of rows [T, P] and row [P], float64 [T]: products in the rows' own type (float32 without
     TF32), summed in it over chunks, and in float64 over all."""
-    matmul = torch.backends.cuda.matmul
-    tf32, matmul.allow_tf32 = matmul.allow_tf32, False
-    try:
-        chunks = rows.unflatten(1, (-1, _CHUNK)).permute(1, 2, 0)  # [P / chunk, chunk, T]
+    chunks = rows.unflatten(1, (-1, _CHUNK)).permute(1, 2, 0)  # [P / chunk, chunk, T]
+    with exact_products():
         return torch.bmm(row.view(-1, 1, _CHUNK), chunks).double().sum((0, 1))
-    finally:
-        matmul.allow_tf32 = tf32
 
 
 def weighted_sum(rows: torch.Tensor, weights: torch.Tensor, into: torch.Tensor) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from models.auto_lambda import AutoLambda, Part, bilevel_step, gradients_of, unscale
+from models.auto_lambda import AutoLambda, Part, bilevel_step, mean_gradients
 from models.choices import TASKS
 from models.cuda_graph import Recorded
 from models.gradient_methods import combine
@@ -19,7 +19,7 @@ from models.task_weighting import DynamicWeightAverage, TaskWeighting, Uncertain
 from models.tree_inference import marginals
 from utils.cli import UserError
 from utils.devices import set_tf32
-from utils.distributed import Reductions, means_and_flags
+from utils.distributed import means_and_flags
 
 
 @dataclass(frozen=True)
@@ -240,21 +240,21 @@ class Trainer:
     def _plain(self, weights: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Task gradients into the first rows, or their weighted sum into the last one; this rank's losses [3] and
         overflow [1], float64."""
-        scale = self.loss_scale.value if self.loss_scale else 1.0
         rows = self._scratch if self._one_sum else self._tasks
         rows.claim()
         objectives = weights.unsqueeze(0) if self._one_sum else self._each
         data, views = rows.data[-len(objectives) :], rows.views[-len(objectives) :]
-        reductions, overflow = Reductions(), torch.zeros(1, device=data.device)
-        losses = gradients_of(
+        overflow = torch.zeros(1, device=data.device)
+        losses = mean_gradients(
             self.parts((images, labels)),
-            objectives * scale,
+            objectives,
             self.parameters,
+            data,
             views,
+            self.loss_scale and self.loss_scale.value,
+            overflow,
             self._rounded.in_use,
-            lambda i: reductions.start(data[i]),
         )
-        unscale(data, reductions.finish() / scale, overflow if self.loss_scale else None)
         return torch.cat([losses.double(), overflow.double()])
 
     @staticmethod

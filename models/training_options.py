@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from models.choices import GRAD_METHODS, LOSSES, MODEL_NAMES, PRECISIONS, SCORES, TASKS, TOWERS, WEIGHTINGS
 from utils.cli import (
+    INSTEAD,
     ArgumentParser,
     UserError,
     finite_float,
@@ -29,12 +30,9 @@ _ADDED_LATER = {"augment_on"}  # older checkpoints lack them; their runs did wha
 
 
 # Options and values of the reference's scripts that these do without.
-_INSTEAD = {
+_INSTEAD = INSTEAD | {
     "--lambda_epoch": "--lambda_every K updates lambda in one of K steps",
     "all": "for all tasks give --task binary global local",
-    "--zip": "crops are read as files; --crop_cache DIR keeps them decoded in one file",
-    "--cache-mode": "--crop_cache DIR keeps the decoded crops",
-    "--opts": "each setting is an option of its own",
 }
 
 

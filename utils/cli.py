@@ -20,6 +20,14 @@ _LONGEST_LINE = 2000  # letters of an error
 _CTRL_C = "stopped by Ctrl-C"
 
 
+# Options of the reference's scripts that these do without -> what to use instead.
+INSTEAD = {
+    "--zip": "crops are read as files; --crop_cache DIR keeps them decoded in one file",
+    "--cache-mode": "--crop_cache DIR keeps the decoded crops",
+    "--opts": "each setting is an option of its own",
+}
+
+
 class UserError(Exception):
     """Bad arguments or bad data. The message is one line that says what is wrong and how to mend it."""
 

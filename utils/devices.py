@@ -17,6 +17,17 @@ def set_tf32(allowed: bool) -> None:
     torch.backends.cudnn.allow_tf32 = allowed
 
 
+@contextlib.contextmanager
+def exact_products() -> Iterator[None]:
+    """Inside the block CUDA's float32 products are not rounded to TF32, whatever the run's --precision."""
+    matmul = torch.backends.cuda.matmul
+    allowed, matmul.allow_tf32 = matmul.allow_tf32, False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32 = allowed
+
+
 def choose_device(gpu: int | None, precision: str = "float32") -> torch.device:
     """CUDA device number ``gpu`` (None: 0), or the CPU on a machine without CUDA; under torchrun, of its processes on a
     machine, each its own device. It becomes CUDA's present one, and computes float32 as ``precision`` says: in TF32
