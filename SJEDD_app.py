@@ -19,10 +19,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from models.label_tree import TREES
-from preprocessing.extraction_options import DETECTORS
+from prediction.options import add_prediction_options, parse_prediction_args
+from prediction.web.scratch import scratch_folder
+from preprocessing.extraction.options import DETECTORS
 from utils.cli import ArgumentParser, UserError, answer_first, port, positive_float, script
-from utils.prediction_options import add_prediction_options, parse_prediction_args
-from utils.scratch import scratch_folder
 
 
 def get_args_parser() -> ArgumentParser:
@@ -47,17 +47,17 @@ os.environ["GRADIO_TEMP_DIR"] = str(PLACE)
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = os.environ["HF_HUB_OFFLINE"] = "1"
 
-from preprocessing.photos import PhotoError, find_inputs
-from preprocessing.video import VideoError, count_frames, frame_rate
-from SJEDD_predict import Kit, build_kit, open_source, predict
-from utils.page_guard import PageGuard
-from utils.prediction_page import EMPTY, STYLE, message_html, prediction_html
+from prediction.web.result_page import EMPTY, STYLE, message_html, prediction_html
+from prediction.web.route_guard import PageGuard
+from preprocessing.extraction.photos import PhotoError, find_inputs
+from preprocessing.extraction.video import VideoError, count_frames, frame_rate
+from SJEDD_predict import PredictionContext, build_context, open_source, predict
 
 try:
     import gradio as gr
     from starlette.middleware import Middleware
 
-    from utils.gradio_parts import check_gradio, replace_parts
+    from prediction.web.gradio_parts import check_gradio, replace_parts
 except ImportError as error:
     raise SystemExit(f"error: {error}; the page needs Gradio: pip install -r requirements-app.txt") from error
 
@@ -119,11 +119,13 @@ def sweep(place: Path, seconds: float) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def build_page(kit: Kit, samples: dict[str, Path], place: Path, max_mb: float, max_seconds: float) -> gr.Blocks:
+def build_page(
+    kit: PredictionContext, samples: dict[str, Path], place: Path, max_mb: float, max_seconds: float
+) -> gr.Blocks:
     """The page and its endpoint. place: folder of uploads. One prediction runs at a time; the others wait in line."""
     tree = kit.predictor.tree
 
-    def look(path: Path, kit: Kit, folder: Path, step: Callable[[str, float], object]) -> dict:
+    def look(path: Path, kit: PredictionContext, folder: Path, step: Callable[[str, float], object]) -> dict:
         check_size(path, max_mb, max_seconds)
         return predict(path, folder, kit, step=step) | {"input": path.name}
 
@@ -169,7 +171,7 @@ def build_page(kit: Kit, samples: dict[str, Path], place: Path, max_mb: float, m
     return page
 
 
-def settings_line(kit: Kit) -> str:
+def settings_line(kit: PredictionContext) -> str:
     """What the verdicts are made with."""
     settings, (low, high) = kit.settings, kit.settings["band"]
     calibrated = "calibrated" if settings["temperature"] is not None else "not calibrated"
@@ -195,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_gradio()
     check_port(args.host, args.port)
     with SCRATCH:
-        kit = build_kit(args, pictures=True)
+        kit = build_context(args, pictures=True)
         page = build_page(kit, samples, PLACE, args.max_mb, args.max_seconds)
         largest, local = int(args.max_mb * 2**20), args.host in LOCAL
         guard = Middleware(PageGuard, largest=largest, local=local)

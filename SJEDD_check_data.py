@@ -44,14 +44,14 @@ def get_args_parser() -> ArgumentParser:
 
 answer_first(__name__, get_args_parser)
 
-from datasets.crop_checks import Account, Counted, check_groups, empty_files, sizes_of
-from datasets.list_checks import Checked, check_list_crops, check_lists, first_rows, folders_without_videos
-from datasets.official_counts import contradictions, count_ffsc, layout
-from datasets.overlap_checks import check_overlaps, data_set_side, list_side
+from datasets.checks.crop_checks import Account, Counted, check_groups, empty_files, sizes_of
+from datasets.checks.findings import Finding, as_json, drop_lines, finding_lines, summary, table
+from datasets.checks.list_checks import Checked, check_list_crops, check_lists, first_rows, folders_without_videos
+from datasets.checks.official_counts import contradictions, count_ffsc, layout
+from datasets.checks.overlap_checks import check_overlaps, data_set_side, list_side
 from models.label_tree import TREES
-from preprocessing import manifest
+from preprocessing.extraction import manifest
 from utils.cpu import available_cores
-from utils.data_checks import Finding, as_json, drop_lines, finding_lines, summary, table
 from utils.pool import run_jobs
 
 
@@ -132,7 +132,7 @@ def check_all(args: argparse.Namespace) -> tuple[list[Finding], dict[str, dict]]
             fix = f"put the list of {name} there, or set --data_root or --datapath"
             findings.append(Finding("missing_file", str(path), None, f"the list of {name} is not there", fix))
         elif path is not None:
-            data_folders = (args.data_root / name, args.data_root)  # as datasets/diffusion.py and ffsc.py do
+            data_folders = (args.data_root / name, args.data_root)  # as datasets/readers/diffusion.py and ffsc.py do
             listed, numbers, more = check_lists({name: path}, trees, args.data_root, True, data_folders)
             rows = [(row.line, row.path, fake) for row, fake in listed[name].labelled()]
             findings += more + contradictions(path, rows, labels=numbers[name]["digits"] == 1)

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models.label_tree import TREES
-from preprocessing.extraction_options import DETECTORS
+from prediction.options import add_prediction_options, parse_prediction_args
+from preprocessing.extraction.options import DETECTORS
 from utils.cli import ArgumentParser, UserError, answer_first, script
-from utils.prediction_options import add_prediction_options, parse_prediction_args
 
 
 def get_args_parser() -> ArgumentParser:
@@ -41,27 +41,27 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.transforms import normalise, resize
-from models.predictor import Predictor, Verdict
-from preprocessing.align import align_face
-from preprocessing.detectors import build_detector, choose_detector
-from preprocessing.people import People, Rules, box_at, find_faces, look_at_photo, look_through
-from preprocessing.photos import PhotoError, find_inputs, read_photo
-from preprocessing.video import VideoError, frame_rate, read_frames
+from prediction.people import People, Rules, box_at, find_faces, look_at_photo, look_through
+from prediction.pictures import draw_face, lay_over, write_jpeg
+from prediction.predictor import Predictor, Verdict
+from prediction.results import clear, folders_for, is_done, is_whole, row_of, stamp, write_table
+from prediction.timeline import timeline
+from prediction.wording import OUTCOMES, calibrated_nodes, explain, outcome_of
+from preprocessing.detection.align import align_face
+from preprocessing.detection.detectors import build_detector, choose_detector
+from preprocessing.extraction.photos import PhotoError, find_inputs, read_photo
+from preprocessing.extraction.video import VideoError, frame_rate, read_frames
 from utils.devices import choose_device
-from utils.drawing import draw_face, lay_over, write_jpeg
-from utils.explain import OUTCOMES, calibrated_nodes, explain, outcome_of
 from utils.files import write_bytes, write_json
-from utils.locks import alone_in
-from utils.prediction_files import clear, folders_for, is_done, is_whole, row_of, stamp, write_table
+from utils.locks import exclusive_folder
 from utils.progress import progress_bar
-from utils.timeline import timeline
 from utils.video_writer import write_video
 
 DECIDING = 3  # frames of a person that are shown
 Step = Callable[[str, float], object]  # gets what is done ("faces", then "pictures") and the share of it, 0 to 1
 
 
-class Kit(NamedTuple):
+class PredictionContext(NamedTuple):
     """What all inputs share. settings: what a prediction depends on beside its input, for prediction.json."""
 
     predictor: Predictor
@@ -110,7 +110,7 @@ def open_source(path: Path) -> Source:
     return Source(path, read_photo(path))
 
 
-def look_at(source: Source, kit: Kit, step: Step) -> People:
+def look_at(source: Source, kit: PredictionContext, step: Step) -> People:
     """Find and score the faces of an input. Raises VideoError."""
     if source.photo is not None:
         return look_at_photo(source.photo, kit.predictor.look)
@@ -126,7 +126,7 @@ def look_at(source: Source, kit: Kit, step: Step) -> People:
         return look_through(source.path, kit.n_frames, kit.rules, kit.predictor.look, progress)
 
 
-def judge(people: People, kit: Kit) -> list[Person]:
+def judge(people: People, kit: PredictionContext) -> list[Person]:
     """A verdict for each person."""
     judged = []
     for person in people.persons:
@@ -174,7 +174,7 @@ def no_face_reason(people: People) -> str:
 def predict(
     path: Path,
     folder: Path,
-    kit: Kit,
+    kit: PredictionContext,
     told: Callable[[dict], object] = lambda prediction: None,
     step: Step = lambda what, share: None,
 ) -> dict:
@@ -211,7 +211,13 @@ def predict(
 
 
 def draw_pictures(
-    source: Source, people: People, persons: list[Person], folder: Path, kit: Kit, tracks: list[dict], step: Step
+    source: Source,
+    people: People,
+    persons: list[Person],
+    folder: Path,
+    kit: PredictionContext,
+    tracks: list[dict],
+    step: Step,
 ) -> str:
     """Write the annotated input, then heat maps and timelines, whose names go into ``tracks``; the annotated's name.
 
@@ -257,7 +263,7 @@ def draw_pictures(
     return name
 
 
-def label(person: Person, who: str, kit: Kit) -> list[str]:
+def label(person: Person, who: str, kit: PredictionContext) -> list[str]:
     """The lines at a face: who, outcome and P(fake), and the likeliest region of the state."""
     regions = [kit.predictor.tree.nodes[i] for i in kit.predictor.tree.levels[2]]
     named = sorted((name for name in regions if name in person.verdict.state), key=lambda name: -person.nodes[name])
@@ -266,7 +272,7 @@ def label(person: Person, who: str, kit: Kit) -> list[str]:
     ]
 
 
-def draw_heat_maps(crop: np.ndarray, number: int, folder: Path, kit: Kit) -> dict[str, str]:
+def draw_heat_maps(crop: np.ndarray, number: int, folder: Path, kit: PredictionContext) -> dict[str, str]:
     """Write a heat map of each node over a crop; node -> file name."""
     names = {}
     for node, heat in zip(kit.predictor.tree.nodes, kit.predictor.heat_maps(crop), strict=True):
@@ -285,11 +291,11 @@ def tell(prediction: Mapping, as_json: bool) -> None:
     tqdm.write(line, file=sys.stderr if as_json else sys.stdout)
 
 
-def build_kit(args: argparse.Namespace, pictures: bool) -> Kit:
+def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext:
     """Load everything once, and tell what is odd about it. args: those of add_prediction_options."""
     temperature, notes = None, []
     if args.calibration:
-        from utils.calibration import calibrated_checkpoint, read_calibration  # SciPy takes a second to import
+        from evaluation.calibration import calibrated_checkpoint, read_calibration  # SciPy takes a second to import
 
         temperature, fitted_on = read_calibration(args.calibration), calibrated_checkpoint(args.calibration)
         if fitted_on is not None and Path(fitted_on).resolve() != Path(args.resume).resolve():
@@ -316,10 +322,12 @@ def build_kit(args: argparse.Namespace, pictures: bool) -> Kit:
     settings = {"checkpoint": str(args.resume), "checkpoint_file": stamp(args.resume), "tree": predictor.tree.name,
                 "detector": detector, "n_frames": args.n_frames, "precision": args.precision, "band": args.band,
                 "temperature": temperature, "pictures": pictures}  # fmt: skip
-    return Kit(predictor, rules, args.n_frames, args.band, pictures, settings)
+    return PredictionContext(predictor, rules, args.n_frames, args.band, pictures, settings)
 
 
-def predict_all(folders: Mapping[Path, tuple[Path, dict | None]], table: Path, kit: Kit, as_json: bool) -> list[dict]:
+def predict_all(
+    folders: Mapping[Path, tuple[Path, dict | None]], table: Path, kit: PredictionContext, as_json: bool
+) -> list[dict]:
     """Predict and tell all inputs; writes and returns the rows of predictions.csv, those so far when stopped.
 
     folders: input -> (its folder, what its prediction.json holds already).
@@ -347,9 +355,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Predict; see --help."""
     args = parse_prediction_args(get_args_parser(), argv)
     paths = find_inputs(args.input)
-    with alone_in(args.output) as output:
+    with exclusive_folder(args.output) as output:
         folders = folders_for(paths, output)
-        kit = build_kit(args, pictures=not args.no_pictures)
+        kit = build_context(args, pictures=not args.no_pictures)
         rows = predict_all(folders, output / "predictions.csv", kit, as_json=args.json == "-")
     if all(row["outcome"] == "unreadable" for row in rows):
         raise UserError(f"none of {len(rows)} inputs could be read; {rows[0]['input']}: {rows[0]['reason']}")

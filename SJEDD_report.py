@@ -43,12 +43,12 @@ def get_args_parser() -> ArgumentParser:
 
 answer_first(__name__, get_args_parser)
 
-from utils.calibration import calibration_report
-from utils.comparison import MATCHED_BY, SEED_METRICS, compare, different_videos, run_names, seed_spread
-from utils.conventions import CONVENTIONS, convention_effects, convention_metrics
-from utils.files import atomic_path, file_sha256, write_json, write_text
-from utils.locks import alone_in
-from utils.plots import (
+from evaluation.calibration import calibration_report
+from evaluation.comparison import MATCHED_BY, SEED_METRICS, compare, different_videos, run_names, seed_spread
+from evaluation.conventions import CONVENTIONS, convention_effects, convention_metrics
+from evaluation.prediction_table import Columns, Predictions, read_predictions
+from evaluation.report.page import AT_THRESHOLD, COLUMNS, LABELS, Run, figure_text, p_text, report_page, spread_text
+from evaluation.report.plots import (
     DARK,
     LIGHT,
     calibration_figure,
@@ -58,8 +58,8 @@ from utils.plots import (
     roc_figure,
     score_figure,
 )
-from utils.prediction_table import Columns, Predictions, read_predictions
-from utils.report_page import AT_THRESHOLD, COLUMNS, LABELS, Run, figure_text, p_text, report_page, spread_text
+from utils.files import atomic_path, file_sha256, write_json, write_text
+from utils.locks import exclusive_folder
 
 _CONSOLE = ("videos", "video_auc", "video_auc_ci95", "video_eer", "frame_auc", "video_acc", "coverage")
 
@@ -220,12 +220,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     columns = Columns(args.score_column, args.label_column, args.path_column, args.video_column)
     if args.calibrate:
         predictions = read_predictions(args.files[0], columns)
-        with alone_in(args.output) as folder:
+        with exclusive_folder(args.output) as folder:
             calibrate(predictions, folder)
         return
     runs = read_runs(args, columns)
     comparison = compare_runs(runs, args.seeds)
-    with alone_in(args.output) as folder:
+    with exclusive_folder(args.output) as folder:
         write_report(runs, comparison, folder)
     say(f"{LABELS} Figures in percent.")
     for name, rule in CONVENTIONS.items():

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.ffpp_methods import SPLITS
 from datasets.perturbations import SUITE, Perturbation, compression_unavailable, parse_perturbation, whole_suite
+from datasets.readers.ffpp_methods import SPLITS
 from datasets.test_sets import PROTOCOLS, READERS, WITH_SPLITS, WITHOUT_USUAL_PLACE, Wanted, frames_per_video
 from models.choices import PRECISIONS
 from models.label_tree import TREES
@@ -100,27 +100,27 @@ from datasets.crop_cache import image_source
 from datasets.crop_settings import crop_settings, differences
 from datasets.frames import Frames, own_videos, scoring_loader
 from datasets.image_sources import ImageSource
-from datasets.predictions import Scores, refuse_other_source, write_predictions
 from datasets.records import DataSet, Dropped
-from datasets.transforms import normalise
-from models.checkpoint import build_model, threshold_of
-from models.joint_embedding import JointEmbedding
-from models.scoring import REFERENCE, encode_text, score_loader
-from utils.calibration import (
+from evaluation.calibration import (
     apply_temperature,
     calibrated_checkpoint,
     expected_calibration_error,
     read_calibration,
 )
-from utils.checkpoint_file import read_checkpoint
+from evaluation.metrics import evaluate
+from evaluation.predictions import Scores, refuse_other_source, write_predictions
+from evaluation.robustness import plot_robustness, remove_robustness, robustness_table, write_robustness
+from evaluation.scoring import score_loader
+from models.checkpoint import build_model, threshold_of
+from models.checkpoint_file import read_checkpoint
+from models.joint_embedding import JointEmbedding
+from models.scoring import REFERENCE, encode_text
 from utils.devices import choose_device, describe
 from utils.distributed import gather, on_main, process_group
 from utils.files import append_text, output_dir, remove_leftovers, write_json
-from utils.locks import alone_in
-from utils.metrics import evaluate
+from utils.locks import exclusive_folder
 from utils.progress import progress_bar
 from utils.ranks import is_main, world_size
-from utils.robustness import plot_robustness, remove_robustness, robustness_table, write_robustness
 from utils.run_log import close_log, open_log
 
 
@@ -191,7 +191,7 @@ def scored_batches(
     loader = scoring_loader(frames, batch_size, args.num_workers, pin_memory=device.type == "cuda", indices=own)
     what = f"{data.name} {perturbation}" if perturbation else data.name
     with progress_bar(total=len(own), desc=what, unit="frame", leave=False) as bar:
-        for batch in score_loader(model, loader, normalise, setup.arithmetic, setup.text):
+        for batch in score_loader(model, loader, setup.arithmetic, setup.text):
             for index, reason in batch.unreadable:
                 record = data.records[index]
                 dropped.append(Dropped(record.video, record.path, record.label, reason))
@@ -459,7 +459,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for name in args.dataset:
             folder = Path(args.output) / args.name / name
             with contextlib.ExitStack() as held:
-                on_main(partial(held.enter_context, alone_in(folder)))
+                on_main(partial(held.enter_context, exclusive_folder(folder)))
                 log = open_log(folder / "log.txt")
                 held.callback(close_log, log)
                 try:

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from models.training_options import get_args_parser
+from training.options import get_args_parser
 from utils.cli import answer_first, script
 
 answer_first(__name__, partial(get_args_parser, __doc__))

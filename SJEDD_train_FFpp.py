@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from models.training_options import get_args_parser, parse_args
+from training.options import get_args_parser, parse_args
 from utils.cli import UserError, answer_first, script
 
 answer_first(__name__, partial(get_args_parser, __doc__))
@@ -23,19 +23,19 @@ from datasets.crop_settings import crop_settings, differences
 from datasets.device_augmentation import augmented
 from datasets.frames import EpochBatches, Frames, batches_per_epoch, node_labels, scoring_loader, training_loader
 from datasets.raw_frames import RawFrames
+from datasets.readers.txt_list import read_txt_list
 from datasets.records import DataSet, as_images, node_vector
 from datasets.transforms import MEAN, STD, normalise
-from datasets.txt_list import read_txt_list
 from models import checkpoint
 from models.choices import TASKS
-from models.engine import Progress, TrainingBatch, epoch_row, train_epoch, validate
 from models.label_tree import FFPP, FFSC, LabelTree
-from models.model_setup import prepare_model
-from models.trainer import Trainer, TrainerSettings, epoch_learning_rates
+from training.engine import Progress, TrainingBatch, epoch_row, train_epoch, validate
+from training.model_setup import prepare_model
+from training.trainer import Trainer, TrainerSettings, epoch_learning_rates
 from utils.devices import choose_device, describe, deterministic
 from utils.distributed import copy_from_main, on_main, process_group
 from utils.files import atomic_path, write_json
-from utils.locks import alone_in
+from utils.locks import exclusive_folder
 from utils.memory import keep_freed_memory
 from utils.provenance import git_revision, versions
 from utils.ranks import is_main, share, world_size
@@ -63,7 +63,7 @@ def data_hash(data: DataSet) -> str:
 def run_folder(args: argparse.Namespace) -> Iterator[Path]:
     """The run's folder, made, writable and without another run in it. A run that is there is never overwritten; one
     that is resumed elsewhere takes its best checkpoint and its log of epochs along."""
-    with alone_in(Path(args.output) / args.name / args.tag) as folder:
+    with exclusive_folder(Path(args.output) / args.name / args.tag) as folder:
         source = Path(args.resume).resolve().parent if args.resume else None
         if source != folder.resolve():
             if (folder / "ckpt_last.pth").exists():
@@ -151,7 +151,6 @@ class Run:
                 self.args.num_workers,
                 indices=share(len(records)),
             ),
-            normalise,
             torch.from_numpy(np.stack([node_vector(record.code) for record in records])),
             [record.video for record in records],
             lambda unreadable: refuse_unreadable(unreadable, self.val_set, self.args.txt_path_val),

@@ -28,16 +28,16 @@ from benchmarks.load import write_crops
 from benchmarks.train_step import median_times, random_batch
 from datasets.augmentation import KINDS, STRENGTHS, Draw, draw_augmentation
 from datasets.device_augmentation import augmented
-from datasets.ffpp_methods import METHOD_CODES, compression_dir
 from datasets.raw_frames import RawFrames
+from datasets.readers.ffpp_methods import METHOD_CODES, compression_dir
 from datasets.transforms import grey_places, read_image
 from models.checkpoint import save_checkpoint
+from models.checkpoint_file import read_checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
-from models.model_setup import compile_towers
-from models.trainer import StepResult, Trainer, TrainerSettings
+from training.model_setup import compile_towers
+from training.trainer import StepResult, Trainer, TrainerSettings
 from utils import distributed
-from utils.checkpoint_file import read_checkpoint
 from utils.cli import ArgumentParser, UserError, script
 from utils.cpu import available_cores
 from utils.devices import set_tf32
@@ -390,8 +390,8 @@ def benchmark(name: str, *arguments: object) -> dict:
 def detection(bench: Bench) -> Iterator[Figure]:
     """MTCNN on the device against a CPU."""
     from preprocessing import make_demo_videos
-    from preprocessing.mtcnn import Mtcnn
-    from preprocessing.video import read_frames
+    from preprocessing.detection.mtcnn import Mtcnn
+    from preprocessing.extraction.video import read_frames
 
     with TemporaryDirectory() as name:
         numbers = ["--n_train", "2", "--n_val", "2", "--n_test", "2"]

@@ -32,7 +32,7 @@ import matplotlib.cbook
 import numpy as np
 import skimage.data
 
-from preprocessing.manifest import Row, write_rows
+from preprocessing.extraction.manifest import Row, write_rows
 from utils.cli import ArgumentParser, non_negative_int, positive_int, script
 from utils.cpu import available_cores
 from utils.files import atomic_path, output_dir

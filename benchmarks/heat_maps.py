@@ -21,13 +21,13 @@ import cv2
 import numpy as np
 import torch
 
-from datasets.ffpp_methods import SPLITS, ffpp_root
+from datasets.readers.ffpp_methods import SPLITS, ffpp_root
 from datasets.transforms import normalise, read_image, resize
 from models.checkpoint import load_model
 from models.heat_maps import heat_maps
 from models.scoring import encode_text
-from preprocessing.manifest import POINTS
-from preprocessing.regions import region_mask
+from preprocessing.expansion.regions import region_mask
+from preprocessing.extraction.manifest import POINTS
 from utils.cli import ArgumentParser, UserError, positive_int, script
 
 NODES = {"eyes": ("eye",), "nose": ("nose",), "mouth": ("mouth", "lip")}

@@ -12,13 +12,13 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import torch
 
 from benchmarks.train_step import random_batch
-from models.auto_lambda import finite_difference_hypergradient, gradients_of, virtual_step
 from models.choices import MODEL_NAMES, TASKS
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from models.parameter_rows import ParameterRows, filled, inner_products
 from models.precision import pointing_at
-from models.trainer import Trainer, TrainerSettings
+from training.auto_lambda import finite_difference_hypergradient, gradients_of, virtual_step
+from training.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_float, positive_int, script
 
 

@@ -26,7 +26,7 @@ from datasets.transforms import normalise
 from models.choices import GRAD_METHODS, MODEL_NAMES, WEIGHTINGS
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
-from models.trainer import Trainer, TrainerSettings
+from training.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, UserError, positive_int, script
 
 DEVICE = "gpu"  # the stand-in's name

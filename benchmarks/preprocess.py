@@ -34,13 +34,14 @@ import numpy as np
 import torch
 
 from benchmarks import footage
-from preprocessing import crop_folder, extract_faces, face_crops, manifest
-from preprocessing.align import similarity_matrix, template
-from preprocessing.detectors import Detector
-from preprocessing.extraction_options import DETECTORS
-from preprocessing.face_crops import Job
-from preprocessing.retinaface import RetinaFace
-from preprocessing.video import find_videos
+from preprocessing import extract_faces
+from preprocessing.detection.align import similarity_matrix, template
+from preprocessing.detection.detectors import Detector
+from preprocessing.detection.retinaface import RetinaFace
+from preprocessing.extraction import crop_folder, face_crops, manifest
+from preprocessing.extraction.face_crops import Job
+from preprocessing.extraction.options import DETECTORS
+from preprocessing.extraction.video import find_videos
 from utils.cli import ArgumentParser, UserError, positive_int, script
 from utils.files import read_json
 

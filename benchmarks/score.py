@@ -20,11 +20,11 @@ from benchmarks.train_step import median_times
 from datasets.frames import Frames, scoring_loader
 from datasets.records import Record
 from datasets.transforms import normalise
+from evaluation.scoring import score_loader
 from models.choices import MODEL_NAMES
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from models.precision import autocast
-from models.scoring import score_loader
 from utils.cli import ArgumentParser, non_negative_int, positive_int, script
 from utils.cpu import default_workers
 from utils.devices import choose_device
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def score(records: Sequence[Record]) -> None:
         loader = scoring_loader(Frames(records, size), args.batch_size, args.num_workers, device.type == "cuda")
-        scored = sum(len(batch.indices) for batch in score_loader(model, loader, normalise, args.precision))
+        scored = sum(len(batch.indices) for batch in score_loader(model, loader, args.precision))
         assert scored == len(records)
 
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,7 @@ from models.choices import MODEL_NAMES, PRECISIONS, WEIGHTINGS
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from models.precision import autocast
-from models.trainer import Trainer, TrainerSettings
+from training.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_int, script
 from utils.devices import choose_device
 from utils.memory import keep_freed_memory, peak_memory_gb

@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from datasets.sampling import evenly_spaced_indices
 from datasets.unfinished import UNFINISHED, unfinished
 from utils.cli import UserError
-from utils.sampling import evenly_spaced_indices
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 T = TypeVar("T")

@@ -4,18 +4,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.celeb_df import read_celeb_df
-from datasets.csv_list import read_csv_list
-from datasets.deeperforensics import read_deeperforensics
-from datasets.deepfakebench_json import read_deepfakebench_json
-from datasets.dfdc import read_dfdc
-from datasets.diffusion import read_diffusion
-from datasets.faceshifter import read_faceshifter
-from datasets.ffpp import read_ffpp
-from datasets.ffsc import read_ffsc_test
-from datasets.image_folder import read_image_folder
+from datasets.readers.celeb_df import read_celeb_df
+from datasets.readers.csv_list import read_csv_list
+from datasets.readers.deeperforensics import read_deeperforensics
+from datasets.readers.deepfakebench_json import read_deepfakebench_json
+from datasets.readers.dfdc import read_dfdc
+from datasets.readers.diffusion import read_diffusion
+from datasets.readers.faceshifter import read_faceshifter
+from datasets.readers.ffpp import read_ffpp
+from datasets.readers.ffsc import read_ffsc_test
+from datasets.readers.image_folder import read_image_folder
+from datasets.readers.txt_list import CodeBook, read_txt_list
 from datasets.records import DataSet, by_video
-from datasets.txt_list import CodeBook, read_txt_list
 
 PROTOCOLS = ("ours", "reference")
 

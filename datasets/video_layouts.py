@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.celeb_df import FOLDERS, LIST_NAME, listed_videos
-from datasets.dfdc import labels_file, read_labels
-from datasets.ffpp_methods import METHOD_CODES, compression_dir, read_pairs, split_videos
+from datasets.readers.celeb_df import FOLDERS, LIST_NAME, listed_videos
+from datasets.readers.dfdc import labels_file, read_labels
+from datasets.readers.ffpp_methods import METHOD_CODES, compression_dir, read_pairs, split_videos
 from utils.cli import UserError
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: published SJEDD files and our own, CLIP weights to start from; read with ``utils.checkpoint_file``.
+"""Checkpoints: published SJEDD files and our own, CLIP weights to start from; read with ``models.checkpoint_file``.
 
 Our files hold plain types and tensors only: ``model`` (OpenAI CLIP's key names, as in the published files),
 ``architecture``, ``tree``, ``score``, and whatever else the caller adds. Published files tell neither the tree nor the
@@ -15,9 +15,9 @@ import numpy as np
 import open_clip
 import torch
 
+from models.checkpoint_file import MALFORMED, first_line, read_checkpoint, state_dict_of
 from models.joint_embedding import JointEmbedding, openai_tag, weight_shapes
 from models.label_tree import FFPP, LabelTree
-from utils.checkpoint_file import MALFORMED, first_line, read_checkpoint, state_dict_of
 from utils.cli import UserError
 from utils.files import atomic_path
 

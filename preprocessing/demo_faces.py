@@ -13,7 +13,7 @@ import matplotlib.cbook
 import numpy as np
 import skimage.data
 
-from preprocessing.align import similarity_matrix, template
+from preprocessing.detection.align import similarity_matrix, template
 
 # How visible the manipulations are: the face (or mouth) is synthesised with so few pixels across the face's width,
 # its colour follows the target's only in part, and it is pasted with a seam of so many pixels of blur.

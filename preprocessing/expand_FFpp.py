@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from datasets.ffpp_methods import METHOD_CODES, REGION_CODES, SPLITS, compression_dir, ffpp_root, split_videos
+from datasets.readers.ffpp_methods import METHOD_CODES, REGION_CODES, SPLITS, compression_dir, ffpp_root, split_videos
 from utils.cli import ArgumentParser, UserError, answer_first, positive_int, script, seed
 from utils.cpu import available_cores
 
@@ -64,11 +64,9 @@ answer_first(__name__, get_args_parser)
 import cv2
 import numpy as np
 
-from preprocessing import manifest
-from preprocessing.align import similarity_matrix
-from preprocessing.crop_files import OWN_FILE, save_image
-from preprocessing.preview import SheetRow, tinted, write_sheet
-from preprocessing.regions import (
+from preprocessing.detection.align import similarity_matrix
+from preprocessing.expansion.preview import SheetRow, tinted, write_sheet
+from preprocessing.expansion.regions import (
     BAND,
     band_around,
     face_of,
@@ -79,8 +77,10 @@ from preprocessing.regions import (
     region_mask,
     transplant,
 )
+from preprocessing.extraction import manifest
+from preprocessing.extraction.crop_files import OWN_FILE, save_image
 from utils.files import output_dir, read_json, whole_file, write_json
-from utils.locks import alone_in
+from utils.locks import exclusive_folder
 from utils.pool import run_jobs
 
 FIRST_LOCAL_DIGIT = 5  # of a list code: eye, lip, mouth, nose, skin
@@ -428,7 +428,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     done = []
     for plan in plans:
         if plan.jobs:
-            with alone_in(plan.target):
+            with exclusive_folder(plan.target):
                 done += carry_out(plan, args)
         left_out = ", ".join(f"{number} {reason}" for reason, number in plan.left_out.items() if number)
         if left_out:

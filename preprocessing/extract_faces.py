@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from preprocessing.extraction_options import environment_number, get_args_parser, parse_args
+from preprocessing.extraction.options import environment_number, get_args_parser, parse_args
 from utils.cli import UserError, answer_first, script
 
 answer_first(__name__, get_args_parser)
@@ -29,14 +29,14 @@ import cv2
 import torch
 
 from datasets import video_layouts
-from datasets.ffpp_methods import SPLITS
+from datasets.readers.ffpp_methods import SPLITS
 from datasets.video_layouts import Video, VideoSet
-from preprocessing import manifest
-from preprocessing.crop_folder import crop_unclaimed, give_up, is_finished, merge, working_in
-from preprocessing.detectors import choose_detector
-from preprocessing.face_crops import MAX_MISFIT, MIN_CONFIDENCE, MIN_FACE, Job, Settings
-from preprocessing.retinaface import load_weights
-from preprocessing.video import VIDEO_SUFFIXES, find_videos
+from preprocessing.detection.detectors import choose_detector
+from preprocessing.detection.retinaface import load_weights
+from preprocessing.extraction import manifest
+from preprocessing.extraction.crop_folder import crop_unclaimed, give_up, is_finished, merge, working_in
+from preprocessing.extraction.face_crops import MAX_MISFIT, MIN_CONFIDENCE, MIN_FACE, Job, Settings
+from preprocessing.extraction.video import VIDEO_SUFFIXES, find_videos
 from utils.files import file_sha256
 from utils.pool import run_jobs
 

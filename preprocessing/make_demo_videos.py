@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from datasets.ffpp_methods import METHOD_CODES, SPLITS, compression_dir
+from datasets.readers.ffpp_methods import METHOD_CODES, SPLITS, compression_dir
 from utils.cli import ArgumentParser, UserError, answer_first, non_negative_int, positive_int, script
 from utils.cpu import available_cores
 
@@ -51,7 +51,7 @@ import numpy as np
 
 from preprocessing.demo_faces import FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
 from utils.files import atomic_path, output_dir, read_json, write_json
-from utils.locks import alone_in
+from utils.locks import exclusive_folder
 from utils.pool import run_jobs
 
 FPS = 25
@@ -130,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     recipe = {"seed": args.seed, "frames": args.frames, "frame_px": FRAME, "videos": numbers}
     recipe |= {"strengths": STRENGTHS, "render": RENDER}
     recipe = json.loads(json.dumps(recipe))
-    with alone_in(root):
+    with exclusive_folder(root):
         prepare(root, recipe)
         jobs = list_jobs(args, numbers)
         missing = [job for job in jobs if not job.path.is_file()]

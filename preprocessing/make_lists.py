@@ -33,7 +33,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from datasets.ffpp_methods import (
+from datasets.readers.ffpp_methods import (
     METHOD_CODES,
     REAL_CODE,
     REGION_CODES,
@@ -70,9 +70,9 @@ def get_args_parser() -> ArgumentParser:
 
 answer_first(__name__, get_args_parser)
 
-from datasets.ffsc import UNVERIFIED, read_ffsc
+from datasets.readers.ffsc import UNVERIFIED, read_ffsc
 from datasets.records import evenly_spaced, list_images
-from preprocessing import manifest
+from preprocessing.extraction import manifest
 from preprocessing.list_recipe import (
     Image,
     Video,
@@ -85,7 +85,7 @@ from preprocessing.list_recipe import (
     write_list,
 )
 from utils.files import read_json
-from utils.locks import alone_in
+from utils.locks import exclusive_folder
 
 CODES = {"real": REAL_CODE} | METHOD_CODES
 REGION_OF_CODE = {code: region for region, code in REGION_CODES.items()}
@@ -323,7 +323,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     unverified = {item for _, facts in lists.values() for item in facts.get("unverified", {}).items()}
     for method, why in sorted(unverified):
         print(f"UNVERIFIED {method}: {why}")
-    with alone_in(args.output) as folder:
+    with exclusive_folder(args.output) as folder:
         for name, (images, facts) in lists.items():
             seed_of_codes = args.shuffle_codes if name == "train" else None
             if seed_of_codes is not None:

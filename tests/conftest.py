@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from preprocessing.face_crops import one_thread
+from preprocessing.extraction.face_crops import one_thread
 from tests.layouts import Layouts
 
 DATA = Path(__file__).parent / "data"

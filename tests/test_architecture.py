@@ -9,27 +9,47 @@ import pytest
 
 from tests.conftest import ROOT
 
-ROOMS = ("models", "datasets", "preprocessing", "utils")
-SCRIPTS = {"extract_faces.py", "expand_FFpp.py", "make_lists.py", "make_demo_videos.py"}
+# Each may import those to its left.
+ROOMS = (
+    "utils",
+    "models",
+    "datasets",
+    "preprocessing",
+    "evaluation",
+    "training",
+    "prediction",
+)  # each imports to its left
+PACKAGES = (*ROOMS, "benchmarks")
 
 
-def imported_rooms(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def modules(room):
+    """The files of a room, sub-folders included."""
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def imported_modules(path):
+    """The dotted names of all modules that a file imports, also inside functions."""
     names = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return {name.split(".")[0] for name in names} & set(ROOMS)
+            assert node.level == 0, f"{path}: import by the full name"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_imports_point_one_way(room):
-    allowed = {room, "utils"}
-    for path in sorted((ROOT / room).glob("*.py")):
-        if not (room == "preprocessing" and path.name in SCRIPTS):
-            assert imported_rooms(path) <= allowed, f"{path.name} imports {imported_rooms(path) - allowed}"
+def test_a_room_imports_only_rooms_to_its_left(room):
+    allowed = set(ROOMS[: ROOMS.index(room) + 1])
+    for path in modules(room):
+        rooms = {name.split(".")[0] for name in imported_modules(path)} & {*ROOMS, "benchmarks", "tests"}
+        assert rooms <= allowed, f"{path.relative_to(ROOT)} imports {rooms - allowed}"
+
+
+def test_every_folder_of_python_code_is_a_known_room():
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {name.split("/")[0] for name in listed.split() if "/" in name} <= {*PACKAGES, "tests", "examples"}
 
 
 # The first round loads the packages, the second one our modules alone, without what Windows does not have.
@@ -53,7 +73,7 @@ print(len(names), "imported")
 
 
 def test_modules_load_where_linux_alone_has_nothing_to_give():
-    rooms = [path for room in (*ROOMS, "benchmarks") for path in sorted((ROOT / room).glob("*.py"))]
+    rooms = [path for room in PACKAGES for path in modules(room)]
     scripts = [path for path in ROOT.glob("SJEDD_*.py") if path.name != "SJEDD_app.py"]  # the page makes its folder
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in rooms + scripts]
     names = [name.removesuffix(".__init__") for name in names]

@@ -119,7 +119,7 @@ def read_json(path: Path) -> object:
 
 
 @contextlib.contextmanager
-def standing(folder: Path) -> Iterator[None]:
+def require_folder(folder: Path) -> Iterator[None]:
     """UserError for what fails inside because ``folder``, where it works, was removed meanwhile."""
     try:
         yield

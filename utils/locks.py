@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from utils.cli import UserError
-from utils.files import output_dir, remove_leftovers, standing
+from utils.files import output_dir, remove_leftovers, require_folder
 
 # A file system without locks: work goes on unguarded.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -52,7 +52,7 @@ def claim(path: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def alone_in(folder: str | Path) -> Iterator[Path]:
+def exclusive_folder(folder: str | Path) -> Iterator[Path]:
     """Make the output folder and keep other runs out of it, by a file .lock that is there meanwhile; what killed runs
     left half-written in it is removed. UserError when another run works in it, or when it is removed meanwhile.
     """
@@ -60,6 +60,6 @@ def alone_in(folder: str | Path) -> Iterator[Path]:
     with claim(folder / ".lock") as mine:
         if not mine:
             raise UserError(f"another run is working in {folder}; wait for its end, or choose another folder")
-        with standing(folder):
+        with require_folder(folder):
             remove_leftovers(folder)
             yield folder

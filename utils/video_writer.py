@@ -29,7 +29,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
     rate: frames a second. Odd sides get one more row or column: yuv420p, which all players know, has pairs of pixels.
     Browsers play H.264; mp4v needs a player. OSError when the video cannot be written.
     """
-    frames = map(_even, frames)
+    frames = map(_pad_to_even, frames)
     first = next(frames)
     height, width = first.shape[:2]
     program = ffmpeg_program()
@@ -40,7 +40,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], rate: float) -> None:
                 write(frame)
 
 
-def _even(frame: np.ndarray) -> np.ndarray:
+def _pad_to_even(frame: np.ndarray) -> np.ndarray:
     height, width = frame.shape[:2]
     if height % 2 == width % 2 == 0:
         return frame

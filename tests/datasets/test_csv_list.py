@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.csv_list import read_csv_list
+from datasets.readers.csv_list import read_csv_list
 from utils.cli import UserError
 
 

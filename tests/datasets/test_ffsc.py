@@ -1,6 +1,6 @@
 import pytest
 
-from datasets import ffsc
+from datasets.readers import ffsc
 from models.label_tree import FFSC
 from utils.cli import UserError
 

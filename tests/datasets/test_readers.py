@@ -2,15 +2,15 @@ import json
 
 import pytest
 
-from datasets.celeb_df import read_celeb_df
-from datasets.dfdc import read_dfdc, read_labels
-from datasets.ffpp import read_ffpp
-from datasets.ffpp_methods import METHOD_CODES, compression_dir
-from datasets.image_folder import read_image_folder
+from datasets.readers.celeb_df import read_celeb_df
+from datasets.readers.dfdc import read_dfdc, read_labels
+from datasets.readers.ffpp import read_ffpp
+from datasets.readers.ffpp_methods import METHOD_CODES, compression_dir
+from datasets.readers.image_folder import read_image_folder
 from datasets.records import evenly_spaced, node_code, node_vector
 from models.label_tree import FFPP
-from preprocessing.crop_folder import _started_file
-from preprocessing.manifest import row_file
+from preprocessing.extraction.crop_folder import _started_file
+from preprocessing.extraction.manifest import row_file
 from utils.cli import UserError
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.txt_list import read_txt_list
+from datasets.readers.txt_list import read_txt_list
 from models.label_tree import FFPP, FFSC
 from tests.conftest import EXPRESSION, REAL, SWAP
 from utils.cli import UserError

@@ -19,11 +19,11 @@ from models.checkpoint import (
     save_checkpoint,
     set_rng_state,
 )
+from models.checkpoint_file import read_checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
 from models.tree_inference import marginals
 from tests.platforms import posix_only
-from utils.checkpoint_file import read_checkpoint
 from utils.cli import UserError
 
 

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 from models.heat_maps import heat_maps
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
-from preprocessing.align import align_face, template
-from preprocessing.face_crops import one_thread
-from preprocessing.regions import REGIONS, region_mask, transplant
+from preprocessing.detection.align import align_face, template
+from preprocessing.expansion.regions import REGIONS, region_mask, transplant
+from preprocessing.extraction.face_crops import one_thread
 from tests.conftest import REAL
 
 pytestmark = pytest.mark.numeric

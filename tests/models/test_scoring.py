@@ -7,8 +7,7 @@ import torch
 
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
-from models.scoring import REFERENCE, encode_text, node_scores, score_loader
-from utils.cli import UserError
+from models.scoring import REFERENCE, encode_text, node_scores
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +33,3 @@ def test_float16_is_the_trainings_and_the_references_is_its_own(model):
     assert not torch.equal(scores["float16"], scores["float16"].half().float())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(value.dtype == before[name].dtype for name, value in model.state_dict().items())
-
-
-def test_a_full_gpu_is_one_line(model):
-    def full(_images):
-        raise torch.OutOfMemoryError
-
-    loader = [(torch.zeros(2, 3, 112, 112, dtype=torch.uint8), torch.arange(2), [])]
-    with pytest.raises(UserError, match="memory is full; free some of it"):
-        list(score_loader(model, loader, full))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from preprocessing.align import align_face, similarity_matrix, template
+from preprocessing.detection.align import align_face, similarity_matrix, template
 
 pytestmark = pytest.mark.numeric
 

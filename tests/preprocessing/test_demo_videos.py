@@ -4,10 +4,10 @@ import sys
 
 import numpy as np
 
-from datasets.ffpp_methods import METHOD_CODES, SPLITS, compression_dir, split_videos
+from datasets.readers.ffpp_methods import METHOD_CODES, SPLITS, compression_dir, split_videos
 from preprocessing.demo_faces import FRAME, draw_scene, manipulate, play
+from preprocessing.extraction.video import read_frames
 from preprocessing.make_demo_videos import Job, main, make_video
-from preprocessing.video import read_frames
 from tests.conftest import ROOT
 
 
@@ -52,7 +52,7 @@ def test_foreign_data_and_other_settings_are_not_touched(raw_demo, tmp_path, cap
 def test_a_second_run_at_the_same_time_is_refused(tmp_path, capsys):
     arguments = ["--data_root", str(tmp_path), "--workers", "1", "--frames", "1"]
     arguments += ["--n_train", "2", "--n_val", "2", "--n_test", "2"]
-    code = "import sys; from utils.locks import alone_in\nwith alone_in(sys.argv[1]): print(flush=True), input()"
+    code = "import sys, utils.locks as l\nwith l.exclusive_folder(sys.argv[1]): print(flush=True), input()"
     command = [sys.executable, "-c", code, str(tmp_path / "FF++")]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         other.stdout.readline()

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import skimage.data
 
-from preprocessing import detectors
-from preprocessing.detectors import Detector, build_detector, choose_detector
-from preprocessing.faces import Faces
+from preprocessing.detection import detectors
+from preprocessing.detection.detectors import Detector, build_detector, choose_detector
+from preprocessing.detection.faces import Faces
 from utils.cli import UserError
 
 pytestmark = pytest.mark.numeric

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.ffpp_methods import METHOD_CODES, REGION_CODES, compression_dir
-from preprocessing import expand_FFpp, extract_faces, manifest
-from preprocessing.align import similarity_matrix
-from preprocessing.regions import map_points, region_mask
+from datasets.readers.ffpp_methods import METHOD_CODES, REGION_CODES, compression_dir
+from preprocessing import expand_FFpp, extract_faces
+from preprocessing.detection.align import similarity_matrix
+from preprocessing.expansion.regions import map_points, region_mask
+from preprocessing.extraction import manifest
 from tests.conftest import ROOT
 from utils.files import TEMPORARY
 
@@ -441,7 +442,7 @@ def test_images_are_saved_as_the_crops_are(raw_demo, tmp_path):
 
 
 def test_a_second_run_at_the_same_time_is_refused(copy, capsys):
-    code = "import sys; from utils.locks import alone_in\nwith alone_in(sys.argv[1]): print(flush=True), input()"
+    code = "import sys, utils.locks as l\nwith l.exclusive_folder(sys.argv[1]): print(flush=True), input()"
     command = [sys.executable, "-c", code, str(folder_of(copy))]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         other.stdout.readline()

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from datasets.celeb_df import read_celeb_df
-from datasets.dfdc import read_dfdc
-from datasets.ffpp_methods import compression_dir
+from datasets.readers.celeb_df import read_celeb_df
+from datasets.readers.dfdc import read_dfdc
+from datasets.readers.ffpp_methods import compression_dir
 from preprocessing.extract_faces import main
 
 

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.ffpp_methods import compression_dir
-from preprocessing import crop_folder, face_crops
-from preprocessing.align import similarity_matrix, template
+from datasets.readers.ffpp_methods import compression_dir
+from preprocessing.detection.align import similarity_matrix, template
 from preprocessing.extract_faces import main
+from preprocessing.extraction import crop_folder, face_crops
+from preprocessing.extraction.manifest import COLUMNS, landmarks_of
 from preprocessing.make_demo_videos import write_video
-from preprocessing.manifest import COLUMNS, landmarks_of
 from tests.platforms import posix_only
 
 REPOSITORY = Path(__file__).parents[2]
@@ -265,7 +265,7 @@ def test_pictures_of_the_user_are_never_replaced(raw_demo, tmp_path, capsys):
 def test_name_that_is_not_utf8_is_a_row_not_a_crash(tmp_path):
     import os
 
-    from preprocessing.video import VideoError, count_frames
+    from preprocessing.extraction.video import VideoError, count_frames
 
     path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp4")
     with open(path, "wb") as file:  # noqa: PTH123

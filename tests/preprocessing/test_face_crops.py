@@ -7,10 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from preprocessing import extract_faces, face_crops
-from preprocessing.align import TEMPLATE_112
+from preprocessing import extract_faces
+from preprocessing.detection.align import TEMPLATE_112
+from preprocessing.detection.faces import Faces
 from preprocessing.extract_faces import main
-from preprocessing.faces import Faces
+from preprocessing.extraction import face_crops
 from preprocessing.make_demo_videos import write_video
 
 COUNT = 12
@@ -94,7 +95,7 @@ def test_a_video_mostly_without_faces_is_not_searched_further(extract):
 def test_reasons_against_a_face(extract, tmp_path, monkeypatch, faces, status, reference):
     found = {frame: faces for frame in range(COUNT)}
     assert {row[2] for row in extract(found, "--n_frames", "2")} == {status}
-    monkeypatch.setattr("preprocessing.detectors.RETINAFACE_WEIGHTS", tmp_path / "weights.pth")
+    monkeypatch.setattr("preprocessing.detection.detectors.RETINAFACE_WEIGHTS", tmp_path / "weights.pth")
     (tmp_path / "weights.pth").write_bytes(b"stands for the file; the detector is a stub here")
     rows = extract(found, "--protocol", "reference")
     assert [row[0] for row in rows] == list(range(COUNT))
@@ -102,7 +103,7 @@ def test_reasons_against_a_face(extract, tmp_path, monkeypatch, faces, status, r
 
 
 def test_reference_landmarks_are_cut_to_whole_pixels(extract, tmp_path, monkeypatch):
-    monkeypatch.setattr("preprocessing.detectors.RETINAFACE_WEIGHTS", tmp_path / "weights.pth")
+    monkeypatch.setattr("preprocessing.detection.detectors.RETINAFACE_WEIGHTS", tmp_path / "weights.pth")
     (tmp_path / "weights.pth").touch()
     extract({frame: one_face() for frame in range(COUNT)}, "--protocol", "reference")
     with (tmp_path / "out" / "manifest.csv").open(newline="") as file:

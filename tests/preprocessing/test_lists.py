@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.ffpp_methods import METHOD_CODES, REAL_CODE, REGION_CODES, compression_dir, split_videos
-from datasets.ffsc import METHODS, PROTOCOL1_METHODS
-from datasets.txt_list import read_txt_list
+from datasets.readers.ffpp_methods import METHOD_CODES, REAL_CODE, REGION_CODES, compression_dir, split_videos
+from datasets.readers.ffsc import METHODS, PROTOCOL1_METHODS
+from datasets.readers.txt_list import read_txt_list
 from models.label_tree import FFPP, FFSC
-from preprocessing import make_lists, manifest
+from preprocessing import make_lists
+from preprocessing.extraction import manifest
 from preprocessing.list_recipe import draw, fake_numbers, in_turn, spread
 
 PAIRS = {

@@ -5,8 +5,8 @@ from collections import Counter
 
 import SJEDD_test
 import SJEDD_train_FFpp
+from evaluation.report import summary as report
 from preprocessing import make_lists
-from utils import report
 
 
 def test_crops_to_summary(demo, tmp_path, capsys):

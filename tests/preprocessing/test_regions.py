@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.ffpp_methods import REGION_CODES
-from preprocessing.align import align_face, similarity_matrix, template
-from preprocessing.regions import (
+from datasets.readers.ffpp_methods import REGION_CODES
+from preprocessing.detection.align import align_face, similarity_matrix, template
+from preprocessing.expansion.regions import (
     REGIONS,
     band_around,
     face_of,

@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from preprocessing.detectors import build_detector
-from preprocessing.retinaface import RetinaFace, RetinaFaceDetector, anchors, decode, fold_batch_norms, load_weights
+from preprocessing.detection.detectors import build_detector
+from preprocessing.detection.retinaface import (
+    RetinaFace,
+    RetinaFaceDetector,
+    anchors,
+    decode,
+    fold_batch_norms,
+    load_weights,
+)
 from tests.conftest import DATA
 from utils.cli import UserError
 

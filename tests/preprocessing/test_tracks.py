@@ -4,9 +4,9 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from preprocessing.align import TEMPLATE_112, misfit
-from preprocessing.faces import Faces
-from preprocessing.tracks import Look, follow_face, views_of
+from preprocessing.detection.align import TEMPLATE_112, misfit
+from preprocessing.detection.faces import Faces
+from preprocessing.extraction.tracks import FrameFaces, follow_face, views_of
 
 pytestmark = pytest.mark.numeric
 
@@ -32,7 +32,7 @@ def look(*several):
     boxes, scores, landmarks, views = (
         np.array(column, np.float32).reshape(shape) for column, shape in zip(columns, shapes, strict=True)
     )
-    return Look(Faces(boxes, scores, landmarks), views)
+    return FrameFaces(Faces(boxes, scores, landmarks), views)
 
 
 def test_a_passer_by_who_comes_close_does_not_enter():

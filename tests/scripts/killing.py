@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.checkpoint_file import read_checkpoint
 from tests.conftest import ROOT
-from utils.checkpoint_file import read_checkpoint
 
 
 def family(pid: int) -> list[int]:

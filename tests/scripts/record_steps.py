@@ -8,7 +8,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
-from models.trainer import Trainer
+from training.trainer import Trainer
 from utils.ranks import is_main
 
 

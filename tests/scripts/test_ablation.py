@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from benchmarks.ablation import VARIANTS, main
-from models.training_options import get_args_parser
+from training.options import get_args_parser
 
 
 def test_table_has_a_row_for_each_variant_that_was_asked_for(crop_lists, tmp_path, capsys):

@@ -14,18 +14,19 @@ import pytest
 from PIL import Image
 
 import SJEDD_check_data
-from datasets import official_counts, video_layouts
-from datasets.celeb_df import LIST_NAME, read_celeb_df
-from datasets.dfdc import read_labels
-from datasets.diffusion import read_diffusion
-from datasets.ffpp_methods import METHOD_CODES
-from datasets.ffsc import read_ffsc_test
+from datasets import video_layouts
+from datasets.checks import findings as data_checks
+from datasets.checks import official_counts
+from datasets.readers.celeb_df import LIST_NAME, read_celeb_df
+from datasets.readers.dfdc import read_labels
+from datasets.readers.diffusion import read_diffusion
+from datasets.readers.ffpp_methods import METHOD_CODES
+from datasets.readers.ffsc import read_ffsc_test
 from models.label_tree import FFPP, FFSC
-from preprocessing import manifest
-from preprocessing.crop_folder import _started_file
-from preprocessing.extraction_options import parse_args
+from preprocessing.extraction import manifest
+from preprocessing.extraction.crop_folder import _started_file
+from preprocessing.extraction.options import parse_args
 from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
-from utils import data_checks
 from utils.cli import UserError
 
 main = SJEDD_check_data.main

@@ -12,11 +12,11 @@ from PIL import Image
 import SJEDD_test
 import SJEDD_train_FFpp
 from datasets import crop_cache
-from models.training_options import parse_args
+from models.checkpoint_file import read_checkpoint
 from tests.conftest import ROOT
 from tests.platforms import posix_only
 from tests.scripts.test_torchrun import torchrun
-from utils.checkpoint_file import read_checkpoint
+from training.options import parse_args
 from utils.cli import UserError
 
 pytestmark = pytest.mark.usefixtures("single_thread")

@@ -12,10 +12,10 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 import SJEDD_report
-from utils.calibration import apply_temperature, calibrated_checkpoint, read_calibration
-from utils.metrics import auc, evaluate
-from utils.plots import LIGHT, score_figure
-from utils.prediction_table import read_predictions
+from evaluation.calibration import apply_temperature, calibrated_checkpoint, read_calibration
+from evaluation.metrics import auc, evaluate
+from evaluation.prediction_table import read_predictions
+from evaluation.report.plots import LIGHT, score_figure
 
 main = SJEDD_report.main
 PLOTS = ("roc", "precision_recall", "scores", "methods", "calibration")

@@ -7,7 +7,7 @@ import pytest
 
 import SJEDD_test
 from datasets.perturbations import parse_perturbation, whole_suite
-from utils.robustness import robustness_table
+from evaluation.robustness import robustness_table
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 
 import SJEDD_test
 from datasets.test_sets import READERS
+from evaluation.metrics import evaluate
 from tests.layouts import FFSC_AGE, FFSC_REAL
-from utils.metrics import evaluate
 
 main = SJEDD_test.main
 

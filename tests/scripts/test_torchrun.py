@@ -16,11 +16,11 @@ import torch
 
 import SJEDD_test
 import SJEDD_train_FFpp
+from models.checkpoint_file import read_checkpoint
 from tests.conftest import REAL, ROOT
 from tests.platforms import linux_only
 from tests.scripts import record_steps
 from tests.scripts.killing import kill_at_a_random_step
-from utils.checkpoint_file import read_checkpoint
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
@@ -137,7 +137,7 @@ SLOW_STEPS = """
 import sys, time
 sys.path[0] = {root!r}
 import SJEDD_train_FFpp
-from models.trainer import Trainer
+from training.trainer import Trainer
 
 step = Trainer.step
 Trainer.step = lambda *arguments: time.sleep(1) or step(*arguments)

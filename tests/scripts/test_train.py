@@ -14,14 +14,14 @@ import torch
 import SJEDD_test
 import SJEDD_train_FFpp
 import SJEDD_train_FFSC
-from models import model_setup
 from models.checkpoint import FORMAT, load_model
+from models.checkpoint_file import read_checkpoint
 from models.label_tree import FFPP, FFSC
-from models.training_options import get_args_parser
 from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
 from tests.platforms import linux_only, posix_only
 from tests.scripts.killing import kill_at_a_random_step
-from utils.checkpoint_file import read_checkpoint
+from training import model_setup
+from training.options import get_args_parser
 
 main = SJEDD_train_FFpp.main
 

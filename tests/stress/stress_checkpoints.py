@@ -15,12 +15,12 @@ import SJEDD_predict
 import SJEDD_test
 import SJEDD_train_FFpp
 from models.checkpoint import save_checkpoint
+from models.checkpoint_file import read_checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from preprocessing import extract_faces
 from tests.conftest import DATA
 from tests.stress.scripts import refusal, run_script
-from utils.checkpoint_file import read_checkpoint
 
 DOORS = ["test", "predict", "resume", "init_from", "retinaface"]
 BOMBS = ["zip bomb, pickle", "zip bomb, weights", "weights of 10^13 numbers"]

@@ -18,27 +18,28 @@ from hypothesis import strategies as st
 import SJEDD_check_data
 import SJEDD_predict
 import SJEDD_report
-from datasets.celeb_df import listed_videos
 from datasets.crop_settings import crop_settings, differences
-from datasets.csv_list import read_csv_list
-from datasets.deepfakebench_json import read_deepfakebench_json
-from datasets.dfdc import read_labels
-from datasets.ffpp_methods import split_videos
-from datasets.predictions import refuse_other_source, write_predictions
+from datasets.readers.celeb_df import listed_videos
+from datasets.readers.csv_list import read_csv_list
+from datasets.readers.deepfakebench_json import read_deepfakebench_json
+from datasets.readers.dfdc import read_labels
+from datasets.readers.ffpp_methods import split_videos
+from datasets.readers.txt_list import read_txt_list
 from datasets.records import DataSet, Record
 from datasets.test_sets import by_video
 from datasets.transforms import ImageError, read_image
-from datasets.txt_list import read_txt_list
+from evaluation.calibration import calibrated_checkpoint, read_calibration
+from evaluation.prediction_table import read_predictions
+from evaluation.predictions import refuse_other_source, write_predictions
 from models.label_tree import FFPP, FFSC
-from preprocessing import list_recipe, manifest
-from preprocessing.crop_folder import working_in
-from preprocessing.photos import find_inputs
-from preprocessing.video import find_videos
+from preprocessing import list_recipe
+from preprocessing.extraction import manifest
+from preprocessing.extraction.crop_folder import working_in
+from preprocessing.extraction.photos import find_inputs
+from preprocessing.extraction.video import find_videos
 from tests.conftest import DATA
 from tests.stress.scripts import refusal
-from utils.calibration import calibrated_checkpoint, read_calibration
 from utils.cli import UserError
-from utils.prediction_table import read_predictions
 
 CROP = str(next((DATA / "cdf_tiny").rglob("*.png")))
 EXAMPLES = 100

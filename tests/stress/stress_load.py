@@ -13,8 +13,9 @@ from utils import video_writer
 NO_DETECTOR = """
 import numpy as np
 from types import SimpleNamespace
-from preprocessing import extract_faces, face_crops
-from preprocessing.faces import Faces
+from preprocessing.extraction import face_crops
+from preprocessing import extract_faces
+from preprocessing.detection.faces import Faces
 none = Faces(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
 face_crops.detector_of = lambda *_: SimpleNamespace(detect=lambda frames: [none] * len(frames))
 """
@@ -22,25 +23,25 @@ PREDICT = """
 from types import SimpleNamespace
 from pathlib import Path
 import numpy as np
-from preprocessing.people import Found, Rules, look_through
-nobody = SimpleNamespace(faces=Found(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)), ()))
+from prediction.people import GoodFaces, Rules, look_through
+nobody = SimpleNamespace(faces=GoodFaces(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)), ()))
 """
 CHOOSE = """
 from pathlib import Path
-from preprocessing.video import count_frames, frame_indices, read_frames
+from preprocessing.extraction.video import count_frames, frame_indices, read_frames
 """
 TRACKS = """
 import numpy as np
-from preprocessing.align import TEMPLATE_112
-from preprocessing.faces import Faces
-from preprocessing.tracks import Look, people
+from preprocessing.detection.align import TEMPLATE_112
+from preprocessing.detection.faces import Faces
+from preprocessing.extraction.tracks import FrameFaces, people
 def look(n):
     boxes = np.float32([[0, 0, 100, 100], [500, 0, 600, 100]])[:n]
     landmarks = np.float32([TEMPLATE_112, TEMPLATE_112 + [500, 0]])[:n]
-    return Look(Faces(boxes, np.ones(n, np.float32), landmarks), np.eye(n, 432, dtype=np.float32))
+    return FrameFaces(Faces(boxes, np.ones(n, np.float32), landmarks), np.eye(n, 432, dtype=np.float32))
 """
 TREE = "from models.label_tree import FFPP"
-READ = f"{TREE}\nfrom datasets.txt_list import read_txt_list"
+READ = f"{TREE}\nfrom datasets.readers.txt_list import read_txt_list"
 FINDINGS = "import SJEDD_check_data"
 EPOCH = "from collections import deque\nfrom datasets.frames import EpochBatches"
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from preprocessing.detectors import build_detector
+from preprocessing.detection.detectors import build_detector
 from utils.cli import UserError
 from utils.devices import choose_device, set_tf32
 

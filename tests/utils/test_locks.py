@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.platforms import posix_only
 from utils.cli import UserError
-from utils.locks import alone_in, claim, hold
+from utils.locks import claim, exclusive_folder, hold
 
 OTHER = """
 import sys
@@ -80,15 +80,15 @@ def test_a_lock_that_may_not_be_taken_is_one_line(tmp_path):
 
 def test_an_output_folder_is_for_one_run_at_a_time(tmp_path):
     folder = tmp_path / "out"
-    with alone_in(folder):
+    with exclusive_folder(folder):
         (folder / ".tmp-half.csv").touch()
         (folder / "whole.csv").touch()
-        code = "import sys; from utils.locks import alone_in\nwith alone_in(sys.argv[1]): pass"
+        code = "import sys; from utils.locks import exclusive_folder\nwith exclusive_folder(sys.argv[1]): pass"
         command = [sys.executable, "-c", code, str(folder)]
         refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert "UserError: another run is working in" in refused.stderr
         assert (folder / ".tmp-half.csv").exists(), "it may be the other run's"
-    with alone_in(folder):
+    with exclusive_folder(folder):
         assert {path.name for path in folder.iterdir()} == {".lock", "whole.csv"}
     assert [path.name for path in folder.iterdir()] == ["whole.csv"]
 
@@ -102,10 +102,10 @@ def test_a_lock_in_a_folder_that_is_gone_is_one_line(tmp_path):
 
 def test_an_output_folder_that_is_removed_meanwhile_is_one_line(tmp_path, monkeypatch):
     gone = pytest.raises(UserError, match="out was removed meanwhile; run this again")
-    with gone, alone_in(tmp_path / "out") as folder:
+    with gone, exclusive_folder(tmp_path / "out") as folder:
         shutil.rmtree(folder)
         (folder / "row.csv").write_text("1")
-    with pytest.raises(IsADirectoryError), alone_in(tmp_path / "out") as folder:
+    with pytest.raises(IsADirectoryError), exclusive_folder(tmp_path / "out") as folder:
         folder.read_text()  # in a folder that stands other failures stay what they are
 
     def removed(folder):
@@ -113,7 +113,7 @@ def test_an_output_folder_that_is_removed_meanwhile_is_one_line(tmp_path, monkey
         os.scandir(folder)
 
     monkeypatch.setattr("utils.locks.remove_leftovers", removed)
-    with gone, alone_in(tmp_path / "out"):
+    with gone, exclusive_folder(tmp_path / "out"):
         pytest.fail("the work has begun")
 
 
@@ -121,8 +121,8 @@ def test_an_output_folder_that_is_removed_meanwhile_is_one_line(tmp_path, monkey
 def test_processes_that_outlive_a_killed_run_do_not_keep_its_folder(tmp_path):
     code = """
 import os, sys, time
-from utils.locks import alone_in
-with alone_in(sys.argv[1]):
+from utils.locks import exclusive_folder
+with exclusive_folder(sys.argv[1]):
     if not os.fork():
         print(os.getpid(), flush=True)
     time.sleep(60)
@@ -133,7 +133,7 @@ with alone_in(sys.argv[1]):
         killed.kill()
         killed.wait()
         try:
-            with alone_in(tmp_path) as folder:
+            with exclusive_folder(tmp_path) as folder:
                 assert folder == tmp_path
         finally:
             os.kill(child, signal.SIGKILL)

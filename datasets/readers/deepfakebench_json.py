@@ -1,0 +1,103 @@
+"""DeepfakeBench's and DF40's JSON files: data set -> label -> split [-> compression] -> video -> label and frames.
+
+Real labels contain "real" in any case, fake ones "fake" or FF- (FF-DF). Frames are named with either slash, from a data
+root.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from datasets.readers.ffpp_methods import METHOD_CODES, REAL_CODE
+from datasets.readers.txt_list import CodeBook
+from datasets.records import DataSet, Dropped, Record, evenly_spaced, node_code
+from utils.cli import UserError
+from utils.files import read_json
+
+# Labels of FaceForensics++ -> list code.
+_CODES = {
+    "FF-real": REAL_CODE,
+    "FF-DF": METHOD_CODES["Deepfakes"],
+    "FF-F2F": METHOD_CODES["Face2Face"],
+    "FF-FS": METHOD_CODES["FaceSwap"],
+    "FF-NT": METHOD_CODES["NeuralTextures"],
+}
+
+
+def read_deepfakebench_json(
+    path: Path, data_root: Path, tree: CodeBook | None, n_frames: int, compression: str = "c23", split: str = "test"
+) -> DataSet:
+    """The videos of ``split``, each with ``n_frames`` evenly spaced ones of its listed frames (by their number).
+
+    Video ids are <label>/<video>. data_root: what the frames' paths are relative to, also where they start with a
+    slash. tree: the FF++ tree gives FaceForensics++ its node codes; None leaves them empty. A frame that is not there
+    stays in the records, so that scoring drops it with its reason; one that is listed twice counts once. A video of no
+    frames (or null) is dropped. UserError for a file of another form, and for a label of no known class.
+    """
+    path = Path(path)
+    records: list[Record] = []
+    dropped: list[Dropped] = []
+    taken: set[str] = set()
+    for place, label, name, frames in _videos(path, compression, split):
+        # One label under two keys: the keys tell the videos apart.
+        video = f"{label}/{name}" if f"{label}/{name}" not in taken else f"{place}/{name}"
+        taken.add(video)
+        fake = _is_fake(path, label, f"{place}/{split}/{name}")
+        code = node_code(tree.encode(_CODES[label])) if tree and label in _CODES else ""
+        ordered = sorted(dict.fromkeys(_rooted(frame, data_root) for frame in frames), key=_frame_order)
+        records += [Record(frame, video, fake, code, label) for frame in evenly_spaced(ordered, n_frames)]
+        if not frames:
+            dropped.append(Dropped(video, "", fake, "no_crops"))
+    if not records:
+        raise UserError(f"{path} lists no frame of the split {split}; choose another one with --split")
+    return DataSet("json", records, len(taken), dropped, source=f"{path} ({split})")
+
+
+def _is_fake(path: Path, label: str, where: str) -> int:
+    """0 real, 1 fake; the last word decides where a label holds both (RealSwap_fake)."""
+    words = re.findall("real|fake|^ff-", label.lower())
+    if not words:
+        raise UserError(f"{path}: the label {label[:80]!r} of {where} is neither real nor fake; write one into it")
+    return int(words[-1] != "real")
+
+
+def _frame_order(frame: str) -> list[tuple[int, str]]:
+    """Sorts 2.png before 10.png."""
+    parts = re.split(r"(\d+)", frame)  # text, number, text ...
+    return [(len(number := part.lstrip("0")), number) if i % 2 else (0, part) for i, part in enumerate(parts)]
+
+
+def _rooted(frame: str, data_root: Path) -> str:
+    return str(Path(data_root) / frame.replace("\\", "/").lstrip("/"))
+
+
+def _videos(path: Path, compression: str, split: str) -> Iterator[tuple[str, str, str, list[str]]]:
+    """(data set/key of the label, label, video, frames) of every video of the split."""
+    for dataset, labels in _mapping(path, read_json(path), "the file").items():
+        for key, splits in _mapping(path, labels, dataset).items():
+            place = f"{dataset}/{key}"
+            videos = _mapping(path, _mapping(path, splits, place).get(split, {}), f"{place}/{split}")
+            if videos and not any("frames" in _mapping(path, v, f"{place}/{split}/{k}") for k, v in videos.items()):
+                if compression not in videos:
+                    raise UserError(f"{path}: {place} has {', '.join(videos)}, not {compression}; set --compression")
+                videos = _mapping(path, videos[compression], f"{place}/{split}/{compression}")
+            for name, video in videos.items():
+                label, frames = _label_and_frames(path, video, f"{place}/{split}/{name}")
+                yield place, key if label is None else label, name, frames
+
+
+def _label_and_frames(path: Path, video: object, where: str) -> tuple[str | None, list[str]]:
+    entry = _mapping(path, video, where)
+    label, frames = entry.get("label"), entry.get("frames", "")
+    frames = [] if frames is None else frames
+    if not isinstance(label, str | None):
+        raise UserError(f"{path}: the label of {where} is no text")
+    if not isinstance(frames, list) or not all(isinstance(frame, str) for frame in frames):
+        raise UserError(f"{path}: {where} has no list of frames")
+    return label, frames
+
+
+def _mapping(path: Path, value: object, where: str) -> Mapping:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{path}: {where} is no object of DeepfakeBench's form (data set, label, split, video)")
+    return value

@@ -1,0 +1,103 @@
+"""Several runs side by side: paired differences on the videos they share, and the spread over seeds."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from datasets.video_ids import bare_id, differing_parts
+from evaluation.metrics import auc, auc_difference
+from evaluation.prediction_table import Predictions, dense_ranks
+
+SEED_METRICS = ("frame_auc", "video_auc", "video_eer", "video_ap", "video_acc", "video_balanced_acc")
+MATCHED_BY = "id", "id without folder and ending"
+_NEARLY_NONE = 0.1  # of the videos of the smaller file
+Key = tuple[tuple[str, str], int]  # (data set, "" where a file names none; id), label
+
+
+def common_videos(a: Predictions, b: Predictions) -> tuple[np.ndarray, np.ndarray, int, str]:
+    """(index in a, index in b of the videos both have with the same label; how many they label differently; which of
+    MATCHED_BY they are matched by).
+
+    Videos are matched by id, and by data set too where both files name it. Where nearly none agree, ids without folder
+    and ending are tried, but for those of several videos in one of the files.
+    """
+    keys = _video_keys([a, b])
+    found = _pairs(*keys)
+    if len(found[0]) + found[2] < _NEARLY_NONE * min(map(len, keys)):
+        by_bare_id = _pairs(*_bare_keys(keys))
+        if len(by_bare_id[0]) > len(found[0]):
+            return *by_bare_id, MATCHED_BY[1]
+    return *found, MATCHED_BY[0]
+
+
+def _pairs(keys_a: Sequence[Key], keys_b: Sequence[Key]) -> tuple[np.ndarray, np.ndarray, int]:
+    place = {key: i for i, key in enumerate(keys_b)}
+    pairs = [(i, place[key]) for i, key in enumerate(keys_a) if key in place]
+    # A file may give a video both labels; only what the other file knows under the opposite label alone differs.
+    opposite = sum((name, label) not in place and (name, 1 - label) in place for name, label in keys_a)
+    left, right = np.array(pairs, dtype=int).reshape(-1, 2).T
+    return left, right, opposite
+
+
+def _video_keys(runs: Sequence[Predictions]) -> list[list[Key]]:
+    """Per run what its videos are matched by; the data set counts where all files name it."""
+    by_dataset = all(dataset for run in runs for dataset, _ in run.video_ids)
+    names = [[(dataset if by_dataset else "", video) for dataset, video in run.video_ids] for run in runs]
+    return [list(zip(ids, run.video_labels.tolist(), strict=True)) for ids, run in zip(names, runs, strict=True)]
+
+
+def _bare_keys(runs: Sequence[Sequence[Key]]) -> list[list[Key]]:
+    """The keys with bare ids; an id whose bare one several videos of a run share stays whole."""
+    bare = {name: (name[0], bare_id(name[1])) for keys in runs for name, _ in keys}
+    counts = [Counter(bare[name] for name, _ in keys) for keys in runs]
+    return [[(bare[name] if all(count[bare[name]] < 2 for count in counts) else name, label) for name, label in keys]
+            for keys in runs]  # fmt: skip
+
+
+def compare(a: Predictions, b: Predictions) -> dict:
+    """Video AUC of both on their common videos, and the paired bootstrap of b minus a; None where undefined."""
+    left, right, opposite, matched_by = common_videos(a, b)
+    labels = a.video_labels[left]
+    scores_a, scores_b = dense_ranks(a.video_scores[left]), dense_ranks(b.video_scores[right])
+    result = {"a": a.source, "b": b.source, "videos": len(left), "matched_by": matched_by}
+    result["labelled_differently"] = opposite
+    if len(left) == 0:
+        return result | {"auc_a": None, "auc_b": None, "difference": None, "ci95": [None, None], "p": None}
+    undefined = {"difference": None, "ci95": [None, None], "p": None}
+    bootstrap = auc_difference(labels, scores_a, scores_b) or undefined
+    return result | {"auc_a": auc(labels, scores_a), "auc_b": auc(labels, scores_b)} | bootstrap
+
+
+def run_names(sources: Sequence[str]) -> list[str]:
+    """Short names of the files: their paths without the folders and the file name that all share."""
+    parts = [[part for part in source.replace("\\", "/").split("/") if part not in ("", ".")] for source in sources]
+    if len(parts) == 1:
+        return ["/".join(parts[0][-2:])]
+    paths = list(map("/".join, parts))
+    short = differing_parts(paths)
+    names = [short[path] for path in paths]
+    return names if all(names) and len(set(names)) == len(names) else list(sources)
+
+
+def different_videos(runs: Sequence[Predictions]) -> str:
+    """Why runs are not seeds of one setting, as a line; "" where all hold the same videos with the same labels."""
+    videos = [set(keys) for keys in _video_keys(runs)]
+    common = len(set.intersection(*videos))
+    if all(len(found) == common for found in videos):
+        return ""
+    counts = ", ".join(str(len(found)) for found in videos)
+    return f"the runs hold different videos ({counts}; {common} in all), so there is no mean over them"
+
+
+def seed_spread(metrics: Sequence[Mapping[str, Mapping]]) -> dict[str, dict[str, dict]]:
+    """{convention: {metric: {mean, sd, n}}} over runs of the same videos that differ in their seed; sd with n - 1."""
+    spread: dict[str, dict[str, dict]] = {}
+    for convention in metrics[0]:
+        for name in SEED_METRICS:
+            values = [run[convention][name] for run in metrics]
+            known = None not in values
+            mean = float(np.mean(values)) if known else None
+            sd = float(np.std(values, ddof=1)) if known else None
+            spread.setdefault(convention, {})[name] = {"mean": mean, "sd": sd, "n": len(values)}
+    return spread

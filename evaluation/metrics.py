@@ -1,0 +1,249 @@
+"""Metrics of frame and video scores. Fake is the positive class; a video's score is the mean of its frames' P(fake)."""
+
+from array import array
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+
+def auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
+    """Area under the ROC curve, ties counted half; None with one class only. labels, scores: [N]."""
+    return float(roc_auc_score(labels, scores)) if 0 < labels.sum() < len(labels) else None
+
+
+def average_precision(labels: np.ndarray, scores: np.ndarray) -> float | None:
+    """Mean precision over the fakes, each at the threshold that finds it, ties together; None with one class."""
+    return float(average_precision_score(labels, scores)) if 0 < labels.sum() < len(labels) else None
+
+
+def equal_error_rate(
+    labels: np.ndarray, scores: np.ndarray, corners: bool = False
+) -> tuple[float | None, float | None]:
+    """(EER interpolated on the ROC where FPR = FNR, FPR at the ROC point nearest to that); None with one class.
+
+    The points of the ROC are all thresholds; with ``corners`` only those where it turns (scikit-learn's default).
+    """
+    if not 0 < labels.sum() < len(labels):
+        return None, None
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=corners)
+    gap = fpr - (1 - tpr)  # rises from -1 to 1
+    nearest = float(fpr[np.argmin(np.abs(gap))])
+    after = int(np.argmax(gap >= 0))
+    if gap[after] == 0:
+        return float(fpr[after]), nearest
+    share = gap[after - 1] / (gap[after - 1] - gap[after])
+    return float(fpr[after - 1] + share * (fpr[after] - fpr[after - 1])), nearest
+
+
+def accuracy(labels: np.ndarray, p_fake: np.ndarray, threshold: float) -> tuple[float, float | None]:
+    """(accuracy, balanced accuracy) of the decision p_fake >= threshold; balanced is None with one class."""
+    right = (p_fake >= threshold) == (labels == 1)
+    recalls = [right[labels == c].mean() for c in (0, 1) if (labels == c).any()]
+    return float(right.mean()), float(np.mean(recalls)) if len(recalls) == 2 else None
+
+
+def best_threshold(labels: np.ndarray, p_fake: np.ndarray) -> float:
+    """The decision threshold of highest balanced accuracy: half way between the scores it separates."""
+    fpr, tpr, thresholds = roc_curve(labels, p_fake, drop_intermediate=False)
+    best = int(np.argmax(tpr - fpr))
+    if best == 0:
+        return 0.5
+    below = p_fake[p_fake < thresholds[best]]
+    return float((thresholds[best] + below.max()) / 2) if len(below) else float(thresholds[best] / 2)
+
+
+def tpr_at_fpr(labels: np.ndarray, scores: np.ndarray, limit: float) -> float | None:
+    """Highest true positive rate among ROC points of false positive rate <= limit; None with one class."""
+    if not 0 < labels.sum() < len(labels):
+        return None
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    return float(tpr[fpr <= limit].max())
+
+
+def auc_interval(labels: np.ndarray, scores: np.ndarray, draws: int = 1000, seed: int = 0) -> list[float | None]:
+    """95% bootstrap interval [low, high] of the AUC: rows drawn with replacement; one-class draws skipped."""
+    if not 0 < labels.sum() < len(labels):
+        return [None, None]
+    values = _resampled_aucs(labels, [scores], draws, seed)[:, 0]
+    return [float(value) for value in np.quantile(values, [0.025, 0.975])]
+
+
+def auc_difference(
+    labels: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarray, draws: int = 1000, seed: int = 0
+) -> dict | None:
+    """Paired bootstrap of AUC(b) - AUC(a): both are taken on the same rows, drawn with replacement.
+
+    Returns {"difference", "ci95": [low, high], "p"}; p is two-sided: twice the smaller share of draws (the observed
+    one among them) on one side of 0. None with one class.
+    """
+    if not 0 < labels.sum() < len(labels):
+        return None
+    values = _resampled_aucs(labels, [scores_a, scores_b], draws, seed)
+    difference = values[:, 1] - values[:, 0]
+    low, high = np.quantile(difference, [0.025, 0.975])
+    tail = 1 + min((difference <= 0).sum(), (difference >= 0).sum())
+    return {
+        "difference": auc(labels, scores_b) - auc(labels, scores_a),
+        "ci95": [float(low), float(high)],
+        "p": min(1.0, float(2 * tail / (len(difference) + 1))),
+    }
+
+
+def _resampled_aucs(labels: np.ndarray, scores: Sequence[np.ndarray], draws: int, seed: int) -> np.ndarray:
+    """AUC of every score vector in every draw of rows that has both classes: [draws, len(scores)]."""
+    rng = np.random.default_rng(seed)
+    rankings = [_ranking(labels, values) for values in scores]
+    aucs = []
+    for _ in range(draws):
+        drawn = np.bincount(rng.integers(len(labels), size=len(labels)), minlength=len(labels))
+        won = [_won_pairs(drawn, *ranking) for ranking in rankings]
+        n_fakes = drawn[rankings[0][1]].sum()
+        if pairs := n_fakes * (len(labels) - n_fakes):
+            aucs.append(np.divide(won, pairs))
+    return np.array(aucs)
+
+
+def _ranking(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, ...]:
+    """(rows of the reals by score, rows of the fakes by score, per fake: reals below it, reals not above it)."""
+    order = np.argsort(scores, kind="stable")
+    reals, fakes = order[labels[order] == 0], order[labels[order] == 1]
+    below, not_above = (np.searchsorted(scores[reals], scores[fakes], side) for side in ("left", "right"))
+    return reals, fakes, below, not_above
+
+
+def _won_pairs(drawn: np.ndarray, reals: np.ndarray, fakes: np.ndarray, below: np.ndarray, upto: np.ndarray) -> float:
+    """Pairs in which the fake beats the real, ties counted half, when row i was drawn ``drawn[i]`` times."""
+    passed = np.concatenate([[0], np.cumsum(drawn[reals])])
+    return float(drawn[fakes] @ (passed[below] + passed[upto])) / 2
+
+
+def video_scores(rows: Sequence[Mapping]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Rows with video, label, p_fake -> (video ids in order of first appearance, labels [V], mean P(fake) [V])."""
+    scores: dict[str, list[float]] = {}
+    labels: dict[str, int] = {}
+    for row in rows:
+        scores.setdefault(row["video"], []).append(float(row["p_fake"]))
+        labels.setdefault(row["video"], int(row["label"]))
+    videos = list(scores)
+    return videos, np.array([labels[v] for v in videos]), _round_ties(np.array([np.mean(scores[v]) for v in videos]))
+
+
+def video_means(video: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Mean of the frames' values per video [V]. video: [N] integers 0..V-1, each of which occurs."""
+    return _round_ties(np.bincount(video, weights=values) / np.bincount(video))
+
+
+def _round_ties(means: np.ndarray) -> np.ndarray:
+    """Means without the noise of their sums: videos whose frames all have one score tie, however many frames."""
+    return np.round(means, 12)
+
+
+def first_rows(video: np.ndarray) -> np.ndarray:
+    """Index of the first frame of each video [V]."""
+    return np.unique(video, return_index=True)[1]
+
+
+def evaluate(
+    rows: Sequence[Mapping],
+    node_names: Sequence[str] = (),
+    threshold: float | None = None,
+    videos_listed: int | None = None,
+) -> dict:
+    """The metric entries of metrics.json from rows of predictions.csv.
+
+    rows: mappings with video, label (0 real, 1 fake), p_fake, and where known logit_fake, method, code and one column
+    per name in ``node_names`` (nodes 1.. of the code; spaces as underscores). threshold: the checkpoint's, for the
+    _at_threshold figures. videos_listed: for the coverage. Fractions 0..1, None where undefined.
+    """
+    columns = [name.replace(" ", "_") for name in node_names]
+    index: dict[str, int] = {}
+    found, videos, numbers = array("b"), array("q"), array("d")  # 8 bytes a number, where a list takes 32
+    methods, codes = [], []
+    for row in rows:  # once: a row may be made when it is asked for
+        found.append(int(row["label"]))
+        videos.append(index.setdefault(row["video"], len(index)))
+        methods.append(row.get("method", ""))
+        codes.append(row.get("code", ""))
+        # P(fake) rounds to 1 above log-odds of about 14: frames are ranked by their log-odds.
+        scores = (row["p_fake"], row.get("logit_fake", row["p_fake"]), *(row.get(name, "nan") for name in columns))
+        numbers.extend(float(value) for value in scores)
+    labels, video = np.array(found, dtype=np.int64), np.frombuffer(videos, dtype=np.int64)
+    p_fake, ranks, *nodes = np.frombuffer(numbers).reshape(len(labels), -1).T
+    video_labels, video_p = labels[first_rows(video)], video_means(video, p_fake)
+    result = counts(video_labels, len(rows))
+    result |= level_metrics("frame", labels, p_fake, ranks, threshold)
+    result |= level_metrics("video", video_labels, video_p, video_p, threshold)
+    result |= operating_points(video_labels, video_p)
+    result["video_auc_ci95"] = auc_interval(video_labels, video_p)
+    result["methods"] = method_metrics(methods, labels, p_fake, ranks, video)
+    result["nodes"] = node_aucs(codes, dict(zip(node_names, nodes, strict=True)))
+    result["coverage"] = len(index) / videos_listed if videos_listed else None
+    return result
+
+
+def counts(video_labels: np.ndarray, frames: int) -> dict:
+    """Numbers of videos, frames, real and fake videos."""
+    fakes = int((video_labels == 1).sum())
+    return {
+        "videos": len(video_labels),
+        "frames": frames,
+        "videos_real": len(video_labels) - fakes,
+        "videos_fake": fakes,
+    }
+
+
+def level_metrics(
+    level: str, labels: np.ndarray, p_fake: np.ndarray | None, ranks: np.ndarray, threshold: float | None = None
+) -> dict:
+    """AUC, EER, AP and accuracies of frames or videos, named <level>_auc and so on.
+
+    ranks: what the ranking metrics use. p_fake: what is held against 0.5 and the threshold; None where the scores are
+    no probabilities, then the accuracies are None.
+    """
+    result: dict = {f"{level}_auc": auc(labels, ranks)}
+    result[f"{level}_eer"], result[f"{level}_eer_nearest"] = equal_error_rate(labels, ranks)
+    result[f"{level}_ap"] = average_precision(labels, ranks)
+    for suffix, limit in (("", 0.5), ("_at_threshold", threshold)):
+        known = p_fake is not None and limit is not None
+        at = accuracy(labels, p_fake, limit) if known else (None, None)
+        result[f"{level}_acc{suffix}"], result[f"{level}_balanced_acc{suffix}"] = at
+    return result
+
+
+def operating_points(video_labels: np.ndarray, video_scores: np.ndarray) -> dict:
+    """True positive rates of the videos at false positive rates of 1% and 5%."""
+    limits = {"video_tpr_at_fpr01": 0.01, "video_tpr_at_fpr05": 0.05}
+    return {name: tpr_at_fpr(video_labels, video_scores, limit) for name, limit in limits.items()}
+
+
+def method_metrics(
+    methods: Sequence[str], labels: np.ndarray, p_fake: np.ndarray, ranks: np.ndarray, video: np.ndarray
+) -> dict:
+    """Every method's fakes against all reals: {name: {videos, frame_auc, video_auc}}; unnamed ones left out."""
+    numbered = {method: number for number, method in enumerate(dict.fromkeys(methods))}
+    of_row = np.fromiter((numbered[method] for method in methods), dtype=np.int64, count=len(labels))
+    report = {}
+    for method in (name for name, number in numbered.items() if name and (labels[of_row == number] == 1).any()):
+        chosen = (labels == 0) | (of_row == numbered[method])
+        _, index = np.unique(video[chosen], return_inverse=True)
+        video_labels = labels[chosen][first_rows(index)]
+        report[method] = {
+            "videos": int((video_labels == 1).sum()),
+            "frame_auc": auc(labels[chosen], ranks[chosen]),
+            "video_auc": auc(video_labels, video_means(index, p_fake[chosen])),
+        }
+    return report
+
+
+def node_aucs(codes: Sequence[str], nodes: Mapping[str, np.ndarray]) -> dict:
+    """Frame AUC of every node among the frames whose code tells its state; None where it has one state only.
+
+    nodes: name -> probabilities [N], in the order of the code's digits 1, 2, ...; codes: "" where not known.
+    """
+    report = {}
+    for position, (name, p) in enumerate(nodes.items(), start=1):
+        states = {code: int(code[position]) if code else 2 for code in set(codes)}
+        state = np.fromiter((states[code] for code in codes), dtype=np.int64, count=len(p))
+        report[name] = auc(state[state < 2], p[state < 2])
+    return report

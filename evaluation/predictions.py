@@ -1,0 +1,84 @@
+"""predictions.csv, written while scoring goes on; what metrics need of it stays in memory as numbers, not as text."""
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datasets.records import DataSet, Record
+from evaluation.calibration import apply_temperature
+from utils.cli import UserError
+from utils.files import atomic_path, read_json
+
+_COLUMNS = ["dataset", "video", "frame", "path", "label", "method", "code", "p_fake", "logit_fake"]
+
+
+class Scores(Sequence):
+    """The scored frames as rows for ``evaluation.metrics.evaluate``, each made when it is asked for.
+
+    indices: int [N], positions of the scored records in ``data``. values: float64 [N, 2 + nodes], P(fake), its
+    log-odds and the probability of each node in ``nodes``, as predictions.csv holds them.
+    """
+
+    def __init__(self, data: DataSet, nodes: Sequence[str], indices: np.ndarray, values: np.ndarray) -> None:
+        self.data, self.nodes, self.indices, self.values = data, nodes, indices, values
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def records(self) -> Iterator[Record]:
+        """The scored records, in order."""
+        return (self.data.records[i] for i in self.indices)
+
+    def __getitem__(self, i: int) -> dict:
+        record, values = self.data.records[self.indices[i]], self.values[i]
+        row = {"video": record.video, "label": record.label, "method": record.method, "code": record.code}
+        row |= {"p_fake": values[0], "logit_fake": values[1]}
+        return row | (dict(zip(self.nodes, values[2:], strict=True)) if record.code else {})
+
+
+def refuse_other_source(folder: Path, source: str) -> None:
+    """UserError when results of another source lie in ``folder`` or below; source: a data set's, however spelled."""
+    for path in sorted(folder.rglob("metrics.json")):
+        metrics = read_json(path)
+        earlier = metrics.get("source") if isinstance(metrics, dict) else None
+        if isinstance(earlier, str) and os.path.abspath(earlier) != os.path.abspath(source):  # noqa: PTH100 - a text
+            raise UserError(f"{folder} holds the results of {earlier}; give another --name, or remove that folder")
+
+
+def write_predictions(
+    path: Path,
+    data: DataSet,
+    nodes: Sequence[str],
+    scored: Iterable[tuple[Sequence[int], np.ndarray, np.ndarray]],
+    temperature: float | None = None,
+) -> Scores:
+    """Write the rows of scored frames into a CSV file, which appears when it is whole; UserError when there are none.
+
+    nodes: column names of the nodes but the root. scored: batches of (record indices [B], probabilities [B, 1 + nodes],
+    log-odds of fake [B]). temperature: adds the last column p_fake_calibrated.
+    """
+    indices: list[Sequence[int]] = []
+    values: list[np.ndarray] = []
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS + list(nodes) + (["p_fake_calibrated"] if temperature else []))
+        for batch, p, logit in scored:
+            columns = [p[:, :1], logit, p[:, 1:]] + ([apply_temperature(logit, temperature)] if temperature else [])
+            texts = [[f"{value:.9g}" for value in row] for row in np.column_stack(columns)]
+            for index, numbers in zip(batch, texts, strict=True):
+                record = data.records[index]
+                known = [data.name, record.video, record.frame, record.path, record.label, record.method, record.code]
+                writer.writerow(known + numbers)
+            if texts:
+                indices.append(batch)
+                values.append(np.array(texts, dtype=np.float64)[:, : 2 + len(nodes)])
+        if not indices:
+            raise UserError("none of the images could be read")
+    return Scores(data, nodes, np.concatenate(indices), np.concatenate(values))

@@ -1,0 +1,166 @@
+"""MTCNN, a cascade of three small nets; its weights come with the facenet-pytorch package."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import facenet_pytorch
+import numpy as np
+import torch
+from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+from torchvision.ops import nms
+
+from preprocessing.detection.faces import Faces, resize
+
+
+class Mtcnn:
+    """MTCNN (Zhang et al., IEEE Signal Processing Letters 2016) with the weights of facenet-pytorch.
+
+    A cascade: a small net scans an image pyramid, a second and a third one judge and refine the boxes left. The box
+    arithmetic (1-based pixels, square boxes) is the one the weights were trained with. Every box competes only with
+    boxes of its own image, so an image's faces do not depend on the other images of a call.
+    """
+
+    min_face = 20  # px, smallest face searched for
+    pyramid_step = 0.709
+    thresholds = (0.6, 0.7, 0.7)  # least score after each net
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        folder = Path(facenet_pytorch.__file__).parent / "data"
+        self.scan, self.refine, self.output = PNet(pretrained=False), RNet(pretrained=False), ONet(pretrained=False)
+        for net, file in ((self.scan, "pnet.pt"), (self.refine, "rnet.pt"), (self.output, "onet.pt")):
+            net.load_state_dict(torch.load(folder / file, map_location="cpu", weights_only=True))
+            net.eval().to(self.device)
+
+    @torch.inference_mode()
+    def detect(self, images: list[np.ndarray]) -> list[Faces]:
+        """Find the faces of each image.
+
+        images: each [H, W, 3] uint8 RGB, sizes may differ. Returns one Faces per image, empty where there is none.
+        """
+        if not images:
+            return []
+        boxes = [np.zeros((0, 4), np.float32)] * len(images)
+        for shape in {image.shape for image in images}:
+            group = [i for i, image in enumerate(images) if image.shape == shape]
+            for i, found in zip(group, self._propose([images[i] for i in group]), strict=True):
+                boxes[i] = found
+        return self._finish(images, self._refine(images, boxes))
+
+    def _propose(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        """First net over an image pyramid. images: of one size. Returns square boxes [n, 4] per image."""
+        factors = []
+        factor = 12 / self.min_face
+        while min(images[0].shape[:2]) * factor >= 12:
+            factors.append(factor)
+            factor *= self.pyramid_step
+        found: list[list[np.ndarray]] = [[] for _ in images]
+        for factor in factors:
+            shifts, probabilities = self.scan(self._batch([resize(image, factor) for image in images]))
+            shifts, scores = shifts.cpu().numpy(), probabilities[:, 1].cpu().numpy()
+            for i in range(len(images)):
+                y, x = np.nonzero(scores[i] >= self.thresholds[0])
+                corner = np.stack([x, y], axis=1) * 2 + 1  # the net's stride is 2, its field 12 px
+                boxes = np.floor(np.hstack([corner, corner + 11]) / factor)
+                rows = np.hstack([boxes, shifts[i][:, y, x].T, scores[i][y, x][:, None]]).astype(np.float32)
+                found[i].append(rows[_nms(rows[:, :4], rows[:, 8], 0.5)])
+        proposals = []
+        for parts in found:
+            rows = np.concatenate([np.zeros((0, 9), np.float32), *parts])
+            rows = rows[_nms(rows[:, :4], rows[:, 8], 0.7)]
+            side = rows[:, 2:4] - rows[:, :2]
+            proposals.append(_square(rows[:, :4] + rows[:, 4:8] * np.tile(side, 2)))
+        return proposals
+
+    def _refine(self, images: list[np.ndarray], boxes: list[np.ndarray]) -> list[np.ndarray]:
+        """Second net. boxes: square, [n, 4] per image. Returns fewer and better square boxes per image."""
+        boxes, batch = self._patches(images, boxes, 24)
+        refined = []
+        for kept, (shifts, scores) in zip(boxes, self._run(self.refine, batch, boxes), strict=True):
+            passed = scores > self.thresholds[1]
+            kept, shifts, scores = kept[passed], shifts[passed], scores[passed]
+            pick = _nms(kept, scores, 0.7)
+            refined.append(_square(_shift(kept[pick], shifts[pick])))
+        return refined
+
+    def _finish(self, images: list[np.ndarray], boxes: list[np.ndarray]) -> list[Faces]:
+        """Third net: boxes, scores and landmarks in pixels of ``images``."""
+        boxes, batch = self._patches(images, boxes, 48)
+        faces = []
+        for kept, (shifts, points, scores) in zip(boxes, self._run(self.output, batch, boxes), strict=True):
+            passed = scores > self.thresholds[2]
+            kept, shifts, points, scores = kept[passed], shifts[passed], points[passed], scores[passed]
+            corner, side = kept[:, None, :2], (kept[:, 2:] - kept[:, :2] + 1)[:, None]
+            landmarks = points.reshape(-1, 2, 5).transpose(0, 2, 1) * side + corner - 1
+            kept = _shift(kept, shifts)
+            pick = _nms_nested(kept, scores, 0.7)
+            pick = pick[np.argsort(-_area(kept[pick]), kind="stable")]
+            faces.append(Faces(kept[pick], scores[pick], landmarks[pick]))
+        return faces
+
+    def _patches(
+        self, images: list[np.ndarray], boxes: list[np.ndarray], side: int
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """The boxes that touch their image, and all their patches [n, side, side, 3], image after image."""
+        kept, patches = [], []
+        for image, candidates in zip(images, boxes, strict=True):
+            height, width = image.shape[:2]
+            corners = np.trunc(candidates).astype(int)
+            low = np.maximum(corners[:, :2], 1) - 1
+            high = np.minimum(corners[:, 2:], [width, height])
+            inside = (high > low).all(axis=1)
+            kept.append(candidates[inside])
+            for (x1, y1), (x2, y2) in zip(low[inside], high[inside], strict=True):
+                patches.append(cv2.resize(image[y1:y2, x1:x2], (side, side), interpolation=cv2.INTER_AREA))
+        return kept, np.array(patches, dtype=np.uint8).reshape(-1, side, side, 3)
+
+    def _run(self, net: torch.nn.Module, patches: np.ndarray, boxes: list[np.ndarray]) -> list[list[np.ndarray]]:
+        """The net's outputs (arrays of n rows, the last one the face score [n]) per image."""
+        # The nets cannot take an empty batch: one blank patch is judged along and dropped again.
+        padded = np.concatenate([patches, np.zeros((1, *patches.shape[1:]), np.uint8)])
+        parts = [net(self._batch(padded[i : i + 512])) for i in range(0, len(padded), 512)]
+        outputs = [torch.cat(column)[:-1].cpu().numpy() for column in zip(*parts, strict=True)]
+        outputs[-1] = outputs[-1][:, 1]
+        borders = np.cumsum([len(candidates) for candidates in boxes])[:-1]
+        return [list(split) for split in zip(*(np.split(output, borders) for output in outputs), strict=True)]
+
+    def _batch(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+        """images: N of one size, [H, W, 3] uint8. Returns [N, 3, H, W] float32 in -1..1 on the device."""
+        pixels = torch.from_numpy(np.stack(images)).to(self.device).permute(0, 3, 1, 2)
+        return (pixels.float() - 127.5) / 128
+
+
+def _area(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+
+
+def _square(boxes: np.ndarray) -> np.ndarray:
+    """Boxes [n, 4] grown to squares about their centres."""
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
+    return np.hstack([centre - half, centre + half])
+
+
+def _shift(boxes: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Move the corners of boxes [n, 4] by shifts [n, 4] given in box sides."""
+    return boxes + shifts * np.tile(boxes[:, 2:] - boxes[:, :2] + 1, 2)
+
+
+def _nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """Indices of the boxes left, best first, when any that overlaps a better one (IoU) too much is dropped."""
+    return nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold).numpy()
+
+
+def _nms_nested(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """As _nms, but overlap is measured against the smaller box: a box inside another one goes."""
+    order, picked = np.argsort(-scores, kind="stable"), []
+    areas = _area(boxes)
+    while len(order):
+        best, order = order[0], order[1:]
+        picked.append(best)
+        low = np.maximum(boxes[best, :2], boxes[order, :2])
+        high = np.minimum(boxes[best, 2:], boxes[order, 2:])
+        overlap = np.clip(high - low + 1, 0, None).prod(axis=1)
+        order = order[overlap / np.minimum(areas[best], areas[order]) <= threshold]
+    return np.array(picked, dtype=int)

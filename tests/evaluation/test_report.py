@@ -1,0 +1,72 @@
+import csv
+import json
+
+import pytest
+from PIL import Image
+
+from evaluation.metrics import evaluate
+from evaluation.report import summary as report
+
+
+@pytest.fixture
+def folder(tmp_path, golden_crops):
+    """A test's results over the golden crops, fakes scored higher than reals."""
+    rows = []
+    for i, path in enumerate(sorted(golden_crops.glob("*/*/*.png"))):
+        fake = path.parent.parent.name == "FakeCDF"
+        p = 0.9 - 0.01 * i if fake else 0.3 + 0.01 * i
+        code = "1011111111" if fake else "0000000000"
+        where = {"dataset": "CDF", "video": f"{path.parent.parent.name}/{path.parent.name}", "path": str(path)}
+        what = {
+            "label": int(fake),
+            "method": "swap" if fake else "real",
+            "code": code,
+            "p_fake": p,
+            "logit_fake": p - 0.5,
+        }
+        rows.append(where | what | {"identity": p})
+    with (tmp_path / "predictions.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    metrics = {"dataset": "CDF", "dropped": []} | evaluate([{k: str(v) for k, v in row.items()} for row in rows])
+    metrics["nodes"] = {"identity": metrics["frame_auc"], "eye": None}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    return tmp_path
+
+
+def test_summary_says_the_figures_and_draws_the_picture(folder, capsys):
+    assert report.main([str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "3 real and 3 fake videos" in printed
+    assert "video AUC 100.0" in printed
+    assert "swap against all reals" in printed
+    assert "mean AUC of the 1 global and local nodes" in printed
+    with Image.open(folder / "summary.png") as picture:
+        assert picture.size[0] > 800
+
+
+def test_samples_come_from_different_videos(folder):
+    rows, _ = report.read_results(folder)
+    samples = report.sample_rows(rows, n=3)
+    assert list(samples) == ["swap", "real"]
+    assert all(len({row["video"] for row in frames}) == 3 for frames in samples.values())
+
+
+def test_missing_results_are_exit_code_2(tmp_path, capsys):
+    assert report.main([str(tmp_path)]) == 2
+    assert "run SJEDD_test.py first" in capsys.readouterr().err
+
+
+def test_crop_that_is_gone_is_a_grey_tile_and_foreign_results_are_refused(folder, capsys):
+    rows, _ = report.read_results(folder)
+    text = (folder / "predictions.csv").read_text()
+    (folder / "predictions.csv").write_text(text.replace(rows[0]["path"], "gone.png"))
+    assert report.main([str(folder)]) == 0
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({name: metrics[name] for name in metrics if name != "dropped"}))
+    assert report.main([str(folder)]) == 2
+    assert "no results of SJEDD_test.py" in capsys.readouterr().err
+    (folder / "predictions.csv").write_text("a,b\n1,2\n")
+    assert report.main([str(folder)]) == 2
+    assert "no results of SJEDD_test.py" in capsys.readouterr().err

@@ -1,0 +1,154 @@
+"""Who is in a picture or a video, with a detector that finds what a test wants; the videos are real files."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from prediction import people
+from prediction.people import Rules, box_at, find_faces, look_at_photo, look_through
+from preprocessing.detection.align import TEMPLATE_112
+from preprocessing.detection.faces import Faces
+from preprocessing.extraction.photos import PhotoError, find_inputs, read_photo
+from preprocessing.extraction.video import VideoError
+from preprocessing.make_demo_videos import write_video
+from utils.cli import UserError
+
+COUNT = 12
+RULES = Rules.of("mtcnn")
+
+
+def faces(*several):
+    """several: (x, side, score) of each face; largest first as a detector gives them."""
+    boxes = np.array([[x, 5, x + side, 5 + side] for x, side, _ in several], np.float32).reshape(-1, 4)
+    landmarks = [TEMPLATE_112 / 112 * side + [x, 5] for x, side, _ in several]
+    return Faces(
+        boxes, np.array([s for *_, s in several], np.float32), np.array(landmarks, np.float32).reshape(-1, 5, 2)
+    )
+
+
+class Finder:
+    """found: frame number -> Faces, told by a frame's grey level; nothing elsewhere."""
+
+    def __init__(self, found):
+        self.found, self.looked_at = found, []
+
+    def detect(self, images):
+        numbers = [round(image[:, -8:].mean() / 20) for image in images]
+        self.looked_at += numbers
+        return [self.found.get(number, faces()) for number in numbers]
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Frames of rising grey; a bright left half and a dark one in the middle that looks unlike it."""
+    frames = np.broadcast_to(np.arange(COUNT)[:, None, None, None] * 20, (COUNT, 96, 256, 3)).astype(np.uint8).copy()
+    rng = np.random.default_rng(0)
+    frames[:, :, :80] = np.kron(rng.integers(0, 256, (12, 10, 3)), np.ones((8, 8, 1)))
+    frames[:, :, 80:240] = np.kron(rng.integers(0, 256, (12, 20, 3)), np.ones((8, 8, 1)))
+    write_video(tmp_path / "v.mp4", frames, 10)
+    return tmp_path / "v.mp4"
+
+
+def through(video, found, n_frames=4):
+    finder = Finder(found)
+
+    def look(frames):
+        return [SimpleNamespace(faces=good) for good in find_faces(frames, finder, RULES)]
+
+    return look_through(video, n_frames, RULES, look), finder
+
+
+def test_two_people_are_two_persons_and_bad_faces_are_counted(video):
+    found = {frame: faces((100, 70, 0.99), (5, 60, 0.99), (170, 20, 0.99), (3, 60, 0.5)) for frame in range(COUNT)}
+    result, finder = through(video, found)
+    assert finder.looked_at == [0, 3, 7, 11]
+    assert result.persons == [dict.fromkeys((0, 3, 7, 11), 0), dict.fromkeys((0, 3, 7, 11), 1)]
+    assert dict(result.dropped) == {"too_small": 4}
+
+
+def test_a_frame_without_a_face_gives_its_place_to_a_neighbour(video):
+    found = {frame: faces((100, 70, 0.99)) for frame in range(COUNT) if frame not in (3, 4)}
+    result, finder = through(video, found)
+    assert finder.looked_at == [0, 3, 7, 11, 1, 2, 4, 5, 6]
+    assert result.persons == [{0: 0, 2: 0, 7: 0, 11: 0}]
+    assert through(video, {0: found[0]})[0].persons == [{0: 0}]
+
+
+def test_a_person_seen_only_for_a_moment_is_left_out(video, monkeypatch):
+    monkeypatch.setattr(people, "MIN_PRESENCE", 0.3)
+    found = {frame: faces((100, 70, 0.99)) for frame in range(COUNT)}
+    found[7] = faces((100, 70, 0.99), (5, 60, 0.99))
+    result, _ = through(video, found)
+    assert result.persons == [dict.fromkeys((0, 3, 7, 11), 0)]
+    assert dict(result.dropped) == {"brief": 1}
+    result, _ = through(video, {7: faces((5, 60, 0.99))})
+    assert (result.persons, dict(result.dropped)) == ([], {"brief": 1})
+
+
+def test_frames_that_the_container_promises_but_does_not_hold(video, monkeypatch):
+    real = people.count_frames
+    monkeypatch.setattr(people, "count_frames", lambda path, decode=False: COUNT if decode else real(path) + 8)
+    result, finder = through(video, {frame: faces((100, 70, 0.99)) for frame in range(COUNT)})
+    assert sorted(result.seen) == [0, 3, 7, 11]
+    assert finder.looked_at == [0, 6, 3, 7, 11]
+
+
+def test_nobody(video, tmp_path):
+    result, _ = through(video, {})
+    assert (result.persons, len(result.seen)) == ([], 4)
+    (tmp_path / "no.mp4").write_bytes(b"nothing")
+    with pytest.raises(VideoError):
+        through(tmp_path / "no.mp4", {})
+
+
+def test_every_face_of_a_photo_is_a_person():
+    finder = Finder({0: faces((100, 70, 0.99), (5, 60, 0.99), (170, 20, 0.99))})
+    result = look_at_photo(
+        np.zeros((96, 256, 3), np.uint8),
+        lambda photos: [SimpleNamespace(faces=good) for good in find_faces(photos, finder, RULES)],
+    )
+    assert result.persons == [{0: 0}, {0: 1}]
+    assert dict(result.dropped) == {"too_small": 1}
+
+
+def test_a_box_moves_between_looks_and_stays_around_them():
+    boxes = {10: np.zeros(4), 20: np.full(4, 10.0), 60: np.full(4, 50.0)}
+    expected = {4: None, 5: 0, 10: 0, 12: 2, 20: 10, 25: 10, 26: None, 54: None, 55: 50, 60: 50, 65: 50, 66: None}
+    for frame, value in expected.items():
+        box = box_at(frame, boxes, 10)
+        assert box is None if value is None else (box == value).all()
+    assert (box_at(7, {7: np.ones(4)}, 1) == 1).all()
+    assert box_at(8, {7: np.ones(4)}, 1) is None
+
+
+def test_photos_are_turned_upright_and_other_files_told_apart(tmp_path):
+    picture = np.zeros((20, 40, 3), np.uint8)
+    picture[:, :20] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise
+    Image.fromarray(picture).save(tmp_path / "a.jpg", exif=exif)
+    upright = read_photo(tmp_path / "a.jpg")
+    assert upright.shape == (40, 20, 3)
+    assert upright[:15].min() > 200
+    (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:300])
+    (tmp_path / "c.jpg").write_text("no picture")
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "d.png")
+    with pytest.raises(PhotoError, match="damaged"):
+        read_photo(tmp_path / "b.jpg")
+    with pytest.raises(PhotoError, match="8 bits"):
+        read_photo(tmp_path / "d.png")
+    assert read_photo(tmp_path / "c.jpg") is None
+
+
+def test_inputs_of_folders_lists_and_files(tmp_path):
+    for name in ("in/b.mp4", "in/deep/a.PNG", "in/notes.md", "in/.hidden.jpg", "c.gif"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/c.gif\n\n{tmp_path}/missing.mp4\n")
+    found = find_inputs([tmp_path / "in", tmp_path / "list.txt", tmp_path / "c.gif"])
+    assert found == [tmp_path / name for name in ("in/b.mp4", "in/deep/a.PNG", "c.gif", "missing.mp4")]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no photograph and no video"):
+        find_inputs([tmp_path / "empty"])

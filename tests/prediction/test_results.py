@@ -1,0 +1,53 @@
+import json
+from pathlib import Path
+
+from prediction.results import clear, folders_for, is_done, row_of, stamp
+
+
+def names(paths, output):
+    return [folder.name for folder, _ in folders_for([Path(path) for path in paths], output).values()]
+
+
+def test_folders_have_the_inputs_stems_and_never_a_name_twice(tmp_path):
+    paths = ["a/x.mp4", "a/x.png", "b/x.mp4", "x_2.mp4", "predictions.csv.mp4", "..", "é" * 150, "\udcff.png"]
+    expected = ["x", "x_2", "x_3", "x_2_2", "predictions.csv_2", "input", "é" * 100, "\\udcff"]
+    assert names(paths, tmp_path) == expected
+
+
+def test_earlier_predictions_keep_their_folders(tmp_path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "prediction.json").write_text(json.dumps({"input": "b/x.mp4"}))
+    assert names(["a/x.mp4", "b/x.mp4"], tmp_path) == ["x_2", "x"]
+    folders = folders_for([Path("b/x.mp4")], tmp_path)
+    assert folders == {Path("b/x.mp4"): (tmp_path / "x", {"input": "b/x.mp4"})}
+
+
+def test_done_means_the_same_settings_and_readable():
+    settings = {"band": (0.5, 0.5), "file": [1, 2]}
+    known = {"settings": {"band": [0.5, 0.5], "file": [1, 2]}, "outcome": "real"}
+    assert is_done(known, settings)
+    assert not is_done(known, settings | {"file": [1, 3]})
+    assert not is_done(known | {"outcome": "unreadable"}, settings)
+    assert not is_done(None, settings)
+
+
+def test_clearing_leaves_foreign_files(tmp_path):
+    for name in ("prediction.json", "annotated.mp4", "timeline_1.png", "heat_1_eye.jpg", ".tmp-a.mp4", "notes.txt"):
+        (tmp_path / name).touch()
+    clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_rows_tell_of_the_person_that_decided():
+    tracks = [{"p_fake": p, "nodes": {"fake": p, "a b": p / 2}, "frames": [1], "explanation": str(p)} for p in (0, 1)]
+    prediction = {"input": "i", "outcome": "fake", "p_fake": 1, "tracks": tracks, "reason": None}
+    row = row_of(prediction, "f", ("fake", "a b"))
+    assert (row["explanation"], row["people"], row["p_fake"], row["a_b"]) == ("1", 2, "1", "0.5")
+    row = row_of(prediction | {"tracks": [], "p_fake": None, "reason": "why"}, "f", ("fake", "a b"))
+    assert (row["p_fake"], row["a_b"], row["people"], row["reason"]) == ("", "", 0, "why")
+
+
+def test_a_stamp_tells_files_apart(tmp_path):
+    (tmp_path / "a").write_text("1")
+    assert stamp(tmp_path / "a")[0] == 1
+    assert stamp(tmp_path / "b") is None

@@ -1,0 +1,28 @@
+"""HTML pages from Jinja templates in which every value is escaped."""
+
+import base64
+from pathlib import Path
+
+import jinja2
+
+
+def environment(folder: Path) -> jinja2.Environment:
+    """The templates of a folder.
+
+    Args:
+        folder: Holds the templates, ``*.html``.
+
+    Returns:
+        An environment that escapes every value, fails for a name without a value, and has the filter ``data_uri``.
+    """
+    loader = jinja2.FileSystemLoader(folder)
+    made = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters["data_uri"] = data_uri
+    return made
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Bytes as an address that needs no request, ``data:<kind>;base64,...``. kind: such as image/png."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
