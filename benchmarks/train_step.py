@@ -21,7 +21,7 @@ from models.precision import autocast
 from training.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_int, script
 from utils.devices import choose_device
-from utils.memory import keep_freed_memory, peak_memory_gb
+from training.memory import keep_freed_memory, peak_memory_gb
 
 
 def random_batch(batch_size: int, size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""The memory of this process: how much it took, and keeping what was freed for steps that allocate it again."""
+"""The memory of this process: its peak, and keeping freed memory for the next step."""
 
 import ctypes
 import sys
@@ -8,7 +8,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def peak_memory_gb() -> float | None:
-    """Largest resident memory of this process so far, GB; None on Windows."""
+    """Largest resident memory of this process so far, in GB; None on Windows."""
     if sys.platform == "win32":
         return None
     import resource  # not on Windows
@@ -18,10 +18,10 @@ def peak_memory_gb() -> float | None:
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc's allocator not to give freed memory back to the system; without glibc nothing happens.
+    """Tell glibc's allocator to keep freed memory for later use. Without glibc nothing happens.
 
-    A bi-level step of ViT-B/32 frees about 5 GB. Given back, they cost 1.2 million page faults in the next step,
-    10 to 20% of its time on 2 cores; the peak of the resident memory stays the same.
+    A bi-level step of ViT-B/32 frees about 5 GB. Given back to the system, they cost the next step 1.2 million page
+    faults, 10 to 20% of its time on 2 cores. The peak of the resident memory stays the same.
     """
     if not sys.platform.startswith("linux"):
         return
