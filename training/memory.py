@@ -1,20 +1,10 @@
-"""The memory of this process: its peak, and keeping freed memory for the next step."""
+"""Keep freed memory for the next training step."""
 
 import ctypes
 import sys
 
 # Parameters of glibc's mallopt (malloc.h).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-
-
-def peak_memory_gb() -> float | None:
-    """Largest resident memory of this process so far, in GB; None on Windows."""
-    if sys.platform == "win32":
-        return None
-    import resource  # not on Windows
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def keep_freed_memory() -> None:

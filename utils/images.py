@@ -19,7 +19,7 @@ class DamagedImageError(Exception):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence PIL's warnings: of odd metadata and palettes with alpha, which do not matter here, and of large images."""
+    """Silence PIL's warnings of large images, and of odd metadata and palettes with alpha, which do not matter here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

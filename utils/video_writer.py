@@ -36,7 +36,8 @@ def write_video(path: Path, frames: Iterable[np.ndarray], rate: float, encoding:
         writer = imageio_ffmpeg.write_frames(temporary, size, fps=rate, output_params=list(encoding), **options)
         with contextlib.closing(writer):
             writer.send(None)
-            for count, frame in enumerate(itertools.chain([first], frames), start=1):
+            for frame in itertools.chain([first], frames):
+                count += 1
                 try:
                     writer.send(np.ascontiguousarray(frame))
                 except OSError as error:

@@ -42,7 +42,7 @@ class RetinaFace(nn.Module):
             batch: [B, 3, H, W] float, BGR in 0..255 minus (104, 117, 123).
 
         Returns:
-            loc [B, P, 4] for ``decode``, conf [B, P, 2] = P(background) and P(face), landmarks [B, P, 10] for ``decode``.
+            loc [B, P, 4] and landmarks [B, P, 10] for ``decode``, between them conf [B, P, 2] = P(background), P(face).
         """
         levels = self.fpn(list(self.body(batch).values()))
         levels = [context(level) for context, level in zip((self.ssh1, self.ssh2, self.ssh3), levels, strict=True)]

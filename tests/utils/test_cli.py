@@ -45,8 +45,13 @@ def test_other_errors_are_not_swallowed():
 @pytest.mark.parametrize(("signum", "code", "name"), [("SIGINT", 130, "Ctrl-C"), ("SIGTERM", 143, "SIGTERM")])
 def test_signals_while_main_imports_modules_are_one_line(tmp_path, signum, code, name):
     """Also where the module would swallow the exception."""
-    module = f"import os, signal\ntry:\n    os.kill(os.getpid(), signal.{signum})\nexcept BaseException:\n    print('lost')\n"
-    (tmp_path / "swallowing.py").write_text(module)
+    (tmp_path / "swallowing.py").write_text(f"""
+import os, signal
+try:
+    os.kill(os.getpid(), signal.{signum})
+except BaseException:
+    print("lost")
+""")
     for body in ("import swallowing", f"os.kill(os.getpid(), signal.{signum})"):
         program = f"""
 import os, signal, sys

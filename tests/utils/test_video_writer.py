@@ -75,7 +75,9 @@ def test_a_disk_that_is_full_leaves_nothing(tmp_path, lacking):
         assert process.communicate()[1] == ""
     limit = 5000 if lacking == "most of the space" else (tmp_path / "v.mp4").stat().st_size - 1
     (tmp_path / "v.mp4").unlink()
-    with start(tmp_path, "finite", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) as process:
+    with start(
+        tmp_path, "finite", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    ) as process:
         _, told = process.communicate()
     assert process.returncode == 1 and "OSError: ffmpeg could not write" in told
     assert not list(tmp_path.iterdir())
