@@ -11,22 +11,18 @@ Several runs may work in one folder at once. Its hidden folder .manifest holds
 
 import contextlib
 import hashlib
-import re
 import sys
 import uuid
 from collections.abc import Collection, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tqdm import tqdm
 
 from preprocessing.extraction import manifest
-from preprocessing.extraction.crop_files import OWN_FILE
 from preprocessing.extraction.face_crops import Job, crop_video, remove_crops, write_account
 from utils.cli import UserError
 from utils.files import TEMPORARY, output_dir, read_json, remove_leftovers, require_folder, write_json
 from utils.locks import claim, hold
-
-_LOCK_FILE = re.compile(r"\.(turn|run-.*|claim-.*)\.lock")
 
 
 def is_finished(job: Job) -> bool:
@@ -102,7 +98,6 @@ def working_in(
             in ``all_names`` would be lost; a crop folder holds files of the user; another run works with other
             settings; or the folder is removed meanwhile. Nothing has been changed.
     """
-    _refuse_clashes(root, jobs, all_names)
     hidden = output_dir(output_dir(root) / ".manifest")
     with contextlib.ExitStack() as stack, require_folder(hidden):
         with hold(hidden / ".turn.lock"):
@@ -166,25 +161,6 @@ def _settle(
         _refuse_other_numbers(jobs)
     if changed or not note.is_file():
         write_json(note, recipe)
-
-
-def _refuse_clashes(root: Path, jobs: Collection[Job], names: Collection[str]) -> None:
-    """Refuse names of videos whose crops would overwrite another video's crops or rows, a lock file or the manifest."""
-    crops_in_root = any(job.faces == root for job in jobs)
-    for path in map(PurePosixPath, names):
-        other = None
-        if len(path.parts) > 1 and _LOCK_FILE.fullmatch(path.parts[0]):
-            other = f"the lock file {path.parts[0]}"
-        if crops_in_root and path.parts[0] in ("manifest.csv", "manifest.json", ".manifest"):
-            other = f"the {path.parts[0]}"
-        for place in (path, *path.parents):
-            above, beside = str(place.parent), str(place.with_suffix("")) if place.suffix in (".csv", ".new") else ""
-            if OWN_FILE.fullmatch(place.name) and above in names:
-                other = above
-            elif place != path and beside in names:
-                other = beside
-        if other:
-            raise UserError(f"the crops of {path} would go where those of {other} or its rows go; rename one of them")
 
 
 def _started_file(root: Path, name: str) -> Path:
