@@ -10,15 +10,10 @@ from utils.files import append_text, text_file, write_text
 
 
 class MetricsLog:
-    """metrics.jsonl (one line per epoch) and TensorBoard scalars.
+    """Writes metrics.jsonl (one line per epoch) and TensorBoard scalars into a run's folder.
 
-    Args:
-        folder: The run's folder.
-        first_epoch: First epoch that will be added. Lines of later ones, left by a run that was resumed from before
-            them, are removed.
-
-    Raises:
-        UserError: The folder's metrics.jsonl is another kind of file.
+    Lines from ``first_epoch`` on, left by a run that was resumed from before them, are removed. Raises UserError if the
+    folder's metrics.jsonl is another kind of file.
     """
 
     def __init__(self, folder: Path, first_epoch: int) -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import NoReturn
@@ -73,13 +74,9 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def number_type(name: str, kind: type, accepts: Callable[[float], bool], fault: str) -> Callable[[str], float]:
-    """Make an argparse type for numbers.
+    """Make an argparse type for numbers of ``kind`` (int or float) that ``accepts`` allows.
 
-    Args:
-        name: What argparse calls the type when the text is no number ("invalid <name> value").
-        kind: int or float.
-        accepts: Whether a number is allowed.
-        fault: The end of the error message for other numbers.
+    The error messages are "invalid <name> value" for a text that is no number, and "<text> <fault>" for other numbers.
     """
 
     def parse(text: str) -> float:
@@ -143,20 +140,13 @@ def one_line(text: str) -> str:
 
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:
     """Raise what a signal stands for."""
-    if _is_importing(frame):  # modules may swallow the exception, and there is nothing to save yet
+    importing = (f.f_code.co_filename.startswith("<frozen importlib") for f, _ in traceback.walk_stack(frame))
+    if any(importing):  # modules may swallow the exception, and there is nothing to save yet
         os.write(2, f"stopped by {_name(signum)}\n".encode())
         os._exit(128 + signum)
     if signum == signal.SIGINT:
         raise KeyboardInterrupt
     raise Stopped(signum)
-
-
-def _is_importing(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _name(signum: int) -> str:

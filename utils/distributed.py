@@ -21,10 +21,7 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the processes that torchrun started, for the block.
-
-    Args:
-        device: Of this process.
+    """Join the processes that torchrun started, for the block. device: of this process.
 
     Raises:
         UserError: Something other than torchrun set WORLD_SIZE, or another process ended.

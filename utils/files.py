@@ -81,17 +81,10 @@ def append_text(path: Path, text: str) -> None:
 
 
 def whole_file(path: str | Path, largest: int | None = None) -> Path:
-    """Check that a file can be read to its end.
-
-    Args:
-        path: The file. A folder passes: opening it raises the right error.
-        largest: Most bytes allowed; None = any number.
-
-    Returns:
-        ``path``.
+    """Return ``path`` if it can be read to its end; a folder passes, as opening it raises the right error.
 
     Raises:
-        OSError: It is missing, a pipe, a socket or a device, or larger than ``largest``.
+        OSError: It is missing, a pipe, a socket or a device, or has more than ``largest`` bytes.
     """
     path = Path(path)
     status = path.stat()
@@ -135,15 +128,7 @@ def file_sha256(path: Path) -> str:
 
 
 def output_dir(path: str | Path, what: str = "the output folder") -> Path:
-    """Make a folder, parents too, and check that it can be written.
-
-    Args:
-        path: The folder; it may exist.
-        what: What the error message calls it.
-
-    Raises:
-        UserError: It cannot be made or written.
-    """
+    """Make a folder, parents too, if it is missing. Raises UserError if it is not writable, and calls it ``what``."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)

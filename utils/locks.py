@@ -21,10 +21,7 @@ def hold(path: Path, wait: bool = True) -> Iterator[bool]:
 
     Args:
         path: The lock file; it is made if missing, and stays.
-        wait: Wait until no other process holds it.
-
-    Yields:
-        Whether the lock is held; always True with ``wait``.
+        wait: Wait until no other process holds it; otherwise yield False.
 
     Raises:
         UserError: The file cannot be made.
@@ -60,12 +57,9 @@ def claim(path: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def exclusive_folder(folder: str | Path) -> Iterator[Path]:
-    """Make an output folder and keep other runs out of it during the block.
+    """Make an output folder, keep other runs out of it during the block, and yield it.
 
     Unfinished files of killed runs are removed from it first. The lock file is ``.lock`` in the folder.
-
-    Yields:
-        The folder.
 
     Raises:
         UserError: Another run works in it, it cannot be written, or it is removed meanwhile.

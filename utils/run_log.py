@@ -25,16 +25,9 @@ class _FileHandler(logging.FileHandler):
 
 
 def open_log(path: Path | None) -> logging.Logger:
-    """Open the run's log.
+    """A logger that prints lines and, unless ``path`` is None, appends them with the time to that file.
 
-    Args:
-        path: The file that lines are appended to, with the time; None = print only.
-
-    Returns:
-        A logger that prints plain lines; under torchrun only the main process prints and writes.
-
-    Raises:
-        UserError: The file cannot be written.
+    Under torchrun only the main process prints and writes. Raises UserError if the file cannot be written.
     """
     logger = logging.getLogger("sjedd")
     close_log(logger)

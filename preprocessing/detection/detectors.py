@@ -50,12 +50,7 @@ def choose_detector(name: str, weights: Path | None = None) -> tuple[str, Path |
 
 
 class Detector:
-    """Detects faces on downscaled copies of large images.
-
-    Args:
-        network: Does the work.
-        max_side: Images with a longer side are downscaled to it, px; None = keep the full size.
-    """
+    """Detects faces; images whose longer side is above ``max_side`` px (None: no limit) are downscaled to it first."""
 
     def __init__(self, network: "Mtcnn | RetinaFaceDetector", max_side: int | None) -> None:
         self.network = network
@@ -90,12 +85,9 @@ def _mapped_back(faces: Faces, small: np.ndarray, image: np.ndarray) -> Faces:
 
 
 def detector_device(name: str) -> str:
-    """The device for --device: auto, cpu, cuda or cuda:<number>.
+    """The device for --device auto, cpu, cuda or cuda:<number>. Raises UserError if it does not exist.
 
-    "auto" and "cuda" are the CUDA device of this process under torchrun; "auto" is the CPU if there is no CUDA device.
-
-    Raises:
-        UserError: The name is no such device, or there is no CUDA device.
+    "auto" and "cuda" are this process's CUDA device under torchrun; "auto" is the CPU if there is no CUDA device.
     """
     import torch
 

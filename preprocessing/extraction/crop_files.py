@@ -12,15 +12,9 @@ OWN_FILE = re.compile(rf"(\d{{4,}}|{re.escape(TEMPORARY)}.*)\.(png|jpg)")  # a c
 
 
 def save_image(path: Path, image: np.ndarray, quality: int | None) -> None:
-    """Write an image in one step; its folders are made. cv2.imwrite would not tell that the disk is full.
+    """Write an image [H, W, 3] uint8 BGR in one step, its folders too. quality: of a .jpg, 1..100; None for .png.
 
-    Args:
-        path: A .png or .jpg file.
-        image: [H, W, 3] uint8 BGR.
-        quality: Of a .jpg, 1..100; None for .png.
-
-    Raises:
-        OSError, UserError: The file cannot be written.
+    Raises OSError or UserError when the disk is full, which cv2.imwrite does not notice.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     options = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]

@@ -64,10 +64,7 @@ def give_up(job: Job) -> bool:
 
 
 def merge(root: Path) -> dict[str, manifest.Account]:
-    """Write manifest.csv from the rows of all finished videos, also of other runs.
-
-    Returns:
-        Name of a video -> what became of it.
+    """Write manifest.csv from the rows of all finished videos, also of other runs; returns name -> account.
 
     Raises:
         UserError: The folder has been removed meanwhile.

@@ -144,18 +144,9 @@ def frames_nearby(wanted: Sequence[int], lost: Sequence[int], reach: int, count:
 
 
 def frames_used(wanted: Sequence[int], picks: dict[int, Pick], reach: int, count: int) -> dict[int, int]:
-    """Choose a frame for each wanted one: itself, or if it is not good its nearest good neighbour.
+    """Wanted frame -> the frame to take: itself, or if it is not good its nearest good neighbour within ``reach``.
 
-    No frame is taken twice, and none that is wanted anyway.
-
-    Args:
-        wanted: Frame numbers.
-        picks: Frame number -> its pick.
-        reach: Farthest distance of a neighbour, in frames.
-        count: Number of frames of the video.
-
-    Returns:
-        Wanted frame -> frame to take.
+    No frame is taken twice, and no wanted one for another. count: number of frames of the video.
     """
     good = {frame for frame, pick in picks.items() if pick.status == "ok"}
     free, used = good.difference(wanted), {}
@@ -239,20 +230,21 @@ def _row(
     return row
 
 
+def _crop_frames(job: Job, count: int) -> list[manifest.Row]:
+    """Crop a video of ``count`` frames."""
+    wanted = frame_indices(count, job.n_frames)
+    seen, saved = _detect_wanted(job, wanted)
+    if wanted[-1] not in seen and (true_count := count_frames(job.video, decode=True)) < count:
+        remove_crops(job.faces / job.name)  # the container claims more frames than there are
+        return _crop_frames(job, true_count)
+    return _crop_rest(job, wanted, count, seen, saved)
+
+
 def crop_video(job: Job) -> None:
     """Write all crops of a video, then its row file. A video that cannot be read gets a row that says so."""
     remove_crops(job.faces / job.name)
     try:
-        count = count_frames(job.video)
-        wanted = frame_indices(count, job.n_frames)
-        seen, saved = _detect_wanted(job, wanted)
-        if wanted[-1] not in seen:  # the container may promise more frames than there are
-            true_count = count_frames(job.video, decode=True)
-            if true_count < count:
-                remove_crops(job.faces / job.name)
-                count, wanted = true_count, frame_indices(true_count, job.n_frames)
-                seen, saved = _detect_wanted(job, wanted)
-        rows = _crop_rest(job, wanted, count, seen, saved)
+        rows = _crop_frames(job, count_frames(job.video))
     except VideoError as error:
         rows = [manifest.frame_row(job.name, None, "video_missing" if error.code == "missing" else "video_unreadable")]
     write_account(job, rows)
