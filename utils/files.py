@@ -71,15 +71,6 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def append_text(path: Path, text: str) -> None:
-    """Append ``text`` to a file. Raises UserError when it cannot be written."""
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror}); make room there or choose another folder") from error
-
-
 def whole_file(path: str | Path, largest: int | None = None) -> Path:
     """Return ``path`` if it can be read to its end; a folder passes, as opening it raises the right error.
 
@@ -100,6 +91,25 @@ def text_file(path: str | Path) -> Path:
     return whole_file(path, LARGEST_TEXT)
 
 
+def append_text(path: Path, text: str) -> None:
+    """Append ``text`` to a file. Raises UserError when it cannot be written."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}); make room there or choose another folder") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove unfinished files that killed runs left in ``folder``. No other run may work there."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
 def read_json(path: Path) -> object:
     """The content of a JSON file. Raises UserError when it cannot be read or is not JSON (NaN is not)."""
     try:
@@ -114,17 +124,15 @@ def read_json(path: Path) -> object:
         raise UserError(f"{path} is not JSON ({error}); remove it or make it again") from error
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+@contextlib.contextmanager
+def require_folder(folder: Path) -> Iterator[None]:
+    """Explain an OSError of the block: raises UserError instead when ``folder`` was removed during it."""
+    try:
+        yield
+    except OSError as error:
+        if folder.is_dir():
+            raise
+        raise UserError(f"the output folder {folder} was removed meanwhile; run this again") from error
 
 
 def output_dir(path: str | Path, what: str = "the output folder") -> Path:
@@ -139,18 +147,10 @@ def output_dir(path: str | Path, what: str = "the output folder") -> Path:
     return path
 
 
-@contextlib.contextmanager
-def require_folder(folder: Path) -> Iterator[None]:
-    """Explain an OSError of the block: raises UserError instead when ``folder`` was removed during it."""
-    try:
-        yield
-    except OSError as error:
-        if folder.is_dir():
-            raise
-        raise UserError(f"the output folder {folder} was removed meanwhile; run this again") from error
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove unfinished files that killed runs left in ``folder``. No other run may work there."""
-    for path in folder.glob(f"{TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -23,8 +23,8 @@ COLUMNS = (
     + tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
     + ("faces_in_frame", "path", "wanted_frame", "n_frames", "video_bytes")
 )
-NO_VIDEO = ("video_missing", "video_unreadable")  # one row for the whole video, without frame numbers
-# What can become of a wanted frame. `frame` is a neighbour of `wanted_frame` if that has no good face itself.
+NO_VIDEO = ("video_missing", "video_unreadable")  # one row for a whole video, its frame numbers empty
+# What can become of a wanted frame. `frame` is a neighbour of `wanted_frame` where that has no good face itself.
 STATUSES = ("ok", "no_face", "low_confidence", "too_small", "bad_landmarks", "not_tracked", "decode_error", *NO_VIDEO)
 
 Row = dict[str, str]
@@ -62,12 +62,12 @@ def landmarks_of(row: Row) -> np.ndarray:
 
 
 def row_file(folder: Path, video: str) -> Path:
-    """The row file of a video. folder: the manifest's. video: its name, which may contain slashes."""
+    """Where the rows of one video lie; ``folder`` is the manifest's, ``video`` may hold slashes."""
     return Path(folder) / ".manifest" / f"{video}.csv"
 
 
 def finished_videos(folder: Path) -> list[str]:
-    """The names of the videos that have a row file, sorted."""
+    """The videos that have a row file, sorted by name."""
     root = Path(folder) / ".manifest"
     files = (path for path in root.rglob("*.csv") if not path.name.startswith(TEMPORARY))
     return sorted(path.relative_to(root).as_posix().removesuffix(".csv") for path in files)
@@ -92,7 +92,7 @@ def write_rows(path: Path, rows: Iterable[Row], columns: Sequence[str] = COLUMNS
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a row file or a manifest; none if there is no file. Raises UserError if the file is damaged."""
+    """The rows of a row file or a manifest; none when there is no such file. UserError for a damaged one."""
     if not path.is_file():
         return []
     again = "remove it and run extract_faces.py again"
@@ -111,7 +111,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _is_whole(row: Row) -> bool:
-    """Whether a row has every column, and the values that its status requires."""
+    """Every column is there, and what the status promises."""
     if None in row or None in row.values() or row["status"] not in STATUSES:
         return False
     if row["status"] in NO_VIDEO:
