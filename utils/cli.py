@@ -15,10 +15,11 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from utils.ranks import is_main, rank
 
+Number = TypeVar("Number", int, float)
 _LONGEST_LINE = 2000  # characters of an error message
 
 # Options of the reference's scripts that ours lack -> what to use instead.
@@ -73,13 +74,15 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}{''.join(advice)} (see --help)\n")
 
 
-def number_type(name: str, kind: type, accepts: Callable[[float], bool], fault: str) -> Callable[[str], float]:
+def number_type(
+    name: str, kind: type[Number], accepts: Callable[[Number], bool], fault: str
+) -> Callable[[str], Number]:
     """Make an argparse type for numbers of ``kind`` (int or float) that ``accepts`` allows.
 
     The error messages are "invalid <name> value" for a text that is no number, and "<text> <fault>" for other numbers.
     """
 
-    def parse(text: str) -> float:
+    def parse(text: str) -> Number:
         value = kind(text)
         if not accepts(value):
             raise argparse.ArgumentTypeError(f"{text} {fault}")
@@ -89,7 +92,7 @@ def number_type(name: str, kind: type, accepts: Callable[[float], bool], fault: 
     return parse
 
 
-def between(lowest: float, highest: float, kind: type = int) -> Callable[[str], float]:
+def between(lowest: Number, highest: Number, kind: type[Number] = int) -> Callable[[str], Number]:
     """Make an argparse type for a number from ``lowest`` to ``highest``, both included. kind: int or float."""
     fault = f"is not between {lowest} and {highest}"
     return number_type("number", kind, lambda value: lowest <= value <= highest, fault)
