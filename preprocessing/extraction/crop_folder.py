@@ -98,7 +98,7 @@ def working_in(
     hidden = output_dir(output_dir(root) / ".manifest")
     with contextlib.ExitStack() as stack, require_folder(hidden):
         with hold(hidden / ".turn.lock"):
-            _settle(root, jobs, all_names, recipe, overwrite, alone=not _run_at_work(hidden))
+            _check_settings(root, jobs, all_names, recipe, overwrite, alone=not _run_at_work(hidden))
             stack.enter_context(claim(hidden / f".run-{uuid.uuid4().hex}.lock"))
         yield
 
@@ -118,7 +118,7 @@ def _claimed(job: Job) -> contextlib.AbstractContextManager[bool]:
     return claim(job.root / ".manifest" / f".claim-{name}.lock")
 
 
-def _settle(
+def _check_settings(
     root: Path,
     jobs: Collection[Job],
     all_names: Collection[str],
@@ -126,20 +126,15 @@ def _settle(
     overwrite: bool,
     alone: bool,
 ) -> None:
-    """Check and write the settings. alone: no other run works in the folder."""
-    hidden, note = root / ".manifest", root / "manifest.json"
+    """Check the settings and write them, as ``working_in`` says. alone: no other run works in the folder."""
+    note = root / "manifest.json"
     changed = _differences(note, recipe) if note.is_file() else []
     if changed and not overwrite:
         raise UserError(f"{root} holds crops made with other settings ({', '.join(changed)}); repeat those, "
                         "or give --overwrite to remove these crops")  # fmt: skip
     _refuse_foreign_images(root, jobs)
-    if alone:  # killed runs may have left files
-        remove_leftovers(root)
-        for path in [*hidden.rglob(f"{TEMPORARY}*"), *hidden.glob(".claim-*.lock")]:
-            path.unlink(missing_ok=True)
-        for path in hidden.rglob("*.new"):
-            if path.is_file() and path.with_suffix(".csv").is_file():
-                path.unlink()
+    if alone:
+        _remove_traces_of_killed_runs(root)
     if changed:
         if not alone:
             raise UserError(f"another run is working in {root} with other settings; wait for its end")
@@ -160,6 +155,16 @@ def _settle(
         write_json(note, recipe)
 
 
+def _remove_traces_of_killed_runs(root: Path) -> None:
+    hidden = root / ".manifest"
+    remove_leftovers(root)
+    for path in [*hidden.rglob(f"{TEMPORARY}*"), *hidden.glob(".claim-*.lock")]:
+        path.unlink(missing_ok=True)
+    for path in hidden.rglob("*.new"):
+        if path.is_file() and path.with_suffix(".csv").is_file():
+            path.unlink()
+
+
 def _started_file(root: Path, name: str) -> Path:
     return root / ".manifest" / f"{name}.new"
 
@@ -172,6 +177,7 @@ def _forget(root: Path, names: Collection[str]) -> None:
 
 
 def _differences(note: Path, recipe: dict[str, object]) -> list[str]:
+    """How ``recipe`` differs from the settings in manifest.json."""
     old = read_json(note)
     if not isinstance(old, dict):
         raise UserError(f"{note} holds no settings of an extraction; remove it, or choose another folder")
@@ -181,14 +187,11 @@ def _differences(note: Path, recipe: dict[str, object]) -> list[str]:
 
 def _refuse_other_numbers(jobs: Collection[Job]) -> None:
     """Refuse another --n_frames than that of this run's finished videos."""
-    numbers: dict[str, list[str]] = {}
     for job in jobs:
         rows = manifest.read_rows(manifest.row_file(job.root, job.name))
         if rows and rows[0]["status"] not in manifest.NO_VIDEO and rows[0]["n_frames"] != str(job.n_frames or "all"):
-            numbers.setdefault(rows[0]["n_frames"], []).append(job.name)
-    for number, names in numbers.items():
-        raise UserError(f"{len(names)} videos, such as {names[0]}, have crops with --n_frames {number}; repeat that, "
-                        "give --overwrite to crop them anew, or choose other videos with --split")  # fmt: skip
+            raise UserError(f"video {job.name} has crops with --n_frames {rows[0]['n_frames']}; repeat that, give "
+                            "--overwrite to crop it again, or choose other videos with --split")  # fmt: skip
 
 
 def _refuse_foreign_images(root: Path, jobs: Collection[Job]) -> None:
