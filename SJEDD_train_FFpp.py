@@ -30,16 +30,17 @@ from models import checkpoint
 from models.choices import TASKS
 from models.label_tree import FFPP, FFSC, LabelTree
 from training.engine import Progress, TrainingBatch, epoch_row, train_epoch, validate
+from training.memory import keep_freed_memory
+from training.metrics_log import MetricsLog
 from training.model_setup import prepare_model
+from training.provenance import fingerprint, git_revision, versions
 from training.trainer import Trainer, TrainerSettings, epoch_learning_rates
 from utils.devices import choose_device, describe, deterministic
 from utils.distributed import copy_from_main, on_main, process_group
 from utils.files import atomic_path, write_json
 from utils.locks import exclusive_folder
-from utils.memory import keep_freed_memory
-from utils.provenance import git_revision, versions
 from utils.ranks import is_main, share, world_size
-from utils.run_log import MetricsLog, close_log, fingerprint, open_log
+from utils.run_log import close_log, open_log
 from utils.stopping import StopRequest
 
 

@@ -19,8 +19,8 @@ from benchmarks.train_step import median_times
 from models.choices import MODEL_NAMES
 from models.joint_embedding import architecture
 from models.transformer_pass import embed_patches, plain_attention
+from training.memory import keep_freed_memory
 from utils.cli import ArgumentParser, positive_int, script
-from utils.memory import keep_freed_memory
 
 _HEAD = 64  # width of an attention head
 

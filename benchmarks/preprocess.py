@@ -1,10 +1,10 @@
 """Measure face extraction on the videos of benchmarks/footage.py; prints one line of JSON.
 
 python benchmarks/preprocess.py --quality FOOTAGE   right faces, false crops, error of the eyes
-python benchmarks/preprocess.py --speed FOOTAGE     seconds a video, and where they go
-python benchmarks/preprocess.py --memory            growth over 200 short videos
+python benchmarks/preprocess.py --speed FOOTAGE     seconds per video, and per step
+python benchmarks/preprocess.py --memory            growth of the memory over 200 short videos
 
-What stands behind a lone -- goes to preprocessing/extract_faces.py, such as:
+Options after a lone -- go to preprocessing/extract_faces.py, such as:
 python benchmarks/preprocess.py --quality FOOTAGE -- --track         one face followed through each video
 python benchmarks/preprocess.py --quality FOOTAGE -- --size 224
 """
@@ -47,9 +47,9 @@ from utils.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = ("decode_s", "detect_s", "warp_s", "write_s")
-TIMED_VIDEOS = 4  # videos whose steps --speed times; the first one of the first run warms up and does not count
+TIMED_VIDEOS = 4  # videos whose steps --speed times; the first one of the first run is a warm-up and not counted
 SPEED_VIDEOS = 8  # least number of videos for --speed
-RIGHT_FACE = 0.5  # eye distances, farthest that the eyes of the right face may be found from the truth
+RIGHT_FACE = 0.5  # eye distances; a face whose eyes are found further from the true ones is another face
 MEMORY_VIDEOS, MEMORY_FIRST = 200, 20
 
 
@@ -60,14 +60,14 @@ def get_args_parser() -> ArgumentParser:
         usage="%(prog)s MODE [options] [-- ...]",
     )
     modes = parser.add_argument_group("modes").add_mutually_exclusive_group(required=True)
-    modes.add_argument("--quality", type=Path, metavar="FOOTAGE", help="compare crops with footage.py's truth")
-    modes.add_argument("--speed", type=Path, metavar="FOOTAGE", help="time extraction of 8 videos or more; those "
-                       "with frames without a face cost more")  # fmt: skip
+    modes.add_argument("--quality", type=Path, metavar="FOOTAGE", help="compare crops with the truth of footage.py")
+    modes.add_argument("--speed", type=Path, metavar="FOOTAGE", help="time the extraction of at least 8 videos; frames "
+                       "without a face cost more")  # fmt: skip
     modes.add_argument("--memory", action="store_true", help="resident memory over 200 short videos, one process")
-    parser.add_argument("--crops", type=Path, help="quality: crops made before (default: they are made now)")
+    parser.add_argument("--crops", type=Path, help="quality: existing crops (default: make them)")
     parser.add_argument("--detector", choices=DETECTORS, default="mtcnn", help="face detector (default: mtcnn)")
-    parser.add_argument("--detector_weights", help='its file of weights, or "random" for retinaface: such weights '
-                        "show its speed but find no faces")  # fmt: skip
+    parser.add_argument("--detector_weights", help='its file of weights; "random" for retinaface measures its '
+                        "speed, but finds no faces")  # fmt: skip
     parser.add_argument("--n_frames", type=positive_int, default=32, help="frames per video (default: 32)")
     parser.add_argument("--runs", type=positive_int, default=3, help="speed: runs, the median counts (default: 3)")
     parser.add_argument("extract_options", nargs="*", metavar="-- ...", help="options for extract_faces.py")
@@ -82,7 +82,7 @@ def read_csv(path: Path) -> list[manifest.Row]:
 
 
 def extract_command(args: argparse.Namespace, videos: Path, crops: Path, *options: str) -> list[str]:
-    """The command line that extracts all ``videos``; ``options`` win over those behind the lone --."""
+    """The command that extracts all ``videos``; ``options`` override those after the lone --."""
     command = [sys.executable, str(ROOT / "preprocessing/extract_faces.py"), "--dataset", "videos"]
     command += ["--video_path", str(videos), "--save_path", str(crops), "--detector", args.detector]
     command += ["--n_frames", str(args.n_frames)]
@@ -92,7 +92,7 @@ def extract_command(args: argparse.Namespace, videos: Path, crops: Path, *option
 
 
 def run_command(command: list[str]) -> float:
-    """Run an extraction; returns its seconds."""
+    """Run an extraction. Returns the seconds it took."""
     started = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
@@ -101,7 +101,7 @@ def run_command(command: list[str]) -> float:
 
 
 def random_weights(path: Path) -> None:
-    """Write random weights of RetinaFace that keep its activations finite (their sizes are all that matters)."""
+    """Write random weights of RetinaFace that keep its activations finite, to measure its speed."""
     generator = torch.Generator().manual_seed(0)
     state = RetinaFace().state_dict()
     for key in sorted(state):
@@ -124,14 +124,14 @@ def eyes_of(person: manifest.Row) -> np.ndarray:
 
 
 def eye_errors(row: manifest.Row, truth: np.ndarray, size: int, scale: float) -> np.ndarray:
-    """[2] how far the true eyes lie from the template's in a row's crop, % of the crop's width."""
+    """[2] distance of the true eyes from the template's in a row's crop, % of the crop's width."""
     matrix = similarity_matrix(manifest.landmarks_of(row), size, scale)
     there = truth @ matrix[:, :2].T + matrix[:, 2]
     return 100 / size * np.linalg.norm(there - template(size, scale)[:2], axis=1)
 
 
 def is_at(row: manifest.Row, truth: np.ndarray) -> bool:
-    """The crop's own eyes lie near the true ones."""
+    """Whether the detected eyes are near the true ones."""
     away = np.linalg.norm(manifest.landmarks_of(row)[:2] - truth, axis=1).max()
     return bool(away <= RIGHT_FACE * np.linalg.norm(truth[1] - truth[0]))
 
@@ -139,9 +139,11 @@ def is_at(row: manifest.Row, truth: np.ndarray) -> bool:
 def judge(rows: list[manifest.Row], truth: list[manifest.Row], size: int, scale: float) -> dict[str, object]:
     """Compare the manifest rows of some videos with their rows of truth.csv.
 
-    recall: share of the frames with a visible main face whose crop shows it. other_person_crops: crops that show the
-    other person, whether the main one is visible or not. false_crops: crops of nobody's face; empty_frames: frames in
-    which a crop could only be false. Eye errors: over both eyes of the right crops, % of the crop's width.
+    Returns:
+        Figures by name. recall: share of the frames with a visible main face whose crop shows it. other_person_crops:
+        crops that show the other person, whether the main one is visible or not. false_crops: crops that show no
+        face. empty_frames: frames without anybody, where every crop is false. Eye errors: over both eyes of the right
+        crops, % of the crop's width.
     """
     people = defaultdict(list)
     for person in truth:
@@ -191,7 +193,7 @@ def quality(folder: Path, crops: Path) -> dict[str, object]:
 
 
 def timed(seconds: dict[str, float], step: str, function: Callable) -> Callable:
-    """``function``, the time of each call being added to ``seconds[step]``."""
+    """Wrap ``function`` so that each call adds its time to ``seconds[step]``."""
 
     @functools.wraps(function)
     def run(*args: object, **kwargs: object) -> object:
@@ -206,7 +208,7 @@ def timed(seconds: dict[str, float], step: str, function: Callable) -> Callable:
 
 @contextlib.contextmanager
 def timers(seconds: dict[str, float], reads: list[set[int]]) -> Iterator[None]:
-    """While inside, what crop_video uses adds its time to ``seconds``, and the frames it asks for to ``reads``."""
+    """Inside the block the steps of crop_video add their times to ``seconds``, and wanted frames to ``reads``."""
     real = face_crops.read_frames
 
     def read_frames(path: Path, indices: Collection[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -240,9 +242,9 @@ def plain_read(video: Path, wanted: Collection[int]) -> float:
 def time_steps(args: argparse.Namespace) -> dict[str, object]:
     """Seconds of the steps of a video's extraction, medians over videos and runs.
 
-    The real extraction works on the first videos in this process, with timers around what it uses: decode_s is the
-    time in read_frames, of all passes over the video; other_s is what no timer sees (counting the frames, picking
-    faces, writing rows). After each video plain_read_s reads the same file for the frames that were wanted of it.
+    The first videos are extracted in this process, with timers around the steps. decode_s is the time in read_frames,
+    for all passes over the video; other_s is the rest (counting the frames, picking faces, writing rows). plain_read_s
+    is the time to read the wanted frames of the same file with nothing but OpenCV.
     """
     samples = defaultdict(list)
     names: dict[str, None] = {}
@@ -279,9 +281,9 @@ def time_steps(args: argparse.Namespace) -> dict[str, object]:
 
 
 def time_command(args: argparse.Namespace, half: int) -> dict[str, float]:
-    """Seconds a video of the command with two processes: it runs over ``half`` and over twice as many videos.
+    """Seconds per video of the command with two processes, run over ``half`` and over twice as many videos.
 
-    The difference of the two medians over runs leaves out the start of its processes. UserError where the times
+    The difference of the two medians over runs leaves out the start of the processes. Raises UserError if the times
     cannot be right.
     """
     seconds, limits = defaultdict(list), (half, 2 * half)
@@ -312,7 +314,7 @@ def time_command(args: argparse.Namespace, half: int) -> dict[str, float]:
 def speed(args: argparse.Namespace) -> dict[str, object]:
     """Time some videos in this process on one thread, then the command with two processes.
 
-    The videos should be alike (footage.py --kinds single); decoding may use more threads, here as there.
+    The videos should be alike (footage.py --kinds single). Decoding may use more threads in both.
     """
     videos = find_videos([args.speed / "videos"])
     if len(videos) < SPEED_VIDEOS:
@@ -320,12 +322,12 @@ def speed(args: argparse.Namespace) -> dict[str, object]:
                         f"make them with benchmarks/footage.py --kinds single --n_videos {SPEED_VIDEOS}")  # fmt: skip
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    half = len(videos) // 4 * 2  # even: both processes have the same number of videos to do
+    half = len(videos) // 4 * 2  # even: both processes get the same number of videos
     return {"detector": args.detector, **time_steps(args), **time_command(args, half)}
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of a process of this Linux machine, MB; 0 when it is gone."""
+    """Resident memory of a process, MB; 0 if it has ended. Linux only."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
@@ -336,8 +338,7 @@ def resident_mb(pid: int) -> float:
 def memory(args: argparse.Namespace) -> dict[str, float]:
     """Extract 200 short videos in one process and watch its resident memory.
 
-    A figure "after n" is the median of what was seen in the ten videos up to the n-th. UserError on other systems
-    than Linux.
+    A figure "after n" is the median over the ten videos up to the n-th. Raises UserError on other systems than Linux.
     """
     if not sys.platform.startswith("linux"):
         raise UserError("--memory reads /proc, which Linux alone has")
@@ -370,7 +371,7 @@ def memory(args: argparse.Namespace) -> dict[str, float]:
 
 
 def rounded(value: object) -> object:
-    """Floats to four digits behind the point, in nested dictionaries too."""
+    """Round floats to four decimals, in nested dictionaries too."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     return round(value, 4) if isinstance(value, float) else value

@@ -18,10 +18,20 @@ from models.choices import MODEL_NAMES, PRECISIONS, WEIGHTINGS
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from models.precision import autocast
+from training.memory import keep_freed_memory
 from training.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_int, script
 from utils.devices import choose_device
-from utils.memory import keep_freed_memory, peak_memory_gb
+
+
+def peak_memory_gb() -> float | None:
+    """Largest resident memory of this process so far, in GB; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def random_batch(batch_size: int, size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,26 +1,28 @@
-"""What every script shares at its edges: the argument parser, errors a user can mend, and exit codes.
+"""What all scripts share: the argument parser, types of arguments, errors of the user, and exit codes.
 
-Exit codes: 0 done; 2 bad arguments or bad data, one clear line; 130 stopped by Ctrl-C and 143 by SIGTERM, after
-saving; 1 anything else (a traceback).
+Exit codes: 0 done; 2 bad arguments or bad data, told in one line; 130 stopped by Ctrl-C and 143 by SIGTERM, after
+saving; 1 anything else, with a traceback.
 """
 
 import argparse
 import errno
 import functools
+import math
 import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from types import FrameType
+from typing import NoReturn, TypeVar
 
 from utils.ranks import is_main, rank
 
-_LONGEST_LINE = 2000  # letters of an error
-_CTRL_C = "stopped by Ctrl-C"
+Number = TypeVar("Number", int, float)
+_LONGEST_LINE = 2000  # characters of an error message
 
-
-# Options of the reference's scripts that these do without -> what to use instead.
+# Options of the reference's scripts that ours lack -> what to use instead.
 INSTEAD = {
     "--zip": "crops are read as files; --crop_cache DIR keeps them decoded in one file",
     "--cache-mode": "--crop_cache DIR keeps the decoded crops",
@@ -29,23 +31,23 @@ INSTEAD = {
 
 
 class UserError(Exception):
-    """Bad arguments or bad data. The message is one line that says what is wrong and how to mend it."""
+    """Bad arguments or bad data. The message is one line that says what is wrong and how to fix it."""
 
 
 class ToldError(UserError):
-    """A UserError that another process of the run has printed."""
+    """A UserError that another process of the run has printed already."""
 
 
 class Stopped(BaseException):
-    """The process was asked to stop by a signal and has saved what it had. ``code`` is the exit code, 128 + signal."""
+    """The signal ``signum`` asked the process to stop, and it has saved what it had."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
-        self.code = 128 + signum
+        self.signum = signum
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Defaults in --help, but not "(default: None)" and "(default: False)"."""
+    """Show defaults in --help, except None and False."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return action.help if action.default in (None, False) else super()._get_help_string(action)
@@ -54,7 +56,9 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 class ArgumentParser(argparse.ArgumentParser):
     """argparse with defaults in --help, no abbreviations, and errors of one line.
 
-    instead: option or value that other programs have -> what to use in its place, told when it is refused.
+    Args:
+        instead: Options or values of other programs -> what to use instead; shown when one of them is refused.
+        kwargs: As argparse.ArgumentParser takes them.
     """
 
     def __init__(self, instead: Mapping[str, str] | None = None, **kwargs: object) -> None:
@@ -63,85 +67,56 @@ class ArgumentParser(argparse.ArgumentParser):
         self._instead = instead or {}
 
     def error(self, message: str) -> NoReturn:
+        """Print the error in one line, with advice from ``instead``, and exit with code 2."""
         refused = message.partition("(choose from")[0].replace("'", " ").replace("=", " ").split()
-        told = "unrecognized" in refused or "choice:" in refused
-        advice = [f"; {what}" for word, what in self._instead.items() if told and word in refused]
+        unknown = "unrecognized" in refused or "choice:" in refused
+        advice = [f"; {what}" for word, what in self._instead.items() if unknown and word in refused]
         self.exit(2, f"{self.prog}: error: {message}{''.join(advice)} (see --help)\n")
 
 
-def positive_int(text: str) -> int:
-    """argparse type: an integer of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive whole number")
-    return value
+def number_type(
+    name: str, kind: type[Number], accepts: Callable[[Number], bool], fault: str
+) -> Callable[[str], Number]:
+    """Make an argparse type for numbers of ``kind`` (int or float) that ``accepts`` allows.
+
+    The error messages are "invalid <name> value" for a text that is no number, and "<text> <fault>" for other numbers.
+    """
+
+    def parse(text: str) -> Number:
+        value = kind(text)
+        if not accepts(value):
+            raise argparse.ArgumentTypeError(f"{text} {fault}")
+        return value
+
+    parse.__name__ = name
+    return parse
 
 
-def port(text: str) -> int:
-    """argparse type: a port, 1 to 65535."""
-    value = positive_int(text)
-    if value > 65535:
-        raise argparse.ArgumentTypeError(f"{text} is above 65535, the last port")
-    return value
+def between(lowest: Number, highest: Number, kind: type[Number] = int) -> Callable[[str], Number]:
+    """Make an argparse type for a number from ``lowest`` to ``highest``, both included. kind: int or float."""
+    fault = f"is not between {lowest} and {highest}"
+    return number_type("number", kind, lambda value: lowest <= value <= highest, fault)
+
+
+positive_int = number_type("whole number", int, lambda value: value >= 1, "is not a positive whole number")
+non_negative_int = number_type("whole number", int, lambda value: value >= 0, "is negative")
+positive_float = number_type("number", float, lambda value: 0 < value < math.inf, "is not a positive number")
+finite_float = number_type("number", float, math.isfinite, "is not a finite number")
+non_negative_float = number_type("number", float, lambda value: 0 <= value < math.inf, "is negative or not finite")
+probability = between(0, 1, float)
+port = number_type("port", int, lambda value: 1 <= value <= 65535, "is not a port, 1 to 65535")
+seed = number_type("seed", int, lambda value: 0 <= value < 2**63, "is negative or larger than 2**63 - 1")
 
 
 def folder_name(text: str) -> str:
-    """argparse type: the name of a folder, which an unset variable of the shell is not."""
+    """argparse type: the name of a folder. It is empty when the shell variable it comes from is not set."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the folder's name is empty")
     return text
 
 
-def non_negative_int(text: str) -> int:
-    """argparse type: an integer of at least 0."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
-def positive_float(text: str) -> float:
-    """argparse type: a finite number above 0."""
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return value
-
-
-def finite_float(text: str) -> float:
-    """argparse type: a finite number."""
-    value = float(text)
-    if not abs(value) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
-    return value
-
-
-def non_negative_float(text: str) -> float:
-    """argparse type: a finite number of at least 0."""
-    value = finite_float(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
-def seed(text: str) -> int:
-    """argparse type: a seed that every random generator takes, 0 to 2**63 - 1."""
-    value = non_negative_int(text)
-    if value >= 2**63:
-        raise argparse.ArgumentTypeError(f"{text} is larger than 2**63 - 1")
-    return value
-
-
-def probability(text: str) -> float:
-    """argparse type: a number in [0, 1]."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
 def boolean(text: str) -> bool:
-    """argparse type: True or False in words, as the reference's commands write them (``--test_log True``)."""
+    """argparse type: True or False as a word, as the reference's commands have it (``--test_log True``)."""
     words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if text.lower() not in words:
         raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
@@ -149,61 +124,47 @@ def boolean(text: str) -> bool:
 
 
 def answer_first(name: str, get_args_parser: Callable[[], ArgumentParser]) -> None:
-    """Answer --help, wrong arguments and Ctrl-C before and during the imports that take seconds. name: the
-    ``__name__`` of the calling module; nothing happens unless it is the script that was started."""
+    """To be deleted: scripts now import heavy modules inside main(), after parsing."""
     if name == "__main__":
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background jobs ignore it
-            signal.signal(signal.SIGINT, _leave)
         get_args_parser().parse_args()
 
 
 def printable(text: str) -> str:
-    """What a terminal must not get, control characters and halves of letters, as question marks; ends of lines stay."""
+    """Replace control characters and lone surrogates by question marks; ends of lines stay."""
     shown = text.encode("utf-8", "replace").decode()
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in shown)
 
 
 def one_line(text: str) -> str:
-    """A message of any length and any characters, as a line that a person reads."""
+    """A message as one printable line; the middle of a very long one is left out."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
 
 
-def _leave(_signum: int, _frame: object) -> NoReturn:
-    """Nothing is begun while modules are imported, and an exception in there may get lost."""
-    os.write(2, f"{_CTRL_C}\n".encode())
-    os._exit(130)
-
-
-def _raise_stopped(signum: int, _frame: object) -> NoReturn:
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    """Raise what a signal stands for."""
+    importing = (f.f_code.co_filename.startswith("<frozen importlib") for f, _ in traceback.walk_stack(frame))
+    if any(importing):  # modules may swallow the exception, and there is nothing to save yet
+        os.write(2, f"stopped by {_name(signum)}\n".encode())
+        os._exit(128 + signum)
+    if signum == signal.SIGINT:
+        raise KeyboardInterrupt
     raise Stopped(signum)
 
 
-def _send_again(lost: "sys.UnraisableHookArgs") -> None:
-    """Ctrl-C or SIGTERM that fell into a destructor, where Python drops exceptions, comes once more, after it."""
-    if issubclass(lost.exc_type, KeyboardInterrupt | Stopped):
-        signum = signal.SIGINT if issubclass(lost.exc_type, KeyboardInterrupt) else signal.SIGTERM
-        again = threading.Timer(0.02, os.kill, [os.getpid(), signum])
-        again.daemon = True
-        again.start()
-    else:
-        sys.__unraisablehook__(lost)
+def _name(signum: int) -> str:
+    return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
 
 
 def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str] | None], int]:
-    """Wrap a script's ``main(argv=None)`` so that it returns the project's exit codes and stops cleanly on SIGTERM.
+    """Make a script's ``main(argv=None)`` return the project's exit codes, and stop cleanly by Ctrl-C and SIGTERM.
 
-    Without ``argv`` it is the process's own: signals while Python itself ends change nothing any more.
+    Without ``argv`` it is the whole process: signals that come after ``main`` has ended are ignored.
     """
 
     @functools.wraps(main)
     def wrapper(argv: Sequence[str] | None = None) -> int:
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        previous = signal.signal(signal.SIGTERM, _raise_stopped) if in_main_thread else None
-        if argv is None:
-            sys.unraisablehook = _send_again
-        if in_main_thread and signal.getsignal(signal.SIGINT) is _leave:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        previous = _handle_stop_signals() if threading.current_thread() is threading.main_thread() else {}
         try:
             main(argv)
         except ToldError:
@@ -218,18 +179,21 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[s
             what = error.filename or "what the run writes"
             print(f"error: cannot write {what} ({error.strerror}); make room or choose another place", file=sys.stderr)
             return 2
-        except KeyboardInterrupt:
-            print(_CTRL_C, file=sys.stderr)
-            return 130
-        except Stopped as stop:
-            print(f"stopped by {stop}", file=sys.stderr)
-            return stop.code
+        except (KeyboardInterrupt, Stopped) as stop:
+            signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
+            print(f"stopped by {_name(signum)}", file=sys.stderr)
+            return 128 + signum
         finally:
-            if argv is None and in_main_thread:
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-            elif in_main_thread:
-                signal.signal(signal.SIGTERM, previous)
+            for signum, handler in previous.items():
+                signal.signal(signum, signal.SIG_IGN if argv is None else handler)
         return 0
 
     return wrapper
+
+
+def _handle_stop_signals() -> dict[int, object]:
+    """Let ``_stop`` handle Ctrl-C and SIGTERM; returns the handlers before. An ignored Ctrl-C stays ignored."""
+    signums = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background jobs ignore it
+        signums.append(signal.SIGINT)
+    return {signum: signal.signal(signum, _stop) for signum in signums}

@@ -1,4 +1,4 @@
-"""Choosing the device, and how exactly it repeats itself."""
+"""The device to compute on, its precision, and deterministic kernels."""
 
 import contextlib
 import os
@@ -11,15 +11,14 @@ from utils.ranks import local_rank, world_size
 
 
 def set_tf32(allowed: bool) -> None:
-    """Whether CUDA may round the factors of float32 products and convolutions to 10 bits (TF32). PyTorch allows it for
-    convolutions unless it is told."""
+    """Allow CUDA to round the factors of float32 products and convolutions to 10 bits (TF32), or forbid it."""
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
 
 
 @contextlib.contextmanager
 def exact_products() -> Iterator[None]:
-    """Inside the block CUDA's float32 products are not rounded to TF32, whatever the run's --precision."""
+    """Forbid TF32 for CUDA's float32 products inside the block, whatever --precision says."""
     matmul = torch.backends.cuda.matmul
     allowed, matmul.allow_tf32 = matmul.allow_tf32, False
     try:
@@ -29,12 +28,17 @@ def exact_products() -> Iterator[None]:
 
 
 def choose_device(gpu: int | None, precision: str = "float32") -> torch.device:
-    """CUDA device number ``gpu`` (None: 0), or the CPU on a machine without CUDA; under torchrun, of its processes on a
-    machine, each its own device. It becomes CUDA's present one, and computes float32 as ``precision`` says: in TF32
-    for tf32 alone.
+    """Choose the device of this process and make it CUDA's current one.
 
-    UserError for a number that is not there, for more processes than devices, for ``gpu`` under torchrun, and for a
-    precision that the device does not have.
+    Args:
+        gpu: Number of the CUDA device; None = the first one, or under torchrun each process its own.
+        precision: float32, tf32, bfloat16 or float16. Only tf32 allows TF32.
+
+    Returns:
+        The CUDA device; the CPU on a machine without CUDA.
+
+    Raises:
+        UserError: The device does not exist or lacks the precision, or ``gpu`` is given under torchrun.
     """
     if gpu is not None and world_size() > 1:
         raise UserError("--gpu chooses the device of one process; under torchrun set CUDA_VISIBLE_DEVICES instead")
@@ -54,7 +58,7 @@ def choose_device(gpu: int | None, precision: str = "float32") -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """The device in words, for the log."""
+    """The device in words, for messages."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"the CPU ({torch.get_num_threads()} threads; no CUDA device was found)"
@@ -62,10 +66,12 @@ def describe(device: torch.device) -> str:
 
 @contextlib.contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """PyTorch takes deterministic kernels only inside the block, and warns of an operation that has none. To be entered
-    before anything is computed: cuBLAS reads its setting once."""
+    """Use deterministic kernels inside the block if ``wanted``; PyTorch warns of operations without one.
+
+    Enter it before any computation: cuBLAS reads its setting only once.
+    """
     if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for, from CUDA 10.2 on
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS since CUDA 10.2
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield

@@ -1,10 +1,9 @@
-"""Several processes, as torchrun starts them; without torchrun every function does what one process needs.
+"""Communication between the processes that torchrun started; every function also works in a single process.
 
-Tensors go through gloo on the CPU and through NCCL between CUDA devices, Python objects through gloo.
+Tensors travel by gloo on the CPU and by NCCL between CUDA devices, Python objects by gloo.
 """
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -14,23 +13,23 @@ import torch
 import torch.distributed as dist
 
 from utils.cli import ToldError, UserError
-from utils.ranks import is_main, rank, world_size
+from utils.ranks import is_main, not_numbers, rank, world_size
 
-_TIMEOUT = timedelta(hours=12)  # of waiting for a slower process; torchrun ends all when one dies
+_TIMEOUT = timedelta(hours=12)  # for a slower process; torchrun ends all of them when one dies
 T = TypeVar("T")
 
 
 @contextlib.contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the processes that torchrun started, for the time of the block. device: of this process.
+    """Join the processes that torchrun started, for the block. device: of this process.
 
-    UserError where WORLD_SIZE is set by something else than torchrun.
+    Raises:
+        UserError: Something other than torchrun set WORLD_SIZE, or another process ended.
     """
     if world_size() == 1:
         yield
         return
-    missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_PORT") if not os.environ.get(name, "").isdecimal()]
-    if missing:
+    if missing := not_numbers("RANK", "LOCAL_RANK", "MASTER_PORT"):
         raise UserError(f"WORLD_SIZE is set, but no number {', '.join(missing)}; start several processes with torchrun")
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
@@ -41,34 +40,41 @@ def process_group(device: torch.device) -> Iterator[None]:
                 f"another process of the run ended (its message is above); process {rank()} ends"
             ) from error
         raise
-    dist.barrier()  # where another process has left already, gloo of torch 2.6 may wait for it for ever
-    # There the end of the group also waits, holding Python's lock, for gloo's threads, which need that lock to let go
-    # of the tensors they reduced last: they do so now.
+    dist.barrier()  # gloo of torch 2.6 may wait for ever for a process that has left
+    # There destroy_process_group may deadlock: it holds the GIL and waits for gloo's threads, which need the GIL to
+    # release the tensors they reduced last. This gives them the time.
     time.sleep(0.1)
     dist.destroy_process_group()
 
 
 class Reductions:
-    """Sums over the processes that run while something else is computed."""
+    """Sums over the processes, in the background."""
 
     def __init__(self) -> None:
         self._running: list[dist.Work] = []
 
     def start(self, tensor: torch.Tensor) -> None:
-        """Begin to replace a tensor by its sum over the processes. Until ``finish`` nothing else may touch it."""
+        """Start to replace a tensor by its sum over the processes. Do not use it until ``finish``."""
         if world_size() > 1:
             self._running.append(dist.all_reduce(tensor, async_op=True))
 
     def finish(self) -> float:
-        """Wait for all. Returns the factor that makes means of the sums; all processes then have the same bits."""
+        """Wait for all sums, the same bits in all processes. Returns the factor that turns them into means."""
         while self._running:
             self._running.pop().wait()
         return 1 / world_size()
 
 
 def means_and_flags(figures: torch.Tensor, flags: Sequence[bool]) -> tuple[list[float], list[bool]]:
-    """The means of ``figures`` [N] over the processes, and for each flag whether it is set in any of them. One message
-    for both, and the CPU waits for the device once."""
+    """Reduce numbers and flags in one message, so that the CPU waits for the device once.
+
+    Args:
+        figures: [N] float.
+        flags: Any number of them.
+
+    Returns:
+        The means of ``figures`` over the processes, and for each flag whether any process has set it.
+    """
     if world_size() == 1:
         return figures.tolist(), list(flags)
     sums = torch.cat([figures, *(figures.new_full((1,), float(flag)) for flag in flags)])
@@ -85,7 +91,7 @@ def sum_over_ranks(tensor: torch.Tensor) -> None:
 
 
 def any_over_ranks(flag: bool) -> bool:
-    """Whether the flag is set in any process."""
+    """Whether any process has set the flag."""
     if world_size() == 1:
         return flag
     flags = torch.tensor([int(flag)])
@@ -94,13 +100,13 @@ def any_over_ranks(flag: bool) -> bool:
 
 
 def copy_from_main(tensors: Sequence[torch.Tensor]) -> None:
-    """Give every process the values of the main process."""
+    """Overwrite the tensors of every process with those of the main process."""
     for tensor in tensors if world_size() > 1 else ():
         dist.broadcast(tensor.detach(), src=0)
 
 
 def gather(value: T) -> list[T] | None:
-    """The values of all processes in order of rank, in the main process; None in the others."""
+    """In the main process the values of all processes, in order of rank; None in the others."""
     if world_size() == 1:
         return [value]
     values: list[T | None] | None = [None] * world_size() if is_main() else None
@@ -109,7 +115,7 @@ def gather(value: T) -> list[T] | None:
 
 
 def on_main(function: Callable[[], T]) -> T:
-    """The result of ``function``, called in the main process only, in all of them; so is a UserError it raises."""
+    """Call a function in the main process. All processes return its result, or raise its UserError."""
     if world_size() == 1:
         return function()
     outcome: list = [None, None]

@@ -1,5 +1,4 @@
-"""Writing files so that a reader never sees half of one, reading only what has an end, and output folders that can
-really be written."""
+"""Read and write files: whole files only, regular files only, output folders that can be written."""
 
 import contextlib
 import errno
@@ -14,16 +13,20 @@ from pathlib import Path
 from utils.cli import UserError
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR)
-LARGEST_TEXT = 2**29  # bytes; a list of several million images. Read, it takes some 10 times as much memory
-TEMPORARY = ".tmp-"  # how the names of half-written files begin; only a killed process leaves any
+LARGEST_TEXT = 2**29  # bytes, enough to list several million images; reading a text takes some 10 times its size
+TEMPORARY = ".tmp-"  # prefix of unfinished files; only a killed process leaves any
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder (same ending); on success it is renamed to ``path``, else removed.
+    """Write a file in one step: readers see the old file or the whole new one.
 
-    UserError when there is no space or no permission to write, or the folder is (being) removed; what was at ``path``
-    stays.
+    Yields:
+        A temporary path in the folder of ``path``, with the same suffix. It is renamed to ``path`` at the end, or
+        removed after an exception; then the file at ``path`` stays as it was.
+
+    Raises:
+        UserError: The disk is full or read-only, or the folder is gone.
     """
     path = Path(path)
     temporary = None
@@ -52,25 +55,28 @@ def _umask() -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8 in one step: the file is either the old one or wholly the new one."""
+    """Write ``text`` as UTF-8 in one step; raises as ``atomic_path``."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``content`` in one step."""
+    """Write ``content`` in one step; raises as ``atomic_path``."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as indented JSON in one step. NaN and infinity are refused (use None)."""
+    """Write ``value`` as indented JSON in one step. Raises ValueError for NaN and infinity; write None instead."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def whole_file(path: str | Path, largest: int | None = None) -> Path:
-    """``path``, to be opened. OSError for what may have no end, a pipe, a socket or a device, and for a file of more
-    bytes than ``largest``; what is not there, and folders, are left to the opening."""
+    """Return ``path`` if it can be read to its end; a folder passes, as opening it raises the right error.
+
+    Raises:
+        OSError: It is missing, a pipe, a socket or a device, or has more than ``largest`` bytes.
+    """
     path = Path(path)
     status = path.stat()
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
@@ -81,12 +87,12 @@ def whole_file(path: str | Path, largest: int | None = None) -> Path:
 
 
 def text_file(path: str | Path) -> Path:
-    """``whole_file`` of a list, table or JSON file."""
+    """``whole_file`` for a list, a table or a JSON file: at most LARGEST_TEXT bytes."""
     return whole_file(path, LARGEST_TEXT)
 
 
 def append_text(path: Path, text: str) -> None:
-    """Add ``text`` to the end of a file. UserError when it cannot be written."""
+    """Append ``text`` to a file. Raises UserError when it cannot be written."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
@@ -95,21 +101,21 @@ def append_text(path: Path, text: str) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the half-written files that killed runs left in ``folder``; for who alone writes there."""
+    """Remove unfinished files that killed runs left in ``folder``. No other run may work there."""
     for path in folder.glob(f"{TEMPORARY}*"):
         path.unlink(missing_ok=True)
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def read_json(path: Path) -> object:
-    """The content of a JSON file; UserError when it cannot be read or is no JSON."""
+    """The content of a JSON file. Raises UserError when it cannot be read or is not JSON (NaN is not)."""
     try:
         text = text_file(path).read_text(encoding="utf-8-sig")
         content = json.loads(text, parse_constant=_refuse_constant)
-        if "\\u" in text:  # halves of letters, but for the bytes of names that are not UTF-8, are no text to be written
+        if "\\u" in text:  # lone surrogates cannot be written again, except the bytes of names that are not UTF-8
             json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
         return content
     except OSError as error:
@@ -120,7 +126,7 @@ def read_json(path: Path) -> object:
 
 @contextlib.contextmanager
 def require_folder(folder: Path) -> Iterator[None]:
-    """UserError for what fails inside because ``folder``, where it works, was removed meanwhile."""
+    """Explain an OSError of the block: raises UserError instead when ``folder`` was removed during it."""
     try:
         yield
     except OSError as error:
@@ -130,8 +136,7 @@ def require_folder(folder: Path) -> Iterator[None]:
 
 
 def output_dir(path: str | Path, what: str = "the output folder") -> Path:
-    """Make the folder ``path`` (parents too) and check that it can be written; UserError when not, that calls it
-    ``what``."""
+    """Make a folder, parents too, if it is missing. Raises UserError if it is not writable, and calls it ``what``."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Image files -> pixels, for the readers of crops and of photographs alike."""
+"""Read image files: crops and photographs."""
 
 import contextlib
 import warnings
@@ -14,20 +14,19 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 
 
 class DamagedImageError(Exception):
-    """A file of a known format that gives no image. The message is the reason, without the path."""
+    """An image file that cannot be decoded. The message is the reason, without the path."""
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """PIL warns of odd metadata and of palettes with alpha, which change no pixel here, and of images of half its
-    limit."""
+    """Silence PIL's warnings of large images, and of odd metadata and palettes with alpha, which do not matter here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def size_from_header(path: str | Path) -> tuple[int, int]:
-    """(height, width) that an image file's header tells, (0, 0) where it tells none; the pixels are not decoded."""
+    """(height, width) by an image file's header, without decoding it; (0, 0) if the header is damaged."""
     try:
         with _quiet(), Image.open(whole_file(path), formats=FORMATS) as image:
             return image.height, image.width
@@ -36,16 +35,24 @@ def size_from_header(path: str | Path) -> tuple[int, int]:
 
 
 def read_rgb(path: str | Path, upright: bool = False) -> np.ndarray:
-    """Image file -> [H, W, 3] uint8 RGB, the first picture of several, without its alpha channel; upright: turned as
-    its EXIF says.
+    """Read an image; of several in a file, the first.
 
-    Raises FileNotFoundError, PIL's UnidentifiedImageError for a file of none of FORMATS, and DamagedImageError for one
-    that is damaged, too large or not of 8 bits a channel.
+    Args:
+        path: A file in one of FORMATS.
+        upright: Turn the image as its EXIF orientation says.
+
+    Returns:
+        [H, W, 3] uint8 RGB, without the alpha channel.
+
+    Raises:
+        FileNotFoundError: There is no file.
+        PIL.UnidentifiedImageError: The file has none of FORMATS.
+        DamagedImageError: It is damaged, too large, or has more than 8 bits per channel.
     """
     try:
         with _quiet(), Image.open(whole_file(path), formats=FORMATS) as image:
-            if image.mode[0] in "IF":  # 16 or 32 bits a channel: PIL would clip them to white
-                raise DamagedImageError(f"{image.mode} pixels; save it with 8 bits a channel")
+            if image.mode[0] in "IF":  # 16 or 32 bits per channel; PIL would clip them to white
+                raise DamagedImageError(f"{image.mode} pixels; save it with 8 bits per channel")
             return np.asarray((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
     except (FileNotFoundError, UnidentifiedImageError):
         raise

@@ -1,4 +1,4 @@
-"""Locks between processes, on one machine or on several that share a folder; they go when their process does."""
+"""Locks between processes, on one machine or on several that share a folder. A lock ends with its process."""
 
 import contextlib
 import errno
@@ -10,22 +10,27 @@ from filelock import FileLock, Timeout
 from utils.cli import UserError
 from utils.files import output_dir, remove_leftovers, require_folder
 
-# A file system without locks: work goes on unguarded.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # a file system without locks: go on without
 
 
 @contextlib.contextmanager
 def hold(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock file ``path``; without ``wait`` yields False if another process holds it.
+    """Lock a file during the block.
 
-    The lock belongs to this process: processes that it forks, and that outlive it, do not hold it. UserError if the
-    file cannot be made.
+    The lock belongs to this process: processes that it forks do not hold it, even if they outlive it.
+
+    Args:
+        path: The lock file; it is made if missing, and stays.
+        wait: Wait until no other process holds it; otherwise yield False.
+
+    Raises:
+        UserError: The file cannot be made.
     """
     with contextlib.ExitStack() as held:
         try:
             if not path.parent.is_dir():  # filelock would make it
                 raise FileNotFoundError(errno.ENOENT, "no such folder")
-            # Its own stand-in for a file system without locks would outlast a killed process.
+            # filelock's substitute where there are no locks would outlast a killed process.
             held.enter_context(FileLock(path, fallback_to_soft=False).acquire(blocking=wait))
             mine = True
         except Timeout:
@@ -40,8 +45,7 @@ def hold(path: Path, wait: bool = True) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def claim(path: Path) -> Iterator[bool]:
-    """As ``hold`` without waiting. The lock file is removed at the end. After kill -9, or a signal in the moment of
-    locking, it may stay and does no harm."""
+    """``hold`` without waiting; the lock file is removed at the end. One that a killed process leaves does no harm."""
     with hold(path, wait=False) as mine:
         try:
             yield mine
@@ -53,8 +57,12 @@ def claim(path: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def exclusive_folder(folder: str | Path) -> Iterator[Path]:
-    """Make the output folder and keep other runs out of it, by a file .lock that is there meanwhile; what killed runs
-    left half-written in it is removed. UserError when another run works in it, or when it is removed meanwhile.
+    """Make an output folder, keep other runs out of it during the block, and yield it.
+
+    Unfinished files of killed runs are removed from it first. The lock file is ``.lock`` in the folder.
+
+    Raises:
+        UserError: Another run works in it, it cannot be written, or it is removed meanwhile.
     """
     folder = output_dir(folder)
     with claim(folder / ".lock") as mine:

@@ -19,20 +19,20 @@ from utils.stopping import StopRequest, ignore_stop_signals, stop_signals_wait
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-_JOBS_PER_WORKER = 4  # handed out ahead
+_JOBS_PER_WORKER = 4  # submitted ahead
 _stop: Event | None = None  # set in worker processes only
 
 
 class WorkerDied(UserError):
-    """A process that did jobs was killed, or ended by its job."""
+    """A worker process was killed, or crashed in its job."""
 
 
 class JobStopped(Exception):
-    """Raised inside a worker process that has been told to leave its job unfinished."""
+    """Raised in a worker process whose job is to be abandoned."""
 
 
 def check_stop() -> None:
-    """To be called now and then by long jobs: raises JobStopped when the whole run is being stopped."""
+    """Raise JobStopped in a worker process when the run is being stopped. Long jobs call it now and then."""
     if _stop is not None and _stop.is_set():
         raise JobStopped
 
@@ -42,33 +42,44 @@ def run_jobs(
     jobs: Sequence[Job],
     workers: int,
     unit: str,
-    of_deadly: Callable[[Job], Result] | None = None,
+    on_crash: Callable[[Job], Result] | None = None,
 ) -> list[Result]:
-    """``function(job)`` for every job; the results in the order of ``jobs``.
+    """Run ``function(job)`` for every job.
 
-    workers: number of processes; 1 works in this process. unit: what a job is, for the progress bar. An exception in
-    a job ends the run. of_deadly: gives the result of a job that twice ended its process, the second time alone in it;
-    without it WorkerDied when a process dies. Ctrl-C and SIGTERM reach this process only: running jobs are told to stop
-    (see check_stop) and waited for, waiting ones are dropped, then the exception goes on.
+    Ctrl-C and SIGTERM go to this process only. It tells running jobs to stop (see ``check_stop``), waits for them,
+    drops the others, and then raises what the signal stands for.
+
+    Args:
+        function: The work; an exception in it ends the run.
+        jobs: Their arguments.
+        workers: Number of processes; 1 = work in this one.
+        unit: What a job is, for the progress bar.
+        on_crash: Gives the result of a job that crashed its process twice, the second time running alone.
+
+    Returns:
+        The results in the order of ``jobs``.
+
+    Raises:
+        WorkerDied: A process died, and ``on_crash`` is not given.
     """
     with progress_bar(total=len(jobs), unit=unit, disable=not jobs, dynamic_ncols=True) as bar:
-        if workers == 1 or len(jobs) < (1 if of_deadly else 2):
+        if workers == 1 or len(jobs) < (1 if on_crash else 2):
             results = []
             for job in jobs:
                 results.append(function(job))
                 bar.update()
             return results
-        # A signal must not raise in the middle of the executor's own work: it is noted and honoured between two jobs.
+        # A signal must not raise inside the executor's own code: it is noted, and answered between two jobs.
         with StopRequest() as request:
             crew = _Crew(function, jobs, bar.update, request)
-            crew.run(min(workers, len(jobs)), of_deadly)
+            crew.run(min(workers, len(jobs)), on_crash)
         if request.signum is not None:
             request.raise_stop()
         return [crew.results[number] for number in sorted(crew.results)]
 
 
 class _Crew:
-    """Works jobs off in processes; ``results`` holds those done so far, by the job's number."""
+    """Runs jobs in processes. ``results``: number of a job -> its result."""
 
     def __init__(
         self, function: Callable[[Job], Result], jobs: Sequence[Job], tick: Callable[[], object], stop: StopRequest
@@ -76,33 +87,31 @@ class _Crew:
         self.function, self.jobs, self.tick, self.stop = function, jobs, tick, stop
         self.results: dict[int, Result] = {}
 
-    def run(self, workers: int, of_deadly: Callable[[Job], Result] | None) -> None:
-        """All jobs, or those up to a stop."""
+    def run(self, workers: int, on_crash: Callable[[Job], Result] | None) -> None:
+        """Run all jobs, or until a stop is requested."""
         waiting = deque(range(len(self.jobs)))
         while waiting and self.stop.signum is None:
             suspects = deque(self._work(waiting, workers, _JOBS_PER_WORKER))
-            if suspects and of_deadly is None and self.stop.signum is None:
+            if suspects and on_crash is None and self.stop.signum is None:
                 raise WorkerDied(
-                    "a worker process died, killed from outside or for want of memory; what is finished is kept: run "
-                    "this again, with fewer --workers where memory is short"
+                    "a worker process was killed, or ran out of memory; finished work is kept: run this again, with "
+                    "fewer --workers if memory is short"
                 )
             while suspects and self.stop.signum is None:
                 for number in self._work(suspects, 1, 1):
-                    if self.stop.signum is None:  # else the signal may have ended the process, not the job
-                        self._done(number, of_deadly(self.jobs[number]))
+                    if self.stop.signum is None:  # else the signal may have ended the process
+                        self._done(number, on_crash(self.jobs[number]))
 
     def _work(self, waiting: deque[int], workers: int, ahead: int) -> list[int]:
-        """Do the waiting jobs, ``ahead`` of them handed out to each process. When a process dies all of them end: then
-        the jobs that were handed out and not done, else none."""
-        context = multiprocessing.get_context("spawn")  # fork would copy the state of torch's and OpenCV's threads
+        """Run waiting jobs, at most ``ahead`` submitted per process. Returns those lost when a process died."""
+        context = multiprocessing.get_context("spawn")  # fork would copy locks held by torch's and OpenCV's threads
         leave = context.Event()
         executor = ProcessPoolExecutor(workers, context, _start_worker, (leave,))
         running: dict[Future, int] = {}
         try:
             while self.stop.signum is None:
                 while waiting and len(running) < workers * ahead:
-                    # It may start a process, which takes the mask over: until it ignores signals it must not get any.
-                    with stop_signals_wait():
+                    with stop_signals_wait():  # this may start a process, which inherits the mask until it is ready
                         future = executor.submit(self.function, self.jobs[waiting[0]])
                     running[future] = waiting.popleft()
                 if not running:
@@ -112,8 +121,7 @@ class _Crew:
                     self._done(running[future], future.result())
                     del running[future]
         except BrokenProcessPool:
-            whole = [future for future in running if future.done() and future.exception() is None]
-            for future in whole:
+            for future in [future for future in running if future.done() and future.exception() is None]:
                 self._done(running.pop(future), future.result())
             return list(running.values())
         finally:
@@ -131,10 +139,10 @@ def _start_worker(stop: Event) -> None:
     _stop = stop
     ignore_stop_signals()
     cv2.setNumThreads(1)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _leave_with_parent() -> None:
-    """A parent killed outright cannot tell its workers to stop."""
+def _exit_with_parent() -> None:
+    """A parent that was killed cannot tell its workers to stop."""
     multiprocessing.parent_process().join()
     os._exit(1)

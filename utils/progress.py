@@ -1,4 +1,4 @@
-"""Progress bars: live on a terminal, a line now and then in a log file."""
+"""Progress bars on a terminal, and lines of progress in a log file."""
 
 import sys
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class _Lines:
-    """Standard error as a file for tqdm: a bar as a line, instead of again and again over the last one."""
+    """Standard error for tqdm: each state of the bar is a line of its own."""
 
     def write(self, text: str) -> None:
         if text.strip():
@@ -22,8 +22,7 @@ class _Lines:
 
 
 def progress_bar(items: Iterable | None = None, **options: object) -> tqdm:
-    """``tqdm(items, **options)``; where stderr is no terminal it is a line every 30 s, and none for what takes less.
-    Under torchrun the main process alone shows it."""
+    """``tqdm(items, **options)``. If stderr is not a terminal it prints a line every 30 s. Only rank 0 shows it."""
     if not is_main():
         options = options | {"disable": True}
     if not sys.stderr.isatty():

@@ -1,14 +1,18 @@
-"""Which of the processes that torchrun started this is; without torchrun, the only one. (Needs no torch.)
+"""The rank of this process among those that torchrun started; without torchrun, 0 of 1. Does not import torch.
 
-Variables that hold no number count as not set.
+An environment variable that is not a number counts as not set.
 """
 
 import os
 
 
+def not_numbers(*names: str) -> list[str]:
+    """Those of the environment variables ``names`` that are not set to a number."""
+    return [name for name in names if not os.environ.get(name, "").isdecimal()]
+
+
 def _number(name: str, default: int) -> int:
-    text = os.environ.get(name, "")
-    return int(text) if text.isdecimal() else default
+    return default if not_numbers(name) else int(os.environ[name])
 
 
 def world_size() -> int:
@@ -17,12 +21,12 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Number of this process among all, from 0."""
     return _number("RANK", 0) if world_size() > 1 else 0
 
 
 def local_rank() -> int:
-    """Number of this process on its machine, from 0: its CUDA device."""
+    """Number of this process on its machine, from 0, and of its CUDA device."""
     return _number("LOCAL_RANK", 0)
 
 
@@ -32,10 +36,10 @@ def local_world_size() -> int:
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes files and speaks."""
+    """Whether this process is the one that writes files and prints."""
     return rank() == 0
 
 
 def share(n: int) -> range:
-    """The part of ``range(n)`` that is this process's: contiguous, in order of rank, sizes differ by at most one."""
+    """This process's part of ``range(n)``: contiguous, in order of rank; sizes differ by at most one."""
     return range(n * rank() // world_size(), n * (rank() + 1) // world_size())

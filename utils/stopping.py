@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that a loop can honour between two steps."""
+"""Ctrl-C and SIGTERM as a request to stop, which a loop answers between two steps."""
 
 import contextlib
 import signal
@@ -10,12 +10,12 @@ from types import TracebackType
 from utils.cli import Stopped
 from utils.ranks import world_size
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # of a terminal or a scheduler, which reach the whole process group
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # terminals and schedulers send them to the whole process group
 
 
 @contextlib.contextmanager
 def stop_signals_wait() -> Iterator[None]:
-    """Ctrl-C and SIGTERM arrive after the block only. Windows has no such mask; nothing happens there."""
+    """Hold Ctrl-C and SIGTERM back until the block ends; without effect on Windows."""
     _mask("SIG_BLOCK")
     try:
         yield
@@ -24,10 +24,10 @@ def stop_signals_wait() -> Iterator[None]:
 
 
 def ignore_stop_signals() -> None:
-    """For worker processes, whose parent tells them when to stop, also those started while the signals wait."""
+    """For worker processes: their parent tells them when to stop."""
     for signum in STOP_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
-    _mask("SIG_UNBLOCK")
+    _mask("SIG_UNBLOCK")  # inherited from a parent inside stop_signals_wait
 
 
 def _mask(how: str) -> None:
@@ -36,10 +36,11 @@ def _mask(how: str) -> None:
 
 
 class StopRequest:
-    """Inside the ``with`` block a first Ctrl-C or SIGTERM only sets ``signum``.
+    """Inside the ``with`` block the first Ctrl-C or SIGTERM only sets ``signum``.
 
-    A second Ctrl-C stops at once. Another SIGTERM is ignored for 30 seconds, in which a step ends and is saved: batch
-    systems send several. Under torchrun so is another Ctrl-C: the terminal sends it, and torchrun passes its own on.
+    A second Ctrl-C stops at once. A second SIGTERM is ignored for ``grace`` seconds, in which the step ends and is
+    saved, as batch systems send several. Under torchrun a second Ctrl-C is ignored too: each process gets one from the
+    terminal and one from torchrun.
     """
 
     grace = 30.0  # seconds
@@ -66,20 +67,20 @@ class StopRequest:
             self.raise_stop()
 
     def asked(self) -> bool:
-        """Whether to stop; under torchrun, whether any process was asked. All must call this at the same places."""
-        from utils.distributed import any_over_ranks  # torch, which those that train have
+        """Whether to stop: under torchrun, whether any process was asked. All processes must call it together."""
+        from utils.distributed import any_over_ranks  # imports torch, which worker processes do not need
 
         if any_over_ranks(self.signum is not None):
             self.join()
         return self.signum is not None
 
     def join(self) -> None:
-        """Take part in a stop that another process was asked for."""
+        """Stop too, because another process was asked."""
         if self.signum is None:
             self._note(signal.SIGTERM, None)
 
     def raise_stop(self) -> None:
-        """Raise what the signal stands for: KeyboardInterrupt or Stopped."""
+        """Raise KeyboardInterrupt or Stopped, whichever the signal stands for."""
         if self.signum == signal.SIGINT:
             raise KeyboardInterrupt
         raise Stopped(self.signum)

@@ -7,14 +7,7 @@ import jinja2
 
 
 def environment(folder: Path) -> jinja2.Environment:
-    """The templates of a folder.
-
-    Args:
-        folder: Holds the templates, ``*.html``.
-
-    Returns:
-        An environment that escapes every value, fails for a name without a value, and has the filter ``data_uri``.
-    """
+    """The templates in ``folder``. Every value is escaped, an undefined name raises; adds the filter ``data_uri``."""
     loader = jinja2.FileSystemLoader(folder)
     made = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -1,10 +1,10 @@
-"""Cut an aligned square face crop out of a frame from five landmarks (method of the paper's face crops)."""
+"""Cut an aligned square face crop out of a frame by five landmarks, as the paper does."""
 
 import cv2
 import numpy as np
 
-# Left eye, right eye, nose tip, left mouth corner, right mouth corner in a 112x112 face of scale 1 (the ArcFace
-# template; x is 8 short there because it was measured on a 96 wide face).
+# Left eye, right eye, nose tip, left and right mouth corner in a tight face of 112x112 px (the ArcFace template, which
+# was measured on a face 96 px wide, hence the shift by 8).
 TEMPLATE_112 = np.array(
     [[30.2946, 51.6963], [65.5318, 51.5014], [48.0252, 71.7366], [33.5493, 92.3655], [62.7299, 92.2041]]
 ) + [8.0, 0.0]
@@ -13,8 +13,12 @@ TEMPLATE_112 = np.array(
 def template(size: int = 317, scale: float = 1.3) -> np.ndarray:
     """Where the five landmarks lie in a crop.
 
-    size: side of the crop in pixels. scale: how much wider than the tight face the crop looks (1.3 = 30% more).
-    Returns [5, 2] float64, (x, y) in pixels of the crop.
+    Args:
+        size: Side of the crop, px.
+        scale: Width of the crop over that of the tight face.
+
+    Returns:
+        [5, 2] float64, (x, y) in pixels of the crop.
     """
     margin = size * (scale - 1) / 2
     return (TEMPLATE_112 * size / 112 + margin) * size / (size + 2 * margin)
@@ -34,12 +38,20 @@ def _fit(landmarks: np.ndarray, size: int, scale: float) -> tuple[complex, np.nd
 
 
 def similarity_matrix(landmarks: np.ndarray, size: int = 317, scale: float = 1.3) -> np.ndarray:
-    """The least-squares similarity (rotation, one scale, shift; no mirroring) from a frame to its crop.
+    """The least-squares similarity (rotation, scale and shift, no mirroring) from a frame to its crop.
 
-    landmarks: [5, 2] (x, y) in pixels of the frame, in the order of TEMPLATE_112; fractions are kept.
-    Returns [2, 3] float64 with crop = matrix @ (x, y, 1). Raises ValueError for another shape, for values that are
-    not finite and for landmarks that all coincide. Formula: with points as complex numbers the similarity is
-    target = factor * source + shift, and least squares gives factor = sum(conj(s) t) / sum(|s|^2) about the means.
+    With points as complex numbers a similarity is target = factor * source + shift. Least squares gives
+    factor = sum(conj(s) t) / sum(|s|^2), where s and t are source and target minus their means.
+
+    Args:
+        landmarks: [5, 2] (x, y) in pixels of the frame, in the order of TEMPLATE_112.
+        size, scale: Of the crop, as for ``template``.
+
+    Returns:
+        [2, 3] float64 with crop = matrix @ (x, y, 1).
+
+    Raises:
+        ValueError: The landmarks have another shape, are not finite, or all coincide.
     """
     factor, source, target, _ = _fit(landmarks, size, scale)
     shift = target.mean() - factor * source.mean()
@@ -47,20 +59,27 @@ def similarity_matrix(landmarks: np.ndarray, size: int = 317, scale: float = 1.3
 
 
 def misfit(landmarks: np.ndarray) -> float:
-    """How little five landmarks look like a face: the share of the template's variance left by similarity_matrix.
+    """How little five landmarks look like a face: the share of the template's variance that similarity_matrix leaves.
 
-    landmarks and errors: as similarity_matrix. Returns 0 (the template's shape) to 1 (nothing alike): about 0.4 for a
-    face in full profile, whose eyes coincide, 0.95 for a mirrored one.
+    Args:
+        landmarks: As for similarity_matrix, which also raises the same errors.
+
+    Returns:
+        0 (the template's shape) to 1; about 0.4 for a full profile, where the eyes coincide, 0.95 for a mirrored face.
     """
     factor, _, target, spread = _fit(landmarks, 112, 1.0)
     return 1 - abs(factor) ** 2 * spread / np.square(np.abs(target - target.mean())).sum()
 
 
 def align_face(image: np.ndarray, landmarks: np.ndarray, size: int = 317, scale: float = 1.3) -> np.ndarray:
-    """Warp a face into its crop: bilinear, black where the frame ends.
+    """Warp a face into its crop, bilinear, black outside the frame.
 
-    image: [H, W, 3] uint8, any colour order. landmarks, size, scale and errors: see similarity_matrix.
-    Returns [size, size, 3] uint8 in the colour order of ``image``.
+    Args:
+        image: [H, W, 3] uint8, in any colour order.
+        landmarks, size, scale: As for similarity_matrix, which also raises the same errors.
+
+    Returns:
+        [size, size, 3] uint8 in the colour order of ``image``.
     """
     matrix = similarity_matrix(landmarks, size, scale)
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0)

@@ -1,5 +1,6 @@
-"""Face detectors behind one small interface: build_detector(name, device).detect(images) -> faces of each image."""
+"""Face detectors behind one interface: build_detector(name, device).detect(images) -> the faces of each image."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction.options import DETECTORS
 from utils.cli import UserError
+from utils.ranks import local_rank
 
 if TYPE_CHECKING:
     from preprocessing.detection.mtcnn import Mtcnn
@@ -18,10 +20,17 @@ RETINAFACE_WEIGHTS = Path(__file__).resolve().parents[2] / "pretrained" / "Retin
 
 
 def choose_detector(name: str, weights: Path | None = None) -> tuple[str, Path | None]:
-    """(the detector that ``name`` of DETECTORS stands for, its file of weights or None: they come with a package).
+    """Decide which detector to use.
 
-    "auto" is RetinaFace when ``weights`` are given or RETINAFACE_WEIGHTS exists, else MTCNN. Raises UserError for an
-    unknown name, for RetinaFace without a file of weights and for MTCNN with one.
+    Args:
+        name: One of DETECTORS. "auto" is RetinaFace if ``weights`` are given or RETINAFACE_WEIGHTS exists, else MTCNN.
+        weights: File of RetinaFace's weights; None = RETINAFACE_WEIGHTS.
+
+    Returns:
+        "retinaface" and its file of weights, or "mtcnn" and None.
+
+    Raises:
+        UserError: The name is unknown, RetinaFace has no file of weights, or MTCNN is given one.
     """
     if name not in DETECTORS:
         raise UserError(f"there is no detector {name!r}; choose one of {', '.join(DETECTORS)}")
@@ -41,21 +50,14 @@ def choose_detector(name: str, weights: Path | None = None) -> tuple[str, Path |
 
 
 class Detector:
-    """A face detector that looks at downscaled copies of large images.
-
-    max_side: px, images with a longer side are downscaled to about it; None = every image in full size.
-    """
+    """Detects faces; images whose longer side is above ``max_side`` px (None: no limit) are downscaled to it first."""
 
     def __init__(self, network: "Mtcnn | RetinaFaceDetector", max_side: int | None) -> None:
         self.network = network
         self.max_side = max_side
 
     def detect(self, images: list[np.ndarray]) -> list[Faces]:
-        """Find the faces of each image.
-
-        images: each [H, W, 3] uint8 RGB, sizes may differ. Returns one Faces per image, in its own pixels, empty
-        where there is none.
-        """
+        """Find faces. images: each [H, W, 3] uint8 RGB, of any size. Returns each image's faces in its own pixels."""
         small = [_downscaled(image, self.max_side) for image in images]
         found = self.network.detect(small)
         return [_mapped_back(faces, *pair) for faces, *pair in zip(found, small, images, strict=True)]
@@ -71,7 +73,7 @@ def _downscaled(image: np.ndarray, max_side: int | None) -> np.ndarray:
 
 
 def _mapped_back(faces: Faces, small: np.ndarray, image: np.ndarray) -> Faces:
-    """Faces of ``small`` in pixels of ``image``; centres of pixels lie on whole numbers in both."""
+    """Faces of ``small`` in pixels of ``image``; pixel centres are whole numbers in both."""
     if small is image:
         return faces
     factor = np.array([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]], np.float32)
@@ -82,13 +84,43 @@ def _mapped_back(faces: Faces, small: np.ndarray, image: np.ndarray) -> Faces:
     return Faces(boxes.reshape(-1, 4), faces.scores, landmarks)
 
 
-def build_detector(name: str, device: str = "cpu", weights: Path | None = None, max_side: int | None = 640) -> Detector:
-    """A detector with its weights on ``device``; ``name`` and ``weights`` as choose_detector takes them."""
-    # PyTorch comes with them; a command line that names detectors does without.
+def detector_device(name: str) -> str:
+    """The device for --device auto, cpu, cuda or cuda:<number>. Raises UserError if it does not exist.
+
+    "auto" and "cuda" are this process's CUDA device under torchrun; "auto" is the CPU if there is no CUDA device.
+    """
+    import torch
+
+    cuda = torch.cuda.is_available()
+    if name != "auto" and not re.fullmatch(r"cpu|cuda(:[0-9]+)?", name):
+        raise UserError(f"--device {name} is not a device; use cpu, cuda or cuda:1")
+    if name.startswith("cuda") and not cuda:
+        raise UserError(f"--device {name}: torch finds no CUDA device here; use --device cpu")
+    if name == "auto" and not cuda:
+        return "cpu"
+    return f"cuda:{local_rank() % torch.cuda.device_count()}" if name in ("auto", "cuda") else name
+
+
+def build_detector(
+    name: str,
+    device: str = "cpu",
+    weights: Path | None = None,
+    max_side: int | None = 640,
+    suppression: bool = True,
+) -> Detector:
+    """Load a detector onto ``device``.
+
+    Args:
+        name, weights: As choose_detector takes them.
+        device: Such as "cpu" or "cuda:1".
+        max_side: Of the image it looks at, px; see Detector.
+        suppression: False = return all of RetinaFace's candidates; see RetinaFaceDetector.
+    """
+    # These import PyTorch, which a command line that only names detectors does not need.
     from preprocessing.detection.mtcnn import Mtcnn
     from preprocessing.detection.retinaface import RetinaFaceDetector
     from utils.devices import set_tf32
 
     name, weights = choose_detector(name, weights)
     set_tf32(False)  # a GPU finds what a CPU finds
-    return Detector(Mtcnn(device) if weights is None else RetinaFaceDetector(weights, device), max_side)
+    return Detector(Mtcnn(device) if weights is None else RetinaFaceDetector(weights, device, suppression), max_side)

@@ -1,4 +1,4 @@
-"""MTCNN, a cascade of three small nets; its weights come with the facenet-pytorch package."""
+"""MTCNN, a cascade of three small networks. The facenet-pytorch package brings their weights."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,20 +10,20 @@ import torch
 from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 from torchvision.ops import nms
 
-from preprocessing.detection.faces import Faces, resize
+from preprocessing.detection.faces import Faces
 
 
 class Mtcnn:
     """MTCNN (Zhang et al., IEEE Signal Processing Letters 2016) with the weights of facenet-pytorch.
 
-    A cascade: a small net scans an image pyramid, a second and a third one judge and refine the boxes left. The box
-    arithmetic (1-based pixels, square boxes) is the one the weights were trained with. Every box competes only with
-    boxes of its own image, so an image's faces do not depend on the other images of a call.
+    The first network scans an image pyramid; the second and the third one score and refine the boxes that are left.
+    The weights were trained with this box arithmetic (1-based pixels, square boxes). An image's faces do not depend on
+    the other images of a call: boxes compete within their image only.
     """
 
     min_face = 20  # px, smallest face searched for
     pyramid_step = 0.709
-    thresholds = (0.6, 0.7, 0.7)  # least score after each net
+    thresholds = (0.6, 0.7, 0.7)  # least score after each network
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = torch.device(device)
@@ -35,10 +35,7 @@ class Mtcnn:
 
     @torch.inference_mode()
     def detect(self, images: list[np.ndarray]) -> list[Faces]:
-        """Find the faces of each image.
-
-        images: each [H, W, 3] uint8 RGB, sizes may differ. Returns one Faces per image, empty where there is none.
-        """
+        """Find faces. images: each [H, W, 3] uint8 RGB, of any size. Returns the faces of each image, or none."""
         if not images:
             return []
         boxes = [np.zeros((0, 4), np.float32)] * len(images)
@@ -49,7 +46,7 @@ class Mtcnn:
         return self._finish(images, self._refine(images, boxes))
 
     def _propose(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """First net over an image pyramid. images: of one size. Returns square boxes [n, 4] per image."""
+        """First network. images: of one size. Returns square boxes [n, 4] for each."""
         factors = []
         factor = 12 / self.min_face
         while min(images[0].shape[:2]) * factor >= 12:
@@ -57,11 +54,11 @@ class Mtcnn:
             factor *= self.pyramid_step
         found: list[list[np.ndarray]] = [[] for _ in images]
         for factor in factors:
-            shifts, probabilities = self.scan(self._batch([resize(image, factor) for image in images]))
+            shifts, probabilities = self.scan(self._batch([_scaled(image, factor) for image in images]))
             shifts, scores = shifts.cpu().numpy(), probabilities[:, 1].cpu().numpy()
             for i in range(len(images)):
                 y, x = np.nonzero(scores[i] >= self.thresholds[0])
-                corner = np.stack([x, y], axis=1) * 2 + 1  # the net's stride is 2, its field 12 px
+                corner = np.stack([x, y], axis=1) * 2 + 1  # the network's stride is 2, its field 12 px
                 boxes = np.floor(np.hstack([corner, corner + 11]) / factor)
                 rows = np.hstack([boxes, shifts[i][:, y, x].T, scores[i][y, x][:, None]]).astype(np.float32)
                 found[i].append(rows[_nms(rows[:, :4], rows[:, 8], 0.5)])
@@ -74,7 +71,7 @@ class Mtcnn:
         return proposals
 
     def _refine(self, images: list[np.ndarray], boxes: list[np.ndarray]) -> list[np.ndarray]:
-        """Second net. boxes: square, [n, 4] per image. Returns fewer and better square boxes per image."""
+        """Second network. boxes: square, [n, 4] per image. Returns the refined ones that passed."""
         boxes, batch = self._patches(images, boxes, 24)
         refined = []
         for kept, (shifts, scores) in zip(boxes, self._run(self.refine, batch, boxes), strict=True):
@@ -85,7 +82,7 @@ class Mtcnn:
         return refined
 
     def _finish(self, images: list[np.ndarray], boxes: list[np.ndarray]) -> list[Faces]:
-        """Third net: boxes, scores and landmarks in pixels of ``images``."""
+        """Third network. boxes: square, [n, 4] per image."""
         boxes, batch = self._patches(images, boxes, 48)
         faces = []
         for kept, (shifts, points, scores) in zip(boxes, self._run(self.output, batch, boxes), strict=True):
@@ -102,7 +99,7 @@ class Mtcnn:
     def _patches(
         self, images: list[np.ndarray], boxes: list[np.ndarray], side: int
     ) -> tuple[list[np.ndarray], np.ndarray]:
-        """The boxes that touch their image, and all their patches [n, side, side, 3], image after image."""
+        """The boxes that touch their image, and the patches of all images, [n, side, side, 3]."""
         kept, patches = [], []
         for image, candidates in zip(images, boxes, strict=True):
             height, width = image.shape[:2]
@@ -116,8 +113,8 @@ class Mtcnn:
         return kept, np.array(patches, dtype=np.uint8).reshape(-1, side, side, 3)
 
     def _run(self, net: torch.nn.Module, patches: np.ndarray, boxes: list[np.ndarray]) -> list[list[np.ndarray]]:
-        """The net's outputs (arrays of n rows, the last one the face score [n]) per image."""
-        # The nets cannot take an empty batch: one blank patch is judged along and dropped again.
+        """A network's outputs for each image: arrays of n rows, the last one the face scores [n]."""
+        # The networks cannot take an empty batch: add a blank patch, and drop its outputs.
         padded = np.concatenate([patches, np.zeros((1, *patches.shape[1:]), np.uint8)])
         parts = [net(self._batch(padded[i : i + 512])) for i in range(0, len(padded), 512)]
         outputs = [torch.cat(column)[:-1].cpu().numpy() for column in zip(*parts, strict=True)]
@@ -126,9 +123,15 @@ class Mtcnn:
         return [list(split) for split in zip(*(np.split(output, borders) for output in outputs), strict=True)]
 
     def _batch(self, images: Sequence[np.ndarray]) -> torch.Tensor:
-        """images: N of one size, [H, W, 3] uint8. Returns [N, 3, H, W] float32 in -1..1 on the device."""
+        """N images [H, W, 3] uint8 of one size -> [N, 3, H, W] float32 in -1..1 on the device."""
         pixels = torch.from_numpy(np.stack(images)).to(self.device).permute(0, 3, 1, 2)
         return (pixels.float() - 127.5) / 128
+
+
+def _scaled(image: np.ndarray, factor: float) -> np.ndarray:
+    """An image [H, W, 3] with its sides times ``factor``, rounded up."""
+    height, width = image.shape[:2]
+    return cv2.resize(image, (int(width * factor + 1), int(height * factor + 1)), interpolation=cv2.INTER_AREA)
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
@@ -136,24 +139,24 @@ def _area(boxes: np.ndarray) -> np.ndarray:
 
 
 def _square(boxes: np.ndarray) -> np.ndarray:
-    """Boxes [n, 4] grown to squares about their centres."""
+    """Grow boxes [n, 4] to squares about their centres."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
     return np.hstack([centre - half, centre + half])
 
 
 def _shift(boxes: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Move the corners of boxes [n, 4] by shifts [n, 4] given in box sides."""
+    """Move the corners of boxes [n, 4] by shifts [n, 4] in units of the box sides."""
     return boxes + shifts * np.tile(boxes[:, 2:] - boxes[:, :2] + 1, 2)
 
 
 def _nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Indices of the boxes left, best first, when any that overlaps a better one (IoU) too much is dropped."""
+    """Non-maximum suppression by IoU: indices of the boxes that stay, best first."""
     return nms(torch.from_numpy(boxes), torch.from_numpy(scores), threshold).numpy()
 
 
 def _nms_nested(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """As _nms, but overlap is measured against the smaller box: a box inside another one goes."""
+    """As _nms, with the overlap measured against the smaller box: a box inside another one goes."""
     order, picked = np.argsort(-scores, kind="stable"), []
     areas = _area(boxes)
     while len(order):

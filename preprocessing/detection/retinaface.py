@@ -1,4 +1,4 @@
-"""RetinaFace (Deng et al., CVPR 2020) on a ResNet-50, the detector of the paper; its weights are a file of the user."""
+"""RetinaFace (Deng et al., CVPR 2020) on a ResNet-50, the detector of the paper. The user provides its weights."""
 
 import functools
 from itertools import pairwise
@@ -17,13 +17,13 @@ from models.checkpoint_file import read_checkpoint, state_dict_of
 from preprocessing.detection.faces import Faces
 from utils.cli import UserError
 
-_ANCHORS = {8: (16, 32), 16: (64, 128), 32: (256, 512)}  # stride -> sides of the square anchors of a cell, px
-_VARIANCES = (0.1, 0.2)  # the net's unit of a shift and of a growth, in anchor sides
+_ANCHORS = {8: (16, 32), 16: (64, 128), 32: (256, 512)}  # stride -> sides of a cell's square anchors, px
+_VARIANCES = (0.1, 0.2)  # unit of the network's shifts and of its log scales, in anchor sides
 _MEAN_BGR = (104.0, 117.0, 123.0)
 
 
 class RetinaFace(nn.Module):
-    """The network; its state-dict keys are those of the published weights."""
+    """The network. Its state-dict keys are those of the published weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,10 +36,13 @@ class RetinaFace(nn.Module):
         self.LandmarkHead = nn.ModuleList(_Head(256, 10) for _ in _ANCHORS)
 
     def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """batch: [B, 3, H, W] float, BGR minus (104, 117, 123).
+        """Score the P anchors of ``anchors(H, W)``.
 
-        Returns, for the P anchors in the order of ``anchors(H, W)``, loc [B, P, 4] and landmarks [B, P, 10] for
-        ``decode``, and conf [B, P, 2], the probabilities of background and face.
+        Args:
+            batch: [B, 3, H, W] float, BGR in 0..255 minus (104, 117, 123).
+
+        Returns:
+            loc [B, P, 4] and landmarks [B, P, 10] for ``decode``, between them conf [B, P, 2] = P(background), P(face).
         """
         levels = self.fpn(list(self.body(batch).values()))
         levels = [context(level) for context, level in zip((self.ssh1, self.ssh2, self.ssh3), levels, strict=True)]
@@ -51,7 +54,7 @@ class RetinaFace(nn.Module):
 
 
 class _FeaturePyramid(nn.Module):
-    """Levels of the body, fine to coarse, each with what the coarser ones saw."""
+    """Add the coarser levels' features to the finer ones; levels go from fine to coarse."""
 
     def __init__(self, widths: list[int], out: int) -> None:
         super().__init__()
@@ -66,7 +69,7 @@ class _FeaturePyramid(nn.Module):
 
 
 class _Context(nn.Module):
-    """Three views of a level with fields of 3, 5 and 7 cells (the SSH detector's context module)."""
+    """Features with receptive fields of 3, 5 and 7 cells (the context module of the SSH detector)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -83,7 +86,7 @@ class _Context(nn.Module):
 
 
 class _Head(nn.Module):
-    """``values`` numbers for each of the two anchors of a cell: [B, C, H, W] -> [B, H * W * 2, values]."""
+    """``values`` outputs for each of a cell's two anchors: [B, C, H, W] -> [B, H * W * 2, values]."""
 
     def __init__(self, width: int, values: int) -> None:
         super().__init__()
@@ -101,7 +104,7 @@ def _conv(width: int, out: int, kernel: int = 3, relu: bool = True) -> nn.Sequen
 
 @functools.lru_cache(maxsize=16)
 def anchors(height: int, width: int, device: torch.device) -> torch.Tensor:
-    """The anchors of an image: [P, 3] float32 centre x, y and side in px; level by level, row by row, small first."""
+    """Centre x, y and side of an image's anchors, px: [P, 3] float32, ordered by level, row, column and side."""
     levels = []
     for stride, sides in _ANCHORS.items():
         y, x = ((torch.arange(-(-size // stride)) + 0.5) * stride for size in (height, width))
@@ -110,9 +113,14 @@ def anchors(height: int, width: int, device: torch.device) -> torch.Tensor:
 
 
 def decode(loc: torch.Tensor, landmarks: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The network's loc [..., P, 4] and landmarks [..., P, 10] for images of ``height`` x ``width`` in pixels.
+    """Turn the network's outputs into pixels.
 
-    Returns boxes [..., P, 4] as x1, y1, x2, y2 and points [..., P, 5, 2] as x, y.
+    Args:
+        loc, landmarks: [..., P, 4] and [..., P, 10] as the network gives them.
+        height, width: Of the image.
+
+    Returns:
+        boxes [..., P, 4] as x1, y1, x2, y2, and points [..., P, 5, 2] as x, y.
     """
     centre, side = anchors(height, width, loc.device).split([2, 1], dim=-1)
     middle = centre + loc[..., :2] * _VARIANCES[0] * side
@@ -122,30 +130,33 @@ def decode(loc: torch.Tensor, landmarks: torch.Tensor, height: int, width: int) 
 
 
 class RetinaFaceDetector:
-    """RetinaFace with the weights of a file, ready to detect.
+    """RetinaFace with trained weights.
 
-    An image's faces do not depend on the other images of a call: to the bit on a CPU, which takes image by image (as
-    fast as a batch), and but for rounding elsewhere (another batch size sums in another order).
+    An image's faces do not depend on the other images of a call: bit for bit on a CPU, which takes one image at a time
+    (as fast as a batch), and up to rounding on a GPU.
+
+    Args:
+        weights: File with the weights.
+        device: Such as "cpu" or "cuda:1".
+        suppression: Drop boxes that overlap a better one (non-maximum suppression); without it all candidates are
+            returned, many for each face.
     """
 
-    # Least score. A caller with a higher one finds the same faces as with it here: no face goes because of a worse one.
-    min_score = 0.5
-    max_overlap = 0.4  # of two boxes that overlap more (IoU) the one with the lower score goes
+    min_score = 0.5  # of a candidate; callers may filter by a higher score afterwards, with the same result
+    max_overlap = 0.4  # IoU; of two boxes that overlap more, suppression drops the one with the lower score
 
-    def __init__(self, weights: Path, device: str = "cpu") -> None:
+    def __init__(self, weights: Path, device: str = "cpu", suppression: bool = True) -> None:
+        self.suppression = suppression
         self.device = torch.device(device)
         self.net = load_weights(weights)
         fold_batch_norms(self.net)
         self.net.to(self.device, memory_format=torch.channels_last)
-        self.batch_pixels = 0 if self.device.type == "cpu" else 2**22  # an image above that is a batch of its own
+        self.batch_pixels = 0 if self.device.type == "cpu" else 2**22  # a larger image is a batch of its own
         self.mean = torch.tensor(_MEAN_BGR, device=self.device)
 
     @torch.inference_mode()
     def detect(self, images: list[np.ndarray]) -> list[Faces]:
-        """Find the faces of each image.
-
-        images: each [H, W, 3] uint8 RGB, sizes may differ. Returns one Faces per image, empty where there is none.
-        """
+        """Find faces. images: each [H, W, 3] uint8 RGB, of any size. Returns the faces of each image, or none."""
         found: list[Faces | None] = [None] * len(images)
         for shape in {image.shape for image in images}:
             group = [i for i, image in enumerate(images) if image.shape == shape]
@@ -157,26 +168,26 @@ class RetinaFaceDetector:
         return found
 
     def _detect(self, images: np.ndarray) -> list[Faces]:
-        """images: [B, H, W, 3]. The candidates of all of them leave the device at once."""
+        """images: [B, H, W, 3] uint8 RGB."""
         pixels = torch.from_numpy(images).to(self.device).flip(-1) - self.mean  # BGR
-        loc, conf, landmarks = self.net(pixels.permute(0, 3, 1, 2))  # in channels_last already
+        loc, conf, landmarks = self.net(pixels.permute(0, 3, 1, 2))  # is in channels_last
         boxes, points = decode(loc, landmarks, *images.shape[1:3])
         scores = conf[..., 1]
         image, anchor = torch.nonzero(scores > self.min_score, as_tuple=True)
         kept = [values[image, anchor].cpu() for values in (boxes, scores, points)]
         counts = torch.bincount(image, minlength=len(images)).tolist()
-        return [self._best(*parts) for parts in zip(*(values.split(counts) for values in kept), strict=True)]
+        return [self._faces(*parts) for parts in zip(*(values.split(counts) for values in kept), strict=True)]
 
-    def _best(self, boxes: torch.Tensor, scores: torch.Tensor, points: torch.Tensor) -> Faces:
-        """The faces among one image's candidates: boxes [n, 4], scores [n], points [n, 5, 2]."""
-        pick = nms(boxes, scores, self.max_overlap)
+    def _faces(self, boxes: torch.Tensor, scores: torch.Tensor, points: torch.Tensor) -> Faces:
+        """The faces of one image, from its candidates' boxes [n, 4], scores [n] and points [n, 5, 2]."""
+        pick = nms(boxes, scores, self.max_overlap) if self.suppression else torch.arange(len(scores))
         sides = boxes[pick, 2:] - boxes[pick, :2]
         pick = pick[sides.prod(dim=1).argsort(descending=True, stable=True)]
         return Faces(boxes[pick].numpy(), scores[pick].numpy(), points[pick].numpy())
 
 
 def fold_batch_norms(net: nn.Module) -> None:
-    """Fold every BatchNorm of ``net`` (in eval mode) into the convolution that it follows."""
+    """Fold every BatchNorm of ``net`` (in eval mode) into the convolution before it."""
     for module in list(net.modules()):
         for (name, conv), (norm_name, norm) in pairwise(list(module.named_children())):
             if isinstance(norm, nn.BatchNorm2d):
@@ -185,7 +196,7 @@ def fold_batch_norms(net: nn.Module) -> None:
 
 
 def load_weights(path: Path) -> RetinaFace:
-    """The network in eval mode, float32, with the weights of a file; UserError when the file does not fit."""
+    """The network with the weights of a file, float32 and in eval mode. Raises UserError if the file does not fit."""
     advice = "use the published RetinaFace-Resnet50-fixed.pth"
     try:
         state = state_dict_of(read_checkpoint(path), path)

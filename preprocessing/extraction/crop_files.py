@@ -1,4 +1,4 @@
-"""The files of crops: their names, and how they are written."""
+"""The files of face crops: their names, and how they are written."""
 
 import re
 from pathlib import Path
@@ -8,13 +8,13 @@ import numpy as np
 
 from utils.files import TEMPORARY, atomic_path
 
-OWN_FILE = re.compile(rf"(\d{{4,}}|{re.escape(TEMPORARY)}.*)\.(png|jpg)")  # a crop, or a temporary name of one
+OWN_FILE = re.compile(rf"(\d{{4,}}|{re.escape(TEMPORARY)}.*)\.(png|jpg)")  # a crop, or its temporary file
 
 
 def save_image(path: Path, image: np.ndarray, quality: int | None) -> None:
     """Write an image [H, W, 3] uint8 BGR in one step, its folders too. quality: of a .jpg, 1..100; None for .png.
 
-    OSError when it cannot be written whole (OpenCV's own writing does not tell on a full disk).
+    Raises OSError or UserError when the disk is full, which cv2.imwrite does not notice.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     options = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]

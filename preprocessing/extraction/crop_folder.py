@@ -1,36 +1,34 @@
-"""The folder that holds the crops of a data set: the settings they were made with, and who works in it.
+"""The folder that holds the crops of a data set: its settings, and the runs that share it.
 
-Several runs, shards of one extraction or not, may work in one folder: a video is claimed while it is cropped, and the
-short moments in which the settings or the manifest are written are taken in turn. The hidden folder .manifest holds the
-rows of each finished video, an empty <video>.new for each one that is being cropped (so that its crops are known to be
-ours after a kill), and empty lock files: .turn.lock, a .run-*.lock for each run at work and a .claim-*.lock for each
-video that is being cropped.
+Several runs may work in one folder at once. Its hidden folder .manifest holds
+
+- <video>.csv: the rows of a finished video;
+- <video>.new: empty; a run is cropping the video, or was killed while it did. Its crops are ours to remove;
+- .turn.lock: held while the settings or the manifest are written;
+- .run-*.lock: one for each run at work;
+- .claim-*.lock: one for each video that is being cropped.
 """
 
 import contextlib
 import hashlib
-import re
 import sys
 import uuid
 from collections.abc import Collection, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tqdm import tqdm
 
 from preprocessing.extraction import manifest
-from preprocessing.extraction.crop_files import OWN_FILE
 from preprocessing.extraction.face_crops import Job, crop_video, remove_crops, write_account
 from utils.cli import UserError
 from utils.files import TEMPORARY, output_dir, read_json, remove_leftovers, require_folder, write_json
 from utils.locks import claim, hold
 
-_LOCK_FILE = re.compile(r"\.(turn|run-.*|claim-.*)\.lock")
-
 
 def is_finished(job: Job) -> bool:
-    """Its rows are there, made with the same number of frames of the same video, and so are its crops.
+    """Whether a video's rows and crops are there, made from the same file with the same --n_frames.
 
-    A video that was missing or could not be read is tried again by the next run.
+    A video that was missing or could not be read is not finished: the next run tries it again.
     """
     rows = manifest.read_rows(manifest.row_file(job.root, job.name))
     if not rows or rows[0]["status"] in manifest.NO_VIDEO or rows[0]["n_frames"] != str(job.n_frames or "all"):
@@ -43,7 +41,7 @@ def is_finished(job: Job) -> bool:
 
 
 def crop_unclaimed(job: Job) -> bool:
-    """Crop a video unless another run is at it (returns False) or has finished it meanwhile."""
+    """Crop a video, unless it has been finished meanwhile. Returns False if another run is cropping it."""
     with _claimed(job) as mine:
         if mine and not is_finished(job):
             started = _started_file(job.root, job.name)
@@ -55,19 +53,22 @@ def crop_unclaimed(job: Job) -> bool:
 
 
 def give_up(job: Job) -> bool:
-    """Account for a video that ends the process which decodes it, as ``crop_unclaimed``."""
+    """Record a video as unreadable because decoding it crashes the process. Returns as ``crop_unclaimed``."""
     with _claimed(job) as mine:
         if mine:
             remove_crops(job.faces / job.name)
             write_account(job, [manifest.frame_row(job.name, None, "video_unreadable")])
             _started_file(job.root, job.name).unlink(missing_ok=True)
-            tqdm.write(f"{job.video}: decoding it ended the process twice; it counts as video_unreadable", sys.stderr)
+            tqdm.write(f"{job.video}: decoding it crashed the process twice; it counts as video_unreadable", sys.stderr)
         return mine
 
 
 def merge(root: Path) -> dict[str, manifest.Account]:
-    """Write manifest.csv from all finished videos and return their accounts; the last of several runs sees all.
-    UserError when the folder has been removed meanwhile."""
+    """Write manifest.csv from the rows of all finished videos, also of other runs; returns name -> account.
+
+    Raises:
+        UserError: The folder has been removed meanwhile.
+    """
     with hold(root / ".manifest" / ".turn.lock"):
         if not (root / "manifest.json").is_file():
             raise UserError(f"{root} was removed while this run worked in it; run it again")
@@ -78,24 +79,32 @@ def merge(root: Path) -> dict[str, manifest.Account]:
 def working_in(
     root: Path, jobs: Collection[Job], all_names: Collection[str], recipe: dict[str, object], overwrite: bool
 ) -> Iterator[None]:
-    """Make the folder and its manifest.json, or check that what is there was made alike; inside, no other run changes
-    the settings. UserError when it is removed meanwhile.
+    """Make the folder and its manifest.json, or check that the settings there are the same.
 
-    jobs: the videos of this run, of ``all_names``. With ``overwrite`` their rows are forgotten. UserError, and nothing
-    changed, for other settings or other numbers of frames without ``overwrite``, for other settings that would cost
-    crops of videos that are not in ``all_names``, and for crop folders with somebody else's files.
+    During the block no other run can change the settings.
+
+    Args:
+        root: The folder.
+        jobs: The videos of this run.
+        all_names: The names of the data set's videos, of all shards.
+        recipe: The settings, for manifest.json.
+        overwrite: Allow other settings and other numbers of frames; crop the finished videos of ``jobs`` again.
+
+    Raises:
+        UserError: The settings or numbers of frames differ and ``overwrite`` is not given; crops of videos that are not
+            in ``all_names`` would be lost; a crop folder holds files of the user; another run works with other
+            settings; or the folder is removed meanwhile. Nothing has been changed.
     """
-    _refuse_clashes(root, jobs, all_names)
     hidden = output_dir(output_dir(root) / ".manifest")
     with contextlib.ExitStack() as stack, require_folder(hidden):
         with hold(hidden / ".turn.lock"):
-            _settle(root, jobs, all_names, recipe, overwrite, alone=not _run_at_work(hidden))
+            _check_settings(root, jobs, all_names, recipe, overwrite, alone=not _run_at_work(hidden))
             stack.enter_context(claim(hidden / f".run-{uuid.uuid4().hex}.lock"))
         yield
 
 
 def _run_at_work(hidden: Path) -> bool:
-    """Whether a run holds its lock file; the files of killed runs are removed."""
+    """Whether any run holds its lock file. Removes those of killed runs."""
     for path in hidden.glob(".run-*.lock"):
         with claim(path) as ended:
             if not ended:
@@ -104,12 +113,12 @@ def _run_at_work(hidden: Path) -> bool:
 
 
 def _claimed(job: Job) -> contextlib.AbstractContextManager[bool]:
-    """Claim a video for this run; False when another run is at it."""
+    """Claim a video for this run; yields False if another run has it."""
     name = hashlib.sha256(job.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return claim(job.root / ".manifest" / f".claim-{name}.lock")
 
 
-def _settle(
+def _check_settings(
     root: Path,
     jobs: Collection[Job],
     all_names: Collection[str],
@@ -117,19 +126,15 @@ def _settle(
     overwrite: bool,
     alone: bool,
 ) -> None:
-    hidden, note = root / ".manifest", root / "manifest.json"
+    """Check the settings and write them, as ``working_in`` says. alone: no other run works in the folder."""
+    note = root / "manifest.json"
     changed = _differences(note, recipe) if note.is_file() else []
     if changed and not overwrite:
         raise UserError(f"{root} holds crops made with other settings ({', '.join(changed)}); repeat those, "
                         "or give --overwrite to remove these crops")  # fmt: skip
     _refuse_foreign_images(root, jobs)
-    if alone:  # what killed runs left
-        remove_leftovers(root)
-        for path in [*hidden.rglob(f"{TEMPORARY}*"), *hidden.glob(".claim-*.lock")]:
-            path.unlink(missing_ok=True)
-        for path in hidden.rglob("*.new"):
-            if path.is_file() and path.with_suffix(".csv").is_file():
-                path.unlink()
+    if alone:
+        _remove_traces_of_killed_runs(root)
     if changed:
         if not alone:
             raise UserError(f"another run is working in {root} with other settings; wait for its end")
@@ -150,23 +155,14 @@ def _settle(
         write_json(note, recipe)
 
 
-def _refuse_clashes(root: Path, jobs: Collection[Job], names: Collection[str]) -> None:
-    """UserError when crops of a video would go where a crop or the rows of another video, or the manifest, lie."""
-    crops_in_root = any(job.faces == root for job in jobs)
-    for path in map(PurePosixPath, names):
-        other = None
-        if len(path.parts) > 1 and _LOCK_FILE.fullmatch(path.parts[0]):
-            other = f"the lock file {path.parts[0]}"
-        if crops_in_root and path.parts[0] in ("manifest.csv", "manifest.json", ".manifest"):
-            other = f"the {path.parts[0]}"
-        for place in (path, *path.parents):
-            above, beside = str(place.parent), str(place.with_suffix("")) if place.suffix in (".csv", ".new") else ""
-            if OWN_FILE.fullmatch(place.name) and above in names:
-                other = above
-            elif place != path and beside in names:
-                other = beside
-        if other:
-            raise UserError(f"the crops of {path} would go where those of {other} or its rows go; rename one of them")
+def _remove_traces_of_killed_runs(root: Path) -> None:
+    hidden = root / ".manifest"
+    remove_leftovers(root)
+    for path in [*hidden.rglob(f"{TEMPORARY}*"), *hidden.glob(".claim-*.lock")]:
+        path.unlink(missing_ok=True)
+    for path in hidden.rglob("*.new"):
+        if path.is_file() and path.with_suffix(".csv").is_file():
+            path.unlink()
 
 
 def _started_file(root: Path, name: str) -> Path:
@@ -174,13 +170,14 @@ def _started_file(root: Path, name: str) -> Path:
 
 
 def _forget(root: Path, names: Collection[str]) -> None:
-    """The videos count as unfinished; their crops are known to be ours and go when they are cropped again."""
+    """Mark videos as begun, not finished: their crops are replaced later."""
     for name in names:
         manifest.row_file(root, name).replace(_started_file(root, name))
         _started_file(root, name).write_bytes(b"")
 
 
 def _differences(note: Path, recipe: dict[str, object]) -> list[str]:
+    """How ``recipe`` differs from the settings in manifest.json."""
     old = read_json(note)
     if not isinstance(old, dict):
         raise UserError(f"{note} holds no settings of an extraction; remove it, or choose another folder")
@@ -189,19 +186,16 @@ def _differences(note: Path, recipe: dict[str, object]) -> list[str]:
 
 
 def _refuse_other_numbers(jobs: Collection[Job]) -> None:
-    """Finished videos of this run must have been made with as many frames as are wanted now."""
-    numbers: dict[str, list[str]] = {}
+    """Refuse another --n_frames than that of this run's finished videos."""
     for job in jobs:
         rows = manifest.read_rows(manifest.row_file(job.root, job.name))
         if rows and rows[0]["status"] not in manifest.NO_VIDEO and rows[0]["n_frames"] != str(job.n_frames or "all"):
-            numbers.setdefault(rows[0]["n_frames"], []).append(job.name)
-    for number, names in numbers.items():
-        raise UserError(f"{len(names)} videos, such as {names[0]}, have crops with --n_frames {number}; repeat that, "
-                        "give --overwrite to crop them anew, or choose other videos with --split")  # fmt: skip
+            raise UserError(f"video {job.name} has crops with --n_frames {rows[0]['n_frames']}; repeat that, give "
+                            "--overwrite to crop it again, or choose other videos with --split")  # fmt: skip
 
 
 def _refuse_foreign_images(root: Path, jobs: Collection[Job]) -> None:
-    """A crop folder without rows and without a start of ours must be empty: its files are not ours to replace."""
+    """Refuse crop folders with files if no run has begun the video: the files are the user's."""
     for job in jobs:
         if manifest.row_file(root, job.name).is_file() or _started_file(root, job.name).is_file():
             continue

@@ -1,7 +1,7 @@
-"""The account of an extraction: a row for every wanted frame, with what became of it.
+"""The manifest of an extraction: a row for every wanted frame, which says what became of it.
 
-Every video has a row file of its own in a hidden folder; it is written after the video's last crop, so a video counts
-as finished when, and only when, its row file is there. The row files are merged into manifest.csv.
+Every video has a row file of its own in the hidden folder .manifest. It is written after the video's last crop, so a
+video is finished if and only if its row file exists. The row files are merged into manifest.csv.
 """
 
 import csv
@@ -35,21 +35,29 @@ _FRAME = re.compile(r"[0-9]{1,18}")
 def frame_row(
     video: str, frame: int | None, status: str, faces: int | None = None, path: str = "", wanted: int | None = None
 ) -> Row:
-    """A row without a face. faces: confident faces in the frame. path: of the crop, relative to the manifest's folder.
-    wanted: the frame that was asked for, ``frame`` itself when not given."""
+    """Make a row without a face.
+
+    Args:
+        video: Name of the video.
+        frame: Number of the frame that was taken; None for a whole video.
+        status: One of STATUSES.
+        faces: Number of confident faces in the frame; None = not counted.
+        path: Of the crop, relative to the manifest's folder.
+        wanted: Number of the frame that was asked for; None = ``frame``.
+    """
     numbers = {"frame": frame, "faces_in_frame": faces, "wanted_frame": frame if wanted is None else wanted}
     texts = {name: "" if value is None else str(value) for name, value in numbers.items()}
     return dict.fromkeys(COLUMNS, "") | {"video": video, "status": status, "path": path} | texts
 
 
 def face_values(box: np.ndarray, score: float, landmarks: np.ndarray) -> Row:
-    """The columns that describe a face. box: [4] xyxy; landmarks: [5, 2]; pixels of the frame."""
+    """The columns that describe a face. box [4] is x1, y1, x2, y2, landmarks are [5, 2]; in pixels of the frame."""
     values = [*(f"{value:.3f}" for value in box), f"{score:.6f}", *(f"{value:.3f}" for value in landmarks.ravel())]
     return dict(zip(COLUMNS[3:18], values, strict=True))
 
 
 def landmarks_of(row: Row) -> np.ndarray:
-    """[5, 2] float64, the landmarks of a row whose status is ok, in pixels of the frame."""
+    """The landmarks of a row with status ok: [5, 2] float64, in pixels of the frame."""
     return np.array([float(row[column]) for column in COLUMNS[8:18]]).reshape(5, 2)
 
 
@@ -66,9 +74,9 @@ def finished_videos(folder: Path) -> list[str]:
 
 
 def table_text(rows: Iterable[Row], columns: Sequence[str]) -> str:
-    """Rows as CSV with a header."""
+    """Format rows as CSV with a header."""
     rows = list(rows)
-    # The csv module leaves a lone carriage return unquoted, and cannot read that again.
+    # The csv module cannot read a lone carriage return that it wrote without quotes.
     quoting = csv.QUOTE_ALL if any("\r" in value for row in rows for value in row.values()) else csv.QUOTE_MINIMAL
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", quoting=quoting)
@@ -114,15 +122,15 @@ def _is_whole(row: Row) -> bool:
 
 
 class Account(NamedTuple):
-    """What became of one video. frames: wanted ones; moved: crops of a neighbouring frame."""
+    """What became of one video."""
 
-    status: Counter
-    frames: int
-    moved: int
+    status: Counter  # status -> number of rows
+    frames: int  # wanted ones
+    moved: int  # crops of a neighbour of the wanted frame
 
 
 def merge(folder: Path) -> dict[str, Account]:
-    """Merge all row files of ``folder`` into its manifest.csv, sorted by video and frame; returns video -> account."""
+    """Merge the row files of a folder into its manifest.csv, sorted by video and frame; returns video -> account."""
     accounts = {}
     with (
         atomic_path(Path(folder) / "manifest.csv") as temporary,

@@ -1,4 +1,4 @@
-"""Anyone's photographs, upright; and which files of folders and lists are photographs or videos."""
+"""Read photographs, and find the photographs and videos of folders and lists."""
 
 import os
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from preprocessing.extraction.video import VIDEO_SUFFIXES, files_below, listed_f
 from utils.cli import UserError
 from utils.images import DamagedImageError, read_rgb
 
-# Of the files that are taken from folders; a GIF is read as a video.
+# Suffixes of the files that are taken from folders; a GIF is read as a video.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", *VIDEO_SUFFIXES)
 
 
@@ -20,8 +20,14 @@ class PhotoError(Exception):
 
 
 def read_photo(path: Path) -> np.ndarray | None:
-    """A photograph as [H, W, 3] uint8 RGB, turned as its EXIF says; None for a file of none of PIL's formats we take,
-    which may be a video. Raises PhotoError for one that is damaged, too large or not of 8 bits a channel."""
+    """Read a photograph, turned upright as its EXIF orientation says.
+
+    Returns:
+        [H, W, 3] uint8 RGB; None for another kind of file, which may be a video.
+
+    Raises:
+        PhotoError: The photograph is damaged, too large, or has more than 8 bits per channel.
+    """
     try:
         return read_rgb(path, upright=True)
     except UnidentifiedImageError:
@@ -33,9 +39,18 @@ def read_photo(path: Path) -> np.ndarray | None:
 
 
 def find_inputs(paths: Iterable[Path]) -> list[Path]:
-    """The files that paths stand for, each once: files themselves, the photographs and videos in folders (subfolders
-    too, in sorted order), and the lines of .txt files, relative to the current folder. Whether the files exist and can
-    be read is not asked here. UserError for a list that is no text and where nothing is found."""
+    """Find the photographs and videos that the paths stand for; they need not exist.
+
+    Args:
+        paths: Files, folders (searched with their subfolders), and .txt files with one path per line, relative to the
+            current folder.
+
+    Returns:
+        Each file once, those of a folder in sorted order.
+
+    Raises:
+        UserError: A list cannot be read, or nothing is found.
+    """
     found: list[Path] = []
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112 - False for names that no file system takes

@@ -1,12 +1,12 @@
-"""Read chosen frames of a video: exact frame numbers, sequential decoding, only wanted frames turned into RGB."""
+"""Read chosen frames of videos by their exact numbers, and find videos in folders and lists."""
 
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # libav's own messages; read when a video is opened
-# Containers alone: playlists (HLS, concat) would play other files, or addresses, than the one that is opened.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silences libav; read when a video is opened
+# Only containers: playlists (HLS, concat) would open other files or addresses.
 _FORMATS = (
     "mov,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,m4v,asf,gif,ogg,h264,hevc,mjpeg,ivf,mxf,dv,nut,rm,yuv4mpegpipe"
 )
@@ -18,19 +18,17 @@ from datasets.sampling import evenly_spaced_indices
 from utils.cli import UserError
 from utils.files import text_file
 
-getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # silent; OpenCV 4 has it right in cv2
+cv2.utils.logging.setLogLevel(0)  # silent
 
-_LONGEST_NAME = 200  # bytes; file systems take 255, and the rows of a video lie in a file named after it
+_LONGEST_NAME = 200  # bytes; file systems take 255, and the row file of a video is named after it
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
-# These containers store the number of frames; for the others OpenCV guesses it from duration and frame rate.
+# Containers that store the number of frames; for the others OpenCV guesses it from duration and frame rate.
 COUNTED_SUFFIXES = (".mp4", ".avi", ".mov", ".m4v")
-
-# A frame of 8K has 33 million pixels; sixteen frames of 40 million, of a file of a few kilobytes, take 2 GB.
-MAX_PIXELS = 40_000_000
+MAX_PIXELS = 40_000_000  # of a frame; 8K has 33 million, and a batch of 16 frames of 40 million takes 2 GB
 
 
 class VideoError(Exception):
-    """A video that gives no frames. ``code``: missing | unreadable | no_frames; the message holds path and reason."""
+    """A video that gives no frames. ``code``: missing | unreadable | no_frames. The message has path and reason."""
 
     def __init__(self, code: str, path: Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -49,24 +47,24 @@ def _open_video(path: Path) -> Iterator[cv2.VideoCapture]:
     try:
         if not capture.isOpened():
             raise VideoError("unreadable", path, "not a video that ffmpeg can open, or it holds no picture")
-        _refuse_giant(path, capture)
+        # OpenCV scales all frames to this size.
+        width, height = (round(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > MAX_PIXELS:
+            raise VideoError("unreadable", path, f"frames of {width}x{height} px, more than {MAX_PIXELS:,} pixels")
         yield capture
     finally:
         capture.release()
 
 
-def _refuse_giant(path: Path, capture: cv2.VideoCapture) -> None:
-    """OpenCV scales all frames to the size that it tells at the start."""
-    width, height = (round(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    if width * height > MAX_PIXELS:
-        raise VideoError("unreadable", path, f"frames of {width}x{height} px, more than {MAX_PIXELS:,} pixels")
-
-
 def count_frames(path: Path, decode: bool = False) -> int:
-    """Number of frames of a video.
+    """Number of frames of a video: the one that the container stores, or the one that can be decoded.
 
-    The container's own number where it stores one; else, and with ``decode``, the number that really decodes (as slow
-    as reading the video). Raises VideoError when the video cannot be opened or holds no frame.
+    Args:
+        path: The video.
+        decode: Decode all frames to count them, as is done anyway if the container stores no number.
+
+    Raises:
+        VideoError: The video cannot be opened or holds no frame.
     """
     with _open_video(path) as capture:
         count = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -80,25 +78,33 @@ def count_frames(path: Path, decode: bool = False) -> int:
 
 
 def frame_rate(path: Path) -> float:
-    """Frames a second, 25 where the video does not say or says something absurd. Raises VideoError as count_frames."""
+    """Frames per second; 25 if the video gives no plausible number. Raises VideoError as count_frames."""
     with _open_video(path) as capture:
         rate = capture.get(cv2.CAP_PROP_FPS)
     return rate if 0.1 <= rate <= 1000 else 25.0
 
 
 def frame_indices(count: int, wanted: int | None) -> Sequence[int]:
-    """The frames to take from ``count``: ``wanted`` of them evenly from first to last, duplicates once; None = all."""
+    """Numbers of ``wanted`` frames of ``count``, evenly spaced from first to last, duplicates once; None = all."""
     if wanted is None:
-        return range(count)  # the container may promise 10**9 of them
+        return range(count)  # a damaged container may claim 10**9 frames
     return evenly_spaced_indices(count, wanted)
 
 
 def read_frames(path: Path, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (index, frame [H, W, 3] uint8 RGB) for the wanted frame numbers, in rising order.
+    """Read frames by their numbers.
 
-    Frames are decoded one after the other (no seeking, which is inexact for many files) up to the last wanted one.
-    A wanted frame that cannot be decoded or lies behind the end is left out. Raises VideoError when the video cannot
-    be opened.
+    Frames are decoded one after the other up to the last wanted one, because seeking is inexact for many files.
+
+    Args:
+        path: The video.
+        indices: Numbers of the wanted frames, from 0.
+
+    Yields:
+        (number, frame [H, W, 3] uint8 RGB) in rising order, except frames that do not exist or cannot be decoded.
+
+    Raises:
+        VideoError: The video cannot be opened.
     """
     wanted = indices if isinstance(indices, range) else set(indices)
     if not wanted:
@@ -114,26 +120,31 @@ def read_frames(path: Path, indices: Iterable[int]) -> Iterator[tuple[int, np.nd
 
 
 def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
-    """Name -> file of all videos in folders (subfolders too), given as files, or named in .txt files, sorted by name.
+    """Find the videos that the paths stand for.
 
-    A name is the path below the folder, without its ending; for files and lines of .txt files the path below the
-    deepest folder they share. Hidden files and folders are left out. Lines are relative to the current folder, and what
-    they name need not be there. Raises UserError for a path that is not there, a file that is no text, and two videos
-    of one name.
+    Args:
+        paths: Folders (searched with their subfolders; hidden files and folders are skipped), video files, and .txt
+            files with one path per line, relative to the current folder. Listed videos may be missing.
+
+    Returns:
+        Name -> file, sorted by name. The name is the path below the folder without its suffix; for single and listed
+        files it is the path below the deepest folder that they share.
+
+    Raises:
+        UserError: A path is missing, a list cannot be read, or two videos get the same name.
     """
     found: list[tuple[str, Path]] = []
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += [
-                (file.relative_to(path).with_suffix("").as_posix(), file) for file in files_below(path, VIDEO_SUFFIXES)
-            ]
+            below = files_below(path, VIDEO_SUFFIXES)
+            found += [(file.relative_to(path).with_suffix("").as_posix(), file) for file in below]
         elif path.suffix.lower() == ".txt":
             listed = listed_files(path)
             if odd := next((line for line in listed if not _may_be_a_video(line)), None):
-                raise UserError(f"{path} names {str(odd)[:200]!r}, which is no file; mend or remove the line")
+                raise UserError(f"{path} names {str(odd)[:200]!r}, which is no file; fix or remove the line")
             files += listed
-        elif _is_file(path):
+        elif os.path.isfile(path):  # noqa: PTH113 - False for names that no file system takes
             files.append(path)
         else:
             raise UserError(f"there is no file or folder {str(path)[:200]}; check the path")
@@ -150,8 +161,12 @@ def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The files of a folder and its subfolders with these endings (lower case), hidden ones left out; links are
-    followed, but no folder is entered twice."""
+    """Find files in a folder and its subfolders, without hidden ones.
+
+    Args:
+        folder: The folder. Links are followed, but no folder is entered twice.
+        suffixes: Allowed suffixes, in lower case.
+    """
     files, entered = [], set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         place = os.path.realpath(parent)
@@ -161,28 +176,20 @@ def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
         entered.add(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = (Path(parent) / name for name in names if not name.startswith("."))
-        # A link that leads nowhere counts: its file is missing.
+        # A broken link counts: its file is missing.
         files += [path for path in paths if path.suffix.lower() in suffixes and not path.is_dir()]
     return files
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that no file system takes
-        return False
-
-
 def _may_be_a_video(path: Path) -> bool:
-    """Whether it is a file, or is missing and could be one."""
-    if os.path.exists(path):  # noqa: PTH110 - False for what no file system takes
-        return _is_file(path)
-    parts = path.parts
-    return path.name != "" and "\0" not in str(path) and max(len(part.encode()) for part in parts) <= _LONGEST_NAME
+    """Whether the path is a file, or missing but the name of a file."""
+    if os.path.exists(path):  # noqa: PTH110 - False for names that no file system takes
+        return path.is_file()
+    return "\0" not in str(path) and max(len(part.encode()) for part in path.parts) <= _LONGEST_NAME
 
 
 def listed_files(path: Path) -> list[Path]:
-    """The paths in a text file, one a line. UserError for a file that is no text."""
+    """The paths in a text file, one per line. Raises UserError if it cannot be read as text."""
     try:
         return [Path(line) for line in text_file(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

@@ -2,9 +2,10 @@ import cv2
 import numpy as np
 import pytest
 import skimage.data
+import torch
 
 from preprocessing.detection import detectors
-from preprocessing.detection.detectors import Detector, build_detector, choose_detector
+from preprocessing.detection.detectors import Detector, build_detector, choose_detector, detector_device
 from preprocessing.detection.faces import Faces
 from utils.cli import UserError
 
@@ -94,3 +95,21 @@ def test_unknown_names_and_weights_are_refused(tmp_path):
         build_detector("haar")
     with pytest.raises(UserError, match="its own weights"):
         build_detector("mtcnn", weights=tmp_path / "x.pth")
+
+
+def test_the_device_of_an_extraction(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [detector_device(name) for name in ("auto", "cpu")] == ["cpu", "cpu"]
+    with pytest.raises(UserError, match="--device cuda:1: torch finds no CUDA device here"):
+        detector_device("cuda:1")
+    with pytest.raises(UserError, match="--device tpu is not a device; use cpu, cuda or cuda:1"):
+        detector_device("tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert [detector_device(name) for name in ("auto", "cuda", "cuda:0", "cpu")] == [
+        "cuda:1",
+        "cuda:1",
+        "cuda:0",
+        "cpu",
+    ]

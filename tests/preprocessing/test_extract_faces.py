@@ -130,7 +130,7 @@ def test_another_number_of_frames_concerns_the_videos_of_the_run_alone(videos, t
     assert run(videos, out) == 0
     before = snapshot(out)
     assert run(videos, out, "--limit", "1", "--n_frames", "1") == 2
-    assert "have crops with --n_frames 2" in capsys.readouterr().err
+    assert "video a b/000 has crops with --n_frames 2" in capsys.readouterr().err
     assert snapshot(out) == before
     assert run(videos, out, "--limit", "1", "--n_frames", "1", "--overwrite") == 0
     rows = [(row["video"], row["n_frames"]) for row in read(out / "manifest.csv") if row["status"] == "ok"]

@@ -1,13 +1,14 @@
 """The choice of faces and frames, with a detector that finds what a test wants; the videos are real files."""
 
 import csv
+import math
 from typing import ClassVar
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
-from preprocessing import extract_faces
 from preprocessing.detection.align import TEMPLATE_112
 from preprocessing.detection.faces import Faces
 from preprocessing.extract_faces import main
@@ -44,7 +45,7 @@ def extract(tmp_path, monkeypatch):
 
         finder = Finder()
         monkeypatch.setattr(face_crops, "detector_of", lambda *_: finder)
-        monkeypatch.setattr(extract_faces, "load_weights", lambda _: None)
+        monkeypatch.setattr("preprocessing.extraction.run.load_weights", lambda _: None)
         argv = ["--dataset", "videos", "--video_path", str(folder), "--save_path", str(tmp_path / "out"), "--overwrite"]
         assert main([*argv, "--workers", "1", *options]) == 0
         with (tmp_path / "out" / "manifest.csv").open(newline="") as file:
@@ -130,3 +131,35 @@ def test_jpg_crops(extract, tmp_path):
     )
     assert {path.name for path in (tmp_path / "out" / "v").iterdir()} == {"0000.jpg", "0011.jpg"}
     assert cv2.imread(str(tmp_path / "out" / "v" / "0000.jpg")).shape == (317, 317, 3)
+
+
+class TwoCandidates(torch.nn.Module):
+    """RetinaFace's outputs for images of 96x96: a sure box, and a larger one of a lower score that overlaps it."""
+
+    def forward(self, batch):
+        loc, conf, landmarks = (torch.zeros(len(batch), 378, n) for n in (4, 2, 10))
+        conf[:, [316, 318], 1] = torch.tensor([0.95, 0.85])  # both of 64 px; at (40, 40) and (56, 40)
+        loc[:, 318, 0] = -10 / 6.4  # to (46, 40), and grown to 70 px
+        loc[:, 318, 2:] = math.log(70 / 64) / 0.2
+        landmarks[:] = torch.from_numpy((TEMPLATE_112 - 56) / 11.2).flatten()
+        return loc, conf, landmarks
+
+
+def test_the_reference_takes_the_largest_raw_candidate(tmp_path, monkeypatch):
+    """Non-maximum suppression would drop it."""
+    (tmp_path / "in").mkdir()
+    write_video(tmp_path / "in" / "v.mp4", np.full((2, 96, 96, 3), 90, np.uint8), 10)
+    (tmp_path / "weights.pth").touch()
+    monkeypatch.setattr("preprocessing.detection.detectors.RETINAFACE_WEIGHTS", tmp_path / "weights.pth")
+    for module in ("preprocessing.extraction.run", "preprocessing.detection.retinaface"):
+        monkeypatch.setattr(f"{module}.load_weights", lambda _: TwoCandidates())
+    boxes = {}
+    for protocol in ("ours", "reference"):
+        argv = ["--dataset", "videos", "--video_path", str(tmp_path / "in"), "--save_path", str(tmp_path / protocol)]
+        assert main([*argv, "--protocol", protocol, "--workers", "1"]) == 0
+        with (tmp_path / protocol / "manifest.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["status"] for row in rows] == ["ok", "ok"]
+        boxes[protocol] = [(float(row["x1"]), float(row["x2"]), row["score"], row["faces_in_frame"]) for row in rows]
+    assert boxes["ours"] == [(8, 72, "0.950000", "1")] * 2
+    assert boxes["reference"] == [(11, 81, "0.850000", "")] * 2

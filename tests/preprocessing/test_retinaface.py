@@ -132,6 +132,20 @@ def test_overlapping_and_doubtful_boxes_go_and_the_largest_comes_first(detector,
     assert [array.shape for array in nothing] == [(0, 4), (0,), (0, 5, 2)]
 
 
+def test_without_suppression_all_candidates_come_largest_first(detector, monkeypatch):
+    scores, loc = torch.zeros(1, 672), torch.zeros(1, 672, 4)
+    scores[0, [584, 586, 600]] = torch.tensor([0.9, 0.8, 0.5])
+    loc[0, 586, 2:] = 1.0  # larger than the better one that it overlaps
+    outputs = loc, torch.stack([1 - scores, scores], dim=-1), torch.zeros(1, 672, 10)
+    monkeypatch.setattr(detector, "net", lambda batch: outputs)
+    found = {}
+    for suppression in (True, False):
+        monkeypatch.setattr(detector, "suppression", suppression)
+        found[suppression] = detector.detect([np.zeros((128, 128, 3), np.uint8)])[0].scores
+    np.testing.assert_array_equal(found[True], np.float32([0.9]))
+    np.testing.assert_array_equal(found[False], np.float32([0.8, 0.9]))
+
+
 def test_a_result_does_not_depend_on_the_other_images(detector, image, monkeypatch):
     images = [image, np.zeros((90, 120, 3), np.uint8), image[::-1].copy(), image[:, ::-1].copy()]
     images += [np.full((height, width, 3), 128, np.uint8) for height, width in ((1, 1), (5, 300))]

@@ -10,7 +10,7 @@ from preprocessing.extraction.tracks import FrameFaces, follow_face, views_of
 
 pytestmark = pytest.mark.numeric
 
-# Landmarks of the photographs, found by hand.
+# Landmarks of the photographs, seen by hand.
 ASTRONAUT = np.array([[203, 100], [246, 102], [226, 129], [205, 141], [246, 143]])
 HOPPER = np.array([[222, 190], [305, 187], [263, 225], [230, 270], [305, 265]])
 
@@ -25,7 +25,7 @@ def face(x, side, score=0.99, person=0):
     return [x, 0, x + side, side], score, TEMPLATE_112 / 112 * side + [x, 0], view(person)
 
 
-def look(*several):
+def frame_faces(*several):
     several = sorted(several, key=lambda item: -(item[0][2] - item[0][0]))
     columns = zip(*several, strict=True) if several else ([], [], [], [])
     shapes = ((-1, 4), (-1,), (-1, 5, 2), (-1, 432))
@@ -39,42 +39,47 @@ def test_a_passer_by_who_comes_close_does_not_enter():
     """The main face moves slowly; another one walks past and is the larger one in the frames 20 and 30."""
     passing = {10: face(500, 90), 20: face(450, 150), 30: face(380, 150), 40: face(300, 90)}
     others = {frame: [(*passing[frame][:3], view(1))] if frame in passing else [] for frame in range(0, 60, 10)}
-    found = {frame: look(face(100 + frame, 100), *others[frame]) for frame in others}
-    assert [len(found[frame].views) for frame in found] == [1, 2, 2, 2, 2, 1]
-    followed = follow_face(found, 0.8)
-    assert sorted(followed) == list(found)
+    seen = {frame: frame_faces(face(100 + frame, 100), *others[frame]) for frame in others}
+    assert [len(seen[frame].views) for frame in seen] == [1, 2, 2, 2, 2, 1]
+    followed = follow_face(seen, 0.8)
+    assert sorted(followed) == list(seen)
     for frame, index in followed.items():
-        assert found[frame].faces.boxes[index][0] == 100 + frame
+        assert seen[frame].faces.boxes[index][0] == 100 + frame
 
 
 def test_two_people_who_cross_keep_their_tracks():
     """At frame 20 the main face is hidden and the other one stands where it was."""
-    found = {
-        0: look(face(0, 100), face(200, 90, person=1)),
-        10: look(face(5, 100), face(100, 90, person=1)),
-        20: look(face(8, 90, person=1)),
-        30: look(face(10, 100)),
-        40: look(face(12, 100)),
+    seen = {
+        0: frame_faces(face(0, 100), face(200, 90, person=1)),
+        10: frame_faces(face(5, 100), face(100, 90, person=1)),
+        20: frame_faces(face(8, 90, person=1)),
+        30: frame_faces(face(10, 100)),
+        40: frame_faces(face(12, 100)),
     }
-    assert follow_face(found, 0.8) == {0: 0, 10: 0, 30: 0, 40: 0}
+    assert follow_face(seen, 0.8) == {0: 0, 10: 0, 30: 0, 40: 0}
 
 
 def test_a_face_that_comes_back_elsewhere_is_known_again():
-    away = {frame: look(face(600, 90, person=1)) for frame in range(20, 120, 10)}
-    found = {0: look(face(0, 100)), 10: look(face(5, 100)), **away}
-    found |= {frame: look(face(500, 70), face(900, 90, person=1)) for frame in range(120, 300, 10)}
-    assert sorted(follow_face(found, 0.8)) == list(range(20, 300, 10))  # person 1, away from nothing, stays longest
-    found = {frame: look(face(0, 150)) if frame < 100 else look() for frame in range(0, 200, 10)}
-    found[300] = look(face(800, 40))
-    found[310] = look(face(800, 40, person=1))
-    assert sorted(follow_face(found, 0.8)) == [*range(0, 100, 10), 300]
+    away = {frame: frame_faces(face(600, 90, person=1)) for frame in range(20, 120, 10)}
+    seen = {0: frame_faces(face(0, 100)), 10: frame_faces(face(5, 100)), **away}
+    seen |= {frame: frame_faces(face(500, 70), face(900, 90, person=1)) for frame in range(120, 300, 10)}
+    assert sorted(follow_face(seen, 0.8)) == list(range(20, 300, 10))  # person 1, away from nothing, stays longest
+    seen = {frame: frame_faces(face(0, 150)) if frame < 100 else frame_faces() for frame in range(0, 200, 10)}
+    seen[300] = frame_faces(face(800, 40))
+    seen[310] = frame_faces(face(800, 40, person=1))
+    assert sorted(follow_face(seen, 0.8)) == [*range(0, 100, 10), 300]
 
 
 def test_frames_without_the_followed_face_have_none():
-    found = {0: look(face(0, 100)), 10: look(face(5, 100)), 20: look(), 30: look(face(400, 60, person=1))}
-    found[40] = look(face(0, 95))
-    assert follow_face(found, 0.8) == {0: 0, 10: 0, 40: 0}
-    assert follow_face({0: look(face(0, 100, 0.5)), 1: look()}, 0.8) == {}
+    seen = {
+        0: frame_faces(face(0, 100)),
+        10: frame_faces(face(5, 100)),
+        20: frame_faces(),
+        30: frame_faces(face(400, 60, person=1)),
+    }
+    seen[40] = frame_faces(face(0, 95))
+    assert follow_face(seen, 0.8) == {0: 0, 10: 0, 40: 0}
+    assert follow_face({0: frame_faces(face(0, 100, 0.5)), 1: frame_faces()}, 0.8) == {}
     assert follow_face({}, 0.8) == {}
 
 

@@ -66,15 +66,15 @@ def test_signals_that_reach_processes_while_they_start_change_nothing(monkeypatc
 
 
 def test_a_process_that_dies_is_one_clear_line():
-    with pytest.raises(UserError, match="a worker process died"):
+    with pytest.raises(UserError, match="a worker process was killed"):
         run_jobs(die, range(4), 2, "job")
 
 
 @posix_only
 def test_a_job_that_kills_its_process_costs_itself_only():
-    results = run_jobs(die_of_three, range(9), 2, "job", of_deadly=lambda number: -number)
+    results = run_jobs(die_of_three, range(9), 2, "job", on_crash=lambda number: -number)
     assert results == [0, 2, 4, -3, 8, 10, 12, 14, 16]
-    assert run_jobs(die_of_three, [3], 2, "job", of_deadly=lambda number: -number) == [-3]
+    assert run_jobs(die_of_three, [3], 2, "job", on_crash=lambda number: -number) == [-3]
 
 
 @posix_only

@@ -2,7 +2,7 @@ import re
 
 import torch
 
-from utils import provenance
+from training import provenance
 
 
 def test_versions_are_those_installed():
@@ -16,3 +16,7 @@ def test_revision_is_a_commit_or_nothing(monkeypatch):
     assert revision is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", revision)
     monkeypatch.setenv("PATH", "")
     assert provenance.git_revision() is None
+
+
+def test_fingerprint_tells_order_and_borders_apart():
+    assert len({provenance.fingerprint(items) for items in (["a", "b"], ["b", "a"], ["ab"], ["a", "b", ""])}) == 4

@@ -1,7 +1,9 @@
-"""What made a result: versions of the packages and the revision of this code."""
+"""What made a result: the packages' versions, the revision of this code, and a fingerprint of the data."""
 
+import hashlib
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
@@ -9,7 +11,7 @@ _PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "pillow", "open
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of the packages that decide numbers, as far as they are installed."""
+    """Versions of Python and of those installed packages that affect numbers; name -> version."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -27,3 +29,11 @@ def git_revision() -> str | None:
     except OSError:
         return None
     return done.stdout.strip() or None
+
+
+def fingerprint(items: Iterable[str]) -> str:
+    """SHA-256 of a sequence of strings; their order counts."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(item.encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()
