@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from preprocessing import extract_faces
+from preprocessing.demo.videos import write_video
 from preprocessing.detection.align import TEMPLATE_112
 from preprocessing.detection.faces import Faces
 from preprocessing.extract_faces import main
 from preprocessing.extraction import face_crops
-from preprocessing.make_demo_videos import write_video
 
 COUNT = 12
 
