@@ -58,6 +58,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if "expansion_share" in given and not args.expansion:
         parser.error("--expansion_share needs --expansion")
     args.balance = args.balance or ("equal" if args.dataset == "FFpp" else "none")
+    args.split = sorted(set(args.split), key=SPLITS.index)
     return args
 
 

@@ -155,15 +155,10 @@ def coarse(image: np.ndarray, pixels_across: float, interpolation: int) -> np.nd
 
 
 def colour_match(source: np.ndarray, target: np.ndarray, mask: np.ndarray, share: float) -> tuple[np.ndarray, ...]:
-    """Match colours inside a mask.
+    """(gain, offset), [3] float32 each, that match the colours of ``source`` to ``target`` inside the mask.
 
-    Args:
-        source, target: [H, W, 3].
-        mask: [H, W, 1], above 0.5 inside.
-        share: How far mean and deviation move from those of ``source`` to those of ``target``, 0..1.
-
-    Returns:
-        gain, offset: [3] float32 each; source * gain + offset has the new mean and deviation.
+    source, target: [H, W, 3]. mask: [H, W, 1], above 0.5 inside. share: how far source * gain + offset moves mean and
+    deviation to those of ``target``, 0..1.
     """
     inside = mask[..., 0] > 0.5
     mean, spread = source[inside].mean(axis=0), source[inside].std(axis=0)

@@ -30,14 +30,9 @@ class Job(NamedTuple):
 
 
 def make_data_set(data_root: Path, numbers: dict[str, int], frames: int, seed: int, workers: int) -> None:
-    """Make the videos that do not exist yet.
+    """Make the videos that do not exist yet in data_root/FF++.
 
-    Args:
-        data_root: The folder for FF++.
-        numbers: split -> number of its real videos, even.
-        frames: Frames of each video.
-        seed: Of all random draws.
-        workers: Number of processes.
+    numbers: split -> number of its real videos, even. frames: frames of each video. workers: number of processes.
 
     Raises:
         UserError: The folder holds another data set or a demo made with other settings, or is in use.
@@ -95,15 +90,11 @@ def make_video(job: Job) -> None:
 
 
 def write_video(path: Path, frames: np.ndarray, crf: int) -> None:
-    """Encode frames as H.264 (yuv420p), 25 per second. The same frames give the same file.
+    """Encode frames as H.264 (yuv420p, 25 per second). The same frames give the same file. Raises OSError if it fails.
 
     Args:
-        path: The file to write.
         frames: [T, H, W, 3] uint8 RGB, H and W even.
         crf: Constant rate factor of x264, 0 (lossless) to 51.
-
-    Raises:
-        OSError: ffmpeg fails.
     """
     height, width = frames.shape[1:3]
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FPS), "-i", "-"]

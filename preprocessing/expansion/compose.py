@@ -5,10 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from datasets.transforms import ImageError, read_image
 from preprocessing.expansion import regions
 from preprocessing.expansion.planning import Job
 from preprocessing.extraction.crop_files import save_image
-from utils.files import whole_file
 
 
 class CropError(Exception):
@@ -18,26 +18,19 @@ class CropError(Exception):
 def read_crop(path: Path, size: int) -> np.ndarray:
     """Read a crop. Returns [size, size, 3] uint8 BGR. Raises CropError if it cannot be read or has another size."""
     try:
-        crop = cv2.imdecode(np.frombuffer(whole_file(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    except (OSError, cv2.error) as error:
-        raise CropError(f"{path} cannot be read") from error
-    if crop is None:
-        raise CropError(f"{path} is not an image, or is truncated")
+        crop = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR)
+    except ImageError as error:
+        raise CropError(f"{path}: {error}") from error
     if crop.shape != (size, size, 3):
         raise CropError(f"{path} has {crop.shape[1]}x{crop.shape[0]} px instead of {size}x{size}")
     return crop
 
 
 def compose(job: Job) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Transplant one region.
+    """Transplant one region. Raises CropError if a crop cannot be used.
 
     Returns:
-        real, fake: [S, S, 3] uint8 BGR, both in the alignment of the real crop.
-        mask: [S, S] float32 in 0..1.
-        result: [S, S, 3] uint8 BGR.
-
-    Raises:
-        CropError: A crop cannot be used.
+        (real, fake, mask, result): [S, S, 3] uint8 BGR in the alignment of the real crop; mask: [S, S] float32 in 0..1.
     """
     pair, row = job.pair, job.row
     real, fake = (read_crop(path, pair.crops.size) for path in (pair.real, pair.fake))

@@ -95,10 +95,10 @@ def _make_images(plan: Plan, args: argparse.Namespace) -> list[Job]:
         unfinished.unlink()
     counts = Counter(job.row["region"] for job in done)
     parts = ", ".join(f"{counts[region]} {region}" for region in REGION_CODES if region in args.regions)
-    print(f"{plan.split}: {len(done)} images ({parts}) in {target}; {len(missing) - len(failed)} of them new")
+    print(f"{target.name}: {len(done)} images ({parts}) in {target}; {len(missing) - len(failed)} of them new")
     if failed:
         what = f"{len(failed)} images left out because of their crops, the first: {next(iter(failed.values()))}"
-        print(f"warning: {plan.split}: {what}; run extract_faces.py with --overwrite", file=sys.stderr)
+        print(f"warning: {target.name}: {what}; run extract_faces.py with --overwrite", file=sys.stderr)
     return done
 
 

@@ -60,12 +60,16 @@ class Job(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The images of one split. recipe: the settings, for manifest.json."""
+    """The images of one split. target: their folder, named after the split. recipe: the settings, for manifest.json."""
 
-    split: str
     target: Path
     jobs: list[Job]
     recipe: dict[str, object]
+
+
+def expansion_dir(data_root: Path, compression: str, split: str) -> Path:
+    """The folder of the expansion of a split."""
+    return ffpp_root(data_root) / "expansion" / compression / split
 
 
 def can_give(method: str, region: str) -> bool:
@@ -97,11 +101,9 @@ def read_crop_format(folder: Path) -> CropFormat:
 
 
 def place_pair(real: manifest.Row, fake: manifest.Row, made: CropFormat) -> tuple[np.ndarray, ...] | None:
-    """Locate the face in the crops of a real frame and of its fake; ``real`` and ``fake`` are their rows.
+    """(real_matrix, fake_matrix, points) of a Pair; None unless both crops show one face in one place.
 
-    Returns:
-        (real_matrix, fake_matrix, points) of a Pair, the points rounded as in the expansion's manifest.csv.
-        None unless both crops show one face in one place.
+    real, fake: rows of the crops in manifest.csv. The points are rounded as in the expansion's manifest.csv.
     """
     try:
         landmarks = [manifest.landmarks_of(row) for row in (real, fake)]
@@ -116,7 +118,7 @@ def place_pair(real: manifest.Row, fake: manifest.Row, made: CropFormat) -> tupl
 
 
 def make_plan(args: argparse.Namespace, split: str) -> Plan:
-    """Choose the images of a split and print what is left out.
+    """Choose the images of a split and print what is left out. args: the options of expand_FFpp.py.
 
     All random draws depend on the seed and on the image's own names only.
 
@@ -130,7 +132,7 @@ def make_plan(args: argparse.Namespace, split: str) -> Plan:
         ways = " and ".join(map(str, formats))
         raise UserError(f"crops in {args.data_root} were made in several ways ({ways}); extract them alike")
     made = formats.pop() if formats else None
-    target = ffpp_root(args.data_root) / "expansion" / args.compression / split
+    target = expansion_dir(args.data_root, args.compression, split)
     wanted = [region for region in REGION_CODES if region in args.regions]
     jobs, left_out = [], Counter()
     for method, video in split_videos(args.data_root, split):
@@ -161,7 +163,7 @@ def make_plan(args: argparse.Namespace, split: str) -> Plan:
     recipe = {name: getattr(args, name) for name in ("compression", "per_video", "blend", "color_transfer", "donors")}
     recipe |= {"regions": wanted, "seed": args.seed} | (made._asdict() if made else {})
     recipe |= {"versions": {"opencv": cv2.__version__, "numpy": np.__version__}}
-    return Plan(split, target, jobs, recipe)
+    return Plan(target, jobs, recipe)
 
 
 def _make_job(

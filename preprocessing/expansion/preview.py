@@ -23,12 +23,9 @@ SheetRow = tuple[str, Sequence[np.ndarray]]  # caption, one picture [S, S, 3] ui
 
 
 def draw_preview(path: Path, jobs: Sequence[Job], number: int, seed: int) -> None:
-    """Write a PNG with at most ``number`` of the images, a seeded choice.
+    """Write a PNG that shows at most ``number`` of the images, a seeded choice.
 
-    An image whose crops can no longer be read is left out with a warning.
-
-    Raises:
-        UserError: No crop of the chosen images can be read.
+    Images whose crops can no longer be read are left out with a warning. Raises UserError if none is left.
     """
     rows = []
     for job in choose_samples(jobs, number, np.random.default_rng(seed)):
@@ -48,13 +45,8 @@ def draw_preview(path: Path, jobs: Sequence[Job], number: int, seed: int) -> Non
 
 def choose_samples(jobs: Sequence[Job], number: int, rng: np.random.Generator) -> list[Job]:
     """Draw at most ``number`` jobs, spread over the regions, then over the methods of each region."""
-    shuffled = [jobs[index] for index in rng.permutation(len(jobs))]
-    ranks: dict[str, dict[str, int]] = {}  # region -> method -> its place in the order drawn
-    for row in (job.row for job in shuffled):
-        methods = ranks.setdefault(row["region"], {})
-        methods.setdefault(row["method"], len(methods))
-    shuffled.sort(key=lambda job: ranks[job.row["region"]][job.row["method"]])
-    chosen = in_turn(shuffled, group_of=lambda job: (job.row["region"], job.row["method"]))[:number]
+    drawn = in_turn((jobs[index] for index in rng.permutation(len(jobs))), lambda job: job.row["region"])
+    chosen = in_turn(drawn, lambda job: (job.row["region"], job.row["method"]))[:number]
     order = [*REGION_CODES, *METHOD_CODES]
     return sorted(chosen, key=lambda job: (order.index(job.row["region"]), order.index(job.row["method"]), job.path))
 

@@ -24,23 +24,22 @@ def check_splits(data_root: Path, splits: Sequence[str]) -> None:
 
     splits: their files must exist; those of other splits are checked if they exist.
     """
-    again = "download the official split files again"
     split_of: dict[str, str] = {}
     for split in SPLITS:
         path = ffpp_root(data_root) / f"{split}.json"
-        if split not in splits and not path.is_file():
-            continue
-        pairs = set()
-        for a, b in read_pairs(data_root, split):
+        pairs = read_pairs(data_root, split) if split in splits or path.is_file() else []
+        for number, (a, b) in enumerate(pairs):
+            shared = [video for video in (a, b) if split_of.setdefault(video, split) != split]
             if a == b:
-                raise UserError(f"{path}: the pair {a}, {b} is one video; {again}")
-            if frozenset((a, b)) in pairs:
-                raise UserError(f"{path}: the pair {a}, {b} is there twice; {again}")
-            pairs.add(frozenset((a, b)))
-            for video in (a, b):
-                if split_of.setdefault(video, split) != split:
-                    both = f"video {video} is in {split_of[video]}.json too, but a source video belongs to one split"
-                    raise UserError(f"{path}: {both}; {again}")
+                problem = f"the pair {a}, {b} is one video"
+            elif (a, b) in pairs[:number] or (b, a) in pairs[:number]:
+                problem = f"the pair {a}, {b} is there twice"
+            elif shared:
+                other = split_of[shared[0]]
+                problem = f"video {shared[0]} is in {other}.json too, but a source video belongs to one split"
+            else:
+                continue
+            raise UserError(f"{path}: {problem}; download the official split files again")
 
 
 def shared_crop_settings(folders: Iterable[Path]) -> dict[str, object] | None:

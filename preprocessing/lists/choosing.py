@@ -93,15 +93,11 @@ def balanced_videos(
     Args:
         there: How many frames each video can give.
         expansion: All images of the expansion.
-        equal: Take as many fake as real images.
+        equal: Take as many fake as real images. Raises UserError if one class is empty.
         share: The largest share of the expansion in the fakes, 0..1.
-        seed: Of every choice.
 
     Returns:
-        (frames of each video, chosen images of the expansion)
-
-    Raises:
-        UserError: One class is empty, so that ``equal`` is impossible.
+        (frames that each video gives, chosen images of the expansion)
     """
     rng = np.random.default_rng(seed)
     real = {video: number for video, number in there.items() if video[0] == "real"}

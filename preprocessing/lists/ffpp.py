@@ -12,19 +12,11 @@ tools, which write no manifest.csv, are taken.
 import argparse
 import csv
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
-from datasets.readers.ffpp_methods import (
-    METHOD_CODES,
-    REAL_CODE,
-    REGION_CODES,
-    SPLITS,
-    compression_dir,
-    ffpp_root,
-    split_videos,
-)
+from datasets.readers.ffpp_methods import METHOD_CODES, REAL_CODE, REGION_CODES, compression_dir, split_videos
 from datasets.records import evenly_spaced, list_images
+from preprocessing.expansion.planning import CropFormat, expansion_dir
 from preprocessing.extraction import manifest
 from preprocessing.lists.checks import check_paths, check_splits, shared_crop_settings
 from preprocessing.lists.choosing import ListedImage, Lists, Video, balanced_videos
@@ -33,9 +25,7 @@ from utils.files import read_json
 
 CODES = {"real": REAL_CODE} | METHOD_CODES
 REGION_OF_CODE = {code: region for region, code in REGION_CODES.items()}
-SAVED = ("size", "scale", "format", "quality")  # settings that an expansion shares with its crops
 Settings = dict[str, object] | None  # of crops; None if unknown
-Finished = dict[str, list[str]] | None  # video -> its crops, sorted; None for crops of other tools
 
 
 def ffpp_lists(args: argparse.Namespace) -> Lists:
@@ -44,20 +34,41 @@ def ffpp_lists(args: argparse.Namespace) -> Lists:
     Raises:
         UserError: Splits overlap, crops or expansion do not fit or are damaged, or a path cannot stand in a list.
     """
-    splits = [split for split in SPLITS if split in args.split]
-    check_splits(args.data_root, splits)
+    check_splits(args.data_root, args.split)
     folders = {method: compression_dir(args.data_root, method, args.compression) for method in CODES}
     settings = shared_crop_settings(folders.values())
     finished = {method: finished_crops(folder) for method, folder in folders.items()}
-    lists = {split: _list_of_split(args, split, folders, finished, settings) for split in splits}
+    lists: Lists = {}
+    for split in args.split:
+        crops: dict[Video, list[str]] = {}
+        without, unfinished = [], []
+        for method, video in split_videos(args.data_root, split):
+            paths, ended = crops_of_video(folders[method], video, finished[method])
+            if not ended:
+                unfinished.append(f"{method}/{video}")
+            elif paths:
+                crops[method, video] = paths
+            else:
+                without.append(f"{method}/{video}")
+        if unfinished:
+            what = f"{len(unfinished)} videos left out, such as {unfinished[0]}: their extraction did not end"
+            print(f"{split}: {what}; run preprocessing/extract_faces.py again")
+        if not crops:
+            where = f"the {split} split under {args.data_root} ({args.compression})"
+            advice = "run preprocessing/extract_faces.py, or choose other splits with --split"
+            raise UserError(f"no crop of {where}; {advice}")
+        for method, number in Counter(video.split("/")[0] for video in without).items():
+            print(f"{split}: {number} {method} videos have no crop")
+        images, facts = _choose_images(args, split, crops, settings)
+        lists[split] = (images, facts | {"videos_without_crops": without, "videos_unfinished": unfinished})
     check_paths(lists)
     return lists
 
 
-def finished_crops(folder: Path) -> Finished:
-    """The crops of the videos that extract_faces.py finished: those in manifest.csv that also have a row file.
+def finished_crops(folder: Path) -> dict[str, list[str]] | None:
+    """video -> its crops, sorted, of the videos that extract_faces.py finished; None for crops of other tools.
 
-    Without the hidden folder of row files manifest.csv alone counts.
+    A finished video is in manifest.csv and has a row file, if there is a folder of row files.
     """
     hidden = (folder / ".manifest").is_dir()
     if not hidden and not (folder / "manifest.csv").is_file():
@@ -71,16 +82,15 @@ def finished_crops(folder: Path) -> Finished:
     return {video: sorted(set(crops[video])) for video in finished if video in crops}
 
 
-def first_missing(paths: Iterable[str]) -> str | None:
-    """The first path that does not exist. Lists each folder once, which is faster than to check each file."""
-    existing: dict[str, set[str]] = {}
-    for path in paths:
-        folder = path.rpartition("/")[0]  # no Path: it would take most of the time
-        if folder not in existing:
-            existing[folder] = set(list_images(Path(folder)))
-        if path not in existing[folder]:
-            return path
-    return None
+def crops_of_video(folder: Path, video: str, finished: dict[str, list[str]] | None) -> tuple[list[str], bool]:
+    """(the crops of a video, whether its extraction ended). finished: see finished_crops."""
+    existing = list_images(folder / "faces" / video)
+    if finished is None or not (existing or video in finished):
+        return existing, True
+    if gone := sorted(set(finished.get(video, [])).difference(existing)):
+        what = f"{gone[0]} is in {folder / 'manifest.csv'}, but does not exist"
+        raise UserError(f"{what}; run preprocessing/extract_faces.py again")
+    return finished.get(video, []), video in finished
 
 
 def read_expansion(args: argparse.Namespace, split: str, crops: Settings) -> tuple[list[ListedImage], object]:
@@ -90,11 +100,11 @@ def read_expansion(args: argparse.Namespace, split: str, crops: Settings) -> tup
         UserError: It is missing, damaged, of another split, or made of crops with other settings than ``crops``: their
             size or format would tell fakes from reals.
     """
-    folder = ffpp_root(args.data_root) / "expansion" / args.compression / split
+    folder = expansion_dir(args.data_root, args.compression, split)
     table, note, again = folder / "manifest.csv", folder / "manifest.json", "run preprocessing/expand_FFpp.py again"
     made_with = read_json(note) if note.is_file() else None
     own = made_with if isinstance(made_with, dict) else {}
-    changed = [key for key in SAVED if crops is not None and own.get(key) != crops.get(key)]
+    changed = [key for key in CropFormat._fields if crops is not None and own.get(key) != crops.get(key)]
     if changed:
         differences = ", ".join(f"{key} {own.get(key)} there, {crops.get(key)} now" for key in changed)
         raise UserError(f"{folder} was made of other crops than today's ({differences}); {again} with --overwrite")
@@ -111,23 +121,17 @@ def read_expansion(args: argparse.Namespace, split: str, crops: Settings) -> tup
         raise UserError(f"{table} is damaged; {again}") from error
     except FileNotFoundError as error:
         raise UserError(f"--expansion: {table} is missing; run preprocessing/expand_FFpp.py") from error
-    if gone := first_missing(image.path for image in images):
-        raise UserError(f"{gone} is in {table}, but does not exist; {again}")
+    folders = {image.path.rpartition("/")[0] for image in images}  # one listing each is faster than a check per file
+    existing = {path for folder in folders for path in list_images(Path(folder))}
+    if gone := [image.path for image in images if image.path not in existing]:
+        raise UserError(f"{gone[0]} is in {table}, but does not exist; {again}")
     return images, made_with
 
 
-def _list_of_split(
-    args: argparse.Namespace, split: str, folders: dict[str, Path], finished: dict[str, Finished], settings: Settings
+def _choose_images(
+    args: argparse.Namespace, split: str, crops: dict[Video, list[str]], settings: Settings
 ) -> tuple[list[ListedImage], dict[str, object]]:
-    crops, without, unfinished = _crops_of_split(args, split, folders, finished)
-    if unfinished:
-        what = f"{len(unfinished)} videos left out, such as {unfinished[0]}"
-        print(f"{split}: {what}: their extraction did not end; run preprocessing/extract_faces.py again")
-    if not crops:
-        where = f"the {split} split under {ffpp_root(args.data_root)} ({args.compression})"
-        raise UserError(f"no crop of {where}; run preprocessing/extract_faces.py, or choose other splits with --split")
-    for method, number in Counter(video.split("/")[0] for video in without).items():
-        print(f"{split}: {number} {method} videos have no crop")
+    """The images of a list and the facts of its recipe."""
     frames = {video: min(len(paths), args.n_frames) for video, paths in crops.items()}
     balance, chosen, expansion_facts = "none", [], None
     if split == "train":
@@ -149,40 +153,8 @@ def _list_of_split(
     numbers = {"real": [], "fake": []}
     for (method, _), number in frames.items():
         numbers["real" if method == "real" else "fake"].append(number)
-    facts = {
-        "dataset": "FFpp",
-        "split": split,
-        "compression": args.compression,
-        "crops": settings,
-        "n_frames": args.n_frames,
-        "balance": balance,
-        "expansion": expansion_facts,
-        "seed": args.seed,
-        "videos": {name: len(counts) for name, counts in numbers.items()},  # that have crops
-        "frames_per_video": {name: [min(c, default=0), max(c, default=0)] for name, c in numbers.items()},
-        "videos_without_crops": without,
-        "videos_unfinished": unfinished,
-    }
+    facts = {"dataset": "FFpp", "split": split, "compression": args.compression, "crops": settings}
+    facts |= {"n_frames": args.n_frames, "balance": balance, "expansion": expansion_facts, "seed": args.seed}
+    facts["videos"] = {name: len(counts) for name, counts in numbers.items()}  # that have crops
+    facts["frames_per_video"] = {name: [min(c, default=0), max(c, default=0)] for name, c in numbers.items()}
     return images + chosen, facts
-
-
-def _crops_of_split(
-    args: argparse.Namespace, split: str, folders: dict[str, Path], finished: dict[str, Finished]
-) -> tuple[dict[Video, list[str]], list[str], list[str]]:
-    """(video -> its crops, videos without crops, videos whose extraction did not end)."""
-    crops: dict[Video, list[str]] = {}
-    without, unfinished = [], []
-    for method, video in split_videos(args.data_root, split):
-        known = finished[method]
-        in_manifest = known is not None and video in known
-        paths = known[video] if in_manifest else list_images(folders[method] / "faces" / video)
-        if in_manifest and (gone := first_missing(paths)):
-            table = folders[method] / "manifest.csv"
-            raise UserError(f"{gone} is in {table}, but does not exist; run preprocessing/extract_faces.py again")
-        if not paths:
-            without.append(f"{method}/{video}")
-        elif known is not None and not in_manifest:
-            unfinished.append(f"{method}/{video}")
-        else:
-            crops[method, video] = paths
-    return crops, without, unfinished

@@ -6,7 +6,6 @@ their folders exist. With --balance equal the train list leaves out images of th
 
 import argparse
 
-from datasets.readers.ffpp_methods import SPLITS
 from datasets.readers.ffsc import UNVERIFIED, read_ffsc
 from preprocessing.lists.checks import check_copies, check_paths
 from preprocessing.lists.choosing import ListedImage, Lists, balanced_classes
@@ -20,7 +19,7 @@ def ffsc_lists(args: argparse.Namespace) -> Lists:
     """
     lists: Lists = {}
     unverified: set[str] = set()
-    for split in (split for split in SPLITS if split in args.split):
+    for split in args.split:
         balance = args.balance if split == "train" else "none"
         known = read_ffsc(args.data_root, split)
         for name, records in known.items():

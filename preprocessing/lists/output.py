@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from preprocessing.lists.choosing import ListedImage, Lists, shuffled_codes
@@ -18,12 +17,11 @@ def write_lists(output: Path, lists: Lists, seed_of_codes: int | None) -> None:
     with exclusive_folder(output) as folder:
         for name, (images, facts) in lists.items():
             seed = seed_of_codes if name == "train" else None
-            if seed is not None:
-                images = shuffled_codes(images, seed)
-            write_list(folder, name, images, facts | {"shuffle_codes": seed})
+            images = images if seed is None else shuffled_codes(images, seed)
+            _write_list(folder, name, images, facts | {"shuffle_codes": seed})
 
 
-def write_list(folder: Path, name: str, images: Sequence[ListedImage], facts: Mapping[str, object]) -> None:
+def _write_list(folder: Path, name: str, images: list[ListedImage], facts: dict[str, object]) -> None:
     """Write <name>.txt with lines `path code` and <name>.recipe.json (``facts``, counts, SHA-256); print the counts."""
     text = "".join(f"{image.path} {image.code}\n" for image in images)
     real = sum(image.is_real for image in images)
