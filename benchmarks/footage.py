@@ -1,8 +1,8 @@
-"""Make 720p H.264 videos of two real photographs seen by a moving camera, with the exact places of the eyes.
+"""Make 720p H.264 videos of two photographs seen by a moving camera, with the exact positions of the eyes.
 
 python benchmarks/footage.py --output data/footage
 
-Writes videos/<number>_<kind>.mp4 and truth.csv; a kind says who is in the picture:
+Writes videos/<number>_<kind>.mp4 and truth.csv. The kind says who is in the picture:
   single    one person, always in the picture
   two       the main person and a smaller one who stays
   crossing  the main person and a smaller one who crosses the picture behind them
@@ -10,8 +10,8 @@ Writes videos/<number>_<kind>.mp4 and truth.csv; a kind says who is in the pictu
   away      one person who is out of the picture for a third of the time
   none      nobody
 truth.csv has a row for every frame and person: the eye centres in pixels of the frame ("left" is the viewer's left),
-visible (the whole face box lies in the picture and nobody stands before it) and main. The same options give the same
-truth; the photographs come with scikit-image and matplotlib.
+visible (the whole face box is in the picture and nobody covers it) and main. The same options give the same truth. The
+photographs come with scikit-image and matplotlib.
 """
 
 import sys
@@ -21,30 +21,29 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root instead of this script's folder
 
 import functools
-import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
-import imageio_ffmpeg
-import matplotlib.cbook
 import numpy as np
 import skimage.data
 
+from preprocessing.demo.faces import photographs
 from preprocessing.extraction.manifest import Row, write_rows
 from utils.cli import ArgumentParser, non_negative_int, positive_int, script
 from utils.cpu import available_cores
-from utils.files import atomic_path, output_dir
+from utils.files import output_dir
 from utils.pool import run_jobs
+from utils.video_writer import write_video
 
 WIDTH, HEIGHT, FPS = 1280, 720, 25
 KINDS = ("single", "two", "crossing", "approach", "away", "none")
 COLUMNS = ("video", "frame", "person", "left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y", "visible", "main")
 PEOPLE = ("astronaut", "hopper")
-# Centres of the irises in the photographs, measured by eye at 24-fold magnification (to about 0.5 px and 1 px).
+# Centres of the irises in the photographs, measured by hand at 24-fold magnification (to about 0.5 px and 1 px).
 EYES = {"astronaut": [[203.3, 100.2], [246.3, 102.4]], "hopper": [[222.5, 189.5], [305.3, 186.5]]}
-# Head and shoulders in the photographs, an outline drawn by hand; their last rows are repeated BELOW px further down.
+# Head and shoulders in the photographs, outlined by hand. The photographs' last row is repeated for BELOW px.
 BELOW = 300
 OUTLINES = {
     "astronaut": [
@@ -69,14 +68,14 @@ MARGIN = 25  # px between a face that is to be seen and the picture's edge
 
 
 class Person(NamedTuple):
-    """One person of a video: the photograph's name and its way into the frames, [T, 3, 3] photograph -> frame."""
+    """One person of a video. matrices: [T, 3, 3], photograph -> frame."""
 
     name: str
     matrices: np.ndarray
 
 
 class Plan(NamedTuple):
-    """Where everything is: the main person first; camera [T, 3, 3] scenery, centred on (0, 0) -> frame."""
+    """Positions in a video. people: the main person first. camera: [T, 3, 3], scenery centred on (0, 0) -> frame."""
 
     people: list[Person]
     camera: np.ndarray
@@ -110,14 +109,14 @@ def face_box(eyes: np.ndarray) -> np.ndarray:
 
 
 def smooth_path(rng: np.random.Generator, frames: int, hertz: float) -> np.ndarray:
-    """A smooth random path [T] within -1..1 that turns about ``hertz`` times a second."""
+    """A smooth random path [T] within -1..1 that oscillates about ``hertz`` times a second."""
     seconds = np.arange(frames)[:, None] / FPS
     rates, phases = hertz * rng.uniform(0.4, 1.6, 3), rng.uniform(0, 2 * np.pi, 3)
     return np.sin(2 * np.pi * rates * seconds + phases) @ [0.5, 0.3, 0.2]
 
 
 def hump(frames: int, start: float, stop: float, slope: float) -> np.ndarray:
-    """[T] 0, from ``start`` to ``stop`` 1, then 0 again, with smooth slopes; all in shares of the video."""
+    """[T]: 1 from ``start`` to ``stop``, 0 elsewhere, with smooth slopes; all arguments are shares of the video."""
     share = np.arange(frames) / frames
     rise = np.clip(np.minimum(share - start, stop - share) / slope + 1, 0, 1)
     return rise * rise * (3 - 2 * rise)
@@ -126,7 +125,7 @@ def hump(frames: int, start: float, stop: float, slope: float) -> np.ndarray:
 def similarity(
     scale: np.ndarray | float, angle: np.ndarray | float, x: np.ndarray | float, y: np.ndarray | float
 ) -> np.ndarray:
-    """Turn by ``angle`` (radians), scale, then shift; numbers or [T]. Returns [3, 3] or [T, 3, 3]."""
+    """Rotate by ``angle`` (radians), scale, then shift; numbers or [T]. Returns [3, 3] or [T, 3, 3]."""
     scale, angle, x, y = np.broadcast_arrays(scale, angle, x, y)
     matrix = np.zeros((*scale.shape, 3, 3))
     matrix[..., 0, 0] = matrix[..., 1, 1] = scale * np.cos(angle)
@@ -145,7 +144,7 @@ def place(
     rng: np.random.Generator, name: str, width: np.ndarray | float, x: np.ndarray | float, y: np.ndarray | float,
     frames: int,
 ) -> np.ndarray:  # fmt: skip
-    """Put a person's face, ``width`` px wide, at (x, y) of the scene, perhaps mirrored, swaying a little.
+    """Put a person's face, ``width`` px wide, at (x, y) of the scene, mirrored at random and swaying a little.
 
     Returns [T, 3, 3] photograph -> scene.
     """
@@ -158,7 +157,7 @@ def place(
 
 
 def plan_video(job: Job) -> Plan:
-    """Draw the ways of a video's people and of its camera; all draws come from the job's seed."""
+    """Draw the paths of a video's people and of its camera. All draws depend on the job's seed only."""
     rng = np.random.default_rng(job.seed)
     kind, main, frames = job.kind, job.main, job.frames
     second = PEOPLE[1 - PEOPLE.index(main)]
@@ -205,13 +204,13 @@ def box_in_frame(person: Person, frame: int) -> np.ndarray:
 
 
 def width_in_frame(person: Person, frame: int) -> float:
-    """The width of a person's face in the frame, px; the one who looks larger stands in front."""
+    """The width of a person's face in the frame, px. The person with the larger face stands in front."""
     corners = box_in_frame(person, frame)
     return float(np.linalg.norm(corners[1] - corners[0]))
 
 
 def is_visible(person: Person, people: Sequence[Person], frame: int) -> bool:
-    """The whole face box lies in the frame and no one who stands in front covers any of it."""
+    """Is the whole face box in the frame and not covered by a person in front?"""
     box = box_in_frame(person, frame)
     if (box < 0).any() or (box > [WIDTH - 1, HEIGHT - 1]).any():
         return False
@@ -239,20 +238,15 @@ def truth_rows(video: str, plan: Plan) -> list[Row]:
 
 @functools.cache
 def cutout(name: str) -> np.ndarray:
-    """A photograph with its person's outline as soft fourth channel, [H + BELOW, W, 4] uint8, RGB and cover."""
-    if name == "astronaut":
-        photo = skimage.data.astronaut()
-    else:
-        with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
-            photo = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR_RGB)
-    photo = cv2.copyMakeBorder(photo, 0, BELOW, 0, 0, cv2.BORDER_REPLICATE)
+    """A photograph with its person's outline as soft alpha channel, [H + BELOW, W, 4] uint8 RGBA."""
+    photo = cv2.copyMakeBorder(photographs()[PEOPLE.index(name)], 0, BELOW, 0, 0, cv2.BORDER_REPLICATE)
     cover = np.zeros(photo.shape[:2], np.uint8)
     cv2.fillPoly(cover, [np.array(OUTLINES[name], np.int32)], 255)
     return np.dstack([photo, cv2.GaussianBlur(cover, (0, 0), 1.5)])
 
 
 def draw_person(frame: np.ndarray, name: str, matrix: np.ndarray) -> None:
-    """Lay a person over ``frame`` [H, W, 3] uint8 in place. matrix: [3, 3] photograph -> frame."""
+    """Draw a person into ``frame`` [H, W, 3] uint8 in place. matrix: [3, 3] photograph -> frame."""
     picture = cutout(name)
     height, width = picture.shape[:2]
     corners = transform(matrix, [[0, 0], [width, 0], [width, height], [0, height]])
@@ -308,23 +302,10 @@ def render(rng: np.random.Generator, plan: Plan) -> Iterator[np.ndarray]:
         yield cv2.add(lit, noise[dy : dy + HEIGHT, dx : dx + WIDTH], dtype=cv2.CV_8U)
 
 
-def write_video(path: Path, frames: Iterable[np.ndarray]) -> None:
-    """Encode frames [HEIGHT, WIDTH, 3] uint8 RGB as they come: H.264, CRF 23, yuv420p."""
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", str(FPS), "-i", "-"]
-    codec = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p", "-threads", "1"]
-    with atomic_path(path) as temporary:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *source, *codec, str(temporary)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE) as ffmpeg:
-            for frame in frames:
-                ffmpeg.stdin.write(frame.tobytes())
-        if ffmpeg.returncode:
-            raise OSError(f"ffmpeg could not write {path}")
-
-
 def make_video(job: Job) -> list[Row]:
-    """Draw and encode one video; returns its rows of truth.csv."""
+    """Draw and encode one video. Returns its rows of truth.csv."""
     plan = plan_video(job)
-    write_video(job.path, render(np.random.default_rng((*job.seed, 1)), plan))
+    write_video(job.path, render(np.random.default_rng((*job.seed, 1)), plan), FPS)
     return truth_rows(job.path.stem, plan)
 
 

@@ -154,3 +154,10 @@ def file_sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def middle_bytes(path: str | Path, count: int = 64) -> bytes:
+    """Up to ``count`` bytes from the middle of a file; the first ones are alike in many images."""
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - for 100,000s of files, where Path doubles the time
+        file.seek(os.fstat(file.fileno()).st_size // 2)
+        return file.read(count)

@@ -1,7 +1,7 @@
-"""Face regions of an aligned crop as masks that follow its landmarks, and the ways to lay one face over another there.
+"""Masks of face regions that follow the landmarks of an aligned crop, and ways to lay one face over another there.
 
-Lengths are in units of the face: the eye distance, or the distance from eyes to mouth at the usual proportion where
-that is larger. Turning the head shortens the one, nodding the other, so the unit keeps.
+Lengths are in units of the face: the larger of the eye distance and of the distance from eyes to mouth, scaled to the
+usual proportion. Turning the head shortens the first, nodding the second, so the unit hardly changes.
 """
 
 from typing import NamedTuple
@@ -18,12 +18,12 @@ _CORNERS = np.linspace(0, 2 * np.pi, 64, endpoint=False)
 
 
 class Face(NamedTuple):
-    """The frame in which the regions are drawn. Vectors are [2] (x, y) in pixels of the crop."""
+    """The coordinate frame of the regions. Vectors are [2] (x, y) in pixels of the crop."""
 
     across: np.ndarray  # unit vector from the left eye to the right one
-    down: np.ndarray  # unit vector from the eyes to the mouth, at a right angle to ``across``
+    down: np.ndarray  # unit vector from the eyes to the mouth, perpendicular to ``across``
     unit: float  # pixels
-    breadth: float  # pixels, like ``unit`` for a face seen from the front, down to half of it for a profile
+    breadth: float  # pixels; ``unit`` for a frontal face, down to half of it for a profile
 
     def ellipse(self, centre: np.ndarray, across: float, down: float) -> np.ndarray:
         """Corners [64, 2] of an ellipse with radii in pixels."""
@@ -31,8 +31,10 @@ class Face(NamedTuple):
 
 
 def face_of(points: np.ndarray) -> Face:
-    """points: [5, 2] landmarks (order of align.TEMPLATE_112) in pixels of the crop. Raises ValueError where they show
-    no direction or size."""
+    """The coordinate frame of a face. Raises ValueError if its landmarks show no direction or size.
+
+    points: [5, 2] landmarks (order of align.TEMPLATE_112) in pixels of the crop.
+    """
     if not np.isfinite(points).all():
         raise ValueError(f"landmarks must be finite, got {points.tolist()}")
     eyes, mouth = _eyes_and_mouth(points)
@@ -40,7 +42,7 @@ def face_of(points: np.ndarray) -> Face:
     along = mouth - eyes
     eye_distance = float(np.linalg.norm(points[_RIGHT_EYE] - points[_LEFT_EYE]))
     unit = max(eye_distance, float(np.linalg.norm(along)) / proportion)
-    # Three estimates of one direction; their lengths weigh them, so the short eye line of a profile says little.
+    # Three estimates of one direction, weighted by their lengths, so the short eye line of a profile counts little.
     across = points[_RIGHT_EYE] - points[_LEFT_EYE] + points[_RIGHT_MOUTH] - points[_LEFT_MOUTH] + along[::-1] * [1, -1]
     length = np.linalg.norm(across)
     if length < 1e-3 or unit < 1e-3:
@@ -50,25 +52,27 @@ def face_of(points: np.ndarray) -> Face:
 
 
 def _eyes_and_mouth(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The middle between the eyes and that between the corners of the mouth, [2] each."""
+    """The midpoints of the eyes and of the corners of the mouth, [2] each."""
     return points[:2].mean(axis=0), points[3:].mean(axis=0)
 
 
 def outlines(region: str, points: np.ndarray, grow: float = 1.0) -> list[np.ndarray]:
-    """The convex outlines whose union is a region.
+    """The convex outlines whose union is a region: a list of [N, 2] float32 corners in pixels of the crop.
 
-    region: one of REGIONS. points: [5, 2] landmarks in pixels of the crop. grow: factor on all radii. Returns a list
-    of [N, 2] float32 corners in pixels of the crop. Raises ValueError as face_of does, KeyError for another region.
+    Args:
+        region: One of REGIONS. Raises KeyError for another one.
+        points: [5, 2] landmarks in pixels of the crop. Raises ValueError as face_of does.
+        grow: Factor on all radii.
     """
     face = face_of(points)
     eyes, mouth = _eyes_and_mouth(points)
     u, b = face.unit * grow, face.breadth * grow
-    # From the tip of the nose to the line of the mouth; the nose ends and the mouth begins in the middle.
+    # From the tip of the nose to the line of the mouth. The nose ends and the mouth begins halfway.
     gap = max(float((mouth - points[_NOSE]) @ face.down), 0.2 * face.unit) * grow
     if region == "eyes":  # lids and lashes, without the brows
         centres = (points[eye] + 0.01 * face.unit * face.down for eye in (_LEFT_EYE, _RIGHT_EYE))
         parts = [[face.ellipse(centre, 0.36 * b, 0.20 * u)] for centre in centres]
-    elif region == "nose":  # bridge, wings and tip; seen from the side the wings lie between tip and midline
+    elif region == "nose":  # bridge, wings and tip; in a profile the wings lie between tip and midline
         tip = points[_NOSE]
         foot = eyes + (mouth - eyes) * float((tip - eyes) @ face.down) / max(float((mouth - eyes) @ face.down), 1e-3)
         low = min(0.24 * u, 0.5 * gap)
@@ -77,7 +81,7 @@ def outlines(region: str, points: np.ndarray, grow: float = 1.0) -> list[np.ndar
             face.ellipse((tip + foot) / 2, 0.32 * b, low),
             face.ellipse(tip, 0.14 * u, low),
         ]]  # fmt: skip
-    elif region == "mouth":  # the corners are higher than the middle of the lips of a smile
+    elif region == "mouth":  # in a smile the corners are higher than the middle of the lips
         top, bottom = min(0.24 * u, 0.5 * gap), 0.36 * u
         width = float(np.linalg.norm(points[_RIGHT_MOUTH] - points[_LEFT_MOUTH])) * grow
         parts = [[
@@ -91,11 +95,12 @@ def outlines(region: str, points: np.ndarray, grow: float = 1.0) -> list[np.ndar
 
 
 def region_mask(region: str, points: np.ndarray, size: int, grow: float = 1.0, feather: float = 0.0) -> np.ndarray:
-    """The mask of a region in a crop.
+    """The mask of a region: [size, size] float32, 1 inside, 0 outside, 0.5 on the outline.
 
-    region, points, grow and errors: see outlines. size: side of the crop in pixels. feather: standard deviation of the
-    blur of the edge in pixels; it reaches 4 deviations outwards and no further; 0 = a hard edge. Returns [size, size]
-    float32, 1 inside, 0 outside, 0.5 on the outline.
+    Args:
+        region, points, grow: See outlines, which names the errors too.
+        size: Side of the crop in pixels.
+        feather: Standard deviation of the edge's blur in pixels; it ends 4 deviations outside. 0: a hard edge.
     """
     mask = np.zeros((size, size), np.float32)
     for corners in outlines(region, points, grow):
@@ -104,24 +109,27 @@ def region_mask(region: str, points: np.ndarray, size: int, grow: float = 1.0, f
 
 
 def transplant(real: np.ndarray, fake: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Blend ``fake`` over ``real`` where ``mask`` is 1.
+    """Blend ``fake`` over ``real`` with the weights ``mask``. Returns [H, W, 3] uint8.
 
-    real, fake: [H, W, 3] uint8 of the same alignment and colour order; mask: [H, W] float32 in 0..1. Returns
-    [H, W, 3] uint8.
+    real, fake: [H, W, 3] uint8 in the same alignment and colour order. mask: [H, W] float32 in 0..1.
     """
     weight = mask[..., None]
     return np.rint(real * (1 - weight) + fake * weight).astype(np.uint8)
 
 
 def poisson(real: np.ndarray, fake: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Lay the gradients of ``fake`` over ``real`` inside ``mask`` (cv2.seamlessClone).
+    """Copy the gradients of ``fake`` into ``real`` inside the mask (cv2.seamlessClone).
 
-    real, fake: [H, W, 3] uint8 of the same alignment and colour order; mask: [H, W], above 0.5 inside; of its rim of
-    3 px the gradients stay real's. Returns [H, W, 3] uint8, equal to ``real`` outside the mask. Raises ValueError for
-    a mask that is no more than a rim.
+    Args:
+        real, fake: [H, W, 3] uint8 in the same alignment and colour order.
+        mask: [H, W], above 0.5 inside. Its rim of 3 px keeps the gradients of ``real``. Raises ValueError if there is
+            nothing else.
+
+    Returns:
+        [H, W, 3] uint8, equal to ``real`` outside the mask.
     """
-    # seamlessClone wants a margin around the mask, puts the middle of the mask's box, rounded down, at the given point,
-    # and changes real a little in the whole box.
+    # seamlessClone needs a margin around the mask, puts the middle of the mask's box (rounded down) at the given point,
+    # and changes real slightly in the whole box.
     margin = 4
     wide = [cv2.copyMakeBorder(image, *[margin] * 4, cv2.BORDER_REPLICATE) for image in (fake, real)]
     inside = mask > 0.5
@@ -134,17 +142,17 @@ def poisson(real: np.ndarray, fake: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def band_around(mask: np.ndarray, width: float) -> np.ndarray:
-    """The band of ``width`` pixels around what a mask [H, W] holds (above 0.5). Returns [H, W] bool."""
+    """The band of ``width`` pixels around a mask [H, W], above 0.5 inside. Returns [H, W] bool."""
     inside = (mask > 0.5).astype(np.uint8)
     side = 2 * max(1, round(width)) + 1
     return cv2.dilate(inside, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))) > inside
 
 
 def match_colours(fake: np.ndarray, real: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Give ``fake`` the colours of ``real``: in CIELAB, channel by channel, mean and deviation over ``where`` become
-    those of ``real`` (the deviation at most doubled or halved).
+    """Match the colours of ``fake`` to ``real``: mean and deviation of each CIELAB channel, measured over ``where``.
 
-    real, fake: [H, W, 3] uint8 BGR; where: [H, W] bool. Returns [H, W, 3] uint8 BGR; ``fake`` where nothing is chosen.
+    real, fake: [H, W, 3] uint8 BGR. where: [H, W] bool; if it is empty, ``fake`` is returned. The deviation is at most
+    doubled or halved. Returns [H, W, 3] uint8 BGR.
     """
     if not where.any():
         return fake
@@ -156,10 +164,10 @@ def match_colours(fake: np.ndarray, real: np.ndarray, where: np.ndarray) -> np.n
 
 
 def move_crop(crop: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Warp a crop as if it had been cut out of its frame with another crop's matrix.
+    """Warp a crop as if it had been cut out of its frame with another crop's matrix. Returns [S, S, 3] uint8.
 
-    crop: [S, S, 3] uint8, cut with the matrix ``own`` [2, 3]; other: [2, 3], the matrix of a crop of the same frame
-    geometry (align.similarity_matrix). Returns [S, S, 3] uint8; what the crop does not hold repeats its edge.
+    crop: [S, S, 3] uint8, cut with the matrix ``own`` [2, 3] (align.similarity_matrix); its edge is repeated where the
+    other crop reaches further. other: [2, 3], the matrix of a crop of a frame of the same size.
     """
     to_frame = np.linalg.inv(np.vstack([own, [0, 0, 1]]))
     matrix = other @ to_frame
@@ -167,5 +175,5 @@ def move_crop(crop: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarra
 
 
 def map_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Where a matrix [2, 3] (align.similarity_matrix) puts points [N, 2]. Returns [N, 2] float64."""
+    """Map points [N, 2] by a matrix [2, 3] (align.similarity_matrix). Returns [N, 2] float64."""
     return points @ matrix[:, :2].T + matrix[:, 2]

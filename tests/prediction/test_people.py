@@ -8,11 +8,11 @@ from PIL import Image
 
 from prediction import people
 from prediction.people import Rules, box_at, find_faces, look_at_photo, look_through
+from preprocessing.demo.videos import write_video
 from preprocessing.detection.align import TEMPLATE_112
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction.photos import PhotoError, find_inputs, read_photo
 from preprocessing.extraction.video import VideoError
-from preprocessing.make_demo_videos import write_video
 from utils.cli import UserError
 
 COUNT = 12

@@ -5,9 +5,10 @@ import sys
 import numpy as np
 
 from datasets.readers.ffpp_methods import METHOD_CODES, SPLITS, compression_dir, split_videos
-from preprocessing.demo_faces import FRAME, draw_scene, manipulate, play
+from preprocessing.demo.faces import FRAME, draw_scene, manipulate, play
+from preprocessing.demo.videos import Job, make_video
 from preprocessing.extraction.video import read_frames
-from preprocessing.make_demo_videos import Job, main, make_video
+from preprocessing.make_demo_videos import main
 from tests.conftest import ROOT
 
 

@@ -12,6 +12,9 @@ import pytest
 from datasets.readers.ffpp_methods import METHOD_CODES, REGION_CODES, compression_dir
 from preprocessing import expand_FFpp, extract_faces
 from preprocessing.detection.align import similarity_matrix
+from preprocessing.expansion import output
+from preprocessing.expansion.planning import COLUMNS, make_plan, place_pair, read_crop_format
+from preprocessing.expansion.preview import choose_samples
 from preprocessing.expansion.regions import map_points, region_mask
 from preprocessing.extraction import manifest
 from tests.conftest import ROOT
@@ -66,7 +69,7 @@ def load(root, row):
 def test_rows_tell_all_and_only_the_region_changed(demo):
     rows = rows_of(demo)
     target = folder_of(demo)
-    assert tuple(rows[0]) == expand_FFpp.COLUMNS
+    assert tuple(rows[0]) == COLUMNS
     assert len(rows) == IMAGES
     assert {row["path"] for row in rows} == {p.relative_to(target).as_posix() for p in target.rglob("*.png")}
     assert {path.name for path in target.iterdir()} == {"manifest.csv", "manifest.json", *REGION_CODES}
@@ -179,7 +182,7 @@ def test_an_image_whose_row_changed_is_made_again(copy, demo):
     target = folder_of(copy)
     table = target / "manifest.csv"
     rows = rows_of(copy)
-    manifest.write_rows(table, [rows[0] | {"grow": "0.5"}, *rows[1:-1]], expand_FFpp.COLUMNS)
+    manifest.write_rows(table, [rows[0] | {"grow": "0.5"}, *rows[1:-1]], COLUMNS)
     for row in (rows[0], rows[-1]):
         (target / row["path"]).write_bytes(b"other")
     assert run(copy) == 0
@@ -196,8 +199,8 @@ def test_a_stopped_run_leaves_whole_images_and_goes_on_where_it_was(crops, demo,
         made.append(job.path)
         return make_image(job)
 
-    make_image = expand_FFpp.make_image
-    monkeypatch.setattr(expand_FFpp, "make_image", stopping)
+    make_image = output.make_image
+    monkeypatch.setattr(output, "make_image", stopping)
     if stop is KeyboardInterrupt:
         assert run(crops) == 130
     else:
@@ -206,7 +209,7 @@ def test_a_stopped_run_leaves_whole_images_and_goes_on_where_it_was(crops, demo,
     assert sorted(target.rglob("*.png")) == sorted(made)
     assert not (target / "manifest.csv").exists()
     times = {path: path.stat().st_mtime_ns for path in made}
-    monkeypatch.setattr(expand_FFpp, "make_image", make_image)
+    monkeypatch.setattr(output, "make_image", make_image)
     assert run(crops) == 0
     assert files_of(target) == files_of(folder_of(demo))
     assert {path: path.stat().st_mtime_ns for path in made} == times
@@ -377,10 +380,10 @@ def test_preview_leaves_out_crops_that_are_gone(copy, tmp_path, capsys, damage):
 def test_landmarks_that_are_no_numbers_make_no_pair(demo, value, damaged):
     folder = compression_dir(demo, "real", "c23")
     rows = [manifest.read_rows(folder / "manifest.csv")[0]] * 2
-    made = expand_FFpp.crop_recipe(folder)
-    assert expand_FFpp.place_pair(*rows, made) is not None
+    made = read_crop_format(folder)
+    assert place_pair(*rows, made) is not None
     rows[damaged] = rows[damaged] | {"nose_x": value}
-    assert expand_FFpp.place_pair(*rows, made) is None
+    assert place_pair(*rows, made) is None
 
 
 @pytest.mark.parametrize("change", [{"nose_x": ""}, {"frame": ""}, {"frame": "²"}, {"path": ""}, {"path": "/x.png"}])
@@ -406,12 +409,12 @@ def test_settings_that_no_extraction_writes_are_refused(crops, capsys, change):
 
 def test_preview_samples_are_spread(demo):
     args = expand_FFpp.get_args_parser().parse_args(["--data_root", str(demo)])
-    jobs = expand_FFpp.make_plan(args, "train").jobs
+    jobs = make_plan(args, "train").jobs
     for seed in range(4):
-        eight, three = (expand_FFpp.choose_samples(jobs, n, np.random.default_rng(seed)) for n in (8, 3))
-        assert len({(job.region, job.pair.method) for job in eight}) == 8
-        assert [job.region for job in three] == list(REGION_CODES)
-    assert len(expand_FFpp.choose_samples(jobs, 99, np.random.default_rng(0))) == IMAGES
+        eight, three = (choose_samples(jobs, n, np.random.default_rng(seed)) for n in (8, 3))
+        assert len({(job.row["region"], job.row["method"]) for job in eight}) == 8
+        assert [job.row["region"] for job in three] == list(REGION_CODES)
+    assert len(choose_samples(jobs, 99, np.random.default_rng(0))) == IMAGES
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from datasets.readers.ffpp_methods import compression_dir
+from preprocessing.demo.videos import write_video
 from preprocessing.detection.align import similarity_matrix, template
 from preprocessing.extract_faces import main
 from preprocessing.extraction import crop_folder, face_crops
 from preprocessing.extraction.manifest import COLUMNS, landmarks_of
-from preprocessing.make_demo_videos import write_video
 from tests.platforms import posix_only
 
 REPOSITORY = Path(__file__).parents[2]

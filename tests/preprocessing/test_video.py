@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from preprocessing.demo.videos import write_video
 from preprocessing.extraction.video import VideoError, count_frames, frame_indices, read_frames
-from preprocessing.make_demo_videos import write_video
 
 LEVELS = np.arange(40) * 6  # grey level of each frame
 

@@ -21,7 +21,7 @@ from PIL import Image
 import SJEDD_predict
 from models.label_tree import FFPP
 from prediction.web.result_page import message_html, prediction_html
-from preprocessing.make_demo_videos import write_video
+from preprocessing.demo.videos import write_video
 from tests.conftest import ROOT
 
 LIMITS = ["--detector", "mtcnn", "--max_mb", 1, "--max_seconds", 2]

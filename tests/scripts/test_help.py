@@ -38,7 +38,8 @@ def test_a_wrong_argument_is_one_line_without_waiting():
 
 @pytest.mark.parametrize(
     "module",
-    ["SJEDD_check_data", "preprocessing.expand_FFpp", "preprocessing.make_demo_videos", "preprocessing.make_lists"],
+    ["SJEDD_check_data", "preprocessing.expansion.output", "preprocessing.demo.videos", "preprocessing.lists.ffpp"]
+    + ["preprocessing.lists.ffsc", "preprocessing.expansion.preview"],
 )
 def test_what_needs_no_torch_does_not_load_it(module):
     """Two seconds and half a gigabyte, in each of their processes."""

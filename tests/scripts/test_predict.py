@@ -16,7 +16,7 @@ from models.checkpoint import save_checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from preprocessing import extract_faces
-from preprocessing.make_demo_videos import write_video
+from preprocessing.demo.videos import write_video
 
 main = SJEDD_predict.main
 

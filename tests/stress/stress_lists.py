@@ -32,11 +32,11 @@ from evaluation.calibration import calibrated_checkpoint, read_calibration
 from evaluation.prediction_table import read_predictions
 from evaluation.predictions import refuse_other_source, write_predictions
 from models.label_tree import FFPP, FFSC
-from preprocessing import list_recipe
 from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_folder import working_in
 from preprocessing.extraction.photos import find_inputs
 from preprocessing.extraction.video import find_videos
+from preprocessing.lists.checks import shared_crop_settings
 from tests.conftest import DATA
 from tests.stress.scripts import refusal
 from utils.cli import UserError
@@ -169,7 +169,7 @@ def read_settings(path: Path) -> None:
     """Both readers of manifest.json, and the extraction that goes on beside it."""
     place = path.parent / "faces" / "v" / "0000.png"
     differences(crop_settings([Record(str(place), "v", 0)]))
-    list_recipe.crop_settings([path.parent])
+    shared_crop_settings([path.parent])
     with working_in(path.parent, [], [], {"detector": "mtcnn", "size": 317}, False):
         pass
 

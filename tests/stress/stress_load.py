@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from preprocessing.make_demo_videos import write_video
+from preprocessing.demo.videos import write_video
 from tests.conftest import REAL, SWAP
 from tests.stress.measuring import about_linear, cost
 from utils import video_writer

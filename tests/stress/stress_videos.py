@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from preprocessing.make_demo_videos import write_video
+from preprocessing.demo.videos import write_video
 from tests.stress.scripts import run_script
 
 

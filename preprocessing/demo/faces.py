@@ -1,8 +1,8 @@
-"""Pictures for the demonstration data set: two public-domain photographs -> varied faces and imitated manipulations.
+"""Pictures of the demonstration data set: varied faces and imitated manipulations from two public-domain photographs.
 
-Everything happens on a canvas where the face is aligned (its landmarks lie where align.template puts them), so a face
-of one person can be laid over the other's; pose, light, sharpness and noise come last and fall on reals and fakes
-alike. Lengths are in eye distances, colours in 0..255, images RGB. An (a, b) pair is a range drawn from uniformly.
+Faces are drawn on a canvas where they are aligned (their landmarks lie on align.template), so that one person's face
+can be laid over the other's. Pose, light, sharpness and noise come last, for reals and fakes alike. Lengths are in eye
+distances, colours in 0..255, images RGB. A pair (a, b) is a range of uniform random draws.
 """
 
 import functools
@@ -15,28 +15,28 @@ import skimage.data
 
 from preprocessing.detection.align import similarity_matrix, template
 
-# How visible the manipulations are: the face (or mouth) is synthesised with so few pixels across the face's width,
-# its colour follows the target's only in part, and it is pasted with a seam of so many pixels of blur.
+# How visible the manipulations are. pixels_across: resolution of the new part, as pixels over the face's width. seam:
+# blur of its edge, px. colour_match: how far its colours follow the target's. colour_error: standard deviation.
 STRENGTHS = {
     "Deepfakes": {"pixels_across": (20, 30), "seam": (4.0, 8.0), "colour_match": (0.5, 0.9), "colour_error": 7.0},
     "FaceSwap": {"pixels_across": (22, 34), "seam": (1.0, 2.5), "colour_match": (0.3, 0.8), "colour_error": 9.0},
     "Face2Face": {"pixels_across": (16, 26), "seam": (2.0, 4.0), "colour_match": (1.0, 1.0), "colour_error": 7.0},
     "NeuralTextures": {"pixels_across": (18, 28), "seam": (3.0, 6.0), "colour_match": (1.0, 1.0), "colour_error": 5.0},
 }
-# What every video gets, real or fake: much milder than the strengths above.
+# Degradation of every video, real or fake; much milder than the strengths above.
 RENDER = {"shrink": (1.0, 1.5), "blur": (0.2, 0.7), "noise": (0.5, 4.0), "crf": (18, 30)}
 
 FRAME = 240  # px, side of a video frame
-CANVAS = 320  # px, side of the aligned canvas; its rim gives pose and motion room
+CANVAS = 320  # px, side of the aligned canvas; its rim leaves room for pose and motion
 CANVAS_SCALE = 1.865  # of align.template: the eyes are 54 px apart
 GRID = 4  # px, step of the small grid on which expressions are computed
 POINTS = template(CANVAS, CANVAS_SCALE)
 EYE_DISTANCE = float(POINTS[1, 0] - POINTS[0, 0])
 FACE_WIDTH = 2.0  # eye distances
-# Found once with MTCNN: left eye, right eye, nose, left mouth corner, right mouth corner in the photograph.
+# Landmarks in the photographs (both eyes, nose, both mouth corners), found with MTCNN.
 ASTRONAUT_POINTS = [[205.3, 102.0], [247.3, 104.0], [225.9, 129.1], [202.7, 139.9], [245.7, 142.1]]
 HOPPER_POINTS = [[221.0, 191.0], [309.3, 186.8], [268.9, 238.0], [231.0, 280.8], [307.9, 277.8]]
-# Places of an expression: (landmark it hangs on, shift from there, radius), in eye distances.
+# Points that an expression moves: (nearest landmark, shift from there, radius), in eye distances.
 HANDLES = {
     "left_corner": (3, (0.0, 0.0), 0.20), "right_corner": (4, (0.0, 0.0), 0.20),
     "upper_lip": (3, (0.41, -0.08), 0.18), "lower_lip": (3, (0.41, 0.14), 0.20), "chin": (3, (0.41, 0.55), 0.35),
@@ -47,25 +47,29 @@ MOUTH = ("left_corner", "right_corner", "upper_lip", "lower_lip", "chin")
 
 
 class Scene(NamedTuple):
-    """The draw that a real video shares with the fakes made from it."""
+    """The random draws that a real video shares with the fakes made from it."""
 
     person: int
     flip: bool
     expression: dict[str, np.ndarray]  # handle -> shift [2], eye distances
     pose: np.ndarray  # [T, 3, 3] canvas -> frame
-    swing: np.ndarray  # [T] how far the expression is played, about 1
+    swing: np.ndarray  # [T] strength of the expression, about 1
     light: np.ndarray  # [FRAME, FRAME, 3] float32 gain
     gamma: float
 
 
-@functools.cache
-def people() -> tuple[np.ndarray, np.ndarray]:
-    """The two photographs aligned on the canvas, [CANVAS, CANVAS, 3] uint8 RGB, about equally sharp."""
+def photographs() -> tuple[np.ndarray, np.ndarray]:
+    """The astronaut [512, 512, 3] of scikit-image and Grace Hopper [600, 512, 3] of matplotlib, uint8 RGB."""
     with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
         hopper = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR_RGB)
-    photos = ((skimage.data.astronaut(), ASTRONAUT_POINTS, 0.0), (hopper, HOPPER_POINTS, 0.8))
+    return skimage.data.astronaut(), hopper
+
+
+@functools.cache
+def people() -> tuple[np.ndarray, np.ndarray]:
+    """The photographs aligned on the canvas, [CANVAS, CANVAS, 3] uint8 RGB, about equally sharp."""
     canvases = []
-    for photo, points, blur in photos:
+    for photo, points, blur in zip(photographs(), (ASTRONAUT_POINTS, HOPPER_POINTS), (0.0, 0.8), strict=True):
         matrix = similarity_matrix(np.array(points), 2 * CANVAS, CANVAS_SCALE)
         large = cv2.warpAffine(photo, matrix, (2 * CANVAS, 2 * CANVAS), borderMode=cv2.BORDER_REFLECT)
         canvas = cv2.resize(large, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA)
@@ -74,7 +78,7 @@ def people() -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_expression(rng: np.random.Generator, mouth: float = 1.0) -> dict[str, np.ndarray]:
-    """A smile or frown, an opened or pressed mouth, brows and lids; ``mouth`` multiplies what the mouth does."""
+    """Draw an expression: handle -> shift [2] in eye distances. mouth: factor on the shifts of the mouth."""
     smile, opening, brows, lids = rng.uniform([-0.07, -0.05, -0.09, -0.04], [0.10, 0.10, 0.07, 0.05])
     shifts = {
         "left_corner": (-smile, -smile), "right_corner": (smile, -smile), "upper_lip": (0, -opening / 2),
@@ -88,7 +92,7 @@ def draw_expression(rng: np.random.Generator, mouth: float = 1.0) -> dict[str, n
 
 
 def draw_scene(rng: np.random.Generator, person: int, frames: int) -> Scene:
-    """Draw identity photo, expression, pose, motion and light of a video."""
+    """Draw expression, pose, motion and light of a video. person: index of the photograph. frames: its length."""
     flip, expression = bool(rng.integers(2)), draw_expression(rng)
     phase = rng.uniform(0, 2 * np.pi) + rng.uniform(0.15, 0.5) * np.arange(frames)
     sway = np.sin(phase)[:, None] * rng.uniform(-1, 1, 4) + rng.uniform(-1, 1, 4)
@@ -111,7 +115,7 @@ def draw_scene(rng: np.random.Generator, person: int, frames: int) -> Scene:
 
 @functools.cache
 def handle_weights() -> tuple[tuple[str, ...], np.ndarray]:
-    """Names of the handles and how much each moves the points of a small grid, [handles, CANVAS/GRID, CANVAS/GRID]."""
+    """Names of the handles and their weights on the points of a small grid, [handles, CANVAS/GRID, CANVAS/GRID]."""
     grid = np.mgrid[0:CANVAS:GRID, 0:CANVAS:GRID][::-1]  # x, y
     weights = []
     for landmark, offset, radius in HANDLES.values():
@@ -122,11 +126,11 @@ def handle_weights() -> tuple[tuple[str, ...], np.ndarray]:
 
 
 def play(person: int, flip: bool, expression: dict[str, np.ndarray], swing: float) -> np.ndarray:
-    """A person with an expression: the photograph warped smoothly. Returns [CANVAS, CANVAS, 3] uint8."""
+    """Warp a person's photograph to an expression of strength ``swing``. Returns [CANVAS, CANVAS, 3] uint8."""
     names, weights = handle_weights()
     shifts = swing * EYE_DISTANCE * np.array([expression[name] for name in names])
     field = np.tensordot(shifts.T, weights, axes=1)  # [2, H, W] on the small grid
-    # A resize puts the first value of the small grid, which stands for pixel 0, at (GRID - 1) / 2.
+    # The first value of the small grid belongs to pixel 0, but cv2.resize puts it at (GRID - 1) / 2.
     grid = np.mgrid[0:CANVAS:GRID, 0:CANVAS:GRID][::-1] - field + (GRID - 1) / 2
     x, y = (cv2.resize(axis.astype(np.float32), (CANVAS, CANVAS)) for axis in grid)
     played = cv2.remap(people()[person], x, y, cv2.INTER_LINEAR)
@@ -144,15 +148,18 @@ def soft_mask(rng: np.random.Generator, centre: np.ndarray, radii: tuple[float, 
 
 
 def coarse(image: np.ndarray, pixels_across: float, interpolation: int) -> np.ndarray:
-    """The image as a generator with ``pixels_across`` pixels over the width of the face would give it."""
+    """Reduce an image to the resolution of a generator with ``pixels_across`` pixels over the width of the face."""
     side = round(CANVAS * pixels_across / (FACE_WIDTH * EYE_DISTANCE))
     small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (CANVAS, CANVAS), interpolation=interpolation)
 
 
 def colour_match(source: np.ndarray, target: np.ndarray, mask: np.ndarray, share: float) -> tuple[np.ndarray, ...]:
-    """(gain, offset), each [3] float32: source * gain + offset has its mean and spread inside ``mask`` moved towards
-    those of ``target`` by ``share`` (0..1)."""
+    """(gain, offset), [3] float32 each, that match the colours of ``source`` to ``target`` inside the mask.
+
+    source, target: [H, W, 3]. mask: [H, W, 1], above 0.5 inside. share: how far source * gain + offset moves mean and
+    deviation to those of ``target``, 0..1.
+    """
     inside = mask[..., 0] > 0.5
     mean, spread = source[inside].mean(axis=0), source[inside].std(axis=0)
     mean_to, spread_to = target[inside].mean(axis=0), target[inside].std(axis=0)
@@ -161,10 +168,10 @@ def colour_match(source: np.ndarray, target: np.ndarray, mask: np.ndarray, share
 
 
 def manipulate(rng: np.random.Generator, method: str, scene: Scene) -> list[np.ndarray]:
-    """The scene's canvases with the manipulation of ``method``: list of T [CANVAS, CANVAS, 3] uint8.
+    """Imitate a manipulation. Returns a list of T [CANVAS, CANVAS, 3] uint8.
 
-    Deepfakes and FaceSwap lay the other person's face, with an expression like the target's, over the target;
-    Face2Face and NeuralTextures give the mouth another expression. The new part is coarse, its colour a little off.
+    Deepfakes and FaceSwap lay the other person's face, with an expression like the target's, over the target.
+    Face2Face and NeuralTextures give the mouth another expression. The new part is coarse and slightly off in colour.
     """
     strength = STRENGTHS[method]
     pixels_across, seam, share = (rng.uniform(*strength[key]) for key in ("pixels_across", "seam", "colour_match"))
@@ -195,9 +202,11 @@ def manipulate(rng: np.random.Generator, method: str, scene: Scene) -> list[np.n
 
 
 def render(rng: np.random.Generator, scene: Scene, canvases: list[np.ndarray]) -> tuple[np.ndarray, int]:
-    """Canvases -> frames [T, FRAME, FRAME, 3] uint8 with pose and light of the scene, and the CRF to encode them with.
+    """Turn canvases into frames with the scene's pose and light; sharpness, noise and compression are drawn here.
 
-    Sharpness, noise and CRF are drawn anew for every video.
+    Returns:
+        frames: [T, FRAME, FRAME, 3] uint8 RGB.
+        crf: The x264 constant rate factor to encode them with.
     """
     shrink, blur, noise = (rng.uniform(*RENDER[key]) for key in ("shrink", "blur", "noise"))
     side = round(FRAME / shrink)
