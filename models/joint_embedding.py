@@ -42,11 +42,6 @@ def architecture(name: str) -> dict:
     return open_clip.get_model_config(OPEN_CLIP_CONFIGS[name])
 
 
-def openai_tag(name: str) -> str:
-    """open_clip's name of the configuration that OpenAI's weights of ``name`` belong to."""
-    return OPEN_CLIP_CONFIGS[name]
-
-
 class JointEmbedding(nn.Module):
     """Scores images against the prompts of one label tree.
 

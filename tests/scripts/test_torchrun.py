@@ -21,6 +21,7 @@ from tests.conftest import REAL, ROOT
 from tests.platforms import linux_only
 from tests.scripts import record_steps
 from tests.scripts.killing import kill_at_a_random_step
+from training import run
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
@@ -163,7 +164,7 @@ def test_signals_to_a_process_and_then_to_torchrun_save_the_run(training, tmp_pa
         time.sleep(0.2)
         process.send_signal(signal.SIGTERM)  # torchrun passes it on to both
         out, err = process.communicate(timeout=60)
-    assert out.count("stopped; go on with --resume") == 1
+    assert out.count("stopped; continue with --resume") == 1
     assert err.count("stopped by SIGTERM") == 2, "both processes end with 143, torchrun with its own code"
     assert read_checkpoint(folder / "ckpt_last.pth")["progress"]["step"] == 2
 
@@ -175,12 +176,12 @@ def test_a_process_that_finds_a_bad_image_ends_them_all(training, crop_lists, tm
         file.write(f"{bad} {REAL}\n")
     code, _, err = torchrun(ROOT / "SJEDD_train_FFpp.py", *training, "--tag", "bad")
     assert code != 0
-    assert f"error: {bad}" in err and "mend the image or remove its line" in err
+    assert f"error: {bad}" in err and "fix the image or remove its line" in err
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(training, monkeypatch, capsys):
     for name, value in {"WORLD_SIZE": "3", "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(SJEDD_train_FFpp, "process_group", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(run, "process_group", lambda device: contextlib.nullcontext())
     assert SJEDD_train_FFpp.main([*training, "--tag", "three"]) == 2
     assert "a batch of 4 images cannot be shared by 3 processes" in capsys.readouterr().err
