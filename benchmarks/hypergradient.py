@@ -17,7 +17,8 @@ from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from models.parameter_rows import ParameterRows, filled, inner_products
 from models.precision import pointing_at
-from training.auto_lambda import finite_difference_hypergradient, gradients_of, virtual_step
+from training.auto_lambda import finite_difference_hypergradient, virtual_step
+from training.gradients import gradients_of
 from training.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_float, positive_int, script
 
