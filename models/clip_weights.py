@@ -16,16 +16,13 @@ _PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
 
 def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, torch.Tensor]:
-    """Load pre-trained CLIP weights.
+    """Load pre-trained CLIP weights: OpenAI CLIP's name -> weight.
 
     Args:
         name: a --VM name other than demo.
         weights: a local file, OpenAI's TorchScript archive or an open_clip checkpoint (.pt, .pth, .bin, .safetensors)
             trained with QuickGELU, as OpenAI's models and open_clip's `-quickgelu` models are (shapes do not tell).
             Default: pretrained/<OpenAI's file name> if it exists, else the clip package's cache or a download.
-
-    Returns:
-        Name -> weight, in OpenAI CLIP's names.
 
     Raises:
         UserError: the file cannot be read, or the download fails.

@@ -23,9 +23,7 @@ class PrefixTree(NamedTuple):
 def prefix_tree(prompts: torch.Tensor, lengths: torch.Tensor) -> PrefixTree:
     """Pack prompts as a trie. In a causal transformer equal prefixes have equal activations.
 
-    Args:
-        prompts: token ids, int64 [prompts, L].
-        lengths: how many of each prompt's tokens count, int64 [prompts].
+    prompts: token ids, int64 [prompts, L]. lengths: how many of each prompt's tokens count, int64 [prompts].
     """
     positions: dict[tuple[int, int], int] = {}  # (position before, token) -> position
     depths, ends = [], []

@@ -61,16 +61,9 @@ def mlp(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def attention(
     layer: nn.MultiheadAttention, x: torch.Tensor, mask: torch.Tensor | None, read: slice | torch.Tensor | None
 ) -> torch.Tensor:
-    """Self-attention of R of the L positions to all of them.
+    """Self-attention of the R positions ``read`` (None: all) to all positions, x [N, L, W] -> [N, R, W].
 
-    Args:
-        layer: its weights.
-        x: [N, L, W].
-        mask: float [R, L], added to the attention scores; None: no mask.
-        read: the R positions; None: all.
-
-    Returns:
-        [N, R, W].
+    mask: float [R, L], added to the attention scores.
     """
     width, heads = layer.embed_dim, layer.num_heads
     if read is None:
@@ -90,18 +83,10 @@ def attention(
 
 
 def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """softmax(q k^T / sqrt(D) + mask) v as two matrix products.
+    """softmax(q k^T / sqrt(D) + mask) v as two products; q [N, H, R, D], k and v [N, H, L, D] -> [N, H, R, D].
 
     On a CPU with bfloat16 kernels PyTorch's fused function takes two to four times as long (benchmarks/kernels.py). The
     price is memory: the attention weights [N, H, R, L] are kept for the backward pass.
-
-    Args:
-        q: [N, H, R, D].
-        k, v: [N, H, L, D].
-        mask: float [R, L], or None.
-
-    Returns:
-        [N, H, R, D].
     """
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:

@@ -109,10 +109,7 @@ def virtual_step(
 ) -> None:
     """Write theta' = theta - lr (sum_i weights[i] tasks[i] + weight_decay theta) into row 0 of ``into``.
 
-    Args:
-        parameters: theta.
-        tasks: task gradients [T, P], of ``ParameterRows``.
-        weights: lambda, [T].
+    tasks: task gradients [T, P], of ``ParameterRows``. weights: lambda, [T].
     """
     copy_all(into.views[0], [parameter.data for parameter in parameters])
     into.data[0].addmv_(tasks.t(), weights, beta=1 - lr * weight_decay, alpha=-lr)

@@ -81,14 +81,9 @@ def graddrop(values: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 def combine(
     method: str, rows: torch.Tensor, weights: Sequence[float], seed: tuple[int, int], into: torch.Tensor
 ) -> None:
-    """Write an update direction.
+    """Write the update direction of ``method`` (one of GRAD_METHODS) into ``into`` [P], which is not one of the rows.
 
-    Args:
-        method: one of GRAD_METHODS.
-        rows: task gradients [T, P], of ``ParameterRows``.
-        weights: task weights, [T].
-        seed: of the draws: the run's seed and the number of the step.
-        into: [P], not one of the rows.
+    rows: task gradients [T, P], of ``ParameterRows``. seed: of the draws: the run's seed and the number of the step.
     """
     if method == "graddrop":
         generator = torch.Generator(rows.device).manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))

@@ -36,13 +36,7 @@ class ModelSettings:
 def prepare_model(
     settings: ModelSettings, resumed: Mapping | None, tree: LabelTree, device: torch.device
 ) -> JointEmbedding:
-    """Build the model and make it ready to be trained.
-
-    Args:
-        settings: of the run.
-        resumed: content of the checkpoint that the run continues from, if any.
-        tree: label tree.
-        device: where the model is to be.
+    """Build the model and make it ready to be trained. resumed: content of the run's checkpoint if it is resumed.
 
     Raises:
         UserError: the weights do not fit, or the model does not have what an option asks for.

@@ -240,25 +240,21 @@ class Trainer:
     def _scale(self) -> float | None:
         return self.loss_scale.value if self.loss_scale else None
 
-    def _bilevel(
-        self,
-        weights: torch.Tensor,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        second_images: torch.Tensor,
-        second_labels: torch.Tensor,
-    ) -> torch.Tensor:
-        """Task gradients and d into the rows; this process's losses [3], overflow [1], hypergradient [3], float64."""
-        train_parts, second_parts = self.parts((images, labels)), self.parts((second_images, second_labels))
+    def _bilevel(self, weights: torch.Tensor, *batches: torch.Tensor) -> torch.Tensor:
+        """Task gradients and d into the rows; this process's losses [3], overflow [1], hypergradient [3], float64.
+
+        batches: images and labels of the training batch, then of the second batch.
+        """
+        train_parts, second_parts = self.parts(batches[:2]), self.parts(batches[2:])
         result = self._bilevel_step.step(train_parts, second_parts, weights, self.learning_rate, self._scale)
         return torch.cat([result.task_losses.double(), result.overflow.double(), result.hypergradient])
 
-    def _plain(self, weights: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _plain(self, weights: torch.Tensor, *batch: torch.Tensor) -> torch.Tensor:
         """Task gradients, or only their weighted sum, into the rows; this process's losses [3] and overflow [1]."""
         rows, objectives = (self._scratch, weights.unsqueeze(0)) if self._one_sum else (self._tasks, self._each)
         rows.claim()
-        parts = self.parts((images, labels))
-        losses, overflow = mean_gradients(parts, objectives, self.parameters, rows, self._scale, self._rounded.in_use)
+        parts, context = self.parts(batch), self._rounded.in_use
+        losses, overflow = mean_gradients(parts, objectives, self.parameters, rows, self._scale, context)
         return torch.cat([losses.double(), overflow.double()])
 
     @staticmethod
