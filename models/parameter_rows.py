@@ -33,15 +33,15 @@ class ParameterRows:
             for row in self.data
         ]
 
-    def claim(self) -> None:
+    def allocate(self) -> None:
         """Allocate the rows' memory, filled with zeros, if they have none."""
         storage = self.data.untyped_storage()
         if not storage.nbytes():
             storage.resize_(self.data.nbytes)
             self.data.zero_()
 
-    def release(self) -> None:
-        """Free the rows' memory until the next ``claim``."""
+    def free(self) -> None:
+        """Free the rows' memory until the next ``allocate``."""
         self.data.untyped_storage().resize_(0)
 
 
@@ -71,6 +71,6 @@ def copy_all(into: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> No
         torch._foreach_copy_(targets, sources)
 
 
-def filled(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+def tensor_like(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
     """``values`` as a tensor of the dtype and on the device of ``like``, without a synchronising copy."""
     return torch.stack([like.new_full((), float(value)) for value in values])

@@ -82,7 +82,7 @@ class Bilevel:
         parameters, scratch, factor = self.parameters, self.scratch, scale or 1.0
         each = torch.eye(len(weights), dtype=self.primary.dtype, device=self.primary.device)
         losses, overflow = mean_gradients(train_parts, each, parameters, self.tasks, scale, self.context)
-        scratch.claim()  # only now: the graph of the training batch has been freed
+        scratch.allocate()  # only now: the graph of the training batch has been freed
         virtual_step(parameters, self.tasks.data, weights.to(self.tasks.data.dtype), lr, self.weight_decay, scratch)
         with pointing_at(parameters, scratch.views[0]):
             objective = self.primary.unsqueeze(0) * factor

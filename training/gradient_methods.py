@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from models.parameter_rows import filled, inner_products, weighted_sum
+from models.parameter_rows import inner_products, tensor_like, weighted_sum
 
 CAGRAD_C = 0.4
 _PIECE = 2**24  # elements that graddrop draws at a time
@@ -87,7 +87,7 @@ def combine(
     """
     if method == "graddrop":
         generator = torch.Generator(rows.device).manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        factors = filled(weights, rows).unsqueeze(1)
+        factors = tensor_like(weights, rows).unsqueeze(1)
         for piece, target in zip(rows.split(_PIECE, dim=1), into.split(_PIECE), strict=True):
             uniform = torch.rand(target.shape, generator=generator, device=rows.device, dtype=rows.dtype)
             target.copy_(graddrop(piece * factors, uniform))
@@ -101,4 +101,4 @@ def combine(
         else:
             factors = cagrad_factors(gram)
         weights = (factors * weights).tolist()
-    weighted_sum(rows, filled(weights, rows), into)
+    weighted_sum(rows, tensor_like(weights, rows), into)

@@ -10,7 +10,7 @@ import torch
 from models.choices import TASKS
 from models.joint_embedding import JointEmbedding
 from models.losses import task_losses
-from models.parameter_rows import ParameterRows, filled
+from models.parameter_rows import ParameterRows, tensor_like
 from models.precision import LossScale, RoundedWeights, autocast
 from models.tree_inference import marginals
 from training.auto_lambda import AutoLambda, Bilevel
@@ -112,10 +112,10 @@ class Trainer:
         self._each = torch.eye(len(TASKS), device=device)
         self._rounded = RoundedWeights(model.clip.visual, settings.precision)
         learns = isinstance(self.weighting, AutoLambda)
-        self._tasks = ParameterRows(self.parameters, len(TASKS) if learns or not self._one_sum else 0)
+        self._tasks = ParameterRows(self.parameters, len(TASKS) if learns or not self._sum_only else 0)
         # Holds theta', then d, then the direction of the update.
         self._scratch = ParameterRows(self.parameters, 2 if learns and settings.accum > 1 else 1)
-        self._scratch.release()
+        self._scratch.free()
         self._bilevel_step = Bilevel(
             self.parameters,
             self._tasks,
@@ -203,15 +203,15 @@ class Trainer:
                 self._check(hypergradient, "hypergradient")
                 self.weighting.update(torch.tensor(hypergradient))
             weights = self.weights
-            if second is not None or not self._one_sum:
+            if second is not None or not self._sum_only:
                 seed = (self.settings.seed, run_step)
-                self._scratch.claim()
+                self._scratch.allocate()
                 combine(self.settings.grad_method, self._tasks.data, weights, seed, self._scratch.data[-1])
             self._descend()
         finally:
             self.optimizer.zero_grad(set_to_none=True)  # its gradients are views of the memory released below
             if not self._recorded:
-                self._scratch.release()
+                self._scratch.free()
         self.weighting.after_step(losses)
         return StepResult(losses, weights, hypergradient or None, False, asked)
 
@@ -224,14 +224,14 @@ class Trainer:
             self.model.clip.token_embedding.decay(1 - self.learning_rate * self.settings.weight_decay)
 
     @property
-    def _one_sum(self) -> bool:
+    def _sum_only(self) -> bool:
         """Whether a plain step needs the gradient of the weighted sum of the task losses only."""
         return self.settings.grad_method == "none"
 
     def _gradients(self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor] | None) -> torch.Tensor:
         """Write the step's gradients into the rows; returns figures as ``_bilevel`` and ``_plain`` do."""
         function = self._plain if second is None else self._bilevel
-        inputs = (filled(self.weights, self._each), *batch, *(second or ()))
+        inputs = (tensor_like(self.weights, self._each), *batch, *(second or ()))
         if not self._recorded:
             return function(*inputs)
         return self._recorded[function.__name__](self.learning_rate, *inputs)
@@ -251,8 +251,8 @@ class Trainer:
 
     def _plain(self, weights: torch.Tensor, *batch: torch.Tensor) -> torch.Tensor:
         """Task gradients, or only their weighted sum, into the rows; this process's losses [3] and overflow [1]."""
-        rows, objectives = (self._scratch, weights.unsqueeze(0)) if self._one_sum else (self._tasks, self._each)
-        rows.claim()
+        rows, objectives = (self._scratch, weights.unsqueeze(0)) if self._sum_only else (self._tasks, self._each)
+        rows.allocate()
         parts, context = self.parts(batch), self._rounded.in_use
         losses, overflow = mean_gradients(parts, objectives, self.parameters, rows, self._scale, context)
         return torch.cat([losses.double(), overflow.double()])
