@@ -142,7 +142,7 @@ class LabelTree:
         """List code -> node vector, float32 [nodes] of 0, 1 and UNKNOWN.
 
         Raises:
-            UserError: the code has another length, or stands for no legal state.
+            UserError: the code has another length or is no legal state.
         """
         if len(code) != self.code_length or not (code.isascii() and code.isdigit()):
             raise UserError(

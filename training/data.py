@@ -43,7 +43,7 @@ class TrainingData:
 
     Attributes:
         train_set, val_set: the records of the lists. FFSC's images belong to no videos, whatever their folders.
-        hashes: fingerprints of the two lists, the same wherever the images lie.
+        hashes: fingerprints of the two lists, which do not depend on where the images are.
         steps: full batches in an epoch, at least 1.
 
     Raises:
@@ -82,7 +82,7 @@ class TrainingData:
             size: side of the images in pixels.
             device: where images and labels go.
             stream: 0 for the training batches, 1 for the second batches: independent shuffles of the same list.
-            every: keep the batches of every so manieth step of the run; 0 keeps none.
+            every: keep one batch in this many, counted over the run; 0 keeps none.
 
         Raises:
             UserError: an image cannot be read.
@@ -115,7 +115,7 @@ class TrainingData:
 
 
 def refuse_unreadable(unreadable: Iterable[tuple[int, str]], data: DataSet, list_path: str) -> None:
-    """Raises UserError for the first (index, reason) of images that cannot be read: a list is a promise."""
+    """Raises UserError for the first (index, reason), if any: training skips no image of its lists."""
     for index, reason in unreadable:
         raise UserError(f"{data.records[index].path} (in {list_path}): {reason}; fix the image or remove its line")
 

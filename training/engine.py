@@ -1,4 +1,4 @@
-"""The steps of one epoch, and where a run stands."""
+"""The training loop of one epoch, and the progress of a run."""
 
 import logging
 import time
@@ -21,10 +21,10 @@ _OUT_OF_MEMORY = (
 
 @dataclass
 class Progress:
-    """Where a run stands.
+    """The progress of a run.
 
-    epoch, step: to do next. losses, hypergradient: sums over the epoch's steps and lambda updates so far. best: figures
-    of the best epoch yet.
+    epoch, step: the next ones. losses, hypergradient: sums over the epoch's steps and lambda updates so far. best:
+    figures of the best epoch so far.
     """
 
     epoch: int = 0

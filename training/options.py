@@ -142,7 +142,7 @@ def parse_args(argv: Sequence[str] | None, description: str = "") -> argparse.Na
 
 
 def check_cuda_graph(args: argparse.Namespace) -> None:
-    """Raises UserError for settings of which --cuda_graph cannot record a step."""
+    """Raises UserError if --cuda_graph cannot be combined with the other settings."""
     if args.cuda_graph and (world_size() > 1 or args.precision == "float16" or args.hypergrad == "fd"):
         raise UserError("--cuda_graph is for one process, without --precision float16 and --hypergrad fd")
 

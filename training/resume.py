@@ -53,7 +53,7 @@ def resume_settings(given: argparse.Namespace) -> tuple[argparse.Namespace, dict
 
 
 def _check_settings(saved: dict, path: str) -> None:
-    """Raises UserError for settings that no command line gives, by parsing them again."""
+    """Parse saved settings again. Raises UserError if no command line gives them."""
 
     def refuse(message: str) -> NoReturn:
         raise UserError(f"{path} holds damaged settings ({message}); use --init_from for its weights")

@@ -89,7 +89,7 @@ class Trainer:
     UNKNOWN) on the model's device.
 
     Args:
-        model: weights that are not to be trained have ``requires_grad`` off.
+        model: set ``requires_grad`` to False for frozen weights before.
         settings: of the optimisation.
 
     Raises:

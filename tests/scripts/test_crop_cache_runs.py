@@ -13,9 +13,7 @@ import SJEDD_test
 import SJEDD_train_FFpp
 from datasets import crop_cache
 from models.checkpoint_file import read_checkpoint
-from tests.conftest import ROOT
 from tests.platforms import posix_only
-from tests.scripts.test_torchrun import torchrun
 from training.options import parse_args
 from training.resume import resume_settings
 from training.trainer import Trainer
@@ -120,17 +118,6 @@ def test_a_full_disk_is_one_line_and_exit_code_2(training, tmp_path, monkeypatch
     assert SJEDD_train_FFpp.main([*training, "--tag", "full", "--crop_cache", str(tmp_path / "cache")]) == 2
     err = capsys.readouterr().err
     assert "error: the crop cache of train needs" in err and len(err.splitlines()) == 1
-
-
-def test_two_processes_share_a_cache_and_train_as_without(training, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    script = ROOT / "SJEDD_train_FFpp.py"
-    cached = ["--crop_cache", tmp_path / "cache", "--num_workers", 1]
-    for tag, extra in {"files": [], "cache": cached}.items():
-        code, out, err = torchrun(script, *training, "--augment_on", "device", "--tag", tag, *extra)
-        assert code == 0, err
-    assert out.count("crop cache of train: 30 crops") == 1
-    assert same_weights(tmp_path / "a" / "files", tmp_path / "a" / "cache")
 
 
 @pytest.mark.parametrize("perturb", [[], ["--perturb", "noise:2"], ["--perturb", "compression:1"]])
