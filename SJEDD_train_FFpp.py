@@ -1,15 +1,9 @@
 """Train SJEDD on FF++ lists: CLIP joint embedding, label tree, fidelity losses, auto-lambda task weighting."""
 
-import argparse
-import contextlib
-import logging
-import shutil
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 
+<<<<<<< HEAD
 from training.options import get_args_parser, parse_args
 from utils.cli import UserError, answer_first, script
 
@@ -274,12 +268,20 @@ def run_epochs(run: Run, log: logging.Logger, metrics: MetricsLog | None) -> Non
                 log.info(f"stopped; go on with --resume {run.folder / 'ckpt_last.pth'}")
                 stop.raise_stop()
     log.info(f"best epoch {progress.best['epoch']}: {run.folder / 'ckpt_best.pth'}")
+=======
+from training.options import parse_args
+from utils.cli import script
+>>>>>>> w-training
 
 
 @script
 def main(argv: Sequence[str] | None = None) -> None:
     """Train on FF++ lists; see --help."""
-    train(argv, FFPP, __doc__)
+    args = parse_args(argv, __doc__)
+    from models.label_tree import FFPP
+    from training.run import train
+
+    train(args, FFPP)
 
 
 if __name__ == "__main__":
