@@ -8,21 +8,36 @@ from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float | None:
-    """Area under the ROC curve, ties counted half; None with one class only. labels, scores: [N]."""
+    """Area under the ROC curve: the share of pairs (real, fake) in which the fake scores higher, ties counted half
+    (Hanley and McNeil, Radiology 1982).
+
+    Args:
+        labels: [N] 0 real, 1 fake.
+        scores: [N], higher means more fake; any finite numbers.
+
+    Returns:
+        A fraction; None with one class only.
+    """
     return float(roc_auc_score(labels, scores)) if 0 < labels.sum() < len(labels) else None
 
 
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> float | None:
-    """Mean precision over the fakes, each at the threshold that finds it, ties together; None with one class."""
+    """Sum over the thresholds of (recall gained) * precision, ties together, without interpolation (as scikit-learn);
+    None with one class. labels, scores: as of ``auc``."""
     return float(average_precision_score(labels, scores)) if 0 < labels.sum() < len(labels) else None
 
 
 def equal_error_rate(
     labels: np.ndarray, scores: np.ndarray, corners: bool = False
 ) -> tuple[float | None, float | None]:
-    """(EER interpolated on the ROC where FPR = FNR, FPR at the ROC point nearest to that); None with one class.
+    """Equal error rate, where FPR = FNR = 1 - TPR.
 
-    The points of the ROC are all thresholds; with ``corners`` only those where it turns (scikit-learn's default).
+    Args:
+        labels, scores: As of ``auc``.
+        corners: Keep only the ROC points at which it turns (scikit-learn's default), not one per threshold.
+
+    Returns:
+        (EER interpolated between the ROC points, FPR of the ROC point nearest to it); None, None with one class.
     """
     if not 0 < labels.sum() < len(labels):
         return None, None
@@ -37,14 +52,16 @@ def equal_error_rate(
 
 
 def accuracy(labels: np.ndarray, p_fake: np.ndarray, threshold: float) -> tuple[float, float | None]:
-    """(accuracy, balanced accuracy) of the decision p_fake >= threshold; balanced is None with one class."""
+    """(accuracy, balanced accuracy) of the decision p_fake >= threshold. The balanced accuracy is the mean recall of the
+    two classes; None with one class."""
     right = (p_fake >= threshold) == (labels == 1)
     recalls = [right[labels == c].mean() for c in (0, 1) if (labels == c).any()]
     return float(right.mean()), float(np.mean(recalls)) if len(recalls) == 2 else None
 
 
 def best_threshold(labels: np.ndarray, p_fake: np.ndarray) -> float:
-    """The decision threshold of highest balanced accuracy: half way between the scores it separates."""
+    """The decision threshold of highest balanced accuracy, i.e. of the largest TPR - FPR (Youden's J), half way between
+    the two scores that it separates."""
     fpr, tpr, thresholds = roc_curve(labels, p_fake, drop_intermediate=False)
     best = int(np.argmax(tpr - fpr))
     if best == 0:
@@ -54,7 +71,7 @@ def best_threshold(labels: np.ndarray, p_fake: np.ndarray) -> float:
 
 
 def tpr_at_fpr(labels: np.ndarray, scores: np.ndarray, limit: float) -> float | None:
-    """Highest true positive rate among ROC points of false positive rate <= limit; None with one class."""
+    """Highest true positive rate among the ROC points of false positive rate <= limit; None with one class."""
     if not 0 < labels.sum() < len(labels):
         return None
     fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
@@ -62,7 +79,10 @@ def tpr_at_fpr(labels: np.ndarray, scores: np.ndarray, limit: float) -> float | 
 
 
 def auc_interval(labels: np.ndarray, scores: np.ndarray, draws: int = 1000, seed: int = 0) -> list[float | None]:
-    """95% bootstrap interval [low, high] of the AUC: rows drawn with replacement; one-class draws skipped."""
+    """95% percentile bootstrap interval [low, high] of the AUC (Efron and Tibshirani 1993, section 13.3).
+
+    Rows are drawn with replacement; draws of one class are skipped. [None, None] with one class.
+    """
     if not 0 < labels.sum() < len(labels):
         return [None, None]
     values = _resampled_aucs(labels, [scores], draws, seed)[:, 0]
@@ -72,10 +92,16 @@ def auc_interval(labels: np.ndarray, scores: np.ndarray, draws: int = 1000, seed
 def auc_difference(
     labels: np.ndarray, scores_a: np.ndarray, scores_b: np.ndarray, draws: int = 1000, seed: int = 0
 ) -> dict | None:
-    """Paired bootstrap of AUC(b) - AUC(a): both are taken on the same rows, drawn with replacement.
+    """Paired bootstrap of AUC(b) - AUC(a): in every draw both are computed on the same rows.
 
-    Returns {"difference", "ci95": [low, high], "p"}; p is two-sided: twice the smaller share of draws (the observed
-    one among them) on one side of 0. None with one class.
+    Args:
+        labels: [N] 0 real, 1 fake.
+        scores_a, scores_b: [N] scores of two runs on the same N rows.
+        draws, seed: Of the bootstrap.
+
+    Returns:
+        {"difference", "ci95": [low, high], "p"}; p is two-sided, 2 (1 + k) / (1 + draws) with k the number of draws on
+        the rarer side of 0 (the observed data count as one draw). None with one class.
     """
     if not 0 < labels.sum() < len(labels):
         return None
@@ -91,7 +117,7 @@ def auc_difference(
 
 
 def _resampled_aucs(labels: np.ndarray, scores: Sequence[np.ndarray], draws: int, seed: int) -> np.ndarray:
-    """AUC of every score vector in every draw of rows that has both classes: [draws, len(scores)]."""
+    """AUC of every score vector in every draw that has both classes: [draws, len(scores)]."""
     rng = np.random.default_rng(seed)
     rankings = [_ranking(labels, values) for values in scores]
     aucs = []
@@ -120,23 +146,25 @@ def _won_pairs(drawn: np.ndarray, reals: np.ndarray, fakes: np.ndarray, below: n
 
 def video_scores(rows: Sequence[Mapping]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Rows with video, label, p_fake -> (video ids in order of first appearance, labels [V], mean P(fake) [V])."""
-    scores: dict[str, list[float]] = {}
-    labels: dict[str, int] = {}
-    for row in rows:
-        scores.setdefault(row["video"], []).append(float(row["p_fake"]))
-        labels.setdefault(row["video"], int(row["label"]))
-    videos = list(scores)
-    return videos, np.array([labels[v] for v in videos]), _round_ties(np.array([np.mean(scores[v]) for v in videos]))
+    index: dict[str, int] = {}
+    video = np.array([index.setdefault(row["video"], len(index)) for row in rows])
+    labels = np.array([int(row["label"]) for row in rows])
+    return list(index), labels[first_rows(video)], video_means(video, np.array([float(row["p_fake"]) for row in rows]))
 
 
 def video_means(video: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Mean of the frames' values per video [V]. video: [N] integers 0..V-1, each of which occurs."""
-    return _round_ties(np.bincount(video, weights=values) / np.bincount(video))
+    """Mean of the frames' values per video [V], rounded to 12 decimals so that equal videos tie.
+
+    Args:
+        video: [N] integers 0..V-1, each of which occurs.
+        values: [N]; without the rounding, the last digit of a mean of equal values depends on their number.
+    """
+    return np.round(np.bincount(video, weights=values) / np.bincount(video), 12)
 
 
-def _round_ties(means: np.ndarray) -> np.ndarray:
-    """Means without the noise of their sums: videos whose frames all have one score tie, however many frames."""
-    return np.round(means, 12)
+def dense_ranks(values: np.ndarray) -> np.ndarray:
+    """[N] 0 for the smallest value, 1 for the next and so on, ties together; takes infinite values."""
+    return np.unique(values, return_inverse=True)[1].astype(float)
 
 
 def first_rows(video: np.ndarray) -> np.ndarray:
@@ -152,15 +180,21 @@ def evaluate(
 ) -> dict:
     """The metric entries of metrics.json from rows of predictions.csv.
 
-    rows: mappings with video, label (0 real, 1 fake), p_fake, and where known logit_fake, method, code and one column
-    per name in ``node_names`` (nodes 1.. of the code; spaces as underscores). threshold: the checkpoint's, for the
-    _at_threshold figures. videos_listed: for the coverage. Fractions 0..1, None where undefined.
+    Args:
+        rows: Mappings with video, label (0 real, 1 fake), p_fake, and where known logit_fake, method, code and one
+            column per name in ``node_names``, spaces as underscores. Each row is read once.
+        node_names: Nodes of the label tree without the root, in the order of the code's digits.
+        threshold: The checkpoint's decision threshold, for the figures _at_threshold.
+        videos_listed: Videos of the data set, for the coverage.
+
+    Returns:
+        Fractions 0..1, None where undefined; counts; {name: figures} of methods and nodes.
     """
     columns = [name.replace(" ", "_") for name in node_names]
     index: dict[str, int] = {}
     found, videos, numbers = array("b"), array("q"), array("d")  # 8 bytes a number, where a list takes 32
     methods, codes = [], []
-    for row in rows:  # once: a row may be made when it is asked for
+    for row in rows:
         found.append(int(row["label"]))
         videos.append(index.setdefault(row["video"], len(index)))
         methods.append(row.get("method", ""))
@@ -198,8 +232,12 @@ def level_metrics(
 ) -> dict:
     """AUC, EER, AP and accuracies of frames or videos, named <level>_auc and so on.
 
-    ranks: what the ranking metrics use. p_fake: what is held against 0.5 and the threshold; None where the scores are
-    no probabilities, then the accuracies are None.
+    Args:
+        level: frame or video.
+        labels: [N] 0 real, 1 fake.
+        p_fake: [N], compared with 0.5 and with ``threshold``; None if the scores are no probabilities, then the
+            accuracies are None.
+        ranks: [N] scores that the ranking metrics use.
     """
     result: dict = {f"{level}_auc": auc(labels, ranks)}
     result[f"{level}_eer"], result[f"{level}_eer_nearest"] = equal_error_rate(labels, ranks)
@@ -220,7 +258,8 @@ def operating_points(video_labels: np.ndarray, video_scores: np.ndarray) -> dict
 def method_metrics(
     methods: Sequence[str], labels: np.ndarray, p_fake: np.ndarray, ranks: np.ndarray, video: np.ndarray
 ) -> dict:
-    """Every method's fakes against all reals: {name: {videos, frame_auc, video_auc}}; unnamed ones left out."""
+    """Every method's fakes against all reals: {name: {videos, frame_auc, video_auc}}; fakes without a method are
+    skipped. All arguments: [N], of the frames."""
     numbered = {method: number for number, method in enumerate(dict.fromkeys(methods))}
     of_row = np.fromiter((numbered[method] for method in methods), dtype=np.int64, count=len(labels))
     report = {}
@@ -237,9 +276,11 @@ def method_metrics(
 
 
 def node_aucs(codes: Sequence[str], nodes: Mapping[str, np.ndarray]) -> dict:
-    """Frame AUC of every node among the frames whose code tells its state; None where it has one state only.
+    """Frame AUC of every node among the frames whose code tells its state (0 or 1); None where it has one state only.
 
-    nodes: name -> probabilities [N], in the order of the code's digits 1, 2, ...; codes: "" where not known.
+    Args:
+        codes: [N], "" where not known; digit 0 is the root's.
+        nodes: Name -> probabilities [N], in the order of the code's digits 1, 2, ...
     """
     report = {}
     for position, (name, p) in enumerate(nodes.items(), start=1):

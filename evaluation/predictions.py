@@ -1,4 +1,4 @@
-"""predictions.csv, written while scoring goes on; what metrics need of it stays in memory as numbers, not as text."""
+"""Write predictions.csv while scoring goes on. Only what the metrics need stays in memory, as numbers."""
 
 import csv
 import os
@@ -16,13 +16,16 @@ _COLUMNS = ["dataset", "video", "frame", "path", "label", "method", "code", "p_f
 
 
 class Scores(Sequence):
-    """The scored frames as rows for ``evaluation.metrics.evaluate``, each made when it is asked for.
-
-    indices: int [N], positions of the scored records in ``data``. values: float64 [N, 2 + nodes], P(fake), its
-    log-odds and the probability of each node in ``nodes``, as predictions.csv holds them.
-    """
+    """The scored frames as rows for ``evaluation.metrics.evaluate``; each row is made on access."""
 
     def __init__(self, data: DataSet, nodes: Sequence[str], indices: np.ndarray, values: np.ndarray) -> None:
+        """
+        Args:
+            data: The data set.
+            nodes: Column names of the nodes but the root.
+            indices: int [N], positions of the scored records in ``data``.
+            values: float64 [N, 2 + nodes]: P(fake), its log-odds, and the probability of each node.
+        """
         self.data, self.nodes, self.indices, self.values = data, nodes, indices, values
 
     def __len__(self) -> int:
@@ -41,7 +44,7 @@ class Scores(Sequence):
 
 
 def refuse_other_source(folder: Path, source: str) -> None:
-    """UserError when results of another source lie in ``folder`` or below; source: a data set's, however spelled."""
+    """Raises UserError if results of another source lie in ``folder`` or below. source: of the data set, any spelling."""
     for path in sorted(folder.rglob("metrics.json")):
         metrics = read_json(path)
         earlier = metrics.get("source") if isinstance(metrics, dict) else None
@@ -56,10 +59,20 @@ def write_predictions(
     scored: Iterable[tuple[Sequence[int], np.ndarray, np.ndarray]],
     temperature: float | None = None,
 ) -> Scores:
-    """Write the rows of scored frames into a CSV file, which appears when it is whole; UserError when there are none.
+    """Write the rows of scored frames into a CSV file, which appears when it is complete.
 
-    nodes: column names of the nodes but the root. scored: batches of (record indices [B], probabilities [B, 1 + nodes],
-    log-odds of fake [B]). temperature: adds the last column p_fake_calibrated.
+    Args:
+        path: The file.
+        data: The data set.
+        nodes: Column names of the nodes but the root.
+        scored: Batches of (record indices [B], probabilities [B, 1 + nodes], log-odds of fake [B]).
+        temperature: Adds the last column p_fake_calibrated.
+
+    Returns:
+        The rows, with their numbers as the file holds them (9 significant digits).
+
+    Raises:
+        UserError: No frame was scored, or the file cannot be written.
     """
     indices: list[Sequence[int]] = []
     values: list[np.ndarray] = []

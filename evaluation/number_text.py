@@ -1,0 +1,15 @@
+"""Figures as a person reads them."""
+
+from collections.abc import Sequence
+
+
+def percent(value: float | None, digits: int = 2, undefined: str = "n/a") -> str:
+    """A fraction in percent, without the sign; ``undefined`` for None."""
+    return undefined if value is None else f"{100 * value:.{digits}f}"
+
+
+def figure_text(value: float | Sequence | None, digits: int = 2) -> str:
+    """A count as it is, a fraction in percent, an interval as "low to high"; n/a where undefined."""
+    if isinstance(value, (list, tuple)):
+        return "n/a" if None in value else " to ".join(percent(end, digits) for end in value)
+    return str(value) if isinstance(value, int) else percent(value, digits)

@@ -1,0 +1,58 @@
+"""The runs of a report: every file with its metrics, and how they compare."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evaluation.comparison import compare, different_videos, run_names, seed_spread
+from evaluation.conventions import convention_effects, convention_metrics
+from evaluation.prediction_table import Columns, Predictions, read_predictions
+from utils.cli import UserError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One file of the report.
+
+    Attributes:
+        name: Short, for tables and legends.
+        predictions: Its content.
+        metrics: {convention: {metric: value}}.
+        effects: {convention: what it changes in this file}.
+        threshold: Decision threshold from validation, None where not known.
+    """
+
+    name: str
+    predictions: Predictions
+    metrics: dict[str, dict]
+    effects: dict[str, str]
+    threshold: float | None = None
+
+
+def read_runs(args: argparse.Namespace, columns: Columns) -> list[Run]:
+    """Read every file and compute its metrics. Of several files each may have the given columns or the usual ones.
+
+    Raises:
+        UserError: A file cannot be read, or no file has a column that was given.
+    """
+    tables = [read_predictions(source, columns, fall_back=len(args.files) > 1) for source in args.files]
+    for option, given in vars(columns).items():
+        if all(getattr(predictions.columns, option) != given for predictions in tables):
+            raise UserError(f"none of the files has a column {given}; correct --{option}_column")
+    runs = []
+    for predictions, name in zip(tables, run_names(args.files), strict=True):
+        threshold = predictions.threshold if args.threshold is None else args.threshold
+        metrics = convention_metrics(predictions, threshold)
+        runs.append(Run(name, predictions, metrics, convention_effects(predictions, metrics), threshold))
+    return runs
+
+
+def compare_runs(runs: Sequence[Run], seeds: bool) -> dict:
+    """The content of comparison.json: every run against the first, or the spread over seeds; {} for one run."""
+    if seeds and (note := different_videos([run.predictions for run in runs])):
+        return {"seeds": {}, "note": note}
+    if seeds:
+        return {"seeds": seed_spread([run.metrics for run in runs])}
+    if len(runs) == 1:
+        return {}
+    return {"pairs": [compare(runs[0].predictions, run.predictions) for run in runs[1:]]}
