@@ -23,86 +23,47 @@ _INSTEAD = INSTEAD | {"--VM": "the checkpoint knows its model", "diffusion": "gi
 def get_args_parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser(description=__doc__, instead=_INSTEAD)
-    data = parser.add_argument_group("what is tested")
-    data.add_argument("--dataset", nargs="+", choices=tuple(READERS), required=True, help="data sets to test on")
-    data.add_argument(
-        "--protocol",
-        choices=PROTOCOLS,
-        default="ours",
-        help="Deeper: fakes of test targets, or the reference's draw of fakes; DFDC: all videos, or those with "
-        "n_frames crops",
+    add = parser.add_argument_group("what is tested").add_argument
+    add("--dataset", nargs="+", choices=tuple(READERS), required=True, help="data sets to test on")
+    which = "which fakes of Deeper (test targets or a draw) and which videos of DFDC (all, or with n_frames crops)"
+    add("--protocol", choices=PROTOCOLS, default="ours", help=which)
+    add("--seed", type=seed_type, default=0, help="of perturbations, and of the draw of --protocol reference")
+    names = f"perturb every crop: {', '.join(SUITE)}, each at level 1 to 5"
+    add("--perturb", type=parse_perturbation, metavar="NAME:LEVEL", help=names)
+    then = "then test the same frames under all perturbations at all levels; makes a table and a plot"
+    add("--robustness", action="store_true", help=then)
+    add("--data_root", default="data", help="folder that holds CDF/, FF++/ and the other data sets")
+    place = (
+        "place of the one --dataset: its root or faces folder (FSh, Deeper: of the fakes); list, json, csv: the file"
     )
-    data.add_argument(
-        "--seed", type=seed_type, default=0, help="of the perturbations and of the draw of --protocol reference"
-    )
-    data.add_argument(
-        "--perturb",
-        type=parse_perturbation,
-        metavar="NAME:LEVEL",
-        help=f"perturb every crop: {', '.join(SUITE)}, each at level 1 to 5",
-    )
-    data.add_argument(
-        "--robustness",
-        action="store_true",
-        help="then test the same frames under all seven perturbations at all five levels: a table and a plot",
-    )
-    data.add_argument("--data_root", default="data", help="folder that holds CDF/, FF++/ and the other data sets")
-    data.add_argument(
-        "--datapath",
-        help="place of the one --dataset: its root or faces folder (FSh and Deeper: of the fakes); list, json, csv: the "
-        "file; folder: the folder",
-    )
-    data.add_argument("--split", choices=SPLITS, help="of FFpp, FSh, Deeper, json (default: test)")
-    data.add_argument("--compression", choices=("c23", "c40", "raw"), help="of the same (default: c23)")
-    data.add_argument(
-        "--n_frames",
-        type=positive_int,
-        help="frames per video (default: 64, FFSC model 32; list and csv: all that are listed)",
-    )
-    model = parser.add_argument_group("the model")
-    model.add_argument("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
-    model.add_argument(
-        "--train_dataset", choices=tuple(TREES), help="tree of a checkpoint that does not name it (default: ffpp)"
-    )
-    model.add_argument(
-        "--calibration",
-        metavar="FILE",
-        help="calibration.json of SJEDD_report.py --calibrate: adds the column p_fake_calibrated",
-    )
-    machine = parser.add_argument_group("the machine")
-    machine.add_argument(
-        "--batch_size",
-        type=positive_int,
-        default=1,
-        help="videos of n_frames frames per forward; of image sets, and of lists without --n_frames, images; a forward "
-        "has at least 64 frames",
-    )
-    machine.add_argument(
-        "--num_workers", type=non_negative_int, default=default_workers(), help="processes that read images"
-    )
-    machine.add_argument(
-        "--crop_cache",
-        type=folder_name,
-        metavar="DIR",
-        help="keep the decoded crops in DIR for other tests and perturbations; use an SSD, 0.3 MB per crop",
-    )
-    machine.add_argument("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
-    machine.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="float32",
-        help="of the image tower; tf32: CUDA only; float16: the reference's, with --protocol reference on CUDA",
-    )
-    output = parser.add_argument_group("results")
-    output.add_argument("--output", default="output", help="folder for all runs")
-    output.add_argument("--name", default="SJEDD_test", help="folder of this test under --output")
-    output.add_argument("--auc", action="store_true", help="print the video AUC (image sets: frame AUC) in percent")
-    output.add_argument("--test_log", type=boolean, nargs="?", const=True, default=False, help="append to test_log.txt")
+    add("--datapath", help=place)
+    add("--split", choices=SPLITS, help="of FFpp, FSh, Deeper, json (default: test)")
+    add("--compression", choices=("c23", "c40", "raw"), help="of the same (default: c23)")
+    frames = "frames per video (default: 64, FFSC model 32; list and csv: all that are listed)"
+    add("--n_frames", type=positive_int, help=frames)
+    add = parser.add_argument_group("the model").add_argument
+    add("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
+    add("--train_dataset", choices=tuple(TREES), help="tree of a checkpoint that does not name it (default: ffpp)")
+    add("--calibration", metavar="FILE", help="of SJEDD_report.py --calibrate; adds the column p_fake_calibrated")
+    add = parser.add_argument_group("the machine").add_argument
+    size = "videos per forward; of image sets, and of lists without --n_frames, images; at least 64 frames"
+    add("--batch_size", type=positive_int, default=1, help=size)
+    add("--num_workers", type=non_negative_int, default=default_workers(), help="processes that read images")
+    cache = "keep decoded crops in DIR (SSD, 0.3 MB per crop) for other perturbations and tests"
+    add("--crop_cache", type=folder_name, metavar="DIR", help=cache)
+    add("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
+    arithmetic = "of the image tower; tf32: CUDA only; float16: the reference's, for --protocol reference on CUDA"
+    add("--precision", choices=PRECISIONS, default="float32", help=arithmetic)
+    add = parser.add_argument_group("results").add_argument
+    add("--output", default="output", help="folder for all runs")
+    add("--name", default="SJEDD_test", help="folder of this test under --output")
+    add("--auc", action="store_true", help="print the video AUC (image sets: frame AUC) in percent")
+    add("--test_log", type=boolean, nargs="?", const=True, default=False, help="append to test_log.txt")
     return parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The arguments; combinations that are surely a mistake are refused."""
+    """The arguments; combinations that must be a mistake are refused."""
     parser = get_args_parser()
     args = parser.parse_args(argv)
     names = args.dataset = list(dict.fromkeys(args.dataset))

@@ -19,8 +19,8 @@ def apply_temperature(logit: np.ndarray | float, temperature: float) -> np.ndarr
 
 
 def expected_calibration_error(labels: np.ndarray, p: np.ndarray, bins: int = ECE_BINS) -> float:
-    """ECE: the mean over all rows of |share of fakes - mean P(fake)| of the row's bin (Guo et al., ICML 2017, eq. 3, for
-    P(fake) instead of the confidence).
+    """ECE: the mean over all rows of |share of fakes - mean P(fake)| of the row's bin (Guo et al., ICML 2017, eq. 3,
+    for P(fake) instead of the confidence).
 
     Args:
         labels: [N] 0 real, 1 fake.
@@ -87,7 +87,8 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def calibration_report(labels: np.ndarray, logits: np.ndarray) -> dict:
-    """The fitted temperature, and ECE and NLL of the frames before and after."""
+    """The fitted temperature, and ECE and NLL of the frames before and after; arguments and errors of
+    ``fit_temperature``."""
     temperature = fit_temperature(labels, logits)
     report: dict = {"temperature": temperature}
     for name, t in (("before", 1.0), ("after", temperature)):

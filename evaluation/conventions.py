@@ -4,23 +4,21 @@ They differ in what a video is, in how it is scored, and in what happens to vide
 """
 
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 
 from datasets.video_ids import folder_of
 from evaluation.calibration import expected_calibration_error
 from evaluation.metrics import (
+    Level,
     auc,
     auc_interval,
-    counts,
     dense_ranks,
     equal_error_rate,
     first_rows,
-    level_metrics,
+    frame_and_video_metrics,
     method_metrics,
     node_aucs,
-    operating_points,
     video_means,
 )
 from evaluation.prediction_table import Predictions
@@ -34,16 +32,6 @@ CONVENTIONS = {
 }
 
 
-class _View(NamedTuple):
-    """What a convention makes of a file: labels, scores and ranking scores of its frames, and of its videos."""
-
-    labels: np.ndarray
-    scores: np.ndarray
-    ranks: np.ndarray
-    video_labels: np.ndarray
-    video_scores: np.ndarray
-
-
 def convention_metrics(predictions: Predictions, threshold: float | None = None) -> dict[str, dict]:
     """The metrics of a file under every convention.
 
@@ -55,30 +43,22 @@ def convention_metrics(predictions: Predictions, threshold: float | None = None)
         {convention: {metric: value}}, named as in metrics.json; fractions 0..1, None where undefined. Only ``ours`` has
         figures per method, per node, per data set (if there are several) and frame_ece.
     """
-    p, failed = predictions, predictions.failed
-    coverage = None if p.dropped is None else len(p.video_ids) / (len(p.video_ids) + len(failed))
-    views = _views(p)
+    p, n_failed = predictions, len(predictions.failed)
+    coverage = None if p.dropped is None else len(p.video_ids) / (len(p.video_ids) + n_failed)
     intervals: dict[bytes, list] = {}  # conventions often agree, and the bootstrap is the slow part
     results = {}
-    for name, view in views.items():
-        frame_p, video_p = (view.scores, view.video_scores) if p.probabilities else (None, None)
-        video_ranks = dense_ranks(view.video_scores)  # the scores may be infinite
-        key = view.video_labels.tobytes() + video_ranks.tobytes()
+    for name, (frames, video_labels, video_scores) in _views(p).items():
+        ranks = dense_ranks(video_scores)  # the scores may be infinite
+        key = video_labels.tobytes() + ranks.tobytes()
         if key not in intervals:
-            intervals[key] = auc_interval(view.video_labels, video_ranks)
-        results[name] = (
-            counts(view.video_labels, len(view.labels))
-            | level_metrics("frame", view.labels, frame_p, view.ranks, threshold)
-            | level_metrics("video", view.video_labels, video_p, video_ranks, threshold)
-            | operating_points(view.video_labels, video_ranks)
-            | {"video_auc_ci95": intervals[key], "coverage": coverage}
-        )
-    benchmark = views["benchmark"]
-    frame_eer = equal_error_rate(benchmark.labels, benchmark.scores, corners=True)[1]
-    video_eer = equal_error_rate(benchmark.video_labels, benchmark.video_scores, corners=True)[1]
-    results["benchmark"] |= {"frame_eer": frame_eer, "frame_eer_nearest": frame_eer}
-    results["benchmark"] |= {"video_eer": video_eer, "video_eer_nearest": video_eer}
-    if failed and not p.probabilities:  # 0.5 means nothing among these scores
+            intervals[key] = auc_interval(video_labels, ranks)
+        videos = (video_labels, video_scores if p.probabilities else None, ranks)
+        results[name] = frame_and_video_metrics(frames, videos, threshold)
+        results[name] |= {"video_auc_ci95": intervals[key], "coverage": coverage}
+    for level, labels_and_scores in {"frame": (p.labels, p.scores), "video": benchmark_videos(p)}.items():
+        corner = equal_error_rate(*labels_and_scores, corners=True)[1]
+        results["benchmark"] |= {f"{level}_eer": corner, f"{level}_eer_nearest": corner}
+    if n_failed and not p.probabilities:  # 0.5 means nothing among these scores
         results["sbi"] |= {name: None for name in results["sbi"] if name.startswith("video_")}
         results["sbi"]["video_auc_ci95"] = [None, None]
     results["ours"] |= {
@@ -91,18 +71,19 @@ def convention_metrics(predictions: Predictions, threshold: float | None = None)
     return results
 
 
-def _views(p: Predictions) -> dict[str, _View]:
-    frames = p.labels, p.scores, p.ranks
+def _views(p: Predictions) -> dict[str, tuple[Level, np.ndarray, np.ndarray]]:
+    """{convention: (its frames, labels of its videos, scores of its videos)}."""
+    p_fake = p.scores if p.probabilities else None
     failed = np.array(list(p.failed.values()), dtype=p.video_labels.dtype)
     with_failed = np.concatenate([p.video_labels, failed])
     lowest, highest = (0.0, 1.0) if p.probabilities else (-np.inf, np.inf)
     wrong = np.where(failed == 1, lowest, highest)
-    largest, video_means_of_largest = _largest_per_frame(p)
+    largest, sbi_scores = _largest_per_frame(p)
     return {
-        "ours": _View(*frames, p.video_labels, p.video_scores),
-        "benchmark": _View(p.labels, p.scores, p.scores, *benchmark_videos(p)),
-        "sbi": _View(*largest, with_failed, np.concatenate([video_means_of_largest, np.full(len(failed), 0.5)])),
-        "strict": _View(*frames, with_failed, np.concatenate([p.video_scores, wrong])),
+        "ours": ((p.labels, p_fake, p.ranks), p.video_labels, p.video_scores),
+        "benchmark": ((p.labels, p_fake, p.scores), *benchmark_videos(p)),
+        "sbi": (largest, with_failed, np.concatenate([sbi_scores, np.full(len(failed), 0.5)])),
+        "strict": ((p.labels, p_fake, p.ranks), with_failed, np.concatenate([p.video_scores, wrong])),
     }
 
 
@@ -138,8 +119,8 @@ def _folder_names(p: Predictions) -> list[str]:
     return [names[folder_of(path)] or videos[v] for path, v in zip(p.paths, p.video.tolist(), strict=True)]
 
 
-def _largest_per_frame(p: Predictions) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """((labels, scores, ranks) of the frames, each the largest of its faces; mean of these scores per video [V]).
+def _largest_per_frame(p: Predictions) -> tuple[Level, np.ndarray]:
+    """(the frames, each with the largest score of its faces; mean of these scores per video [V]).
 
     Rows of a video with the same frame name are the faces of one frame; a row without a name is a frame of its own.
     """
@@ -147,12 +128,10 @@ def _largest_per_frame(p: Predictions) -> tuple[tuple[np.ndarray, np.ndarray, np
     names = [name or row for row, name in enumerate(p.frame_names)]
     frame = np.array([index.setdefault(key, len(index)) for key in zip(p.video.tolist(), names, strict=True)])
     first = first_rows(frame)
-    largest = []
-    for values in (p.scores, p.ranks):
-        best = np.full(len(first), -np.inf)
-        np.maximum.at(best, frame, values)
-        largest.append(best)
-    return (p.labels[first], *largest), video_means(p.video[first], largest[0])
+    scores, ranks = np.full((2, len(first)), -np.inf)
+    np.maximum.at(scores, frame, p.scores)
+    np.maximum.at(ranks, frame, p.ranks)
+    return (p.labels[first], scores if p.probabilities else None, ranks), video_means(p.video[first], scores)
 
 
 def convention_effects(predictions: Predictions, metrics: dict[str, dict]) -> dict[str, str]:

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from evaluation.comparison import MATCHED_BY, SEED_METRICS
 from evaluation.conventions import CONVENTIONS
-from evaluation.number_text import figure_text, percent
-from evaluation.report.headings import AT_THRESHOLD, COLUMNS, LABELS, p_text, spread_text
-from evaluation.report.runs import Run
+from evaluation.number_text import figure_text, p_text, percent, spread_text
+from evaluation.report.runs import AT_THRESHOLD, COLUMNS, LABELS, Run
 from utils.cli import printable
 from utils.text_table import text_table
 

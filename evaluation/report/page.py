@@ -10,11 +10,10 @@ import numpy as np
 
 from evaluation.comparison import MATCHED_BY, SEED_METRICS
 from evaluation.conventions import CONVENTIONS
-from evaluation.number_text import figure_text, percent
+from evaluation.number_text import figure_text, p_text, percent, spread_text
 from evaluation.prediction_table import Predictions
-from evaluation.report.headings import AT_THRESHOLD, COLUMNS, LABELS, p_text, spread_text
 from evaluation.report.palette import DARK, LIGHT
-from evaluation.report.runs import Run
+from evaluation.report.runs import AT_THRESHOLD, COLUMNS, LABELS, Run
 from evaluation.report.thumbnails import thumbnail
 from utils.templates import environment
 

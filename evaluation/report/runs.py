@@ -9,6 +9,28 @@ from evaluation.conventions import convention_effects, convention_metrics
 from evaluation.prediction_table import Columns, Predictions, read_predictions
 from utils.cli import UserError
 
+LABELS = "Labels: 0 real, 1 fake; fake is the positive class. P(fake) is the probability of fake."
+# Metric -> heading. A phone shows the first two or three columns.
+COLUMNS = {
+    "video_auc": "video AUC",
+    "video_auc_ci95": "95% interval",
+    "videos": "videos",
+    "coverage": "coverage",
+    "video_eer": "video EER",
+    "video_ap": "video AP",
+    "video_acc": "video ACC",
+    "video_balanced_acc": "bal. ACC",
+    "video_tpr_at_fpr01": "TPR 1%",
+    "video_tpr_at_fpr05": "TPR 5%",
+    "frame_auc": "frame AUC",
+    "frame_eer": "frame EER",
+    "frames": "frames",
+}
+AT_THRESHOLD = {
+    "video_acc_at_threshold": "ACC at threshold",
+    "video_balanced_acc_at_threshold": "bal. ACC at threshold",
+}
+
 
 @dataclass(frozen=True)
 class Run:
