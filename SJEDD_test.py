@@ -33,10 +33,7 @@ def get_args_parser() -> ArgumentParser:
     then = "then test the same frames under all perturbations at all levels; makes a table and a plot"
     add("--robustness", action="store_true", help=then)
     add("--data_root", default="data", help="folder that holds CDF/, FF++/ and the other data sets")
-    place = (
-        "place of the one --dataset: its root or faces folder (FSh, Deeper: of the fakes); list, json, csv: the file"
-    )
-    add("--datapath", help=place)
+    add("--datapath", help="place of the one --dataset: root or faces folder (FSh, Deeper: of the fakes), or file")
     add("--split", choices=SPLITS, help="of FFpp, FSh, Deeper, json (default: test)")
     add("--compression", choices=("c23", "c40", "raw"), help="of the same (default: c23)")
     frames = "frames per video (default: 64, FFSC model 32; list and csv: all that are listed)"

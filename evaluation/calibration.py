@@ -13,7 +13,7 @@ from utils.files import read_json
 ECE_BINS = 15
 
 
-def apply_temperature(logit: np.ndarray | float, temperature: float) -> np.ndarray | float:
+def apply_temperature(logit: np.ndarray | float, temperature: float) -> np.ndarray:
     """P(fake) = sigmoid(logit / temperature), any shape; temperature > 0. It keeps the order, so no AUC changes."""
     return expit(np.asarray(logit, dtype=float) / temperature)
 
@@ -66,10 +66,11 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
     if (margin >= 0).all():
         raise UserError("no frame is on the wrong side of 0.5, so no temperature fits best; use more validation videos")
     if margin.mean() <= 0:
-        from evaluation.metrics import auc  # scikit-learn takes a second to import
+        from sklearn.metrics import roc_auc_score  # takes a second to import
 
-        found = f"the log-odds mostly point to the wrong class, and the frame AUC is {auc(labels, logits):.1%}"
-        if auc(labels, logits) < 0.5:
+        auc = roc_auc_score(labels, logits)
+        found = f"the log-odds mostly point to the wrong class, and the frame AUC is {auc:.1%}"
+        if auc < 0.5:
             raise UserError(f"{found}; are the labels 0 real, 1 fake?")
         raise UserError(
             f"{found}: scores that are all too low, all too high or near chance. No temperature fixes them; use a "

@@ -129,7 +129,7 @@ class DatasetTest:
         """The entries of metrics.json that say what was tested and how."""
         data, setup, args = self.data, self.setup, self.setup.args
         crops = crop_settings(data.records)
-        trained_on = {"the training's crops": setup.crops} if setup.crops else {}
+        trained_on: dict[str, dict | None] = {"the training's crops": setup.crops} if setup.crops else {}
         return {
             "dataset": data.name,
             "source": data.source,

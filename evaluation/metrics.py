@@ -5,7 +5,7 @@ the classes is missing.
 """
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
@@ -164,7 +164,7 @@ def video_scores(rows: Sequence[Mapping]) -> tuple[list[str], np.ndarray, np.nda
 
 
 def evaluate(
-    rows: Sequence[Mapping],
+    rows: Iterable[Mapping],
     node_names: Sequence[str] = (),
     threshold: float | None = None,
     videos_listed: int | None = None,
@@ -217,8 +217,7 @@ def frame_and_video_metrics(frames: Level, videos: Level, threshold: float | Non
         result[f"{level}_eer"], result[f"{level}_eer_nearest"] = equal_error_rate(labels, ranks)
         result[f"{level}_ap"] = average_precision(labels, ranks)
         for suffix, limit in (("", 0.5), ("_at_threshold", threshold)):
-            known = p_fake is not None and limit is not None
-            at = accuracy(labels, p_fake, limit) if known else (None, None)
+            at = (None, None) if p_fake is None or limit is None else accuracy(labels, p_fake, limit)
             result[f"{level}_acc{suffix}"], result[f"{level}_balanced_acc{suffix}"] = at
     result["video_tpr_at_fpr01"] = tpr_at_fpr(video_labels, video_ranks, 0.01)
     result["video_tpr_at_fpr05"] = tpr_at_fpr(video_labels, video_ranks, 0.05)
@@ -228,8 +227,8 @@ def frame_and_video_metrics(frames: Level, videos: Level, threshold: float | Non
 def method_metrics(
     methods: Sequence[str], labels: np.ndarray, p_fake: np.ndarray, ranks: np.ndarray, video: np.ndarray
 ) -> dict:
-    """Every method's fakes against all reals: {name: {videos, frame_auc, video_auc}}. All arguments: [N], of the frames;
-    fakes without a method are skipped."""
+    """Every method's fakes against all reals: {name: {videos, frame_auc, video_auc}}. All arguments are of the frames,
+    [N]; fakes without a method are skipped."""
     numbered = {method: number for number, method in enumerate(dict.fromkeys(methods))}
     of_row = np.fromiter((numbered[method] for method in methods), dtype=np.int64, count=len(labels))
     report = {}

@@ -10,7 +10,7 @@ def percent(value: float | None, digits: int = 2, undefined: str = "n/a") -> str
 
 def figure_text(value: float | Sequence | None, digits: int = 2) -> str:
     """A count as it is, a fraction in percent, an interval as "low to high"; n/a where undefined."""
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, Sequence):
         return "n/a" if None in value else " to ".join(percent(end, digits) for end in value)
     return str(value) if isinstance(value, int) else percent(value, digits)
 

@@ -3,6 +3,7 @@
 import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,36 +16,36 @@ from utils.files import atomic_path, read_json
 _COLUMNS = ["dataset", "video", "frame", "path", "label", "method", "code", "p_fake", "logit_fake"]
 
 
-class Scores(Sequence):
-    """The scored frames as rows for ``evaluation.metrics.evaluate``; each row is made on access."""
+@dataclass(frozen=True)
+class Scores:
+    """The scored frames, N rows for ``evaluation.metrics.evaluate``; each row is made when it is needed.
 
-    def __init__(self, data: DataSet, nodes: Sequence[str], indices: np.ndarray, values: np.ndarray) -> None:
-        """
-        Args:
-            data: The data set.
-            nodes: Column names of the nodes but the root.
-            indices: int [N], positions of the scored records in ``data``.
-            values: float64 [N, 2 + nodes]: P(fake), its log-odds, and the probability of each node.
-        """
-        self.data, self.nodes, self.indices, self.values = data, nodes, indices, values
+    Attributes:
+        data: The data set.
+        nodes: Column names of the nodes but the root.
+        indices: int [N], positions of the scored records in ``data``.
+        values: float64 [N, 2 + nodes]: P(fake), its log-odds, and the probability of each node.
+    """
 
-    def __len__(self) -> int:
-        return len(self.indices)
+    data: DataSet
+    nodes: Sequence[str]
+    indices: np.ndarray
+    values: np.ndarray
 
     @property
     def records(self) -> Iterator[Record]:
         """The scored records, in order."""
         return (self.data.records[i] for i in self.indices)
 
-    def __getitem__(self, i: int) -> dict:
-        record, values = self.data.records[self.indices[i]], self.values[i]
-        row = {"video": record.video, "label": record.label, "method": record.method, "code": record.code}
-        row |= {"p_fake": values[0], "logit_fake": values[1]}
-        return row | (dict(zip(self.nodes, values[2:], strict=True)) if record.code else {})
+    def __iter__(self) -> Iterator[dict]:
+        for record, (p_fake, logit_fake, *nodes) in zip(self.records, self.values, strict=True):
+            row = {"video": record.video, "label": record.label, "method": record.method, "code": record.code}
+            row |= {"p_fake": p_fake, "logit_fake": logit_fake}
+            yield row | (dict(zip(self.nodes, nodes, strict=True)) if record.code else {})
 
 
 def refuse_other_source(folder: Path, source: str) -> None:
-    """Raises UserError if results of another source lie in ``folder`` or below. source: of the data set, any spelling."""
+    """Raises UserError if ``folder``, or a folder in it, holds results of another source (a path, any spelling)."""
     for path in sorted(folder.rglob("metrics.json")):
         metrics = read_json(path)
         earlier = metrics.get("source") if isinstance(metrics, dict) else None

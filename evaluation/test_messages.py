@@ -49,7 +49,7 @@ def log_auc(auc: float | None, metrics: Mapping, log: logging.Logger) -> None:
 def results_table(results: Mapping[str, dict | str]) -> str:
     """A row per data set. results: name -> its metrics, or why it failed."""
     header = ["data set", "videos", "frames", "frame AUC", "video AUC", "EER", "coverage", "dropped", ""]
-    rows = []
+    rows: list[list[object]] = []
     for name, metrics in results.items():
         if isinstance(metrics, str):
             rows.append([name, *[None] * 7, f"failed: {metrics}"])

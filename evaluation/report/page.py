@@ -149,13 +149,13 @@ def _detail_tables(p: Predictions, ours: Mapping) -> dict[str, _Table]:
     if "datasets" in ours:
         header = ["data set", f"real {p.units}", f"fake {p.units}", "video AUC", "frame AUC"]
         caption = "Every data set on its own, our convention; the figures above mix them."
-        keys = ("videos_real", "videos_fake", "video_auc", "frame_auc")
-        tables["By data set"] = _Table(caption, header, _named_rows(ours["datasets"], keys))
+        rows = _named_rows(ours["datasets"], "videos_real", "videos_fake", "video_auc", "frame_auc")
+        tables["By data set"] = _Table(caption, header, rows)
     if ours["methods"]:
         header = ["method", f"fake {p.units}", "video AUC", "frame AUC"]
         caption = "Fakes of one method against all reals, our convention."
-        keys = ("videos", "video_auc", "frame_auc")
-        tables["By method"] = _Table(caption, header, _named_rows(ours["methods"], keys))
+        rows = _named_rows(ours["methods"], "videos", "video_auc", "frame_auc")
+        tables["By method"] = _Table(caption, header, rows)
     if ours["nodes"]:
         caption = "Frame AUC of every node among the frames whose state is known; n/a where there is one state only."
         rows = [[name, percent(value)] for name, value in ours["nodes"].items()]
@@ -163,7 +163,7 @@ def _detail_tables(p: Predictions, ours: Mapping) -> dict[str, _Table]:
     return tables
 
 
-def _named_rows(entries: Mapping[str, Mapping], keys: Sequence[str]) -> list[list[str]]:
+def _named_rows(entries: Mapping[str, Mapping], *keys: str) -> list[list[str]]:
     return [[name, *(figure_text(entry[key]) for key in keys)] for name, entry in entries.items()]
 
 

@@ -6,6 +6,7 @@ Every figure is drawn in the colours of a theme; functions of runs return None i
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 
@@ -25,12 +26,12 @@ from evaluation.report.runs import Run
 
 Scored = tuple[str, np.ndarray, np.ndarray]  # name in the legend, labels [N], scores [N]
 _DASHES = ("-", "--", "-.", ":")
-_CHANCE = {"lw": 0.8, "ls": (0, (1, 3))}
+_CHANCE: dict[str, Any] = {"lw": 0.8, "ls": (0, (1, 3))}
 _BINS = 40
 
 
-def png(figure_of: Callable[[Theme], Figure | None], theme: Theme) -> bytes | None:
-    """The figure as PNG; None if ``figure_of`` finds nothing to draw."""
+def png(figure_of: Callable[[Theme], Figure | None], theme: Theme) -> bytes:
+    """The figure as PNG; no bytes if ``figure_of`` finds nothing to draw."""
     colours = {
         **dict.fromkeys(("figure.facecolor", "axes.facecolor", "legend.facecolor"), theme.background),
         **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), theme.text),
@@ -43,7 +44,7 @@ def png(figure_of: Callable[[Theme], Figure | None], theme: Theme) -> bytes | No
     with plt.rc_context({**plt.rcParamsDefault, "backend": "agg", **colours, **plain, **spines}):
         figure = figure_of(theme)
         if figure is None:
-            return None
+            return b""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # names in any script
             figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
@@ -106,7 +107,7 @@ def _square(lines: int) -> tuple[Figure, Axes]:
     return figure, axis
 
 
-def _line_style(i: int, theme: Theme) -> dict:
+def _line_style(i: int, theme: Theme) -> dict[str, Any]:
     n = len(theme.series)
     return {"color": theme.series[i % n], "ls": _DASHES[(i + i // n) % len(_DASHES)], "lw": 2}
 

@@ -75,7 +75,7 @@ def draw_plots(runs: Sequence[Run], folder: Path) -> list[tuple[bytes, bytes, st
     for name, (figure, caption) in _FIGURES.items():
         path = folder / f"{name}.png"
         light, dark = (png(partial(figure, runs), theme) for theme in (LIGHT, DARK))
-        if light is None:
+        if not light:
             path.unlink(missing_ok=True)  # of an earlier report
             continue
         write_bytes(path, light)
