@@ -10,7 +10,7 @@ import numpy as np
 
 from evaluation.comparison import MATCHED_BY, SEED_METRICS
 from evaluation.conventions import CONVENTIONS
-from evaluation.number_text import figure_text, p_text, percent, spread_text
+from evaluation.number_text import figure_text, p_text, spread_text
 from evaluation.prediction_table import Predictions
 from evaluation.report.palette import DARK, LIGHT
 from evaluation.report.runs import AT_THRESHOLD, COLUMNS, LABELS, Run
@@ -21,19 +21,11 @@ _WORST = 8  # reals and fakes shown as thumbnails, each
 _REASONS = 12  # rows of the table of dropped images
 
 
-class _Table(NamedTuple):
-    """The first cell of a row is its name."""
-
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
 class _Face(NamedTuple):
-    """A thumbnail with its score and a few words. wrong: whether the score is on the wrong side of 0.5."""
+    """A thumbnail with the video's score and a few words. wrong: whether the score is on the wrong side of 0.5."""
 
     jpeg: bytes
-    title: str
+    score: str
     wrong: bool
     lines: Sequence[str]
 
@@ -46,32 +38,30 @@ def report_page(runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], 
         plots: (PNG for a light page, PNG for a dark page, caption).
         comparison: The content of comparison.json, or {}.
     """
-    page = environment(Path(__file__).parent / "templates").get_template("report.html")
-    text = page.render(
+    templates = environment(Path(__file__).parent / "templates")
+    templates.filters |= {"figure": figure_text, "p_value": p_text, "spread": spread_text}
+    names = {run.predictions.source: run.name for run in runs}
+    text = templates.get_template("report.html").render(
         title="Deepfake detection: " + (runs[0].name if len(runs) == 1 else f"{len(runs)} runs"),
         labels=LABELS,
         light=LIGHT,
         dark=DARK,
-        cards=_cards(runs[0]) if len(runs) == 1 else [],
-        overview=_overview(runs),
-        comparison=_comparison(runs, comparison),
+        conventions=CONVENTIONS,
+        columns=_columns(runs),
+        seed_columns={key: COLUMNS[key] for key in SEED_METRICS},
+        units=runs[0].predictions.units,
+        comparison=comparison,
+        names=names,
+        loose=[names[pair["b"]] for pair in comparison.get("pairs", ()) if pair["matched_by"] != MATCHED_BY[0]],
+        loosely=MATCHED_BY[1],
         plots=plots,
-        runs=list(map(_run, runs)),
+        runs=[
+            vars(run)
+            | {"columns": _columns([run]), "dropped": _dropped(run.predictions), "worst": _worst(run.predictions)}
+            for run in runs
+        ],
     )
     return text.encode("utf-8", "replace").decode()
-
-
-def _cards(run: Run) -> list[tuple[str, str, str]]:
-    """(name, value, remark) of the most important figures."""
-    ours = run.metrics["ours"]
-    videos = f"{ours['videos_real']} real and {ours['videos_fake']} fake {run.predictions.units}"
-    return [
-        ("Video AUC", percent(ours["video_auc"]), f"95%: {figure_text(ours['video_auc_ci95'], 1)}"),
-        ("Frame AUC", percent(ours["frame_auc"]), f"{ours['frames']} frames"),
-        ("Video EER", percent(ours["video_eer"]), "where FPR = FNR"),
-        ("Balanced accuracy", percent(ours["video_balanced_acc"]), "videos, at 0.5"),
-        ("Coverage", percent(ours["coverage"]), videos),
-    ]
 
 
 def _columns(runs: Sequence[Run]) -> dict[str, str]:
@@ -79,101 +69,14 @@ def _columns(runs: Sequence[Run]) -> dict[str, str]:
     return COLUMNS | (AT_THRESHOLD if any(run.threshold is not None for run in runs) else {})
 
 
-def _overview(runs: Sequence[Run]) -> _Table:
-    columns = _columns(runs)
-    rows = [[run.name, *(figure_text(run.metrics["ours"][key]) for key in columns)] for run in runs]
-    threshold = ", each at its own threshold" if len(columns) > len(COLUMNS) else ""
-    caption = f"All runs under our convention, on each run's own videos{threshold}."
-    return _Table(caption, ["run", *columns.values()], rows)
-
-
-def _comparison(runs: Sequence[Run], comparison: Mapping) -> dict:
-    """Title, and a table or a note; {} for one run."""
-    if "note" in comparison:
-        return {"title": "Seeds", "table": None, "note": comparison["note"]}
-    if "seeds" in comparison:
-        header = ["convention", *(COLUMNS[name] for name in SEED_METRICS)]
-        rows = [
-            [name, *(spread_text(entry[key]) for key in SEED_METRICS)] for name, entry in comparison["seeds"].items()
-        ]
-        caption = f"Mean and standard deviation (n - 1) over {len(runs)} runs of one setting."
-        return {"title": "Seeds", "table": _Table(caption, header, rows)}
-    if not comparison:
-        return {}
-    names = {run.predictions.source: run.name for run in runs}
-    header = ["run", "difference", "95% interval", "p", "AUC", "AUC of the first"]
-    rows = [
-        [names[pair["b"]], percent(pair["difference"]), figure_text(pair["ci95"]), p_text(pair["p"])]
-        + [percent(pair["auc_b"]), percent(pair["auc_a"]), str(pair["videos"])]
-        for pair in comparison["pairs"]
-    ]
-    caption = f"Video AUC minus that of the first file, {runs[0].name}: paired bootstrap by video, 1000 draws, "
-    caption += "two-sided p."
-    if loose := [names[pair["b"]] for pair in comparison["pairs"] if pair["matched_by"] != MATCHED_BY[0]]:
-        caption += f" The videos of {', '.join(loose)} are matched by their {MATCHED_BY[1]}."
-    return {"title": "Comparison", "table": _Table(caption, [*header, f"common {runs[0].predictions.units}"], rows)}
-
-
-def _run(run: Run) -> dict:
-    """What the template shows of a run."""
-    p, ours, columns = run.predictions, run.metrics["ours"], _columns([run])
-    rows = [[name, *(figure_text(run.metrics[name][key]) for key in columns)] for name in CONVENTIONS]
-    caption = "The same scores under each convention. ACC is at 0.5; TPR 1% is the true positive rate at FPR 1%."
-    if run.threshold is not None:
-        caption += f" Threshold from validation: {run.threshold:g}."
-    coverage = (
-        ""
-        if p.dropped is None
-        else (
-            f"{len(p.video_ids)} {p.units} were scored, {len(p.failed)} failed (nothing of them could be scored): "
-            f"coverage {percent(ours['coverage'])}%. {len(p.dropped)} entries were dropped."
-        )
-    )
-    return {
-        "name": run.name,
-        "source": p.source,
-        "notes": p.notes,
-        "by_convention": _Table(caption, ["convention", *columns.values()], rows),
-        "conventions": [f"{name}: {rule} ({run.effects[name]})" for name, rule in CONVENTIONS.items()],
-        "tables": _detail_tables(p, ours),
-        "coverage": coverage,
-        "dropped": _dropped(p.dropped or []),
-        "probabilities": p.probabilities,
-        "worst": _worst(p),
-    }
-
-
-def _detail_tables(p: Predictions, ours: Mapping) -> dict[str, _Table]:
-    """{title: table} of the figures per data set, method and node that the file has."""
-    tables = {}
-    if "datasets" in ours:
-        header = ["data set", f"real {p.units}", f"fake {p.units}", "video AUC", "frame AUC"]
-        caption = "Every data set on its own, our convention; the figures above mix them."
-        rows = _named_rows(ours["datasets"], "videos_real", "videos_fake", "video_auc", "frame_auc")
-        tables["By data set"] = _Table(caption, header, rows)
-    if ours["methods"]:
-        header = ["method", f"fake {p.units}", "video AUC", "frame AUC"]
-        caption = "Fakes of one method against all reals, our convention."
-        rows = _named_rows(ours["methods"], "videos", "video_auc", "frame_auc")
-        tables["By method"] = _Table(caption, header, rows)
-    if ours["nodes"]:
-        caption = "Frame AUC of every node among the frames whose state is known; n/a where there is one state only."
-        rows = [[name, percent(value)] for name, value in ours["nodes"].items()]
-        tables["Label tree"] = _Table(caption, ["node", "frame AUC"], rows)
-    return tables
-
-
-def _named_rows(entries: Mapping[str, Mapping], *keys: str) -> list[list[str]]:
-    return [[name, *(figure_text(entry[key]) for key in keys)] for name, entry in entries.items()]
-
-
-def _dropped(dropped: Sequence[Mapping]) -> _Table:
-    reasons = Counter((drop["reason"], "image" if drop["path"] else "video") for drop in dropped)
+def _dropped(p: Predictions) -> list[tuple[str, str, int]]:
+    """(reason, image or video, count), the most frequent first."""
+    reasons = Counter((drop["reason"], "image" if drop["path"] else "video") for drop in p.dropped or ())
     shown = reasons.most_common(_REASONS)
-    rows = [[reason, kind, str(count)] for (reason, kind), count in shown]
+    rows = [(reason, kind, count) for (reason, kind), count in shown]
     if rest := reasons.total() - sum(count for _, count in shown):
-        rows.append([f"{len(reasons) - len(shown)} other reasons", "", str(rest)])
-    return _Table("Dropped images, and videos without any crop, by reason.", ["reason", "of", "count"], rows)
+        rows.append((f"{len(reasons) - len(shown)} other reasons", "", rest))
+    return rows
 
 
 def _worst(p: Predictions) -> dict[str, list[_Face]]:
