@@ -3,7 +3,7 @@
 import argparse
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,25 +31,15 @@ MIN_FORWARD = 64  # frames that go through the model at once, at least
 
 @dataclass(frozen=True)
 class ModelSetup:
-    """What all tests of a run share.
+    """What all tests of a run share."""
 
-    Attributes:
-        model: In eval mode, on its device.
-        text: The encoded prompts, from models.scoring.encode_text.
-        arithmetic: The precision, as models.scoring names it.
-        threshold: Decision threshold from validation, None where the checkpoint has none.
-        crops: How the training's crops were made, None where the checkpoint does not say.
-        temperature: Of --calibration, None without it.
-        args: The command line of SJEDD_test.py.
-    """
-
-    model: JointEmbedding
-    text: torch.Tensor
-    arithmetic: str
-    threshold: float | None
-    crops: dict | None
-    temperature: float | None
-    args: argparse.Namespace
+    model: JointEmbedding  # in eval mode, on its device
+    text: torch.Tensor  # the encoded prompts, from models.scoring.encode_text
+    arithmetic: str  # the precision, as models.scoring names it
+    threshold: float | None  # the checkpoint's decision threshold
+    crops: dict | None  # how the training's crops were made, where the checkpoint says so
+    temperature: float | None  # of --calibration
+    args: argparse.Namespace  # the command line of SJEDD_test.py
 
 
 class DatasetTest:
@@ -66,14 +56,7 @@ class DatasetTest:
         return "frame_auc" if self.data.image_level else "video_auc"
 
     def score(self, folder: Path, perturbation: Perturbation | None = None) -> dict:
-        """Score the frames and write predictions.csv and metrics.json.
-
-        Args:
-            folder: For the two files.
-            perturbation: Of every crop.
-
-        Returns:
-            The content of metrics.json.
+        """Score the frames; write predictions.csv and metrics.json into the folder and return the latter's content.
 
         Raises:
             UserError: No image could be read.
@@ -119,9 +102,7 @@ class DatasetTest:
         if setup.temperature:
             metrics["calibration"] = _calibration_metrics(scores, setup.temperature, setup.args)
         metrics["dropped_by_reason"] = dict(Counter(drop.reason.partition(":")[0] for drop in dropped).most_common())
-        metrics["dropped"] = [
-            {"video": drop.video, "path": drop.path, "label": drop.label, "reason": drop.reason} for drop in dropped
-        ]
+        metrics["dropped"] = list(map(asdict, dropped))
         write_json(folder / "metrics.json", metrics)
         return metrics
 

@@ -31,21 +31,13 @@ class Columns:
 
 
 class ColumnTable(NamedTuple):
-    """The columns of a file that are used, N rows.
-
-    Attributes:
-        source: The file.
-        header: Names of all columns.
-        columns: Names of the columns that stand for score, label, path and video.
-        cells: Column -> N texts.
-        lines: Line number of every row.
-    """
+    """The columns of a file that are used, N rows."""
 
     source: str
     header: list[str]
-    columns: Columns
-    cells: dict[str, list[str]]
-    lines: list[int]
+    columns: Columns  # what score, label, path and video are called here
+    cells: dict[str, list[str]]  # column -> N texts
+    lines: list[int]  # line number of every row
 
     def texts(self, name: str) -> list[str]:
         """[N] cells; "" where there is no such column."""

@@ -20,43 +20,26 @@ from utils.cli import UserError
 
 @dataclass(frozen=True)
 class Predictions:
-    """The scored frames of one file, N rows, and their videos, V of them in order of first appearance.
+    """The scored frames of one file, N rows, and their videos, V of them in order of first appearance."""
 
-    Attributes:
-        source: The file, as it was given.
-        labels: [N] 0 real, 1 fake.
-        scores: [N], higher means more fake.
-        ranks: [N] what orders the frames: the log-odds where the file has them, else the scores.
-        probabilities: Whether all scores lie in [0, 1].
-        video: [N] index into ``video_ids``.
-        video_ids: [V] pairs (data set, video id).
-        paths, frame_names, methods, codes: [N] texts, "" where not known.
-        logits: [N] log-odds of P(fake), None without such a column.
-        nodes: Node of the label tree -> [N] probabilities, in the order of the code's digits.
-        dropped: Entries of metrics.json; None where no such file belongs to these rows.
-        threshold, checkpoint: From the same metrics.json, None where not known.
-        columns: Names of the columns that were read.
-        notes: What is missing or was decided while reading, a line each.
-    """
-
-    source: str
-    labels: np.ndarray
-    scores: np.ndarray
-    ranks: np.ndarray
-    probabilities: bool
-    video: np.ndarray
-    video_ids: list[tuple[str, str]]
-    paths: list[str]
+    source: str  # the file, as it was given
+    labels: np.ndarray  # [N] 0 real, 1 fake
+    scores: np.ndarray  # [N], higher means more fake
+    ranks: np.ndarray  # [N], what orders the frames: the log-odds where the file has them, else the scores
+    probabilities: bool  # whether all scores lie in [0, 1]
+    video: np.ndarray  # [N] index into video_ids
+    video_ids: list[tuple[str, str]]  # [V] (data set, video id)
+    paths: list[str]  # [N], like the next three "" where not known
     frame_names: list[str]
-    logits: np.ndarray | None
     methods: list[str]
     codes: list[str]
-    nodes: dict[str, np.ndarray]
-    dropped: list[dict] | None
-    threshold: float | None
-    checkpoint: str | None
-    columns: Columns
-    notes: list[str]
+    logits: np.ndarray | None  # [N] log-odds of P(fake)
+    nodes: dict[str, np.ndarray]  # node of the label tree -> [N] probabilities, in the order of the code's digits
+    dropped: list[dict] | None  # of metrics.json; None where no such file belongs to these rows
+    threshold: float | None  # of metrics.json
+    checkpoint: str | None  # of metrics.json
+    columns: Columns  # that were read
+    notes: list[str]  # what is missing or was decided while reading, a line each
 
     @property
     def datasets(self) -> list[str]:
@@ -107,22 +90,18 @@ def read_predictions(source: str, columns: Columns | None = None, fall_back: boo
     names, separated = separate_videos(names, methods, paths, datasets)
     notes += separated + _repeated_images(datasets, names, frames, paths)
     video, video_ids = _group_by_video(datasets, names, labels, notes)
-    probabilities = bool(((scores >= 0) & (scores <= 1)).all())
+    score, probabilities = table.columns.score, bool(((scores >= 0) & (scores <= 1)).all())
     if not probabilities:
-        notes.append(
-            f"scores of {table.columns.score} outside [0, 1]: no probabilities, so no accuracy and no calibration"
-        )
+        notes.append(f"scores of {score} outside [0, 1]: no probabilities, so no accuracy and no calibration")
     if not 0 < labels.sum() < len(labels):
         notes.append("one class only: AUC, EER and AP are undefined")
     for name, use in (("method", "figures per method"), ("code", "figures per node of the label tree")):
         if name not in table.cells:
             notes.append(f"no column {name}: no {use}")
-    counted = {"frames": len(labels), "videos": len(video_ids)}
-    metrics, reason = metrics_beside(source, table.columns.score, counted)
+    metrics, reason = metrics_beside(source, score, {"frames": len(labels), "videos": len(video_ids)})
     if reason:
         notes.append(f"no metrics.json is used ({reason}): dropped and failed videos are not known")
-    with_logits = table.columns.score == "p_fake" and "logit_fake" in table.cells
-    logits = table.numbers("logit_fake") if with_logits else None
+    logits = table.numbers("logit_fake") if score == "p_fake" and "logit_fake" in table.cells else None
     return Predictions(
         source=source,
         labels=labels,

@@ -18,19 +18,12 @@ _COLUMNS = ["dataset", "video", "frame", "path", "label", "method", "code", "p_f
 
 @dataclass(frozen=True)
 class Scores:
-    """The scored frames, N rows for ``evaluation.metrics.evaluate``; each row is made when it is needed.
-
-    Attributes:
-        data: The data set.
-        nodes: Column names of the nodes but the root.
-        indices: int [N], positions of the scored records in ``data``.
-        values: float64 [N, 2 + nodes]: P(fake), its log-odds, and the probability of each node.
-    """
+    """The scored frames, N rows for ``evaluation.metrics.evaluate``; each row is made when it is needed."""
 
     data: DataSet
-    nodes: Sequence[str]
-    indices: np.ndarray
-    values: np.ndarray
+    nodes: Sequence[str]  # column names of the nodes but the root
+    indices: np.ndarray  # int [N], positions of the scored records in data
+    values: np.ndarray  # float64 [N, 2 + nodes]: P(fake), its log-odds, and the probability of each node
 
     @property
     def records(self) -> Iterator[Record]:

@@ -17,17 +17,12 @@ _FULL = "the GPU's memory is full; free some of it, or give --precision bfloat16
 
 @dataclass
 class ScoredBatch:
-    """Attributes:
-    indices: Record indices [B].
-    marginals: float32 [B, nodes], probability of each node, root first.
-    logit_fake: float64 [B], log-odds of fake.
-    unreadable: (index, reason) of images that could not be read.
-    """
+    """The scores of a batch."""
 
-    indices: list[int]
-    marginals: np.ndarray
-    logit_fake: np.ndarray
-    unreadable: list[tuple[int, str]]
+    indices: list[int]  # of the records, [B]
+    marginals: np.ndarray  # float32 [B, nodes], probability of each node, root first
+    logit_fake: np.ndarray  # float64 [B], log-odds of fake
+    unreadable: list[tuple[int, str]]  # (index, reason) of images that could not be read
 
 
 def score_loader(

@@ -34,21 +34,13 @@ AT_THRESHOLD = {
 
 @dataclass(frozen=True)
 class Run:
-    """One file of the report.
+    """One file of the report."""
 
-    Attributes:
-        name: Short, for tables and legends.
-        predictions: Its content.
-        metrics: {convention: {metric: value}}.
-        effects: {convention: what it changes in this file}.
-        threshold: Decision threshold from validation, None where not known.
-    """
-
-    name: str
+    name: str  # short, for tables and legends
     predictions: Predictions
-    metrics: dict[str, dict]
-    effects: dict[str, str]
-    threshold: float | None = None
+    metrics: dict[str, dict]  # {convention: {metric: value}}
+    effects: dict[str, str]  # {convention: what it changes in this file}
+    threshold: float | None = None  # decision threshold from validation
 
 
 def read_runs(args: argparse.Namespace, columns: Columns) -> list[Run]:
