@@ -69,11 +69,11 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
         from sklearn.metrics import roc_auc_score  # takes a second to import
 
         auc = roc_auc_score(labels, logits)
-        found = f"the log-odds mostly point to the wrong class, and the frame AUC is {auc:.1%}"
+        problem = f"the log-odds mostly point to the wrong class, and the frame AUC is {auc:.1%}"
         if auc < 0.5:
-            raise UserError(f"{found}; are the labels 0 real, 1 fake?")
+            raise UserError(f"{problem}; are the labels 0 real, 1 fake?")
         raise UserError(
-            f"{found}: scores that are all too low, all too high or near chance. No temperature fixes them; use a "
+            f"{problem}: scores that are all too low, all too high or near chance. No temperature fixes them; use a "
             "decision threshold instead"
         )
     # The likelihood is convex in 1 / T, so there is one minimum between the bounds.

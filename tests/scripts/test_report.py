@@ -350,9 +350,37 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, ar
 
 @pytest.mark.parametrize(
     "arguments",
-    [["p.csv", "p.csv"], ["p.csv", "--seeds"], ["p.csv", "q.csv", "--calibrate"], ["p.csv", "--threshold", "2"]],
+    [
+        ["p.csv", "p.csv"],
+        ["p.csv", "--seeds"],
+        ["p.csv", "q.csv", "--calibrate"],
+        ["p.csv", "--threshold", "2"],
+        ["a", "b", "--summary"],
+        ["a", "--summary", "--calibrate"],
+    ],
 )
 def test_arguments_that_contradict_each_other_are_refused(arguments):
     with pytest.raises(SystemExit) as stop:
         main([*arguments, "--output", "out"])
     assert stop.value.code == 2
+
+
+def test_only_the_summary_needs_no_output(predictions, tmp_path, capsys):
+    path, rows = predictions("run")
+    with pytest.raises(SystemExit) as stop:
+        main([path])
+    assert stop.value.code == 2 and "--output DIR is missing" in capsys.readouterr().err
+    metrics = {"dataset": "CDF"} | evaluate(rows, ["a node"]) | json.loads((tmp_path / "run/metrics.json").read_text())
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
+    for given in (path, str(tmp_path / "run")):
+        assert main([given, "--summary"]) == 0
+        assert f"{NASTY} against all reals" in capsys.readouterr().out
+        with Image.open(tmp_path / "run" / "summary.png") as picture:
+            assert min(picture.size) > 200
+        (tmp_path / "run" / "summary.png").unlink()
+
+
+def test_names_that_are_not_utf_8_are_shown_with_question_marks(tmp_path):
+    (tmp_path / "p.csv").write_bytes(b"video,label,p_fake,method\na,0,0.1,\nb,1,0.9,M\xff<b>\n")
+    assert main([str(tmp_path / "p.csv"), "--output", str(tmp_path / "out")]) == 0
+    assert '<th scope="row">M?&lt;b&gt;</th>' in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
