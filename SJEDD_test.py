@@ -25,32 +25,40 @@ def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__, instead=_INSTEAD)
     add = parser.add_argument_group("what is tested").add_argument
     add("--dataset", nargs="+", choices=tuple(READERS), required=True, help="data sets to test on")
-    which = "which fakes of Deeper (test targets or a draw) and which videos of DFDC (all, or with n_frames crops)"
-    add("--protocol", choices=PROTOCOLS, default="ours", help=which)
+    add(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="ours",
+        help="Deeper: fakes of test targets, or the reference's draw; DFDC: all videos, or those with n_frames crops",
+    )
     add("--seed", type=seed_type, default=0, help="of perturbations, and of the draw of --protocol reference")
-    names = f"perturb every crop: {', '.join(SUITE)}, each at level 1 to 5"
-    add("--perturb", type=parse_perturbation, metavar="NAME:LEVEL", help=names)
-    then = "then test the same frames under all perturbations at all levels; makes a table and a plot"
-    add("--robustness", action="store_true", help=then)
+    add("--perturb", type=parse_perturbation, metavar="NAME:LEVEL", help=f"of {', '.join(SUITE)}; level 1 (weak) to 5")
+    add("--robustness", action="store_true", help="then test under all perturbations at all levels: a table and a plot")
     add("--data_root", default="data", help="folder that holds CDF/, FF++/ and the other data sets")
     add("--datapath", help="place of the one --dataset: root or faces folder (FSh, Deeper: of the fakes), or file")
     add("--split", choices=SPLITS, help="of FFpp, FSh, Deeper, json (default: test)")
     add("--compression", choices=("c23", "c40", "raw"), help="of the same (default: c23)")
-    frames = "frames per video (default: 64, FFSC model 32; list and csv: all that are listed)"
-    add("--n_frames", type=positive_int, help=frames)
+    add("--n_frames", type=positive_int, help="frames per video (default: 64, FFSC model 32; list and csv: all listed)")
     add = parser.add_argument_group("the model").add_argument
     add("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
     add("--train_dataset", choices=tuple(TREES), help="tree of a checkpoint that does not name it (default: ffpp)")
     add("--calibration", metavar="FILE", help="of SJEDD_report.py --calibrate; adds the column p_fake_calibrated")
     add = parser.add_argument_group("the machine").add_argument
-    size = "videos per forward; of image sets, and of lists without --n_frames, images; at least 64 frames"
-    add("--batch_size", type=positive_int, default=1, help=size)
+    add(
+        "--batch_size",
+        type=positive_int,
+        default=1,
+        help="videos per forward; image sets, and lists without --n_frames: images; at least 64 frames in each case",
+    )
     add("--num_workers", type=non_negative_int, default=default_workers(), help="processes that read images")
-    cache = "keep decoded crops in DIR (SSD, 0.3 MB per crop) for other perturbations and tests"
-    add("--crop_cache", type=folder_name, metavar="DIR", help=cache)
+    add("--crop_cache", type=folder_name, metavar="DIR", help="keep decoded crops in DIR (SSD; 0.3 MB each) for later")
     add("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
-    arithmetic = "of the image tower; tf32: CUDA only; float16: the reference's, for --protocol reference on CUDA"
-    add("--precision", choices=PRECISIONS, default="float32", help=arithmetic)
+    add(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="of the image tower; tf32: CUDA only; float16: the reference's, for --protocol reference on CUDA",
+    )
     add = parser.add_argument_group("results").add_argument
     add("--output", default="output", help="folder for all runs")
     add("--name", default="SJEDD_test", help="folder of this test under --output")
