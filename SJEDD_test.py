@@ -32,7 +32,12 @@ def get_args_parser() -> ArgumentParser:
         help="Deeper: fakes of test targets, or the reference's draw; DFDC: all videos, or those with n_frames crops",
     )
     add("--seed", type=seed_type, default=0, help="of perturbations, and of the draw of --protocol reference")
-    add("--perturb", type=parse_perturbation, metavar="NAME:LEVEL", help=f"of {', '.join(SUITE)}; level 1 (weak) to 5")
+    add(
+        "--perturb",
+        type=parse_perturbation,
+        metavar="NAME:LEVEL",
+        help=f"perturb crops by {', '.join(SUITE)}; level 1 to 5",
+    )
     add("--robustness", action="store_true", help="then test under all perturbations at all levels: a table and a plot")
     add("--data_root", default="data", help="folder that holds CDF/, FF++/ and the other data sets")
     add("--datapath", help="place of the one --dataset: root or faces folder (FSh, Deeper: of the fakes), or file")
