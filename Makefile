@@ -39,7 +39,7 @@ demo: demo-data
 	@echo "== 5/5 test on videos that training never saw"
 	$(BIN)/python SJEDD_test.py --auc --dataset FFpp --data_root $(DEMO_DATA) --n_frames 2 --batch_size 32 \
 		--resume $(DEMO_OUT)/train/demo/ckpt_best.pth --output $(DEMO_OUT) --name test
-	$(BIN)/python -m evaluation.report.summary $(DEMO_OUT)/test/FFpp
+	$(BIN)/python SJEDD_report.py $(DEMO_OUT)/test/FFpp --summary
 
 # The same with the codes of the training list shuffled among its images: what is left is no detector.
 demo-control: demo-data
@@ -50,7 +50,7 @@ demo-control: demo-data
 		--txt_path_train $(CONTROL_OUT)/lists/train.txt --txt_path_val $(CONTROL_OUT)/lists/val.txt
 	$(BIN)/python SJEDD_test.py --auc --dataset FFpp --data_root $(DEMO_DATA) --n_frames 2 --batch_size 32 \
 		--resume $(CONTROL_OUT)/train/demo/ckpt_last.pth --output $(CONTROL_OUT) --name test
-	$(BIN)/python -m evaluation.report.summary $(CONTROL_OUT)/test/FFpp
+	$(BIN)/python SJEDD_report.py $(CONTROL_OUT)/test/FFpp --summary
 
 # Every weighting, gradient method, loss and ablation, trained shortly on the demo's crops: one table.
 ablation: .venv/.runtime

@@ -13,15 +13,19 @@ from utils.files import read_json
 ECE_BINS = 15
 
 
-def apply_temperature(logit: np.ndarray | float, temperature: float) -> np.ndarray | float:
-    """P(fake) of log-odds at a temperature above 0; any shape. It keeps the order, so no AUC changes."""
+def apply_temperature(logit: np.ndarray | float, temperature: float) -> np.ndarray:
+    """P(fake) = sigmoid(logit / temperature), any shape; temperature > 0. It keeps the order, so no AUC changes."""
     return expit(np.asarray(logit, dtype=float) / temperature)
 
 
 def expected_calibration_error(labels: np.ndarray, p: np.ndarray, bins: int = ECE_BINS) -> float:
-    """Mean over all rows of |share of fakes - mean P(fake)| of the row's bin.
+    """ECE: the mean over all rows of |share of fakes - mean P(fake)| of the row's bin (Guo et al., ICML 2017, eq. 3,
+    for P(fake) instead of the confidence).
 
-    The bins are of equal width on P(fake), [i / bins, (i + 1) / bins), the last one closed. labels: [N] 0 or 1; p: [N].
+    Args:
+        labels: [N] 0 real, 1 fake.
+        p: [N] P(fake).
+        bins: Number of bins of equal width, [i / bins, (i + 1) / bins), the last one closed.
     """
     _, fakes, means, sizes = reliability_bins(labels, p, bins)
     return float((sizes * np.abs(fakes - means)).sum() / sizes.sum())
@@ -45,29 +49,35 @@ def negative_log_likelihood(labels: np.ndarray, logits: np.ndarray, temperature:
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
-    """The temperature of least mean negative log likelihood, every frame weighing the same.
+    """The temperature of least mean negative log likelihood; every frame has the same weight (Guo et al., ICML 2017,
+    section 4.2).
 
-    UserError where there is none: one class only, no frame on the wrong side of 0.5 (the colder the better), log-odds
-    that point the wrong way on the whole (the hotter the better), or log-odds of a size that no probability has.
+    Args:
+        labels: [N] 0 real, 1 fake.
+        logits: [N] log-odds of fake.
+
+    Raises:
+        UserError: There is no best temperature: one class only, no frame on the wrong side of 0.5 (the lower the
+            better), or log-odds that mostly point to the wrong class (the higher the better).
     """
     if not 0 < labels.sum() < len(labels):
         raise UserError("calibration needs real and fake frames; the file has one class only")
     margin = np.where(labels == 1, logits, -logits)
     if (margin >= 0).all():
         raise UserError("no frame is on the wrong side of 0.5, so no temperature fits best; use more validation videos")
-    largest = np.abs(logits).max()
-    if not 1e-100 < largest < 1e100:
-        raise UserError(f"log-odds of up to {largest:g} belong to no probability; logit_fake must be log(p / (1 - p))")
     if margin.mean() <= 0:
-        from evaluation.metrics import auc  # scikit-learn takes a second to import
+        from sklearn.metrics import roc_auc_score  # takes a second to import
 
-        told = f"on the whole the log-odds point to the wrong class, and the frame AUC is {auc(labels, logits):.1%}"
-        if auc(labels, logits) < 0.5:
-            raise UserError(f"{told}; are the labels 0 real, 1 fake?")
-        raise UserError(f"{told}: scores that are all too low, all too high or near chance; no temperature mends them, "
-                        "take a decision threshold instead")  # fmt: skip
-    # In 1 / T the likelihood is convex, so between the bounds there is one minimum in log T too.
-    scale = math.log(largest)
+        auc = roc_auc_score(labels, logits)
+        problem = f"the log-odds mostly point to the wrong class, and the frame AUC is {auc:.1%}"
+        if auc < 0.5:
+            raise UserError(f"{problem}; are the labels 0 real, 1 fake?")
+        raise UserError(
+            f"{problem}: scores that are all too low, all too high or near chance. No temperature fixes them; use a "
+            "decision threshold instead"
+        )
+    # The likelihood is convex in 1 / T, so there is one minimum between the bounds.
+    scale = math.log(np.abs(logits).max())
     found = minimize_scalar(
         lambda log_t: negative_log_likelihood(labels, logits, math.exp(log_t)),
         bounds=(scale - 14, scale + 14),
@@ -78,7 +88,8 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def calibration_report(labels: np.ndarray, logits: np.ndarray) -> dict:
-    """The fitted temperature, and ECE and NLL of the frames before and after."""
+    """The fitted temperature, and ECE and NLL of the frames before and after; arguments and errors of
+    ``fit_temperature``."""
     temperature = fit_temperature(labels, logits)
     report: dict = {"temperature": temperature}
     for name, t in (("before", 1.0), ("after", temperature)):
@@ -88,7 +99,7 @@ def calibration_report(labels: np.ndarray, logits: np.ndarray) -> dict:
 
 
 def read_calibration(path: Path | str) -> float:
-    """The temperature of a calibration.json; UserError when the file holds none."""
+    """The temperature of a calibration.json; raises UserError if the file holds none."""
     temperature = _calibration(path).get("temperature")
     if not isinstance(temperature, (int, float)) or isinstance(temperature, bool) or not 0 < temperature < float("inf"):
         raise UserError(f"{path} holds no temperature above 0; make it again with SJEDD_report.py VAL.csv --calibrate")
@@ -96,7 +107,7 @@ def read_calibration(path: Path | str) -> float:
 
 
 def calibrated_checkpoint(path: Path | str) -> str | None:
-    """The checkpoint whose predictions a calibration.json was fitted on, as it was named then; None where not known."""
+    """Path of the checkpoint whose predictions a calibration.json was fitted on; None where not known."""
     checkpoint = _calibration(path).get("checkpoint")
     if not isinstance(checkpoint, str | None):
         raise UserError(f"{path} has the checkpoint {checkpoint!r}, not a path; make it again with --calibrate")

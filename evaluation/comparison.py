@@ -7,7 +7,7 @@ import numpy as np
 
 from datasets.video_ids import bare_id, differing_parts
 from evaluation.metrics import auc, auc_difference
-from evaluation.prediction_table import Predictions, dense_ranks
+from evaluation.prediction_table import Predictions
 
 SEED_METRICS = ("frame_auc", "video_auc", "video_eer", "video_ap", "video_acc", "video_balanced_acc")
 MATCHED_BY = "id", "id without folder and ending"
@@ -16,11 +16,12 @@ Key = tuple[tuple[str, str], int]  # (data set, "" where a file names none; id),
 
 
 def common_videos(a: Predictions, b: Predictions) -> tuple[np.ndarray, np.ndarray, int, str]:
-    """(index in a, index in b of the videos both have with the same label; how many they label differently; which of
-    MATCHED_BY they are matched by).
+    """Match the videos of two files by id, and by data set too where both files name it. If nearly none match, try ids
+    without folder and ending, except ids that then belong to several videos of one file.
 
-    Videos are matched by id, and by data set too where both files name it. Where nearly none agree, ids without folder
-    and ending are tried, but for those of several videos in one of the files.
+    Returns:
+        Indices [n] into the videos of a and of b, for the videos that both have with the same label; how many videos
+        they label differently; which of MATCHED_BY they are matched by.
     """
     keys = _video_keys([a, b])
     found = _pairs(*keys)
@@ -41,36 +42,32 @@ def _pairs(keys_a: Sequence[Key], keys_b: Sequence[Key]) -> tuple[np.ndarray, np
 
 
 def _video_keys(runs: Sequence[Predictions]) -> list[list[Key]]:
-    """Per run what its videos are matched by; the data set counts where all files name it."""
+    """Keys of each run's videos; the data set is part of them where all files name it."""
     by_dataset = all(dataset for run in runs for dataset, _ in run.video_ids)
     names = [[(dataset if by_dataset else "", video) for dataset, video in run.video_ids] for run in runs]
     return [list(zip(ids, run.video_labels.tolist(), strict=True)) for ids, run in zip(names, runs, strict=True)]
 
 
 def _bare_keys(runs: Sequence[Sequence[Key]]) -> list[list[Key]]:
-    """The keys with bare ids; an id whose bare one several videos of a run share stays whole."""
+    """The keys with bare ids; an id stays whole if several videos of a run share its bare one."""
     bare = {name: (name[0], bare_id(name[1])) for keys in runs for name, _ in keys}
     counts = [Counter(bare[name] for name, _ in keys) for keys in runs]
-    return [[(bare[name] if all(count[bare[name]] < 2 for count in counts) else name, label) for name, label in keys]
-            for keys in runs]  # fmt: skip
+    unique = {name for name in bare if all(count[bare[name]] < 2 for count in counts)}
+    return [[(bare[name] if name in unique else name, label) for name, label in keys] for keys in runs]
 
 
 def compare(a: Predictions, b: Predictions) -> dict:
     """Video AUC of both on their common videos, and the paired bootstrap of b minus a; None where undefined."""
     left, right, opposite, matched_by = common_videos(a, b)
-    labels = a.video_labels[left]
-    scores_a, scores_b = dense_ranks(a.video_scores[left]), dense_ranks(b.video_scores[right])
+    labels, scores_a, scores_b = a.video_labels[left], a.video_scores[left], b.video_scores[right]
     result = {"a": a.source, "b": b.source, "videos": len(left), "matched_by": matched_by}
-    result["labelled_differently"] = opposite
-    if len(left) == 0:
-        return result | {"auc_a": None, "auc_b": None, "difference": None, "ci95": [None, None], "p": None}
+    result |= {"labelled_differently": opposite, "auc_a": auc(labels, scores_a), "auc_b": auc(labels, scores_b)}
     undefined = {"difference": None, "ci95": [None, None], "p": None}
-    bootstrap = auc_difference(labels, scores_a, scores_b) or undefined
-    return result | {"auc_a": auc(labels, scores_a), "auc_b": auc(labels, scores_b)} | bootstrap
+    return result | (auc_difference(labels, scores_a, scores_b) or undefined)
 
 
 def run_names(sources: Sequence[str]) -> list[str]:
-    """Short names of the files: their paths without the folders and the file name that all share."""
+    """Short names of the files: their paths without the parts that all share."""
     parts = [[part for part in source.replace("\\", "/").split("/") if part not in ("", ".")] for source in sources]
     if len(parts) == 1:
         return ["/".join(parts[0][-2:])]
@@ -81,7 +78,7 @@ def run_names(sources: Sequence[str]) -> list[str]:
 
 
 def different_videos(runs: Sequence[Predictions]) -> str:
-    """Why runs are not seeds of one setting, as a line; "" where all hold the same videos with the same labels."""
+    """A line that says why there is no mean over the runs; "" if all hold the same videos with the same labels."""
     videos = [set(keys) for keys in _video_keys(runs)]
     common = len(set.intersection(*videos))
     if all(len(found) == common for found in videos):
@@ -91,7 +88,7 @@ def different_videos(runs: Sequence[Predictions]) -> str:
 
 
 def seed_spread(metrics: Sequence[Mapping[str, Mapping]]) -> dict[str, dict[str, dict]]:
-    """{convention: {metric: {mean, sd, n}}} over runs of the same videos that differ in their seed; sd with n - 1."""
+    """{convention: {metric: {mean, sd, n}}} over runs of the same videos; sd is the sample deviation (n - 1)."""
     spread: dict[str, dict[str, dict]] = {}
     for convention in metrics[0]:
         for name in SEED_METRICS:

@@ -1,4 +1,7 @@
-"""One predictions file under the conventions of several systems: what a video is, its score, and who is left out."""
+"""One predictions file under the conventions of several systems.
+
+They differ in what a video is, in how it is scored, and in what happens to videos of which nothing could be scored.
+"""
 
 from pathlib import PurePosixPath
 
@@ -7,17 +10,18 @@ import numpy as np
 from datasets.video_ids import folder_of
 from evaluation.calibration import expected_calibration_error
 from evaluation.metrics import (
+    Level,
     auc,
     auc_interval,
-    counts,
+    dense_ranks,
     equal_error_rate,
     first_rows,
-    level_metrics,
+    frame_and_video_metrics,
     method_metrics,
     node_aucs,
-    operating_points,
+    video_means,
 )
-from evaluation.prediction_table import Predictions, dense_ranks
+from evaluation.prediction_table import Predictions
 
 CONVENTIONS = {
     "ours": "a video is its id, its score the mean of its frames; failed videos are left out and show in the coverage",
@@ -29,55 +33,58 @@ CONVENTIONS = {
 
 
 def convention_metrics(predictions: Predictions, threshold: float | None = None) -> dict[str, dict]:
-    """{convention: {metric: value}}, metric names as in metrics.json; fractions 0..1, None where undefined.
+    """The metrics of a file under every convention.
 
-    Figures per method, per node and per data set (where there are several) and frame_ece are given under ``ours``
-    alone. threshold: for _at_threshold. Ranking metrics see the scores' order only, so scores may have any size.
+    Args:
+        predictions: Of one file.
+        threshold: The decision threshold of the figures _at_threshold.
+
+    Returns:
+        {convention: {metric: value}}, named as in metrics.json; fractions 0..1, None where undefined. Only ``ours`` has
+        figures per method, per node, per data set (if there are several) and frame_ece.
     """
-    p, failed = predictions, predictions.failed
-    coverage = None if p.dropped is None else len(p.video_ids) / (len(p.video_ids) + len(failed))
-    frames, labels, scores = (p.labels, p.scores, p.ranks), p.video_labels, p.video_scores
-    failed_labels = np.array(list(failed.values()), dtype=labels.dtype)
-    merged_frames, sbi_scores = _largest_per_frame(p)
-    benchmark_labels, benchmark_scores = benchmark_videos(p)
-    with_failed = np.concatenate([labels, failed_labels])
-    lowest, highest = (0.0, 1.0) if p.probabilities else (-np.inf, np.inf)
-    wrong = np.where(failed_labels == 1, lowest, highest)
-    tables = {
-        "ours": (frames, labels, scores),
-        "benchmark": ((p.labels, p.scores, p.scores), benchmark_labels, benchmark_scores),
-        "sbi": (merged_frames, with_failed, np.concatenate([sbi_scores, np.full(len(failed), 0.5)])),
-        "strict": (frames, with_failed, np.concatenate([scores, wrong])),
-    }
+    p, n_failed = predictions, len(predictions.failed)
+    coverage = None if p.dropped is None else len(p.video_ids) / (len(p.video_ids) + n_failed)
     intervals: dict[bytes, list] = {}  # conventions often agree, and the bootstrap is the slow part
     results = {}
-    for name, (frame, video_labels, video_scores) in tables.items():
-        result = counts(video_labels, len(frame[0]))
-        frame_p, video_p = (frame[1], video_scores) if p.probabilities else (None, None)
-        ranks = dense_ranks(video_scores)
-        result |= level_metrics("frame", frame[0], frame_p, dense_ranks(frame[2]), threshold)
-        result |= level_metrics("video", video_labels, video_p, ranks, threshold)
-        result |= operating_points(video_labels, ranks)
+    for name, (frames, video_labels, video_scores) in _views(p).items():
+        ranks = dense_ranks(video_scores)  # the scores may be infinite
         key = video_labels.tobytes() + ranks.tobytes()
         if key not in intervals:
             intervals[key] = auc_interval(video_labels, ranks)
-        result["video_auc_ci95"] = intervals[key]
-        results[name] = result | {"coverage": coverage}
-    for level, (y, score) in {"frame": (p.labels, p.scores), "video": (benchmark_labels, benchmark_scores)}.items():
-        corner = equal_error_rate(y, dense_ranks(score), corners=True)[1]
+        videos = (video_labels, video_scores if p.probabilities else None, ranks)
+        results[name] = frame_and_video_metrics(frames, videos, threshold)
+        results[name] |= {"video_auc_ci95": intervals[key], "coverage": coverage}
+    for level, labels_and_scores in {"frame": (p.labels, p.scores), "video": benchmark_videos(p)}.items():
+        corner = equal_error_rate(*labels_and_scores, corners=True)[1]
         results["benchmark"] |= {f"{level}_eer": corner, f"{level}_eer_nearest": corner}
-    if failed and not p.probabilities:
+    if n_failed and not p.probabilities:  # 0.5 means nothing among these scores
         results["sbi"] |= {name: None for name in results["sbi"] if name.startswith("video_")}
         results["sbi"]["video_auc_ci95"] = [None, None]
-    ranks, of_video = dense_ranks(p.ranks), dense_ranks(scores)[p.video]  # a video has one method, so one mean
     results["ours"] |= {
-        "methods": method_metrics(p.methods, p.labels, of_video, ranks, p.video),
-        "nodes": node_aucs(p.codes, {name: dense_ranks(values) for name, values in p.nodes.items()}),
+        "methods": method_metrics(p.methods, p.labels, p.scores, p.ranks, p.video),
+        "nodes": node_aucs(p.codes, p.nodes),
         "frame_ece": expected_calibration_error(p.labels, p.scores) if p.probabilities else None,
     }
     if len(p.datasets) > 1:
         results["ours"]["datasets"] = _dataset_metrics(p)
     return results
+
+
+def _views(p: Predictions) -> dict[str, tuple[Level, np.ndarray, np.ndarray]]:
+    """{convention: (its frames, labels of its videos, scores of its videos)}."""
+    p_fake = p.scores if p.probabilities else None
+    failed = np.array(list(p.failed.values()), dtype=p.video_labels.dtype)
+    with_failed = np.concatenate([p.video_labels, failed])
+    lowest, highest = (0.0, 1.0) if p.probabilities else (-np.inf, np.inf)
+    wrong = np.where(failed == 1, lowest, highest)
+    largest, sbi_scores = _largest_per_frame(p)
+    return {
+        "ours": ((p.labels, p_fake, p.ranks), p.video_labels, p.video_scores),
+        "benchmark": ((p.labels, p_fake, p.scores), *benchmark_videos(p)),
+        "sbi": (largest, with_failed, np.concatenate([sbi_scores, np.full(len(failed), 0.5)])),
+        "strict": ((p.labels, p_fake, p.ranks), with_failed, np.concatenate([p.video_scores, wrong])),
+    }
 
 
 def _dataset_metrics(p: Predictions) -> dict[str, dict]:
@@ -90,19 +97,19 @@ def _dataset_metrics(p: Predictions) -> dict[str, dict]:
         report[dataset] = {
             "videos_real": int((labels[videos] == 0).sum()),
             "videos_fake": int((labels[videos] == 1).sum()),
-            "frame_auc": auc(p.labels[frames], dense_ranks(p.ranks[frames])),
-            "video_auc": auc(labels[videos], dense_ranks(scores[videos])),
+            "frame_auc": auc(p.labels[frames], p.ranks[frames]),
+            "video_auc": auc(labels[videos], scores[videos]),
         }
     return report
 
 
 def benchmark_videos(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """(labels [K], scores [K]) of a data set's frames whose folder has the same name, whatever lies above it."""
+    """(labels [K], scores [K]) of the benchmark's videos: frames of a data set whose folder has the same name."""
     index: dict[tuple[str, str], int] = {}
     keys = zip((p.video_ids[v][0] for v in p.video.tolist()), _folder_names(p), strict=True)
     group = np.array([index.setdefault(key, len(index)) for key in keys])
     sizes = np.bincount(group)
-    return np.bincount(group, weights=p.labels).astype(int) // sizes, p.means(group, p.scores)
+    return np.bincount(group, weights=p.labels).astype(int) // sizes, video_means(group, p.scores)
 
 
 def _folder_names(p: Predictions) -> list[str]:
@@ -112,21 +119,19 @@ def _folder_names(p: Predictions) -> list[str]:
     return [names[folder_of(path)] or videos[v] for path, v in zip(p.paths, p.video.tolist(), strict=True)]
 
 
-def _largest_per_frame(p: Predictions) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
-    """((labels, scores, ranks) of the frames, largest over their faces; mean score per video [V]).
+def _largest_per_frame(p: Predictions) -> tuple[Level, np.ndarray]:
+    """(the frames, each with the largest score of its faces; mean of these scores per video [V]).
 
-    Rows of a video with the same frame name are the faces of one frame; rows without a name are frames of their own.
+    Rows of a video with the same frame name are the faces of one frame; a row without a name is a frame of its own.
     """
     index: dict[tuple, int] = {}
     names = [name or row for row, name in enumerate(p.frame_names)]
     frame = np.array([index.setdefault(key, len(index)) for key in zip(p.video.tolist(), names, strict=True)])
     first = first_rows(frame)
-    largest = []
-    for values in (p.scores, p.ranks):
-        best = np.full(len(first), -np.inf)
-        np.maximum.at(best, frame, values)
-        largest.append(best)
-    return (p.labels[first], *largest), p.means(p.video[first], largest[0])
+    scores, ranks = np.full((2, len(first)), -np.inf)
+    np.maximum.at(scores, frame, p.scores)
+    np.maximum.at(ranks, frame, p.ranks)
+    return (p.labels[first], scores if p.probabilities else None, ranks), video_means(p.video[first], scores)
 
 
 def convention_effects(predictions: Predictions, metrics: dict[str, dict]) -> dict[str, str]:

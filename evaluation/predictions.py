@@ -1,8 +1,9 @@
-"""predictions.csv, written while scoring goes on; what metrics need of it stays in memory as numbers, not as text."""
+"""Write predictions.csv while scoring goes on. Only what the metrics need stays in memory, as numbers."""
 
 import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,33 +16,29 @@ from utils.files import atomic_path, read_json
 _COLUMNS = ["dataset", "video", "frame", "path", "label", "method", "code", "p_fake", "logit_fake"]
 
 
-class Scores(Sequence):
-    """The scored frames as rows for ``evaluation.metrics.evaluate``, each made when it is asked for.
+@dataclass(frozen=True)
+class Scores:
+    """The scored frames, N rows for ``evaluation.metrics.evaluate``; each row is made when it is needed."""
 
-    indices: int [N], positions of the scored records in ``data``. values: float64 [N, 2 + nodes], P(fake), its
-    log-odds and the probability of each node in ``nodes``, as predictions.csv holds them.
-    """
-
-    def __init__(self, data: DataSet, nodes: Sequence[str], indices: np.ndarray, values: np.ndarray) -> None:
-        self.data, self.nodes, self.indices, self.values = data, nodes, indices, values
-
-    def __len__(self) -> int:
-        return len(self.indices)
+    data: DataSet
+    nodes: Sequence[str]  # column names of the nodes but the root
+    indices: np.ndarray  # int [N], positions of the scored records in data
+    values: np.ndarray  # float64 [N, 2 + nodes]: P(fake), its log-odds, and the probability of each node
 
     @property
     def records(self) -> Iterator[Record]:
         """The scored records, in order."""
         return (self.data.records[i] for i in self.indices)
 
-    def __getitem__(self, i: int) -> dict:
-        record, values = self.data.records[self.indices[i]], self.values[i]
-        row = {"video": record.video, "label": record.label, "method": record.method, "code": record.code}
-        row |= {"p_fake": values[0], "logit_fake": values[1]}
-        return row | (dict(zip(self.nodes, values[2:], strict=True)) if record.code else {})
+    def __iter__(self) -> Iterator[dict]:
+        for record, (p_fake, logit_fake, *nodes) in zip(self.records, self.values, strict=True):
+            row = {"video": record.video, "label": record.label, "method": record.method, "code": record.code}
+            row |= {"p_fake": p_fake, "logit_fake": logit_fake}
+            yield row | (dict(zip(self.nodes, nodes, strict=True)) if record.code else {})
 
 
 def refuse_other_source(folder: Path, source: str) -> None:
-    """UserError when results of another source lie in ``folder`` or below; source: a data set's, however spelled."""
+    """Raises UserError if ``folder``, or a folder in it, holds results of another source (a path, any spelling)."""
     for path in sorted(folder.rglob("metrics.json")):
         metrics = read_json(path)
         earlier = metrics.get("source") if isinstance(metrics, dict) else None
@@ -56,10 +53,20 @@ def write_predictions(
     scored: Iterable[tuple[Sequence[int], np.ndarray, np.ndarray]],
     temperature: float | None = None,
 ) -> Scores:
-    """Write the rows of scored frames into a CSV file, which appears when it is whole; UserError when there are none.
+    """Write the rows of scored frames into a CSV file, which appears when it is complete.
 
-    nodes: column names of the nodes but the root. scored: batches of (record indices [B], probabilities [B, 1 + nodes],
-    log-odds of fake [B]). temperature: adds the last column p_fake_calibrated.
+    Args:
+        path: The file.
+        data: The data set.
+        nodes: Column names of the nodes but the root.
+        scored: Batches of (record indices [B], probabilities [B, 1 + nodes], log-odds of fake [B]).
+        temperature: Adds the last column p_fake_calibrated.
+
+    Returns:
+        The rows, with their numbers as the file holds them (9 significant digits).
+
+    Raises:
+        UserError: No frame was scored, or the file cannot be written.
     """
     indices: list[Sequence[int]] = []
     values: list[np.ndarray] = []

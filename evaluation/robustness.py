@@ -1,33 +1,57 @@
-"""The result of a robustness test: AUC of every perturbation and level as a table, a CSV file and a figure."""
+"""A robustness test: a data set under all perturbations and levels, as a table, a CSV file and a figure."""
 
 import csv
 import io
+import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-from utils.files import atomic_path, write_text
+from datasets.perturbations import compression_unavailable, whole_suite
+from evaluation.dataset_test import DatasetTest
+from evaluation.number_text import percent
+from utils.distributed import on_main
+from utils.files import output_dir, write_bytes, write_text
+from utils.text_table import text_table
 
 # (name, level) -> metrics of that test, as in metrics.json.
 Results = Mapping[tuple[str, int], Mapping]
 
 
+def run_suite(test: DatasetTest, folder: Path, clean: Mapping, log: logging.Logger) -> None:
+    """Test all perturbations at all levels.
+
+    Args:
+        test: A data set whose unperturbed test is done.
+        folder: Of that test; each perturbed one goes to ``robustness/<name>_<level>`` in it.
+        clean: Metrics of the unperturbed test.
+        log: For the table.
+    """
+    suite = whole_suite()
+    if reason := compression_unavailable():
+        log.info(f"  compression is left out: {reason}")
+        suite = [perturbation for perturbation in suite if perturbation.name != "compression"]
+    key, results = test.headline, {}
+    for perturbation in suite:
+        place = output_dir(folder / "robustness" / f"{perturbation.name}_{perturbation.level}")
+        results[perturbation.name, perturbation.level] = test.score(place, perturbation)
+        on_main(lambda: write_robustness(folder, clean, results))
+    on_main(lambda: plot_robustness(folder, clean, results, key))
+    log.info(f"  {key.replace('_', ' ').replace('auc', 'AUC')} by level\n{robustness_table(clean, results, key)}")
+
+
 def robustness_table(clean: Mapping, results: Results, key: str) -> str:
-    """The AUC in percent, a line per perturbation, levels in columns, then their mean. key: frame_auc | video_auc."""
-    lines = [f"{'':14}{'clean':>8}" + "".join(f"{level:>8}" for level in _levels(results)) + f"{'mean':>8}"]
+    """The AUC in percent, a row per perturbation, a column per level, then their mean. key: frame_auc | video_auc."""
+    rows = []
     for name in _names(results):
         values = [results[name, level][key] for level in _levels(results)]
         mean = None if None in values else sum(values) / len(values)
-        lines.append(f"{name:14}" + "".join(_percent(value) for value in (clean[key], *values, mean)))
-    return "\n".join(lines)
+        rows.append([name, *(percent(value, undefined="-") for value in (clean[key], *values, mean))])
+    return "\n".join(text_table(["", "clean", *map(str, _levels(results)), "mean"], rows))
 
 
 def write_robustness(folder: Path, clean: Mapping, results: Results) -> None:
-    """robustness.csv: perturbation, level, frame and video figures as fractions, a row for what is done so far."""
+    """Write robustness.csv: perturbation, level, frame and video figures as fractions; a row per finished test."""
     columns = ("frame_auc", "video_auc", "video_eer", "video_acc")
     rows = [("none", 0, clean), *((name, level, metrics) for (name, level), metrics in results.items())]
     text = io.StringIO()
@@ -40,23 +64,14 @@ def write_robustness(folder: Path, clean: Mapping, results: Results) -> None:
 
 
 def plot_robustness(folder: Path, clean: Mapping, results: Results, key: str) -> None:
-    """robustness.png: ``key`` (frame_auc | video_auc) by level, a panel per perturbation."""
-    figure, axes = plt.subplots(2, 4, figsize=(11, 5), sharey=True, layout="constrained")
-    levels = _levels(results)
-    for axis, name in zip(axes.flat, _names(results), strict=False):
-        values = [clean[key], *(results[name, level][key] for level in levels)]
-        axis.plot([0, *levels], [float("nan") if value is None else 100 * value for value in values], "o-")
-        axis.set_title(name)
-        axis.set_xticks([0, *levels])
-        axis.grid(alpha=0.3)
-    for axis in axes.flat[len(_names(results)) :]:
-        axis.set_visible(False)
-    for axis in axes[:, 0]:
-        axis.set_ylabel(f"{key.replace('_auc', '')} AUC in %")
-    figure.supxlabel("level (0 is clean)")
-    with atomic_path(folder / "robustness.png") as temporary:
-        figure.savefig(temporary, dpi=110)
-    plt.close(figure)
+    """Draw robustness.png: ``key`` (frame_auc | video_auc) by level, a panel per perturbation."""
+    from evaluation.report.palette import LIGHT
+    from evaluation.report.plots import png, robustness_figure
+
+    curves = {
+        name: [clean[key], *(results[name, level][key] for level in _levels(results))] for name in _names(results)
+    }
+    write_bytes(folder / "robustness.png", png(partial(robustness_figure, curves, [0, *_levels(results)], key), LIGHT))
 
 
 def remove_robustness(folder: Path) -> None:
@@ -74,7 +89,3 @@ def _names(results: Results) -> Sequence[str]:
 
 def _levels(results: Results) -> Sequence[int]:
     return sorted({level for _, level in results})
-
-
-def _percent(value: float | None) -> str:
-    return f"{'-':>8}" if value is None else f"{100 * value:8.2f}"

@@ -17,13 +17,12 @@ _FULL = "the GPU's memory is full; free some of it, or give --precision bfloat16
 
 @dataclass
 class ScoredBatch:
-    """indices: record indices [B]. marginals: float32 [B, nodes]. logit_fake: float64 [B]. unreadable: (index, reason)
-    of images that could not be read."""
+    """The scores of a batch."""
 
-    indices: list[int]
-    marginals: np.ndarray
-    logit_fake: np.ndarray
-    unreadable: list[tuple[int, str]]
+    indices: list[int]  # of the records, [B]
+    marginals: np.ndarray  # float32 [B, nodes], probability of each node, root first
+    logit_fake: np.ndarray  # float64 [B], log-odds of fake
+    unreadable: list[tuple[int, str]]  # (index, reason) of images that could not be read
 
 
 def score_loader(
@@ -32,10 +31,16 @@ def score_loader(
     precision: str = "float32",
     text: torch.Tensor | None = None,
 ) -> Iterator[ScoredBatch]:
-    """Score every batch (images uint8 [B, 3, S, S], indices [B], unreadable) of ``loader``.
+    """Score every batch of a loader.
 
-    precision: as models/scoring.py has it.
-    text: result of ``encode_text`` at that precision, made here when not given.
+    Args:
+        model: In eval mode.
+        loader: Of batches (images uint8 [B, 3, S, S] RGB, indices int64 [B], unreadable).
+        precision: One of models.choices.PRECISIONS, or models.scoring.REFERENCE.
+        text: Result of ``encode_text`` at that precision; None encodes the prompts here.
+
+    Raises:
+        UserError: The GPU's memory is full.
     """
     device = next(model.parameters()).device
     score = NodeScorer(model, precision, text)

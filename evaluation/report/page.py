@@ -1,218 +1,101 @@
-"""The sections of report.html: headline, comparison, plots, and every run with its tables and worst mistakes."""
+"""report.html: one page that opens from disk, with its styles and pictures inside it and no script."""
 
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from evaluation.comparison import MATCHED_BY, SEED_METRICS
 from evaluation.conventions import CONVENTIONS
+from evaluation.number_text import figure_text, p_text, spread_text
 from evaluation.prediction_table import Predictions
-from evaluation.report import html as html
+from evaluation.report.palette import DARK, LIGHT
+from evaluation.report.runs import AT_THRESHOLD, COLUMNS, LABELS, Run
+from evaluation.report.thumbnails import thumbnail
+from utils.templates import environment
 
 _WORST = 8  # reals and fakes shown as thumbnails, each
 _REASONS = 12  # rows of the table of dropped images
-LABELS = "Labels: 0 real, 1 fake; fake is the positive class. P(fake) is the probability of fake."
-COLUMNS = {
-    "video_auc": "video AUC",
-    "video_auc_ci95": "95% interval",
-    "videos": "videos",
-    "coverage": "coverage",
-    "video_eer": "video EER",
-    "video_ap": "video AP",
-    "video_acc": "video ACC",
-    "video_balanced_acc": "bal. ACC",
-    "video_tpr_at_fpr01": "TPR 1%",
-    "video_tpr_at_fpr05": "TPR 5%",
-    "frame_auc": "frame AUC",
-    "frame_eer": "frame EER",
-    "frames": "frames",
-}
-AT_THRESHOLD = {
-    "video_acc_at_threshold": "ACC at threshold",
-    "video_balanced_acc_at_threshold": "bal. ACC at threshold",
-}
 
 
-@dataclass(frozen=True)
-class Run:
-    """One file of the report. metrics: {convention: {metric: value}}; effects: {convention: what it changes here}.
+class _Face(NamedTuple):
+    """A thumbnail with the video's score and a few words. wrong: whether the score is on the wrong side of 0.5."""
 
-    threshold: of the _at_threshold figures, from validation; None where not known.
-    """
-
-    name: str
-    predictions: Predictions
-    metrics: dict[str, dict]
-    effects: dict[str, str]
-    threshold: float | None = None
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """{metric: heading} of the run's tables."""
-        return COLUMNS | (AT_THRESHOLD if self.threshold is not None else {})
-
-
-def figure_text(value: float | Sequence | None, digits: int = 2) -> str:
-    """A count as it is, a fraction in percent, an interval as "low to high"; n/a where undefined."""
-    if isinstance(value, (list, tuple)):
-        return "n/a" if None in value else " to ".join(figure_text(end, digits) for end in value)
-    if value is None:
-        return "n/a"
-    return str(value) if isinstance(value, int) else f"{100 * value:.{digits}f}"
+    jpeg: bytes
+    score: str
+    wrong: bool
+    lines: Sequence[str]
 
 
 def report_page(runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], comparison: Mapping) -> str:
-    """The page. plots: (PNG for a light page, for a dark page, caption). comparison: pairs or seeds, or empty."""
-    title = "Deepfake detection: " + (runs[0].name if len(runs) == 1 else f"{len(runs)} runs")
-    body = [html.heading(1, title), html.paragraph(f"{LABELS} Figures are in percent unless they count something.")]
-    body += _headline(runs)
-    body += _comparison(runs, comparison)
-    body += [html.heading(2, "Plots"), html.grid("plots", [html.plot(*plot) for plot in plots])]
-    for run in runs:
-        body += _run(run)
-    return html.page(title, body)
+    """The page as HTML; bytes of names that are not UTF-8 become question marks.
 
-
-def _headline(runs: Sequence[Run]) -> list[str]:
-    if len(runs) > 1:
-        columns = {key: heading for run in runs for key, heading in run.columns.items()}
-        rows = [[run.name, *(figure_text(run.metrics["ours"][key]) for key in columns)] for run in runs]
-        caption = "All runs under our convention, on each run's own videos"
-        caption += ", each at its own threshold." if len(columns) > len(COLUMNS) else "."
-        return [html.table(["run", *columns.values()], rows, caption)]
-    ours = runs[0].metrics["ours"]
-    videos = f"{ours['videos_real']} real and {ours['videos_fake']} fake {runs[0].predictions.units}"
-    return [
-        html.cards(
-            [
-                ("Video AUC", figure_text(ours["video_auc"]), f"95%: {figure_text(ours['video_auc_ci95'], 1)}"),
-                ("Frame AUC", figure_text(ours["frame_auc"]), f"{ours['frames']} frames"),
-                ("Video EER", figure_text(ours["video_eer"]), "where FPR = FNR"),
-                ("Balanced accuracy", figure_text(ours["video_balanced_acc"]), "videos, at 0.5"),
-                ("Coverage", figure_text(ours["coverage"]), videos),
-            ]
-        )
-    ]
-
-
-def _comparison(runs: Sequence[Run], comparison: Mapping) -> list[str]:
+    Args:
+        runs: At least one.
+        plots: (PNG for a light page, PNG for a dark page, caption).
+        comparison: The content of comparison.json, or {}.
+    """
+    templates = environment(Path(__file__).parent / "templates")
+    templates.filters |= {"figure": figure_text, "p_value": p_text, "spread": spread_text}
     names = {run.predictions.source: run.name for run in runs}
-    if "note" in comparison:
-        return [html.heading(2, "Seeds"), html.paragraph(comparison["note"])]
-    if "seeds" in comparison:
-        header = ["convention", *(COLUMNS[name] for name in SEED_METRICS)]
-        rows = [
-            [convention, *(spread_text(entry[name]) for name in SEED_METRICS)]
-            for convention, entry in comparison["seeds"].items()
-        ]
-        caption = f"Mean and standard deviation (n - 1) over {len(runs)} runs of one setting."
-        return [html.heading(2, "Seeds"), html.table(header, rows, caption)]
-    if not comparison:
-        return []
-    common = f"common {runs[0].predictions.units}"
-    header = ["run", "difference", "95% interval", "p", "AUC", "AUC of the first", common]
-    rows = [
-        [names[pair["b"]], figure_text(pair["difference"]), figure_text(pair["ci95"]), p_text(pair["p"]),
-         figure_text(pair["auc_b"]), figure_text(pair["auc_a"]), figure_text(pair["videos"])]
-        for pair in comparison["pairs"]
-    ]  # fmt: skip
-    caption = f"Video AUC less that of the first file, {runs[0].name}: paired bootstrap by video, 1000 draws, "
-    caption += "two-sided p."
-    if loose := [names[pair["b"]] for pair in comparison["pairs"] if pair["matched_by"] != MATCHED_BY[0]]:
-        caption += f" The videos of {', '.join(loose)} are matched by their {MATCHED_BY[1]}."
-    return [html.heading(2, "Comparison"), html.table(header, rows, caption)]
-
-
-def spread_text(entry: Mapping) -> str:
-    """Mean ± standard deviation in percent."""
-    return f"{figure_text(entry['mean'])} ± {figure_text(entry['sd'])}" if entry["mean"] is not None else "n/a"
-
-
-def p_text(p: float | None) -> str:
-    """A p value."""
-    return "n/a" if p is None else f"{p:.3f}"
-
-
-def _run(run: Run) -> list[str]:
-    columns = run.columns
-    p, ours = run.predictions, run.metrics["ours"]
-    body = [html.heading(2, run.name), html.paragraph(f"File: {p.source}"), html.bullets(p.notes)]
-    rows = [[name, *(figure_text(run.metrics[name][key]) for key in columns)] for name in CONVENTIONS]
-    caption = "The same scores under each convention. ACC is at 0.5; TPR 1% is the true positive rate at FPR 1%."
-    if run.threshold is not None:
-        caption += f" Threshold from validation: {run.threshold:g}."
-    body += [html.heading(3, "By convention"), html.table(["convention", *columns.values()], rows, caption)]
-    body.append(html.bullets([f"{name}: {rule} ({run.effects[name]})" for name, rule in CONVENTIONS.items()]))
-    if "datasets" in ours:
-        figures = ("videos_real", "videos_fake", "video_auc", "frame_auc")
-        rows = [[name, *(figure_text(entry[key]) for key in figures)] for name, entry in ours["datasets"].items()]
-        caption = "Every data set on its own, our convention; the figures above mix them."
-        header = ["data set", f"real {p.units}", f"fake {p.units}", "video AUC", "frame AUC"]
-        body += [html.heading(3, "By data set"), html.table(header, rows, caption)]
-    if ours["methods"]:
-        rows = [
-            [name, *(figure_text(entry[key]) for key in ("videos", "video_auc", "frame_auc"))]
-            for name, entry in ours["methods"].items()
-        ]
-        caption = "Fakes of one method against all reals, our convention."
-        header = ["method", f"fake {p.units}", "video AUC", "frame AUC"]
-        body += [html.heading(3, "By method"), html.table(header, rows, caption)]
-    if ours["nodes"]:
-        rows = [[name, figure_text(value)] for name, value in ours["nodes"].items()]
-        caption = "Frame AUC of every node among the frames whose state is known; n/a where there is one state only."
-        body += [html.heading(3, "Label tree"), html.table(["node", "frame AUC"], rows, caption)]
-    return body + _dropped(p, ours["coverage"]) + _worst(p)
-
-
-def _dropped(p: Predictions, coverage: float | None) -> list[str]:
-    if p.dropped is None:
-        return []
-    body = [html.heading(3, "Coverage and dropped images")]
-    body.append(
-        html.paragraph(
-            f"{len(p.video_ids)} {p.units} were scored, {len(p.failed)} failed (nothing of them could be scored): "
-            f"coverage {figure_text(coverage)}%. {len(p.dropped)} entries were dropped."
-        )
+    text = templates.get_template("report.html").render(
+        title="Deepfake detection: " + (runs[0].name if len(runs) == 1 else f"{len(runs)} runs"),
+        labels=LABELS,
+        light=LIGHT,
+        dark=DARK,
+        conventions=CONVENTIONS,
+        columns=_columns(runs),
+        seed_columns={key: COLUMNS[key] for key in SEED_METRICS},
+        units=runs[0].predictions.units,
+        comparison=comparison,
+        names=names,
+        loose=[names[pair["b"]] for pair in comparison.get("pairs", ()) if pair["matched_by"] != MATCHED_BY[0]],
+        loosely=MATCHED_BY[1],
+        plots=plots,
+        runs=[
+            vars(run)
+            | {"columns": _columns([run]), "dropped": _dropped(run.predictions), "worst": _worst(run.predictions)}
+            for run in runs
+        ],
     )
-    reasons = Counter((d["reason"], "image" if d["path"] else "video") for d in p.dropped)
+    return text.encode("utf-8", "replace").decode()
+
+
+def _columns(runs: Sequence[Run]) -> dict[str, str]:
+    """{metric: heading}, with those at a threshold if a run has one."""
+    return COLUMNS | (AT_THRESHOLD if any(run.threshold is not None for run in runs) else {})
+
+
+def _dropped(p: Predictions) -> list[tuple[str, str, int]]:
+    """(reason, image or video, count), the most frequent first."""
+    reasons = Counter((drop["reason"], "image" if drop["path"] else "video") for drop in p.dropped or ())
     shown = reasons.most_common(_REASONS)
-    rows = [[reason, kind, str(count)] for (reason, kind), count in shown]
+    rows = [(reason, kind, count) for (reason, kind), count in shown]
     if rest := reasons.total() - sum(count for _, count in shown):
-        rows.append([f"{len(reasons) - len(shown)} other reasons", "", str(rest)])
-    if rows:
-        body.append(
-            html.table(["reason", "of", "count"], rows, "Dropped images, and videos without any crop, by reason.")
-        )
-    return body
+        rows.append((f"{len(reasons) - len(shown)} other reasons", "", rest))
+    return rows
 
 
-def _worst(p: Predictions) -> list[str]:
-    """Thumbnails of the reals with the highest scores and the fakes with the lowest."""
-    body = []
+def _worst(p: Predictions) -> dict[str, list[_Face]]:
+    """{title: faces} of the reals with the highest scores and the fakes with the lowest, if their crops are there."""
     score_text = "P(fake) {:.3f}" if p.probabilities else "score {:.4g}"
-    labels, scores = p.video_labels, p.video_scores
+    worst = {}
     for label, sign, title in ((0, -1, "Reals that look most fake"), (1, 1, "Fakes that look most real")):
-        videos = np.flatnonzero(labels == label)
+        videos = np.flatnonzero(p.video_labels == label)
         faces = []
-        for video in videos[np.argsort(sign * scores[videos], kind="stable")][:_WORST]:
+        for video in videos[np.argsort(sign * p.video_scores[videos], kind="stable")][:_WORST]:
             frames = np.flatnonzero(p.video == video)
             frame = frames[np.argmin(sign * p.ranks[frames])]
-            picture = html.thumbnail(p.paths[frame], Path(p.source).parent) if p.paths[frame] else None
-            if picture is None:
-                continue
-            wrong = p.probabilities and bool((scores[video] >= 0.5) != label)
-            remark = [p.video_ids[video][1], p.methods[frame]] if label else [p.video_ids[video][1]]
-            faces.append(html.face(picture, score_text.format(scores[video]), wrong, [line for line in remark if line]))
+            image = thumbnail(p.paths[frame], Path(p.source).parent) if p.paths[frame] else None
+            if image is not None:
+                jpeg, score = io.BytesIO(), p.video_scores[video]
+                image.save(jpeg, "JPEG", quality=80)
+                lines = [line for line in (p.video_ids[video][1], p.methods[frame] if label else "") if line]
+                wrong = p.probabilities and bool((score >= 0.5) != label)
+                faces.append(_Face(jpeg.getvalue(), score_text.format(score), wrong, lines))
         if faces:
-            body += [html.heading(3, title), html.grid("faces", faces)]
-    if body:
-        note = "Each is the video's most misleading frame, with the video's score"
-        note += "; red is the wrong side of 0.5." if p.probabilities else "."
-        body.insert(0, html.heading(3, "Worst mistakes"))
-        body.insert(1, html.paragraph(note))
-    else:
-        body.append(html.paragraph("None of the crops of the worst mistakes could be opened, so none is shown."))
-    return body
+            worst[title] = faces
+    return worst

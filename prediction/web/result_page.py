@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from evaluation.report.html import escape
+from html import escape
 from prediction.wording import calibrated_nodes
 
 LARGEST = 32 * 2**20  # bytes of a video that is laid into a page

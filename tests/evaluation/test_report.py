@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from evaluation.metrics import evaluate
-from evaluation.report import summary as report
+from evaluation.report.summary import read_results, sample_frames
+from SJEDD_report import main
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def folder(tmp_path, golden_crops):
 
 
 def test_summary_says_the_figures_and_draws_the_picture(folder, capsys):
-    assert report.main([str(folder)]) == 0
+    assert main([str(folder), "--summary"]) == 0
     printed = capsys.readouterr().out
     assert "3 real and 3 fake videos" in printed
     assert "video AUC 100.0" in printed
@@ -47,26 +48,26 @@ def test_summary_says_the_figures_and_draws_the_picture(folder, capsys):
 
 
 def test_samples_come_from_different_videos(folder):
-    rows, _ = report.read_results(folder)
-    samples = report.sample_rows(rows, n=3)
+    predictions, _ = read_results(folder)
+    samples = sample_frames(predictions, n=3)
     assert list(samples) == ["swap", "real"]
-    assert all(len({row["video"] for row in frames}) == 3 for frames in samples.values())
+    assert all(len({predictions.video[row] for row in rows}) == 3 for rows in samples.values())
 
 
 def test_missing_results_are_exit_code_2(tmp_path, capsys):
-    assert report.main([str(tmp_path)]) == 2
+    assert main([str(tmp_path), "--summary"]) == 2
     assert "run SJEDD_test.py first" in capsys.readouterr().err
 
 
 def test_crop_that_is_gone_is_a_grey_tile_and_foreign_results_are_refused(folder, capsys):
-    rows, _ = report.read_results(folder)
+    predictions, _ = read_results(folder)
     text = (folder / "predictions.csv").read_text()
-    (folder / "predictions.csv").write_text(text.replace(rows[0]["path"], "gone.png"))
-    assert report.main([str(folder)]) == 0
+    (folder / "predictions.csv").write_text(text.replace(predictions.paths[0], "gone.png"))
+    assert main([str(folder), "--summary"]) == 0
     metrics = json.loads((folder / "metrics.json").read_text())
     (folder / "metrics.json").write_text(json.dumps({name: metrics[name] for name in metrics if name != "dropped"}))
-    assert report.main([str(folder)]) == 2
+    assert main([str(folder), "--summary"]) == 2
     assert "no results of SJEDD_test.py" in capsys.readouterr().err
     (folder / "predictions.csv").write_text("a,b\n1,2\n")
-    assert report.main([str(folder)]) == 2
+    assert main([str(folder), "--summary"]) == 2
     assert "no results of SJEDD_test.py" in capsys.readouterr().err

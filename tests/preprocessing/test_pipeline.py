@@ -3,9 +3,9 @@
 import json
 from collections import Counter
 
+import SJEDD_report
 import SJEDD_test
 import SJEDD_train_FFpp
-from evaluation.report import summary as report
 from preprocessing import make_lists
 
 
@@ -23,7 +23,7 @@ def test_crops_to_summary(demo, tmp_path, capsys):
     assert (metrics["videos"], metrics["frames"], metrics["coverage"]) == (10, 20, 1.0)
     assert metrics["crops"]["detector"] == "mtcnn"
     assert metrics["crops"]["scale"] == 1.3
-    assert report.main([str(folder)]) == 0
+    assert SJEDD_report.main([str(folder), "--summary"]) == 0
     assert (folder / "summary.png").is_file()
 
 

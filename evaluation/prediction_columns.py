@@ -1,0 +1,153 @@
+"""Read the columns of a predictions file as texts and numbers. Every error names the file and the line."""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.cli import UserError
+from utils.files import text_file
+
+LABEL_WORDS = {
+    **dict.fromkeys(("0", "0.0", "real", "original", "pristine"), 0),
+    **dict.fromkeys(("1", "1.0", "fake", "manipulated", "deepfake"), 1),
+}
+_OPTIONAL = ("dataset", "frame", "method", "code", "logit_fake")  # read by these names where the file has them
+_CALIBRATED = "p_fake_calibrated"  # the last column of a test with --calibration; not a node of the label tree
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns to read. path and video: None takes the usual name where the file has it."""
+
+    score: str = "p_fake"
+    label: str = "label"
+    path: str | None = None
+    video: str | None = None
+
+
+class ColumnTable(NamedTuple):
+    """The columns of a file that are used, N rows."""
+
+    source: str
+    header: list[str]
+    columns: Columns  # what score, label, path and video are called here
+    cells: dict[str, list[str]]  # column -> N texts
+    lines: list[int]  # line number of every row
+
+    def texts(self, name: str) -> list[str]:
+        """[N] cells; "" where there is no such column."""
+        return self.cells.get(name) or [""] * len(self.lines)
+
+    def numbers(self, name: str) -> np.ndarray:
+        """[N] float64; raises UserError if one is not finite."""
+        values = np.array([_number(cell) for cell in self.cells[name]])
+        self._refuse_first(name, ~np.isfinite(values), ", not a finite number")
+        return values
+
+    def labels(self) -> np.ndarray:
+        """[N] 0 real, 1 fake; raises UserError for other words."""
+        name = self.columns.label
+        values = np.array([LABEL_WORDS.get(cell.strip().lower(), -1) for cell in self.cells[name]])
+        self._refuse_first(name, values < 0, "; use 0 or real, 1 or fake")
+        return values
+
+    def _refuse_first(self, name: str, wrong: np.ndarray, why: str) -> None:
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise UserError(f"{self.source}:{self.lines[row]}: {name} is {self.cells[name][row]!r}{why}")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def read_columns(source: str, columns: Columns, fall_back: bool) -> ColumnTable:
+    """Read a CSV file with a header.
+
+    Args:
+        source: Path of the file.
+        columns: The columns to read, besides the usual optional ones and those of the label tree's nodes.
+        fall_back: If a given column is not there, read the usual one instead.
+
+    Raises:
+        UserError: The file cannot be read, or is not a table with these columns.
+    """
+    try:
+        with text_file(source).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            first = file.readline()
+            if "\0" in first:
+                raise UserError(f"{source}:1: no UTF-8 text (UTF-16, or no CSV file at all): save it as CSV in UTF-8")
+            return _parse_rows(source, chain([first], file), columns, fall_back)
+    except OSError as error:
+        raise UserError(f"cannot read {source} ({error.strerror})") from error
+    except ValueError as error:  # a NUL in the name
+        raise UserError(f"cannot read {source!r} ({error})") from error
+
+
+def _parse_rows(source: str, text: Iterable[str], columns: Columns, fall_back: bool) -> ColumnTable:
+    reader = csv.reader(text)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        columns = _find_columns(source, header, columns, fall_back)
+        cells: dict[str, list[str]] = {name: [] for name in _used_columns(source, header, columns)}
+        targets = [(header.index(name), values.append) for name, values in cells.items()]
+        lines: list[int] = []
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise UserError(f"{source}:{reader.line_num}: {len(row)} fields, the header has {len(header)}")
+            for position, append in targets:
+                append(row[position])
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise UserError(f"{source}:{reader.line_num}: not CSV ({error})") from error
+    if not lines:
+        raise UserError(f"{source}:1: no rows below the header; nothing was scored")
+    return ColumnTable(source, header, columns, cells, lines)
+
+
+def _find_columns(source: str, header: Sequence[str], columns: Columns, fall_back: bool) -> Columns:
+    """The given columns; with ``fall_back`` the usual ones in place of those that the file does not have."""
+    if not any(header):
+        raise UserError(f"{source}:1: the file is empty; it needs a header and a row per scored image")
+    for mark, word in ((";", ";"), ("\t", "tabs")):
+        if len(header) == 1 and mark in header[0]:
+            raise UserError(f"{source}:1: the columns are separated by {word}: save it with commas")
+    shown = f"(the file has: {', '.join(header[:20])})"
+    for option, name in vars(columns).items():
+        names = dict.fromkeys([name, getattr(Columns(), option)] if fall_back else [name])
+        there = [name for name in names if name is None or name in header]
+        if not there:
+            raise UserError(f"{source}:1: no column {' or '.join(names)}; name it with --{option}_column {shown}")
+        columns = replace(columns, **{option: there[0]})
+    if not _place_columns(header, columns):
+        raise UserError(f"{source}:1: neither a column path nor video; name one with --path_column {shown}")
+    return columns
+
+
+def _place_columns(header: Sequence[str], columns: Columns) -> set[str]:
+    return {columns.path or "path", columns.video or "video"} & set(header)
+
+
+def _used_columns(source: str, header: Sequence[str], columns: Columns) -> list[str]:
+    wanted = {columns.score, columns.label, *_place_columns(header, columns), *_OPTIONAL}
+    used = [name for name in header if name in wanted] + node_columns(header)
+    if repeated := next((name for name in used if name and header.count(name) > 1), ""):
+        raise UserError(f"{source}:1: {header.count(repeated)} columns are named {repeated}; keep one of them")
+    return used
+
+
+def node_columns(header: Sequence[str]) -> list[str]:
+    """Our files have a column per node of the label tree after logit_fake."""
+    if "code" not in header or "logit_fake" not in header:
+        return []
+    return [name for name in header[header.index("logit_fake") + 1 :] if name != _CALIBRATED]

@@ -1,0 +1,72 @@
+"""The runs of a report: every file with its metrics, and how they compare."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evaluation.comparison import compare, different_videos, run_names, seed_spread
+from evaluation.conventions import convention_effects, convention_metrics
+from evaluation.prediction_table import Columns, Predictions, read_predictions
+from utils.cli import UserError
+
+LABELS = "Labels: 0 real, 1 fake; fake is the positive class. P(fake) is the probability of fake."
+# Metric -> heading. A phone shows the first two or three columns.
+COLUMNS = {
+    "video_auc": "video AUC",
+    "video_auc_ci95": "95% interval",
+    "videos": "videos",
+    "coverage": "coverage",
+    "video_eer": "video EER",
+    "video_ap": "video AP",
+    "video_acc": "video ACC",
+    "video_balanced_acc": "bal. ACC",
+    "video_tpr_at_fpr01": "TPR 1%",
+    "video_tpr_at_fpr05": "TPR 5%",
+    "frame_auc": "frame AUC",
+    "frame_eer": "frame EER",
+    "frames": "frames",
+}
+AT_THRESHOLD = {
+    "video_acc_at_threshold": "ACC at threshold",
+    "video_balanced_acc_at_threshold": "bal. ACC at threshold",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One file of the report."""
+
+    name: str  # short, for tables and legends
+    predictions: Predictions
+    metrics: dict[str, dict]  # {convention: {metric: value}}
+    effects: dict[str, str]  # {convention: what it changes in this file}
+    threshold: float | None = None  # decision threshold from validation
+
+
+def read_runs(args: argparse.Namespace, columns: Columns) -> list[Run]:
+    """Read every file and compute its metrics. Of several files each may have the given columns or the usual ones.
+
+    Raises:
+        UserError: A file cannot be read, or no file has a column that was given.
+    """
+    tables = [read_predictions(source, columns, fall_back=len(args.files) > 1) for source in args.files]
+    for option, given in vars(columns).items():
+        if all(getattr(predictions.columns, option) != given for predictions in tables):
+            raise UserError(f"none of the files has a column {given}; correct --{option}_column")
+    runs = []
+    for predictions, name in zip(tables, run_names(args.files), strict=True):
+        threshold = predictions.threshold if args.threshold is None else args.threshold
+        metrics = convention_metrics(predictions, threshold)
+        runs.append(Run(name, predictions, metrics, convention_effects(predictions, metrics), threshold))
+    return runs
+
+
+def compare_runs(runs: Sequence[Run], seeds: bool) -> dict:
+    """The content of comparison.json: every run against the first, or the spread over seeds; {} for one run."""
+    if seeds and (note := different_videos([run.predictions for run in runs])):
+        return {"seeds": {}, "note": note}
+    if seeds:
+        return {"seeds": seed_spread([run.metrics for run in runs])}
+    if len(runs) == 1:
+        return {}
+    return {"pairs": [compare(runs[0].predictions, run.predictions) for run in runs[1:]]}

@@ -1,0 +1,64 @@
+"""What SJEDD_test.py says of a data set: log lines, and one table of several."""
+
+import logging
+from collections.abc import Mapping
+
+from evaluation.number_text import percent
+from utils.text_table import text_table
+
+_SWAPPED = 0.3  # a frame AUC below which labels are more likely wrong than the model
+
+
+def log_metrics(metrics: Mapping, log: logging.Logger) -> None:
+    """The lines a person reads after one data set. metrics: the content of metrics.json."""
+    real, fake = metrics["videos_real"], metrics["videos_fake"]
+    shares = {name: metrics[f"coverage_{name}"] for name in ("real", "fake")}
+    by_class = ", ".join(f"{name} {share:.4f}" for name, share in shares.items() if share is not None)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in metrics["dropped_by_reason"].items())
+    units, frames = ("images", "") if metrics["image_level"] else ("videos", f", {metrics['frames']} frames")
+    log.info(
+        f"{_name(metrics)}: {metrics['videos']} {units} ({real} real, {fake} fake){frames}, "
+        f"coverage {metrics['coverage']:.4f} ({by_class}), dropped {len(metrics['dropped'])}"
+        f"{f' ({reasons})' if reasons else ''}, protocol {metrics['protocol']}, from {metrics['source']}"
+    )
+    for drop in metrics["dropped"][:5]:
+        log.info(f"  dropped {drop['path'] or drop['video']}: {drop['reason']}")
+    for difference in metrics["crops_unlike"]:
+        log.info(f"  warning: crops that were not made alike cannot be compared; extract them again: {difference}")
+    calibration = metrics.get("calibration", {})
+    if calibration.get("of_another_checkpoint"):
+        log.info(f"  warning: {calibration['file']} was fitted on scores of {calibration['checkpoint']}")
+    for difference in metrics["protocol_differs"]:
+        log.info(f"  warning: not the reference's protocol: {difference}")
+    aucs = [percent(metrics[key], 3, "undefined") for key in ("frame_auc", "video_auc")]
+    log.info(f"  frame AUC {aucs[0]}, video AUC {aucs[1]}")
+    if metrics["frame_auc"] is None:
+        log.info("  one class only, so AUC, EER and AP are undefined")
+    elif metrics["dataset"] == "list" and metrics["videos"] < metrics["frames"] and 1 in (real, fake):
+        log.info("  a class is one folder, so one video; if its images are not a video, use the frame AUC")
+    if metrics["frame_auc"] is not None and metrics["frame_auc"] < _SWAPPED:
+        log.info("  warning: reals score higher than fakes; 0 is real and 1 is fake: are the labels swapped?")
+
+
+def log_auc(auc: float | None, metrics: Mapping, log: logging.Logger) -> None:
+    """The line of --auc. auc: the data set's headline, a fraction."""
+    perturbation = f" {metrics['perturbation']}" if metrics["perturbation"] else ""
+    log.info(f" * AUC {percent(auc, 3, 'undefined')}{perturbation}")
+
+
+def results_table(results: Mapping[str, dict | str]) -> str:
+    """A row per data set. results: name -> its metrics, or why it failed."""
+    header = ["data set", "videos", "frames", "frame AUC", "video AUC", "EER", "coverage", "dropped", ""]
+    rows: list[list[object]] = []
+    for name, metrics in results.items():
+        if isinstance(metrics, str):
+            rows.append([name, *[None] * 7, f"failed: {metrics}"])
+            continue
+        aucs = [percent(metrics[key], 3, "-") for key in ("frame_auc", "video_auc", "video_eer")]
+        counts = metrics["videos"], metrics["frames"]
+        rows.append([_name(metrics), *counts, *aucs, f"{metrics['coverage']:.4f}", len(metrics["dropped"]), ""])
+    return "\n".join(text_table(header, rows))
+
+
+def _name(metrics: Mapping) -> str:
+    return f"{metrics['dataset']} {metrics['perturbation']}" if metrics["perturbation"] else metrics["dataset"]
