@@ -15,9 +15,9 @@ from datasets.readers.txt_list import read_txt_list
 from datasets.records import DataSet, as_images
 from datasets.transforms import normalise
 from models.label_tree import FFSC, LabelTree
+from training.provenance import fingerprint
 from utils.cli import UserError
 from utils.ranks import share, world_size
-from utils.run_log import fingerprint
 
 # images float32 [B, 3, S, S] as the model takes them, labels float32 [B, nodes], both on the training device; paths [B]
 TrainingBatch = tuple[torch.Tensor, torch.Tensor, list[str]]

@@ -22,8 +22,11 @@ from models.choices import TASKS
 from models.label_tree import LabelTree
 from training.data import DataSettings, TrainingBatch, TrainingData
 from training.engine import Progress, epoch_row, train_epoch
+from training.memory import keep_freed_memory
+from training.metrics_log import MetricsLog
 from training.model_setup import ModelSettings, prepare_model
 from training.options import settings_for
+from training.provenance import git_revision, versions
 from training.resume import resume_settings, rng_state, set_rng_state
 from training.run_folder import run_folder
 from training.trainer import Trainer, TrainerSettings, epoch_learning_rates
@@ -32,10 +35,8 @@ from utils.cli import UserError
 from utils.devices import choose_device, describe, deterministic
 from utils.distributed import copy_from_main, on_main, process_group
 from utils.files import write_json
-from utils.memory import keep_freed_memory
-from utils.provenance import git_revision, versions
 from utils.ranks import is_main, world_size
-from utils.run_log import MetricsLog, close_log, open_log
+from utils.run_log import close_log, open_log
 from utils.stopping import StopRequest
 
 

@@ -9,11 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-<<<<<<< HEAD
-=======
-from preprocessing import extract_faces
 from preprocessing.demo.videos import write_video
->>>>>>> w-expansion
 from preprocessing.detection.align import TEMPLATE_112
 from preprocessing.detection.faces import Faces
 from preprocessing.extract_faces import main
