@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when NumPy and PyTorch are loaded; children inherit it
 
 import numpy as np
 import pytest
