@@ -1,7 +1,7 @@
-"""Train and test the variants that researchers ablate, on the demo's crops; prints one Markdown table.
+"""Train and test the variants of an ablation study on the demo's crops; prints a Markdown table.
 
-Short trainings of the small tower from scratch: the table shows that every option works and what it does here, and is
-no evidence about real data. It takes the crops and lists that `make demo` made; `make ablation` runs all variants.
+Short trainings of the small tower from scratch: the table shows that every option works and is no evidence about real
+data. Needs the crops and lists of `make demo`; `make ablation` runs all variants.
 """
 
 import json
@@ -17,7 +17,7 @@ import SJEDD_train_FFpp
 from utils.cli import ArgumentParser, UserError, positive_int, script
 from utils.files import output_dir, write_text
 
-# Name of a variant -> options of the training script that tell it from the first.
+# Name of a variant -> its options of the training script.
 VARIANTS = {
     "SJEDD (autol)": "--weight autol --lambda_every 4",
     "equal": "--weight equal",
@@ -37,7 +37,7 @@ COLUMNS = ("frame_auc", "video_auc", "video_eer", "video_tpr_at_fpr05")
 
 
 def thinned(path: Path, every: int, folder: Path) -> Path:
-    """A copy in ``folder`` of a list's every ``every``-th line. UserError when there is no list."""
+    """Copy every ``every``-th line of a list into ``folder``. Raises UserError if there is no list."""
     if not path.is_file():
         raise UserError(f"{path} does not exist; make demo writes it")
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -46,7 +46,7 @@ def thinned(path: Path, every: int, folder: Path) -> Path:
 
 
 def run_variant(name: str, options: str, lists: dict[str, Path], output: Path, common: Sequence[str]) -> list[str]:
-    """Train and test one variant; returns its row of the table. UserError when a script fails."""
+    """Train and test one variant; returns its row of the table. Raises UserError if a script fails."""
     tag = name.replace(" ", "-")
     train = ["--output", str(output), "--name", "train", "--tag", tag, "--VM", "demo", *common, *options.split()]
     train += ["--txt_path_train", str(lists["train"]), "--txt_path_val", str(lists["val"])]
@@ -75,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch_size", type=positive_int, default=32, help="images per step")
     args = parser.parse_args(argv)
     output, source = output_dir(Path(args.output)), Path(args.lists)
-    lists = {name: thinned(source / f"{name}.txt", args.every if name == "train" else 1, output)
-             for name in ("train", "val", "test")}  # fmt: skip
+    every = {"train": args.every, "val": 1, "test": 1}
+    lists = {name: thinned(source / f"{name}.txt", each, output) for name, each in every.items()}
     common = ["--num_epoch", str(args.num_epoch), "--batch_size", str(args.batch_size), "--initial_lr", "1e-3"]
     common += ["--aug", "--aug_probs", "0.3"]
     header = ["variant", "frame AUC", "video AUC", "video EER", "TPR at 5% FPR", "mean node AUC", "seconds"]

@@ -1,7 +1,7 @@
-"""The checks of benchmarks/gpu_check.py, each in a process of its own: CHECK --device cuda [--quick] --output FILE.
+"""The checks of benchmarks/gpu_check.py, each in its own process: CHECK --device cuda [--quick] --output FILE.
 
-A check yields figures; each is written to FILE as a line of JSON as soon as it is known. With --device cpu --quick the
-same code runs small, so that it can be tested without a GPU.
+The check NAME is the function check_NAME. It yields figures; each is written to FILE as a line of JSON at once. With
+--device cpu --quick the same code runs small, so that it can be tested without a GPU.
 """
 
 import copy
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.gpu_check import NAMES
 from benchmarks.load import write_crops
 from benchmarks.train_step import median_times, random_batch
 from datasets.augmentation import KINDS, STRENGTHS, Draw, draw_augmentation
@@ -53,7 +54,7 @@ GOAL_MS = 20  # a bi-level step of ViT-B/32, batch 32, bfloat16, on an H100
 
 
 class Figure(NamedTuple):
-    """what: of what; value: the figure in words; bar: what it must be, empty if it is only told; passed: None then."""
+    """A result: what was measured, its value and the bar it must meet, in words. Without a bar passed is None."""
 
     what: str
     value: str
@@ -62,14 +63,14 @@ class Figure(NamedTuple):
 
 
 class Bench(NamedTuple):
-    """Where the checks run, and whether small."""
+    """Where the checks run. quick: small models, few steps."""
 
     device: torch.device
     quick: bool
 
     @property
     def on_cuda(self) -> bool:
-        """Whether there is a GPU to measure."""
+        """Whether a GPU is measured."""
         return self.device.type == "cuda"
 
 
@@ -91,7 +92,7 @@ def batches_of(trainer: Trainer, batch_size: int, n: int) -> list[tuple[torch.Te
 
 
 def steps_of(trainer: Trainer, batch_size: int, n: int) -> Iterator[StepResult]:
-    """Make ``n`` bi-level steps, one each time it is asked."""
+    """Make ``n`` bi-level steps."""
     batches = batches_of(trainer, batch_size, 2 * n)
     for i in range(n):
         yield trainer.step(batches[2 * i], batches[2 * i + 1], i)
@@ -103,7 +104,7 @@ def largest_difference(a: Sequence[StepResult], b: Sequence[StepResult], what: s
     return float((np.abs(ours - theirs) / np.abs(theirs)).max())
 
 
-def parity(bench: Bench) -> Iterator[Figure]:
+def check_parity(bench: Bench) -> Iterator[Figure]:
     """The device's steps against a CPU's, and bfloat16 against float32."""
     set_tf32(False)
     models = (("tiny", 3, 6e-7), ("demo", 2, 1e-4)) if bench.quick else (("demo", 20, 1e-4), ("ViT-B/32", 5, 6e-7))
@@ -124,8 +125,8 @@ def parity(bench: Bench) -> Iterator[Figure]:
         yield Figure(f"{name}, hypergradient signs: bfloat16 and float32", f"{100 * agree:.0f}%", "all", agree == 1)
 
 
-def float16(bench: Bench) -> Iterator[Figure]:
-    """float16 from a loss scale that overflows: it skips steps, which change nothing, then trains."""
+def check_float16(bench: Bench) -> Iterator[Figure]:
+    """float16 from a loss scale that overflows: steps are skipped and change nothing, then it trains."""
     trainer = trainer_of("tiny" if bench.quick else "ViT-B/32", bench.device, precision="float16")
     trainer.loss_scale.value = 2.0**40
 
@@ -153,8 +154,8 @@ def float16(bench: Bench) -> Iterator[Figure]:
     )
 
 
-def deterministic(bench: Bench) -> Iterator[Figure]:
-    """--deterministic twice, killed and resumed, and resumed from a checkpoint of a machine with 8 GPUs."""
+def check_deterministic(bench: Bench) -> Iterator[Figure]:
+    """--deterministic: two runs, a run killed and resumed, and one resumed from a machine with 8 GPUs."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         save_checkpoint(folder / "init.pth", trainer_of("tiny" if bench.quick else "ViT-B/16", bench.device).model)
@@ -174,7 +175,7 @@ def deterministic(bench: Bench) -> Iterator[Figure]:
 
 
 def training_arguments(folder: Path) -> list[object]:
-    """Of a short training that starts from ``folder``/init.pth, on lists of crops made in the folder."""
+    """Arguments of a short training from ``folder``/init.pth, on lists of crops written into the folder."""
     for part, n in (("train", 96), ("val", 16)):
         (folder / part).mkdir()
         codes = list(FFPP.codes)
@@ -187,14 +188,14 @@ def training_arguments(folder: Path) -> list[object]:
 
 
 def training_process(bench: Bench, *arguments: object) -> subprocess.Popen:
-    """A training on the bench's device."""
+    """Start a training on the bench's device."""
     environment = os.environ | ({} if bench.on_cuda else {"CUDA_VISIBLE_DEVICES": ""})
     command = [sys.executable, str(ROOT / "SJEDD_train_FFpp.py"), *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def finish(*trainings: subprocess.Popen) -> None:
-    """Wait for trainings; UserError with the last line of one that fails."""
+    """Wait for trainings. Raises UserError with the last line of one that fails."""
     for process in trainings:
         _, errors = process.communicate()
         if process.returncode:
@@ -202,7 +203,7 @@ def finish(*trainings: subprocess.Popen) -> None:
 
 
 def kill_in_the_middle(bench: Bench, last: Path, *arguments: object) -> None:
-    """Start a training that saves after every step, and kill it after the second one."""
+    """Start a training that saves after every step, and kill it after its second step."""
     process, saved = training_process(bench, *arguments), set()
     while process.poll() is None:
         if last.is_file():
@@ -222,7 +223,7 @@ def same_bits(what: str, a: Path, b: Path) -> Figure:
     return Figure(what, "the same bits" if same else "differ", "the same bits", same)
 
 
-def compiled(bench: Bench) -> Iterator[Figure]:
+def check_compile(bench: Bench) -> Iterator[Figure]:
     """--compile against the uncompiled step."""
     set_tf32(False)
     name, n, batch_size = ("tiny", 3, 4) if bench.quick else ("ViT-B/32", 50, 32)
@@ -245,7 +246,7 @@ def compiled(bench: Bench) -> Iterator[Figure]:
     yield Figure(f"{precision} step", f"{1000 * plain_s:.1f} ms, compiled {1000 * fast_s:.1f} ms")
 
 
-def recorded(bench: Bench) -> Iterator[Figure]:
+def check_graph(bench: Bench) -> Iterator[Figure]:
     """--cuda_graph against the steps without it."""
     set_tf32(False)
     n = 3 if bench.quick else 50
@@ -277,8 +278,8 @@ def recorded(bench: Bench) -> Iterator[Figure]:
         yield same_bits("weights of a whole run", folder / "x" / "plain" / last, folder / "x" / "graph" / last)
 
 
-def speed(bench: Bench) -> Iterator[Figure]:
-    """Step times, peak memory, synchronisations, kernels."""
+def check_speed(bench: Bench) -> Iterator[Figure]:
+    """Time, peak memory, synchronisations and kernels of a step."""
     cases = [("tiny", "float32", 4), ("tiny", "bfloat16", 4)] if bench.quick else [
         ("ViT-B/32", "float32", 32), ("ViT-B/32", "tf32", 32), ("ViT-B/32", "bfloat16", 32),
         ("ViT-B/32", "bfloat16", 256), ("ViT-L/14", "bfloat16", 32),
@@ -328,8 +329,8 @@ def inside_a_step(bench: Bench, step: Callable[[], object]) -> Iterator[Figure]:
         yield Figure(f"  kernel {event.key[:60]}", told)
 
 
-def reading(bench: Bench) -> Iterator[Figure]:
-    """Images a second of the training loader, and frames a second of scoring, with all cores."""
+def check_reading(bench: Bench) -> Iterator[Figure]:
+    """Images per second of the training loader and frames per second of scoring, with all cores."""
     cores = available_cores()
     images = 64 if bench.quick else 4096
     figures = benchmark("load.py", "--images", images, "--num_workers", cores)
@@ -342,8 +343,8 @@ def reading(bench: Bench) -> Iterator[Figure]:
         yield Figure(f"scoring from PNG, {precision}", told)
 
 
-def device_augmentation(bench: Bench) -> Iterator[Figure]:
-    """--augment_on device against a CPU's perturbations, the time of a batch, and the host's waits in it."""
+def check_augmentation(bench: Bench) -> Iterator[Figure]:
+    """--augment_on device: against a CPU's perturbations, time of a batch, synchronisations in it."""
     n, rng = (4 if bench.quick else 32), np.random.default_rng(0)
     with TemporaryDirectory() as name:
         crops = [read_image(record.path) for record in write_crops(Path(name), n)]
@@ -364,12 +365,12 @@ def device_augmentation(bench: Bench) -> Iterator[Figure]:
     (seconds,) = median_times([lambda: augmented(batch, 224, bench.device)], 3 if bench.quick else 15, bench.device)
     yield Figure(f"a batch of {n}, all perturbed", f"{1000 * seconds:.1f} ms")
     if bench.on_cuda:
-        yield Figure("  synchronisations in it", str(waits := waits_in(lambda: augmented(batch, 224, bench.device))),
-                     "0", waits == 0)  # fmt: skip
+        waits = waits_in(lambda: augmented(batch, 224, bench.device))
+        yield Figure("  synchronisations in it", str(waits), "0", waits == 0)
 
 
 def waits_in(function: Callable[[], object]) -> int:
-    """How often the host waits for the GPU in a call, as PyTorch tells."""
+    """How often the host waits for the GPU in a call, by PyTorch's warnings."""
     torch.cuda.set_sync_debug_mode("warn")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -387,7 +388,7 @@ def benchmark(name: str, *arguments: object) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def detection(bench: Bench) -> Iterator[Figure]:
+def check_detection(bench: Bench) -> Iterator[Figure]:
     """MTCNN on the device against a CPU."""
     from preprocessing import make_demo_videos
     from preprocessing.detection.mtcnn import Mtcnn
@@ -417,8 +418,8 @@ def detection(bench: Bench) -> Iterator[Figure]:
     yield Figure("MTCNN", f"{rates[str(bench.device)]:.0f} frames/s{memory}; cpu {rates['cpu']:.0f}")
 
 
-def reductions(bench: Bench) -> Iterator[Figure]:
-    """The code that averages gradients, in a group of one process: it must find the values it gave, halved."""
+def check_reductions(bench: Bench) -> Iterator[Figure]:
+    """Averaging of gradients, in a group of one process that is told there are two: values must be halved."""
     backend = "cpu:gloo,cuda:nccl" if bench.on_cuda else "gloo"
     torch.distributed.init_process_group(backend, store=torch.distributed.HashStore(), rank=0, world_size=1)
     try:
@@ -438,25 +439,11 @@ def reductions(bench: Bench) -> Iterator[Figure]:
         torch.distributed.destroy_process_group()
 
 
-CHECKS = {
-    "parity": parity,
-    "float16": float16,
-    "deterministic": deterministic,
-    "compile": compiled,
-    "graph": recorded,
-    "speed": speed,
-    "reading": reading,
-    "augmentation": device_augmentation,
-    "detection": detection,
-    "reductions": reductions,
-}
-
-
 @script
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one check."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("check", choices=CHECKS, help="which one")
+    parser.add_argument("check", choices=NAMES, help="which one")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="what is checked")
     parser.add_argument("--quick", action="store_true", help="small models, few steps")
     parser.add_argument("--output", type=Path, required=True, help="file that gets the figures, a line of JSON each")
@@ -465,7 +452,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("no CUDA device was found")
     device = torch.device("cuda", 0) if args.device == "cuda" else torch.device("cpu")
     with args.output.open("w", encoding="utf-8") as file:
-        for figure in CHECKS[args.check](Bench(device, args.quick)):
+        for figure in globals()[f"check_{args.check}"](Bench(device, args.quick)):
             print(json.dumps(figure._asdict()), file=file, flush=True)
 
 

@@ -1,8 +1,8 @@
 """Check the CUDA path on one GPU, in at most 8 minutes on an H100: right, fast, and by how much.
 
-Each check of benchmarks/cuda_checks.py runs in a process of its own; one that fails, crashes or takes too long says so
-and the others go on. Prints a table and writes gpu_check.json and gpu_check.md (a section for benchmarks/RESULTS.md)
-into --output. Needs no download and no data set. --device cpu --quick runs the same code small.
+Each check of benchmarks/cuda_checks.py runs in its own process; when one fails, crashes or takes too long, the table
+says so and the others go on. Prints the table and writes gpu_check.json and gpu_check.md (a section for
+benchmarks/RESULTS.md) to --output. Needs no download and no data set. --device cpu --quick runs the same code small.
 """
 
 import datetime
@@ -23,6 +23,7 @@ sys.path[0] = str(ROOT)
 from utils.cli import ArgumentParser, UserError, positive_int, script
 from utils.files import output_dir, write_json, write_text
 
+# The functions check_NAME of cuda_checks.py, which is not imported here: it needs all PACKAGES.
 NAMES = ("parity", "float16", "deterministic", "compile", "graph", "speed", "reading", "augmentation", "detection",
          "reductions")  # fmt: skip
 PACKAGES = (
@@ -33,7 +34,7 @@ STATES = {True: "pass", False: "FAIL", None: ""}
 
 
 def run_check(name: str, device: str, quick: bool, seconds: float) -> list[dict]:
-    """The figures of one check, with a last one that failed where it did not come to its end."""
+    """The figures of one check; the last one says why it did not finish, if so."""
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures"
         command = [sys.executable, str(ROOT / "benchmarks" / "cuda_checks.py"), name, "--device", device]
@@ -45,8 +46,8 @@ def run_check(name: str, device: str, quick: bool, seconds: float) -> list[dict]
                 lines = errors.strip().splitlines() or [""]
                 reason = f"exit code {process.returncode}: {lines[-1][:200]}" if process.returncode else ""
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)  # and the trainings that the check has started
-                reason = f"not at its end after {seconds:.0f} s"
+                os.killpg(process.pid, signal.SIGKILL)  # the trainings that the check has started too
+                reason = f"not finished after {seconds:.0f} s"
         lines = figures.read_text(encoding="utf-8").splitlines() if figures.is_file() else []
     found = [{"check": name} | json.loads(line) for line in lines]
     if reason:
@@ -55,7 +56,7 @@ def run_check(name: str, device: str, quick: bool, seconds: float) -> list[dict]
 
 
 def machine(device: str) -> str:
-    """What the checks ran on, in words. UserError where there is no such device."""
+    """What the checks run on, in words. Raises UserError if there is no such device."""
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -78,9 +79,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="what is checked")
     parser.add_argument("--quick", action="store_true", help="small models, few steps: for the test of this script")
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="CHECK", help="these checks alone")
-    parser.add_argument("--limit", type=positive_int, default=180, metavar="S", help="seconds that one check may take")
-    parser.add_argument("--minutes", type=positive_int, default=8, help="that all checks together may take")
+    parser.add_argument(
+        "--only", nargs="+", choices=NAMES, default=NAMES, metavar="CHECK", help="run only these checks"
+    )
+    parser.add_argument("--limit", type=positive_int, default=180, metavar="S", help="seconds for one check")
+    parser.add_argument("--minutes", type=positive_int, default=8, help="minutes for all checks")
     parser.add_argument("--output", type=Path, default=Path("output/gpu_check"), help="folder for the results")
     args = parser.parse_args(argv)
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
@@ -93,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             figures.append(figure)
             told = f"{figure['value']:32} {figure['bar']:24} {STATES[figure['passed']]}"
             print(f"{name:14} {figure['what']:58} {told}", flush=True)
-        # After each check, so that what is known is there when the machine goes.
+        # After each check, so that nothing is lost if the machine goes away.
         seconds = time.perf_counter() - started
         write_json(folder / "gpu_check.json", {"machine": where, "seconds": round(seconds, 1), "figures": figures})
         write_text(folder / "gpu_check.md", markdown(where, figures, seconds))

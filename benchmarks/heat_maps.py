@@ -1,21 +1,19 @@
-"""How much of a region's heat map lies on the transplanted region, against chance.
+"""Measure how much of a node's heat map lies on the transplanted region, against chance.
 
 python benchmarks/heat_maps.py --data_root data/demo --resume output/demo/train/demo/ckpt_best.pth --split train
 
-Takes the images of preprocessing/expand_FFpp.py, in which one known region is false, and the real crops beneath them.
+Takes the images of preprocessing/expand_FFpp.py, in which one known region is fake, and the real crops beneath them.
 Prints JSON: region -> node -> {images, area (of the mask), lift (share of the map inside the mask / area, mean),
 at_least_2 (share of the images whose lift is), lift_on_real (the same mask on the real crops)}.
 """
 
-import sys
-from pathlib import Path
-
-if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root instead of this script's folder
-
 import csv
 import json
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import cv2
 import numpy as np
@@ -35,7 +33,7 @@ BATCH = 20
 
 
 def get_args_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="Measure heat maps on transplanted regions.")
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--data_root", type=Path, default=Path("data/demo"), help="folder that holds FF++")
     parser.add_argument("--resume", metavar="CKPT", required=True, help="checkpoint of the FF++ tree")
     parser.add_argument("--split", choices=SPLITS, default="train", help="which expansion")

@@ -15,9 +15,10 @@ from benchmarks.train_step import random_batch
 from models.choices import MODEL_NAMES, TASKS
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
-from models.parameter_rows import ParameterRows, filled, inner_products
+from models.parameter_rows import ParameterRows, inner_products, tensor_like
 from models.precision import pointing_at
-from training.auto_lambda import finite_difference_hypergradient, gradients_of, virtual_step
+from training.auto_lambda import finite_difference_hypergradient, virtual_step
+from training.gradients import gradients_of
 from training.trainer import Trainer, TrainerSettings
 from utils.cli import ArgumentParser, positive_float, positive_int, script
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         first, second = (random_batch(args.batch_size, model.image_size, generator) for _ in range(2))
         parts, second_parts = trainer.parts(first), trainer.parts(second)
         gradients_of(parts, torch.eye(len(TASKS)), trainer.parameters, tasks.views)
-        weights = filled(trainer.weights, tasks.data)
+        weights = tensor_like(trainer.weights, tasks.data)
         virtual_step(trainer.parameters, tasks.data, weights, lr, trainer.settings.weight_decay, scratch)
         with pointing_at(trainer.parameters, scratch.views[0]):
             gradients_of(second_parts, torch.eye(len(TASKS))[:1], trainer.parameters, scratch.views)

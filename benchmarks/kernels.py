@@ -1,4 +1,4 @@
-"""Time the two passes that models/transformer_pass.py writes itself against PyTorch's; prints one line of JSON.
+"""Time two passes of models/transformer_pass.py against PyTorch's own; prints one line of JSON.
 
 Attention forward and backward: PyTorch's fused function (fused) and two matrix products (plain). Patch embedding with
 the gradient of its weights: a convolution (convolution) and one matrix product (product). Milliseconds, by precision.

@@ -1,10 +1,9 @@
-"""Count what a training step, its batches included, asks of a GPU, without one; prints one line of JSON.
+"""Count the GPU operations of a training step and its batches, without a GPU; prints one line of JSON.
 
-kernel_ops: operations that start at least one kernel on the device; one on many tensors at once counts once.
-host_syncs: times the CPU waits for the device (a value that is read, a copy that is not asynchronous).
+kernel_ops: operations that launch at least one kernel; an operation on many tensors counts once.
+host_syncs: times the CPU waits for the device (a value is read, a copy is synchronous).
 
-Tensors hold no memory and nothing is computed: the towers run on a stand-in device whose autocast and attention are
-CUDA's.
+Tensors hold no memory and nothing is computed: the towers run on a stand-in device with CUDA's autocast and attention.
 """
 
 import json
@@ -39,7 +38,7 @@ _NO_KERNEL = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_st
 
 
 def stand_in_device() -> list[torch.library.Library]:
-    """Let PyTorch know the device; its kernels are registered as long as the result lives."""
+    """Register the device with PyTorch. Its kernels stay registered as long as the result is referenced."""
     if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
         raise UserError(f"torch {torch.__version__} knows no devices made in Python; use a newer one")
     module = backend_registration._DummyBackendModule()
@@ -57,7 +56,7 @@ def stand_in_device() -> list[torch.library.Library]:
 
 
 def _without(key: torch._C.DispatchKey, operation: Callable) -> Callable:
-    """The operation below a dispatch key: what would take it apart there does not see it."""
+    """The operation below a dispatch key, which would split it into several."""
 
     def call(*args: object, **settings: object) -> object:
         with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(key)):
@@ -92,13 +91,13 @@ def _fused_attention(
 
 
 class _FakeTensors(FakeTensorMode):
-    """Fake tensors whose constants are made on the CPU and copied, as they are where a device is there."""
+    """Fake tensors whose constants are made on the CPU and copied, as with a real device."""
 
     avoid_device_init = True
 
 
 class Counting(TorchDispatchMode):
-    """Counts the kernels and waits of what runs inside it."""
+    """Counts kernels and waits inside the ``with`` block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +127,7 @@ class Counting(TorchDispatchMode):
         return result
 
     def to_list(self, tensor: torch.Tensor) -> list:
-        """In the place of Tensor.tolist: zeros and one wait for the device's, so that no step overflows; else ones."""
+        """Replaces Tensor.tolist: zeros and a wait for the device's tensors (no step overflows), ones for others."""
         of_device = tensor.device.type == DEVICE
         self.waits["tolist"] += of_device
         return _filled(tensor.shape, float(not of_device))
@@ -147,7 +146,7 @@ def _non_blocking(args: tuple, kwargs: dict) -> bool:
 
 
 def on_stand_in(model: JointEmbedding) -> JointEmbedding:
-    """The model's weights and buffers replaced by such without memory. To be called inside the fake tensor mode."""
+    """Replace the model's weights and buffers by tensors without memory. Call inside the fake tensor mode."""
     for module in model.modules():
         for name, value in module._parameters.items():
             if value is not None:
@@ -159,7 +158,7 @@ def on_stand_in(model: JointEmbedding) -> JointEmbedding:
 
 
 def count(name: str, batch_size: int, settings: TrainerSettings) -> Counting:
-    """What the second step of a training on the stand-in device counts."""
+    """The counts of the second step of a training."""
     model = JointEmbedding(architecture(name), FFPP)
     kept = stand_in_device()
     with _FakeTensors(allow_non_fake_inputs=True):
@@ -174,7 +173,7 @@ def count(name: str, batch_size: int, settings: TrainerSettings) -> Counting:
         def step() -> None:
             assert not trainer.step(batch(), batch() if second else None).skipped
 
-        _counted(step)  # makes constants and the optimizer's state
+        _counted(step)  # creates constants and the optimizer's state
         counting = _counted(step)
     del kept
     return counting

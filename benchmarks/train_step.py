@@ -32,8 +32,10 @@ def random_batch(batch_size: int, size: int, generator: torch.Generator) -> tupl
 
 
 def median_times(functions: Sequence[Callable[[], object]], runs: int, device: torch.device) -> list[float]:
-    """Median seconds of each function over ``runs`` calls after one warm-up call. The functions take turns, so that a
-    machine whose speed drifts slows them alike."""
+    """Median seconds of each function over ``runs`` calls after a warm-up call.
+
+    The functions take turns, so that a machine whose speed drifts slows all of them.
+    """
     times = [[] for _ in functions]
     for _ in range(runs + 1):
         for function, of_function in zip(functions, times, strict=True):

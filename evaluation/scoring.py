@@ -8,7 +8,7 @@ import torch
 
 from datasets.transforms import normalise
 from models.joint_embedding import JointEmbedding
-from models.scoring import encode_text, node_scores
+from models.scoring import NodeScorer
 from models.tree_inference import logit_fake, marginals
 from utils.cli import UserError
 
@@ -38,14 +38,14 @@ def score_loader(
     text: result of ``encode_text`` at that precision, made here when not given.
     """
     device = next(model.parameters()).device
-    text = encode_text(model, precision) if text is None else text
+    score = NodeScorer(model, precision, text)
     for images, indices, unreadable in loader:
         if not len(indices):
             yield ScoredBatch([], np.empty((0, len(model.tree.nodes)), np.float32), np.empty(0), unreadable)
             continue
         try:
             with torch.inference_mode():
-                scores = node_scores(model, normalise(images.to(device, non_blocking=True)), text, precision)
+                scores = score(normalise(images.to(device, non_blocking=True)))
                 p, logit = marginals(scores, model.tree).cpu().numpy(), logit_fake(scores, model.tree).cpu().numpy()
         except torch.OutOfMemoryError as error:
             raise UserError(_FULL) from error

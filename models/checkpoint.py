@@ -1,34 +1,36 @@
-"""Checkpoints: published SJEDD files and our own, CLIP weights to start from; read with ``models.checkpoint_file``.
+"""SJEDD checkpoints, published ones and our own: reading, writing, building the model.
 
 Our files hold plain types and tensors only: ``model`` (OpenAI CLIP's key names, as in the published files),
-``architecture``, ``tree``, ``score``, and whatever else the caller adds. Published files tell neither the tree nor the
-architecture; shapes tell the latter.
+``architecture``, ``tree``, ``score``, and what the caller adds. Published files do not name the tree, and their
+architecture is read off the shapes of the weights.
 """
 
 import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import open_clip
 import torch
 
 from models.checkpoint_file import MALFORMED, first_line, read_checkpoint, state_dict_of
-from models.joint_embedding import JointEmbedding, openai_tag, weight_shapes
+from models.joint_embedding import JointEmbedding, weight_shapes
 from models.label_tree import FFPP, LabelTree
 from utils.cli import UserError
 from utils.files import atomic_path
 
 FORMAT = "sjedd-1"
-_PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
 
 def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
-    """Write ``model`` and ``extra`` (plain types and tensors) in one step: the old file or the whole new one.
+    """Write a checkpoint in one step: ``path`` is the old file or the whole new one.
 
-    UserError when there is no space for it.
+    Args:
+        path: the file.
+        model: its weights, architecture, tree and score are written.
+        extra: plain types and tensors to be written beside them.
+
+    Raises:
+        UserError: the disk is full.
     """
     content = {
         "format": FORMAT,
@@ -40,15 +42,15 @@ def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
     with atomic_path(path) as temporary:
         try:
             torch.save(content, temporary)
-        except RuntimeError as error:  # torch's name for a write that failed
+        except RuntimeError as error:  # what torch raises when a write fails
             if "inline_container" not in str(error):
                 raise
-            raise UserError(f"cannot write {path}, the disk may be full; make room there or choose another folder"
-                            ) from error  # fmt: skip
+            message = f"cannot write {path}, the disk may be full; make room there or choose another folder"
+            raise UserError(message) from error
 
 
 def threshold_of(content: Mapping, path: str | Path) -> float | None:
-    """The decision threshold from validation that a checkpoint of ours holds; None in a published one."""
+    """The decision threshold from validation in a checkpoint of ours; None for a published one."""
     threshold = content.get("threshold")
     if threshold is not None and not (isinstance(threshold, float) and 0 <= threshold <= 1):
         raise UserError(f"{path} holds a damaged decision threshold ({threshold!r}); use another checkpoint")
@@ -56,23 +58,31 @@ def threshold_of(content: Mapping, path: str | Path) -> float | None:
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu", tree: LabelTree | None = None) -> JointEmbedding:
-    """A checkpoint file -> JointEmbedding in eval mode, float32, with ``.tree``.
+    """Load the model of a checkpoint file.
 
-    tree: the tree of a checkpoint that does not say (published ones do not; FFPP when None); a checkpoint that says
-    another one is refused.
+    Args:
+        path: a published checkpoint or one of ours.
+        device: where the model is to be.
+        tree: label tree of a checkpoint that does not name its own, as published ones (default: FFPP).
+
+    Returns:
+        The model in eval mode, float32, with its ``.tree``.
+
+    Raises:
+        UserError: the file is no SJEDD checkpoint, is damaged, or names another tree than ``tree``.
     """
     return build_model(read_checkpoint(path), path, tree).to(device)
 
 
 def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = None) -> JointEmbedding:
-    """Content of ``read_checkpoint`` -> JointEmbedding (see ``load_model``); ``path`` is for messages only."""
+    """As ``load_model``, from the content of the file; ``path`` is named in errors."""
     state = state_dict_of(content, path)
     try:
         own_tree = LabelTree.from_dict(content["tree"]) if "tree" in content else tree or FFPP
         config = content.get("architecture") or architecture_of(state)
         if _most_layers(config) > len(state):
             raise ValueError("more layers than weights")
-        _refuse_misfit(weight_shapes(config), state, path)  # before a claimed size is a size in memory
+        _check_fit(weight_shapes(config), state, path)  # before memory of the claimed size is allocated
         model = JointEmbedding(config, own_tree, content.get("score", "product"), empty=True)
     except MALFORMED as error:
         raise UserError(f"{path} is no SJEDD checkpoint: its model cannot be built ({first_line(error)})") from error
@@ -85,18 +95,22 @@ def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = Non
 
 
 def load_weights(model: JointEmbedding, state: Mapping[str, torch.Tensor], path: str | Path) -> None:
-    """Copy ``state`` into ``model.clip`` as float32 after checking every key, shape and value."""
+    """Copy weights into ``model.clip`` as float32.
+
+    Raises:
+        UserError: a key is missing or unknown, a shape differs, or a value is not finite.
+    """
     own = model.clip.state_dict()
     state = {key: value for key, value in state.items() if not key.endswith("attn_mask")}
-    _refuse_misfit({key: value.shape for key, value in own.items()}, state, path)
+    _check_fit({key: value.shape for key, value in own.items()}, state, path)
     if bad := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
         raise UserError(f"{path} holds NaN or infinite weights, the first in {bad[0]}; use an earlier checkpoint")
     # Into a float32 model: open_clip's own loader of published files rounds biases to fp16 and moves P(fake) by 2e-4.
     model.clip.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()}, strict=False)
 
 
-def _refuse_misfit(own: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor], path: str | Path) -> None:
-    """UserError when the weights are not those of the model. own: name -> shape of the model's."""
+def _check_fit(own: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """Raises UserError unless the weights have the names and shapes of the model's, ``own``."""
     missing = sorted(set(own) - set(state) - {key for key in own if key.endswith("num_batches_tracked")})
     extra = sorted(key for key in set(state) - set(own) if not key.endswith("attn_mask"))
     wrong = sorted(key for key in set(own) & set(state) if own[key] != state[key].shape)
@@ -106,16 +120,15 @@ def _refuse_misfit(own: Mapping[str, torch.Size], state: Mapping[str, torch.Tens
 
 
 def _most_layers(config: Mapping) -> int:
-    """The number of layers of the deepest part of a model."""
     vision = config["vision_cfg"]
     of_image = vision["layers"] if "layers" in vision else len(vision["demo_channels"])
     return max(np.max(of_image), config["text_cfg"]["layers"])
 
 
 def architecture_of(state: Mapping[str, torch.Tensor]) -> dict:
-    """open_clip configuration read off the shapes of a state dict with OpenAI CLIP's keys.
+    """Read open_clip's configuration off the shapes of weights with OpenAI CLIP's names.
 
-    The number of attention heads cannot be told from shapes; it is width // 64, as in all of OpenAI's models.
+    Shapes do not tell the number of attention heads; it is width // 64, as in all of OpenAI's models.
     """
     width = state["ln_final.weight"].shape[0]
     text = {
@@ -148,69 +161,3 @@ def architecture_of(state: Mapping[str, torch.Tensor]) -> dict:
 
 def _count(state: Mapping[str, torch.Tensor], pattern: str) -> int:
     return len({match[1] for key in state if (match := re.match(pattern, key))})
-
-
-def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, torch.Tensor]:
-    """Pre-trained CLIP weights of ``name`` (a --VM name other than demo).
-
-    weights: a local file, OpenAI's TorchScript archive or an open_clip checkpoint (.pt, .pth, .bin, .safetensors)
-    trained with QuickGELU, as OpenAI's and those of open_clip's `-quickgelu` models are; shapes do not tell.
-    Without it: pretrained/<OpenAI's file name> when it is there, else the cache of the clip package or a download.
-    """
-    file_name = name.replace("/", "-") + ".pt"
-    if weights is None and (_PRETRAINED / file_name).exists():
-        weights = _PRETRAINED / file_name
-    if weights is None:
-        config = open_clip.get_pretrained_cfg(openai_tag(name), "openai")
-        try:
-            # From OpenAI's own address into ~/.cache/clip, checked by SHA-256; the hub's client retries for a minute.
-            weights = open_clip.download_pretrained(config, prefer_hf_hub=False)
-        except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"cannot download the OpenAI weights of {name} ({first_line(error)}); on a machine with internet get "
-                f"{file_name} (see pretrained/README.md) into pretrained/{file_name}, or use --clip_weights FILE"
-            ) from error
-    path = Path(weights)
-    if path.suffix == ".safetensors":
-        return state_dict_of(_read_safetensors(path), path)
-    if _is_torchscript(path):
-        with warnings.catch_warnings():  # torch.jit is deprecated, but OpenAI's files are written in its format
-            warnings.simplefilter("ignore")
-            try:
-                state = torch.jit.load(path, map_location="cpu").state_dict()
-            except RuntimeError as error:
-                raise UserError(f"{path} is a damaged TorchScript archive; download it again") from error
-        return state_dict_of(state, path)
-    return state_dict_of(read_checkpoint(path), path)
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    import safetensors.torch
-
-    try:
-        return safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"cannot read {path} ({first_line(error)}); download the file again") from error
-
-
-def _is_torchscript(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False  # read_checkpoint says what is wrong with it
-
-
-def rng_state() -> dict:
-    """State of torch's generator and NumPy's global one, as plain types and tensors. Training draws nothing from those
-    of CUDA devices, so that a run goes on with any number of them."""
-    name, keys, position, has_gauss, gauss = np.random.get_state()
-    numpy_state = [name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)]
-    return {"torch": torch.get_rng_state(), "numpy": numpy_state}
-
-
-def set_rng_state(state: Mapping) -> None:
-    """Inverse of ``rng_state``, also of older ones that hold the generators of CUDA devices."""
-    torch.set_rng_state(state["torch"])
-    name, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))

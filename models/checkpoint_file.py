@@ -1,5 +1,4 @@
-"""Reading weights that PyTorch saved, whoever made the file: nothing in it is run, and what claims more numbers than
-the file holds is refused."""
+"""Safe reading of PyTorch files of unknown origin: no code in them runs, and no claimed size is trusted."""
 
 import argparse
 import collections
@@ -16,25 +15,30 @@ import torch
 from utils.cli import UserError
 from utils.files import whole_file
 
-_ZIP = b"PK\x03\x04"  # how the files of torch.save begin, but those of old versions
-# What a published checkpoint holds beside tensors and plain types. yacs need not be installed: its CfgNode is a dict.
+_ZIP = b"PK\x03\x04"  # first bytes of torch.save's files, except those of old versions
+# In published checkpoints beside tensors and plain types. yacs need not be installed: its CfgNode is a dict.
 _ALLOWED_GLOBALS = [argparse.Namespace, (collections.OrderedDict, "yacs.config.CfgNode")]
-# What building a model from a file's malformed content can raise, in our code, open_clip or torch.
+# What our code, open_clip or torch may raise when a model is built from malformed content.
 MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError)
 MALFORMED += (AssertionError, ZeroDivisionError, OverflowError, MemoryError)
-# Of weights; PyTorch cannot compute with all others.
+# Allowed in weights; PyTorch cannot compute with some others.
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
 _DTYPES |= {torch.int8, torch.int16, torch.int32, torch.int64}
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")  # entries of OpenAI's archives, not weights
 
 
 def read_checkpoint(path: str | Path) -> dict:
-    """The content of a checkpoint file, tensors on the CPU. UserError when it is none, or holds foreign objects."""
+    """The content of a checkpoint file, tensors on the CPU.
+
+    Raises:
+        UserError: it does not exist, cannot be read, is no checkpoint, or holds other objects than plain types,
+            tensors, argparse.Namespace and yacs' CfgNode.
+    """
     path = Path(path)
     try:
         _refuse_bomb(whole_file(path))
         with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED_GLOBALS):
-            warnings.simplefilter("ignore")  # of pickles that torch.save does not write
+            warnings.simplefilter("ignore")  # about pickles not written by torch.save
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist; check the path") from error
@@ -57,25 +61,32 @@ def read_checkpoint(path: str | Path) -> dict:
 
 
 def _refuse_bomb(path: Path) -> None:
-    """UserError for an archive that unpacks to more than the file holds: torch.save compresses nothing."""
+    """Raises UserError for an archive that unpacks to more than the file's size: torch.save does not compress."""
     with path.open("rb") as file:
         if file.read(4) != _ZIP:
             return
         with zipfile.ZipFile(file) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
     if unpacked > path.stat().st_size:
-        raise UserError(f"checkpoint {path} is refused: {path.stat().st_size} bytes that unpack to {unpacked}; "
-                        "PyTorch's checkpoints are not compressed")  # fmt: skip
+        size = path.stat().st_size
+        raise UserError(
+            f"checkpoint {path} is refused: {size} bytes that unpack to {unpacked}; use an uncompressed one"
+        )
 
 
 def state_dict_of(content: Mapping, path: str | Path) -> dict[str, torch.Tensor]:
-    """The weights in a checkpoint's content, whatever wrapper (model, state_dict) and prefix (module.) it uses."""
+    """The weights in a checkpoint's content, with or without a wrapper (model, state_dict) and prefix (module.).
+
+    Raises:
+        UserError: it holds no weights, or weights that are no plain tensors of real numbers.
+    """
     state = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), Mapping)), content)
     state = {str(key).removeprefix("module."): value for key, value in state.items() if str(key) not in _OPENAI_EXTRAS}
     if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UserError(f"{path} holds no model weights (no dictionary of tensors under 'model' or 'state_dict')")
     if odd := next((key for key, value in state.items() if not _is_plain(value)), None):
         raise UserError(f"{path} is refused: {odd} is no plain tensor of real numbers")
+    # An expanded tensor claims any size with a few stored numbers.
     stored = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in state.values()}
     if sum(value.nbytes for value in state.values()) > sum(stored.values()):
         raise UserError(f"{path} is refused: its weights claim more numbers than the file holds")
@@ -88,6 +99,6 @@ def _is_plain(value: torch.Tensor) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, at most 200 characters of it."""
+    """The first line of an error's message, at most 200 characters."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__

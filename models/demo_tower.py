@@ -1,8 +1,8 @@
-"""A small image tower for the demo and the tests: trains from scratch in minutes on two CPU cores.
+"""A small image tower for the demo and the tests, which trains from scratch in minutes on two CPU cores.
 
-No CLIP tower learns from a few thousand crops without its pre-trained weights, so this one brings the inductive bias
-that forgery detection needs: beside the colours it sees their high-pass residual (what blending and re-synthesis
-change), and it keeps the position of every feature (crops are aligned, so a position is a face region).
+CLIP's towers learn nothing from a few thousand crops without pre-trained weights. This one has the inductive bias for
+it: beside the colours it sees their high-pass residual, which blending and re-synthesis change, and it keeps positions,
+which are face regions because crops are aligned.
 """
 
 import torch
@@ -11,9 +11,12 @@ from torch.nn import functional as F
 
 
 class DemoTower(nn.Module):
-    """Convolutional tower with GroupNorm (no batch statistics: the model stays in eval mode while training).
+    """Convolutional tower with GroupNorm (BatchNorm would not learn: the model stays in eval mode while training).
 
-    image_size: side of the square input, a multiple of 16. channels: widths after each stride-2 convolution.
+    Args:
+        image_size: side of the square input in pixels, a multiple of 2 ** len(channels).
+        channels: widths after each stride-2 convolution, multiples of 8.
+        embed_dim: length of the embedding.
     """
 
     def __init__(self, image_size: int, channels: list[int], embed_dim: int) -> None:
@@ -30,7 +33,7 @@ class DemoTower(nn.Module):
         self.proj = nn.Linear(32 * side * side, embed_dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x: float [B, 3, S, S], CLIP-normalised RGB. Returns float [B, embed_dim]."""
+        """Embed images, float [B, 3, S, S], CLIP-normalised RGB -> float [B, embed_dim]."""
         residual = x - F.avg_pool2d(x, 5, stride=1, padding=2, count_include_pad=False)
         x = self.stages(torch.cat([x, 4 * residual], dim=1))  # [B, C, side, side]
         return self.proj(F.gelu(self.squeeze(x)).flatten(1))

@@ -1,9 +1,9 @@
-"""Where in a crop a prompt's score comes from: one map per node.
+"""Heat maps: where in a crop the score of a node comes from.
 
-LayerCAM (Jiang et al., IEEE TIP 2021): spatial features of the image tower times the positive part of the gradient of
-the node's score in them, summed over the channels where positive. Of a convolutional tower the features are those of
-the stage before the last, of a transformer the tokens that its last block mixes into the class token. (The patch tokens
-behind the last block, which could be compared with the prompts directly, are read by nothing and trained by nothing.)
+LayerCAM (Jiang et al., IEEE TIP 2021): features of the image tower times the positive part of the score's gradient with
+respect to them, summed over the channels where positive. The features are the last stage but one of a convolutional
+tower, and the input tokens of a transformer's last block. (Its output patch tokens are not used by the score, so
+training does not shape them.)
 """
 
 import torch
@@ -16,19 +16,27 @@ from models.joint_embedding import JointEmbedding
 
 
 def spatial_features(visual: nn.Module) -> nn.Module:
-    """The module of an image tower whose output is explained: [B, C, h, w] of a convolutional tower, [B, 1 + h w, C],
-    class token first, of a transformer."""
+    """The module of an image tower that outputs the features.
+
+    They are [B, C, h, w] for a convolutional tower, [B, 1 + h w, C] with the class token first for a transformer.
+    """
     if isinstance(visual, DemoTower):
-        return visual.stages[-7]  # the last module of the stage before the last; a stage is six modules
+        return visual.stages[-7]  # end of the last stage but one; a stage has six modules
     if isinstance(visual, ModifiedResNet):
         return visual.layer3
     return visual.transformer.resblocks[-1].ln_1
 
 
 def heat_maps(model: JointEmbedding, images: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-    """images: float [B, 3, S, S] as the model takes them; text: its encoded prompts [nodes, D].
+    """Compute a heat map for each image and node.
 
-    Returns float32 [B, nodes, S, S], at least 0; a map that is not 0 everywhere sums to 1.
+    Args:
+        model: in eval mode.
+        images: float32 [B, 3, S, S], CLIP-normalised RGB.
+        text: the model's encoded prompts [nodes, D].
+
+    Returns:
+        float32 [B, nodes, S, S], at least 0. A map sums to 1 unless it is 0 everywhere.
     """
     kept: list[torch.Tensor] = []
     layer = spatial_features(model.clip.visual)
@@ -46,7 +54,7 @@ def heat_maps(model: JointEmbedding, images: torch.Tensor, text: torch.Tensor) -
 
 
 def _over_places(products: torch.Tensor) -> torch.Tensor:
-    """[B, C, h, w] or [B, 1 + h w, C] -> float32 [B, h, w], the sum over the channels where positive."""
+    """Sum over the channels where positive: [B, C, h, w] or [B, 1 + h w, C] -> float32 [B, h, w]."""
     if products.ndim == 4:
         return products.float().clamp(min=0).sum(dim=1)
     places = products[:, 1:].float().clamp(min=0).sum(dim=2)

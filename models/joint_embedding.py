@@ -1,9 +1,9 @@
 """CLIP's two towers as a joint embedding of face images and the prompts of a label tree.
 
-Score of node i for image x, in one of two ways:
-- product (the paper's): f_i = <image_embedding(x), text_embedding(prompt_i)> / 10, embeddings not normalised and CLIP's
+The score of node i for image x is one of
+- product (the paper's): f_i = <image_embedding(x), text_embedding(prompt_i)> / 10, embeddings not normalised, CLIP's
   logit scale not used;
-- cosine (CLIP's own): f_i = exp(t) cos(image_embedding(x), text_embedding(prompt_i)), t CLIP's logit scale, learned;
+- cosine (CLIP's): f_i = exp(t) cos(image_embedding(x), text_embedding(prompt_i)) with CLIP's learned logit scale t;
   exp(t) is at most 100, as in CLIP's training.
 """
 
@@ -22,38 +22,40 @@ from models.prompt_tokens import PromptEmbedding, prefix_tree
 from models.transformer_pass import encode_image, transformer_pass
 
 SCORE_DIVISOR = 10.0
-_LARGEST_SCALE = 100.0  # of the cosine
+_LARGEST_SCALE = 100.0  # of the cosine score
 _DEMO_CONFIG = {
     "embed_dim": 128,
     "quick_gelu": True,
     "vision_cfg": {"image_size": 112, "demo_channels": [16, 32, 64, 96]},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2},
 }
-# What OpenAI's CLIPs are configured by; the passes through the towers know no other layout.
+# Options of OpenAI's CLIPs; models/transformer_pass.py computes no others.
 _VISION_KEYS = {"image_size", "layers", "width", "patch_size", "demo_channels"}
 _TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers"}
 _LONGEST_PROMPT, _LARGEST_SIDE = 77, 1024  # tokens, px; OpenAI's largest image tower takes 448
 
 
 def architecture(name: str) -> dict:
-    """The configuration of a tower pair as plain types (open_clip's layout), for ``name`` of MODEL_NAMES."""
+    """open_clip's configuration of a model of MODEL_NAMES, as plain types."""
     if name == "demo":
         return _DEMO_CONFIG
     return open_clip.get_model_config(OPEN_CLIP_CONFIGS[name])
 
 
-def openai_tag(name: str) -> str:
-    """open_clip's name of the configuration that OpenAI's weights of ``name`` belong to."""
-    return OPEN_CLIP_CONFIGS[name]
-
-
 class JointEmbedding(nn.Module):
-    """Scores images against the prompts of one label tree.
+    """Scores images against the prompts of a label tree.
 
-    architecture: open_clip configuration (plain dict). tree: the label tree. score: one of SCORES. Weights are random
-    until loaded into ``.clip``, whose state dict has OpenAI CLIP's key names. The model is used in eval mode, training
-    included. empty: leave the weights as the memory has them, for who loads all of them. Raises ValueError for an
-    architecture that is not of OpenAI's layout.
+    Weights are random until they are loaded into ``.clip``, whose state dict has OpenAI CLIP's key names. The model is
+    always in eval mode, also in training.
+
+    Args:
+        architecture: open_clip configuration, see the function of that name.
+        tree: label tree.
+        score: one of SCORES.
+        empty: skip initialisation; the caller loads all weights.
+
+    Raises:
+        ValueError: the architecture does not have OpenAI's layout.
     """
 
     def __init__(self, architecture: dict, tree: LabelTree, score: str = "product", empty: bool = False) -> None:
@@ -68,7 +70,7 @@ class JointEmbedding(nn.Module):
         tokens = open_clip.tokenize(tree.prompts, context_length=architecture["text_cfg"]["context_length"])
         if int(tokens.max()) >= vocabulary:
             raise ValueError(f"the text tower knows {vocabulary} tokens, CLIP's tokenizer needs 49408")
-        # The text tower is causal and read at the end-of-text token, the largest id; the rest changes nothing.
+        # The text tower is causal and read at the end-of-text token, the largest id: later tokens change nothing.
         prompts = prefix_tree(tokens, tokens.argmax(dim=1) + 1)
         used, rows = prompts.tokens.unique(return_inverse=True)
         self.clip.token_embedding = PromptEmbedding(self.clip.token_embedding.weight, used)
@@ -80,14 +82,14 @@ class JointEmbedding(nn.Module):
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the square images the image tower takes."""
+        """Side in pixels of the square images that the model takes."""
         size = self.clip.visual.image_size
         return size if isinstance(size, int) else size[0]
 
     def encode_prompts(self) -> torch.Tensor:
-        """Text embedding of every prompt, float [nodes, D], from one pass over the prompts' prefix tree.
+        """Text embedding of every prompt, float [nodes, D].
 
-        The embeddings do not depend on the image: call once per parameter state and pass the result to ``forward``.
+        They do not depend on the image: call once per parameter state and pass the result to ``forward``.
         """
         clip = self.clip
         x = clip.token_embedding.rows[self.prompt_rows] + clip.positional_embedding[self.prompt_depths]  # [T, width]
@@ -101,10 +103,17 @@ class JointEmbedding(nn.Module):
         return encode_image(visual, images) if isinstance(visual, VisionTransformer) else visual(images)
 
     def forward(self, images: torch.Tensor, text: torch.Tensor | None = None) -> torch.Tensor:
-        """Node scores. images: float [B, 3, S, S], CLIP-normalised RGB. text: result of ``encode_prompts``, made here
-        when not given. Under autocast the image tower alone computes in the lower precision: the prompts are a few
-        dozen positions, which cost nothing in float32. Returns float32 [B, nodes] (near 25 bfloat16's spacing is
-        0.125); float64 where the weights are.
+        """Node scores of images.
+
+        Under autocast only the image tower computes in the lower precision. The prompts are a few dozen positions, and
+        the scores need float32: near 25 bfloat16's spacing is 0.125.
+
+        Args:
+            images: float [B, 3, S, S], CLIP-normalised RGB.
+            text: result of ``encode_prompts`` (default: computed here).
+
+        Returns:
+            float32 [B, nodes]; float64 if the weights are.
         """
         embedding = self.encode_images(images)
         with torch.autocast(images.device.type, enabled=False):
@@ -117,16 +126,16 @@ class JointEmbedding(nn.Module):
 
 
 def weight_shapes(architecture: dict) -> dict[str, torch.Size]:
-    """Name -> shape of the weights of a model, which is not built. ValueError as by JointEmbedding."""
+    """Name -> shape of a model's weights, without allocating them. Raises ValueError as JointEmbedding does."""
     with torch.device("meta"):
         return {name: weight.shape for name, weight in _build_clip(architecture).state_dict().items()}
 
 
 def _empty_clip(architecture: dict) -> nn.Module:
-    """As ``_build_clip``, without the seconds that random weights take."""
+    """As ``_build_clip``, without initialisation, which takes seconds."""
     with torch.device("meta"):
         clip = _build_clip(architecture)
-    mask = torch.full(clip.attn_mask.shape, -torch.inf).triu(1)  # open_clip's; a state dict has all else
+    mask = torch.full(clip.attn_mask.shape, -torch.inf).triu(1)  # open_clip's; all else is in state dicts
     clip.to_empty(device="cpu")
     for buffer in clip.buffers():
         buffer.zero_()
@@ -145,11 +154,11 @@ def _build_clip(architecture: dict) -> nn.Module:
     if "demo_channels" not in vision:
         config = {key: architecture[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")}
         return _quiet_clip(**config)
-    # open_clip builds the text tower; its image tower is a one-layer stand-in that ours replaces.
+    # open_clip builds the text tower, and a one-layer image tower that ours replaces.
     stand_in = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 32}
     clip = _quiet_clip(architecture["embed_dim"], stand_in, architecture["text_cfg"], architecture["quick_gelu"])
     clip.visual = DemoTower(vision["image_size"], vision["demo_channels"], architecture["embed_dim"])
-    # CLIP's small initial token embeddings would make all prompts nearly one vector, which costs epochs from scratch.
+    # With CLIP's small initial values all prompts would be nearly the same vector, which costs epochs from scratch.
     nn.init.normal_(clip.token_embedding.weight, std=0.5)
     return clip
 

@@ -1,100 +1,88 @@
 """Semantic label trees: fake -> global face attributes -> local face regions.
 
-A tree is plain data: node names in a fixed order (list codes, checkpoints and CSV columns depend on it), the edges, and
-how the codes of list files map to nodes. Everything else (levels, legal states, prompts) follows from that. A new data
-set's tree is one more ``LabelTree(...)`` block like the two at the end of this file.
+A tree is plain data: node names in a fixed order (list codes, checkpoints and CSV columns depend on it), edges, and how
+the codes of list files map to nodes. Levels, legal states and prompts follow from them. To add a tree, add a
+``LabelTree(...)`` at the end of this file and to TREES.
 """
 
 import functools
-import graphlib
 import itertools
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from utils.cli import UserError
 
-UNKNOWN = 2.0  # The value of a node whose state the list does not tell (digit 2 of an FFSC code).
+UNKNOWN = 2.0  # value of a node whose state the list does not tell: digit 2 of an FFSC code
 
 
 @dataclass(frozen=True, eq=False)
 class LabelTree:
-    """A three-level label tree.
+    """A label tree of three levels.
 
-    name: short name stored in checkpoints. nodes: root first, then global attributes, then local regions.
-    edges: parent -> children; every node but the root needs a parent one level above it.
-    codes: list code -> names of the nodes that are on, for lists whose digits are not in node order. Without it a
-    code has one digit per node in node order: 0 off, 1 on, 2 unknown. digits: length of such a code when it is longer;
-    digits beyond the nodes are passed over.
+    Args:
+        name: short name, stored in checkpoints.
+        nodes: root, then global attributes, then local regions.
+        edges: parent -> children. Every node but the root needs a parent one level above it.
+        codes: list code -> names of the nodes that are on, for lists whose digits are not in node order. Default: a
+            code has one digit per node, 0 off, 1 on, 2 unknown.
+        digits: length of a code without ``codes``, when it is longer than the nodes; the rest is ignored.
 
-    Raises ValueError with the reason when the data is no such tree.
+    Raises:
+        ValueError: the data is no such tree; the message says why.
     """
 
     name: str
     nodes: tuple[str, ...]
     edges: Mapping[str, tuple[str, ...]]
-    codes: Mapping[str, tuple[str, ...]] | None = field(default=None)
+    codes: Mapping[str, tuple[str, ...]] | None = None
     digits: int | None = None
 
     def __post_init__(self) -> None:
-        self._check_names()
-        self._check_edges()
-        for code, names in (self.codes or {}).items():
-            if len(code) != len(next(iter(self.codes))):
-                raise ValueError(
-                    f"tree {self.name}: code {code} has {len(code)} digits, the first code has another number"
-                )
-            if not code.isdigit():
-                raise ValueError(f"tree {self.name}: code {code} must be digits only")
-            if unknown := set(names) - set(self.nodes):
-                raise ValueError(f"tree {self.name}: code {code} names unknown nodes {sorted(unknown)}")
-            if not self.is_legal([float(node in names) for node in self.nodes]):
-                raise ValueError(
-                    f"tree {self.name}: code {code} turns on {names}, which the edges do not allow together"
-                )
+        if problem := next(itertools.chain(self._problems_of_nodes(), self._problems_of_codes()), None):
+            raise ValueError(f"tree {self.name}: {problem}")
 
-    def _check_names(self) -> None:
-        """Names are columns and parts of file names."""
-        for name in (self.name, *self.nodes):
-            if not (isinstance(name, str) and re.fullmatch(r"\w[\w -]{0,59}", name)):
-                raise ValueError(f"{name!r} names no tree and no node: use up to 60 letters, digits, blanks, - and _")
-
-    def _check_edges(self) -> None:
-        if len(set(self.nodes)) != len(self.nodes) or not self.nodes:
-            raise ValueError(f"tree {self.name}: node names must be there and differ from each other, got {self.nodes}")
+    def _problems_of_nodes(self) -> Iterator[str]:
+        """What is wrong with names and edges; each check relies on those before it."""
+        for name in (self.name, *self.nodes):  # they become columns and parts of file names
+            if not re.fullmatch(r"\w[\w -]{0,59}", name):
+                yield f"{name!r} is no name of a tree or node: use up to 60 letters, digits, spaces, - and _"
+        if not self.nodes or len(set(self.nodes)) != len(self.nodes):
+            yield f"there must be nodes and their names must differ, got {self.nodes}"
         if len(self.nodes) > 20:
-            raise ValueError(
-                f"tree {self.name}: {len(self.nodes)} nodes are more than the 20 whose states can be summed"
-            )
-        if len(self.nodes) > 1 and not self.edges.get(self.nodes[0]):
-            raise ValueError(f"tree {self.name}: no edge leads from the root {self.nodes[0]!r}")
+            yield f"{len(self.nodes)} nodes are more than the 20 whose states can be summed"
         for parent, children in self.edges.items():
-            for name in (parent, *children):
-                if name not in self.nodes:
-                    raise ValueError(
-                        f"tree {self.name}: the edge {parent} -> {children} leads to the unknown node {name!r}"
-                    )
-        try:
-            tuple(graphlib.TopologicalSorter(self.edges).static_order())
-        except graphlib.CycleError as error:
-            raise ValueError(f"tree {self.name}: the edges make a cycle, {' -> '.join(error.args[1])}") from error
-        root, attributes = self.nodes[0], self.edges.get(self.nodes[0], ())
-        regions = set(itertools.chain.from_iterable(self.edges.get(name, ()) for name in attributes))
+            if unknown := next((name for name in (parent, *children) if name not in self.nodes), None):
+                yield f"the edge {parent} -> {children} leads to the unknown node {unknown!r}"
+        root = self.nodes[0]
+        attributes = self.edges.get(root, ())
+        if len(self.nodes) > 1 and not attributes:
+            yield f"no edge leads from the root {root!r}"
+        regions = {region for name in attributes for region in self.edges.get(name, ())}
         if mixed := regions & set(attributes):
-            raise ValueError(f"tree {self.name}: {sorted(mixed)} hang from the root and from a global attribute")
+            yield f"{sorted(mixed)} hang from the root and from a global attribute"
         if deeper := sorted(name for name in regions if self.edges.get(name)):
-            raise ValueError(f"tree {self.name}: {deeper} are local regions (level 3) and cannot have children")
-        if loose := set(self.nodes) - {root} - set(attributes) - regions:
-            raise ValueError(f"tree {self.name}: no path from the root {root!r} leads to {sorted(loose)}")
+            yield f"{deeper} are local regions (level 3) and cannot have children"
+        if loose := set(self.nodes) - {root, *attributes} - regions:
+            yield f"no path from the root {root!r} leads to {sorted(loose)}"
         if childless := [name for name in attributes if not self.edges.get(name)]:
-            raise ValueError(f"tree {self.name}: the global attributes {childless} need at least one region below them")
+            yield f"the global attributes {childless} need at least one region below them"
         levels = [1 if name == root else 2 if name in attributes else 3 for name in self.nodes]
         if levels != sorted(levels):
-            raise ValueError(
-                f"tree {self.name}: list the root first, then all global attributes, then all local regions"
-            )
+            yield "list the root first, then all global attributes, then all local regions"
+
+    def _problems_of_codes(self) -> Iterator[str]:
+        for code, names in (self.codes or {}).items():
+            if len(code) != self.code_length:
+                yield f"code {code} has {len(code)} digits, the first code {self.code_length}"
+            if not code.isdigit():
+                yield f"code {code} must be digits only"
+            if unknown := set(names) - set(self.nodes):
+                yield f"code {code} names unknown nodes {sorted(unknown)}"
+            if not self.is_legal([float(node in names) for node in self.nodes]):
+                yield f"code {code} turns on {names}, which the edges do not allow together"
 
     @functools.cached_property
     def levels(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -115,26 +103,25 @@ class LabelTree:
 
     @functools.cached_property
     def legal_states(self) -> np.ndarray:
-        """bool [states, nodes], rows in ascending order; row 0 is the only real state (all nodes off).
+        """The label vectors that the edges allow, bool [states, nodes], in ascending order.
 
-        A global attribute that is on needs the root on and at least one of its regions on; a region that is on needs
-        at least one of its parents on.
+        A global attribute that is on needs the root on and at least one of its regions on. A region that is on needs at
+        least one of its parents on. Row 0 is the only real state: all nodes off.
         """
         n = len(self.nodes)
         states = (np.arange(2**n)[:, None] >> np.arange(n - 1, -1, -1)) & 1 == 1
         legal = np.ones(len(states), dtype=bool)
         _, attributes, regions = self.levels
-        index = {name: i for i, name in enumerate(self.nodes)}
-        parents = {i: [a for a in attributes if self.nodes[i] in self.edges[self.nodes[a]]] for i in regions}
         for i in attributes:
-            children = [index[name] for name in self.edges[self.nodes[i]]]
+            children = [j for j in regions if self.nodes[j] in self.edges[self.nodes[i]]]
             legal &= ~states[:, i] | (states[:, 0] & states[:, children].any(axis=1))
         for i in regions:
-            legal &= ~states[:, i] | states[:, parents[i]].any(axis=1)
+            parents = [j for j in attributes if self.nodes[i] in self.edges[self.nodes[j]]]
+            legal &= ~states[:, i] | states[:, parents].any(axis=1)
         return states[legal]
 
     def is_legal(self, vector: np.ndarray | list[float]) -> bool:
-        """Whether a node vector [nodes] (0, 1 or UNKNOWN) is a legal state, or can be completed to one."""
+        """Whether a node vector [nodes] of 0, 1 and UNKNOWN is a legal state or can become one."""
         vector = np.asarray(vector)
         known = vector != UNKNOWN
         return bool((self.legal_states[:, known] == (vector[known] == 1)).all(axis=1).any())
@@ -146,13 +133,17 @@ class LabelTree:
 
     @functools.cached_property
     def root_only(self) -> "LabelTree":
-        """The tree of the root alone, real or fake without a reason, that reads this tree's list codes."""
+        """The tree of the root only (real or fake), which reads this tree's list codes."""
         root = self.nodes[:1]
         codes = {code: tuple(name for name in on if name in root) for code, on in (self.codes or {}).items()}
         return LabelTree(f"{self.name}-root", root, {}, codes or None, None if codes else self.code_length)
 
     def encode(self, code: str) -> np.ndarray:
-        """List code -> float32 node vector [nodes] of 0, 1 and UNKNOWN. Raises UserError for a code of no state."""
+        """List code -> node vector, float32 [nodes] of 0, 1 and UNKNOWN.
+
+        Raises:
+            UserError: the code has another length or is no legal state.
+        """
         if len(code) != self.code_length or not (code.isascii() and code.isdigit()):
             raise UserError(
                 f"code {code!r} does not fit the {self.name} tree, whose codes have {self.code_length} digits"
@@ -169,14 +160,15 @@ class LabelTree:
         return vector
 
     def to_dict(self) -> dict:
-        """The tree as plain types, for checkpoints and JSON; ``from_dict`` turns it back."""
+        """Plain types for checkpoints and JSON; ``from_dict`` is the inverse."""
         plain = {"name": self.name, "nodes": list(self.nodes), "edges": {k: list(v) for k, v in self.edges.items()}}
-        plain |= {"codes": {k: list(v) for k, v in self.codes.items()}} if self.codes else {}
+        if self.codes:
+            plain["codes"] = {k: list(v) for k, v in self.codes.items()}
         return plain | ({"digits": self.digits} if self.digits else {})
 
     @staticmethod
     def from_dict(plain: Mapping) -> "LabelTree":
-        """Inverse of ``to_dict``. A known tree comes back as the very object (FFPP or FFSC, or its ``root_only``)."""
+        """Inverse of ``to_dict``. A known tree is returned as the object itself: FFPP, FFSC or their ``root_only``."""
         for known in TREES.values():
             for tree in (known, known.root_only):
                 if tree.to_dict() == plain:
@@ -188,7 +180,7 @@ class LabelTree:
 
 _REGIONS = ("eye", "eyebrow", "lip", "mouth", "nose", "skin")
 
-# The digits of an FF++ list code are an older layout, [real, fake | expression, identity, physical inconsistency |
+# The digits of an FF++ list code have an older layout, [real, fake | expression, identity, physical inconsistency |
 # eye, lip, mouth, nose, skin], so the six codes in use are mapped one by one.
 FFPP = LabelTree(
     name="ffpp",

@@ -1,4 +1,4 @@
-"""Losses of the three tasks: binary (level 1 of a label tree), global (level 2) and local (level 3)."""
+"""Losses of the three tasks: binary (level 1 of the label tree), global (level 2) and local (level 3)."""
 
 import itertools
 
@@ -13,7 +13,7 @@ _EPSILON = 1e-8  # keeps the square roots differentiable at 0, as in the referen
 def task_losses(
     kind: str, scores: torch.Tensor, labels: torch.Tensor, tree: LabelTree, unknown: str = "zero"
 ) -> torch.Tensor:
-    """Losses float [3] of node scores [B, nodes]. kind: one of LOSSES; the others as in the functions below."""
+    """The task losses [3] of node scores [B, nodes]. kind: one of LOSSES; other arguments as in the functions below."""
     if kind == "fidelity":
         return fidelity_losses(marginals(scores, tree), labels, tree, unknown)
     if kind == "bce":
@@ -24,13 +24,19 @@ def task_losses(
 def fidelity_losses(
     marginals: torch.Tensor, labels: torch.Tensor, tree: LabelTree, unknown: str = "zero"
 ) -> torch.Tensor:
-    """Fidelity loss of each task: the level's mean over its nodes, then the mean over the batch.
+    """Fidelity loss of each task: the mean over the level's nodes, then over the batch.
 
-    One node's loss is 1 - sqrt(p g + 1e-8) - sqrt((1 - p)(1 - g) + 1e-8) (paper, fidelity loss; Tsai et al. 2007).
+    A node with probability p and label g has the loss 1 - sqrt(p g + 1e-8) - sqrt((1 - p)(1 - g) + 1e-8) (the paper's
+    fidelity loss; Tsai et al., "FRank", SIGIR 2007).
 
-    marginals: float [B, nodes] in [0, 1]. labels: float [B, nodes] of 0, 1 and UNKNOWN (2).
-    unknown: "zero" trains unknown nodes as off; "mask" leaves them out of the means.
-    Returns float [3]: binary (level 1), global (level 2), local (level 3); 0 for a level without nodes.
+    Args:
+        marginals: float [B, nodes] in [0, 1].
+        labels: float [B, nodes] of 0, 1 and UNKNOWN.
+        tree: label tree.
+        unknown: "zero" trains unknown nodes as off; "mask" ignores them.
+
+    Returns:
+        float [3]: binary, global, local; 0 for a level without nodes.
     """
     targets = torch.where(labels == UNKNOWN, 0.0, labels)
     agreement = torch.sqrt(marginals * targets + _EPSILON) + torch.sqrt((1 - marginals) * (1 - targets) + _EPSILON)
@@ -38,38 +44,45 @@ def fidelity_losses(
 
 
 def bce_losses(scores: torch.Tensor, labels: torch.Tensor, tree: LabelTree, unknown: str = "zero") -> torch.Tensor:
-    """Binary cross-entropy -g log p - (1 - g) log(1 - p) of every node's marginal p, with the means and the ``unknown``
-    of ``fidelity_losses``. scores: float [B, nodes]. Returns [3], in the scores' type."""
+    """Binary cross-entropy -g log p - (1 - g) log(1 - p) of every node's marginal p.
+
+    Means, labels and ``unknown`` as in ``fidelity_losses``. scores: float [B, nodes]. Returns [3] in the scores' dtype.
+    """
     log_on, log_off = log_marginals(scores, tree)
     targets = torch.where(labels == UNKNOWN, 0.0, labels)
     return _level_means(torch.where(targets == 1, -log_on, -log_off), labels, tree, unknown).to(scores.dtype)
 
 
 def nll_losses(scores: torch.Tensor, labels: torch.Tensor, tree: LabelTree) -> torch.Tensor:
-    """Negative log-likelihood of the labels' legal state s, -log p(s), by levels: -log p(level 1), -log p(level 2 |
-    level 1) and -log p(level 3 | levels 1, 2), each a mean over the batch. Unknown nodes are summed out.
+    """Negative log-likelihood of the labelled state by levels, means over the batch.
 
-    scores: float [B, nodes]. labels: float [B, nodes] of a legal state, or one with unknown nodes. Returns [3], in the
-    scores' type.
+    -log p(level 1), -log p(level 2 | level 1), -log p(level 3 | levels 1, 2). Unknown nodes are summed out.
+
+    Args:
+        scores: float [B, nodes].
+        labels: float [B, nodes], legal states, in which nodes may be UNKNOWN.
+        tree: label tree.
+
+    Returns:
+        [3] in the scores' dtype.
     """
     of_states = state_scores(scores, tree)  # [B, states]
     states = legal_states(tree, scores.device).bool()
-    fits = (states == (labels[:, None] == 1)) | (labels[:, None] == UNKNOWN)  # [B, states, nodes]
+    agrees = (states == (labels[:, None] == 1)) | (labels[:, None] == UNKNOWN)  # [B, states, nodes]
     log_masses, known = [of_states.logsumexp(1)], 0
     for level in tree.levels:  # mass of the states that agree with the labels down to this level
-        known += len(level)  # the nodes are in the order of their levels
-        agree = fits[:, :, :known].all(2)
-        log_masses.append(of_states.masked_fill(~agree, -torch.inf).logsumexp(1))
+        known += len(level)  # nodes are in the order of their levels
+        log_masses.append(of_states.masked_fill(~agrees[:, :, :known].all(2), -torch.inf).logsumexp(1))
     terms = [(above - here).mean() for above, here in itertools.pairwise(log_masses)]
     return torch.stack(terms).to(scores.dtype)
 
 
 def _level_means(losses: torch.Tensor, labels: torch.Tensor, tree: LabelTree, unknown: str) -> torch.Tensor:
     """losses, labels [B, nodes] -> [3]: mean over the nodes of a level, then over the batch."""
-    sizes = [len(nodes) for nodes in tree.levels]  # the nodes are in the order of their levels
+    sizes = [len(nodes) for nodes in tree.levels]  # nodes are in the order of their levels
     if unknown == "zero":
         return torch.stack([level.sum() / max(level.numel(), 1) for level in losses.split(sizes, dim=1)])
     known = (labels != UNKNOWN).to(labels.dtype)
     levels = zip((losses * known).split(sizes, dim=1), known.split(sizes, dim=1), strict=True)
-    # A sample with no known node in a level counts as zero loss, so that the batch mean stays a mean over B.
+    # A sample without a known node in a level counts as zero loss: the mean stays one over B.
     return torch.stack([(level.sum(1) / count.sum(1).clamp(min=1)).mean() for level, count in levels])

@@ -1,4 +1,4 @@
-"""The number formats the towers may compute in. Weights, scores, losses and sums over states keep their own."""
+"""The number formats in which the towers compute. Weights, scores, losses and sums over states keep their own."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -8,19 +8,19 @@ from torch import nn
 
 from models.parameter_rows import copy_all
 
-# Whether oneDNN has kernels in bfloat16 for this CPU: fast ones with AVX512_BF16, AMX or Arm's bfloat16, slow ones with
-# any other AVX-512. Elsewhere PyTorch does without them. A constant, because torch.compile cannot trace the question.
+# Whether oneDNN has bfloat16 kernels for this CPU: fast ones with AVX512_BF16, AMX or Arm's bfloat16, slow ones with
+# other AVX-512. PyTorch has its own for other CPUs. A constant, because torch.compile cannot trace the call.
 CPU_HAS_BFLOAT16_KERNELS = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def autocast(device_type: str, precision: str) -> torch.autocast:
-    """Context in which the towers compute at ``precision``, one of PRECISIONS. float32 and tf32 change nothing: TF32 is
-    a setting of the device (utils.devices.set_tf32)."""
+    """Context in which the towers compute at ``precision``, one of PRECISIONS. It does nothing for float32 and tf32,
+    which is a setting of the device (utils.devices.set_tf32)."""
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float16
     return torch.autocast(device_type, dtype, enabled=precision in ("bfloat16", "float16"))
 
 
-def _factors(tower: nn.Module) -> list[nn.Parameter]:
+def _product_weights(tower: nn.Module) -> list[nn.Parameter]:
     """The weights that autocast rounds: those of products, not of normalisations and embeddings."""
     of_products = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
     chosen = [
@@ -30,29 +30,35 @@ def _factors(tower: nn.Module) -> list[nn.Parameter]:
 
 
 class RoundedWeights:
-    """The weights of a tower's products in bfloat16 or float16, rounded all at once.
+    """The weights of a tower's products in bfloat16 or float16, rounded by one kernel; none at other precisions.
 
-    Autocast would round each with a kernel of its own. Values and gradients are the same; a gradient arrives rounded.
+    Autocast alone would round each weight by a kernel of its own. Values and gradients are the same; gradients arrive
+    rounded.
     """
 
     def __init__(self, tower: nn.Module, precision: str) -> None:
         rounds = precision in ("bfloat16", "float16")
-        self._weights = _factors(tower) if rounds else []
+        self._weights = _product_weights(tower) if rounds else []
         self._dtype = getattr(torch, precision) if rounds else None
 
-    @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
-        """Inside the block the weights are their present values, rounded; afterwards what they were, bit for bit."""
+    def rounded(self) -> list[torch.Tensor]:
+        """Rounded copies of the weights' present values."""
         with torch.inference_mode(False):
             copies = [torch.empty(weight.shape, dtype=self._dtype, device=weight.device) for weight in self._weights]
             copy_all(copies, [weight.data for weight in self._weights])
-        with pointing_at(self._weights, copies):
+        return copies
+
+    @contextlib.contextmanager
+    def in_use(self, rounded: Sequence[torch.Tensor] | None = None) -> Iterator[None]:
+        """Inside the block the tower uses ``rounded`` (default: its present values, rounded now). Afterwards its
+        weights are what they were, bit for bit."""
+        with pointing_at(self._weights, self.rounded() if rounded is None else rounded):
             yield
 
 
 @contextlib.contextmanager
 def pointing_at(parameters: Sequence[nn.Parameter], values: Sequence[torch.Tensor]) -> Iterator[None]:
-    """Let the parameters use the storage of ``values`` inside the block; afterwards their own again, bit for bit."""
+    """Inside the block the parameters use the memory of ``values``; afterwards their own again, bit for bit."""
     originals = [parameter.data for parameter in parameters]
     try:
         for parameter, value in zip(parameters, values, strict=True):
@@ -66,8 +72,8 @@ def pointing_at(parameters: Sequence[nn.Parameter], values: Sequence[torch.Tenso
 class LossScale:
     """The factor by which losses are multiplied before a float16 backward pass, as in torch.amp.GradScaler.
 
-    Gradients are divided by it again. When one of them is not finite the step is left out and the factor halved; after
-    ``interval`` steps without that it is doubled.
+    It is halved when a gradient is not finite (the step is skipped then) and doubled after ``interval`` steps in which
+    all were.
     """
 
     def __init__(self, value: float = 2.0**16, interval: int = 2000) -> None:
@@ -76,7 +82,7 @@ class LossScale:
         self._good_steps = 0
 
     def update(self, finite: bool) -> None:
-        """Note whether a step's gradients were finite."""
+        """Count a step. finite: whether all its gradients were."""
         self._good_steps = self._good_steps + 1 if finite else 0
         if not finite:
             self.value /= 2

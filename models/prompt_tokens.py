@@ -1,4 +1,4 @@
-"""The tokens of a tree's prompts: what they share is encoded once, and only their rows of the embedding are trained."""
+"""The tokens of a tree's prompts: shared prefixes are encoded once, only the used embedding rows are trained."""
 
 from typing import NamedTuple
 
@@ -8,11 +8,10 @@ from torch.nn import functional as F
 
 
 class PrefixTree(NamedTuple):
-    """Prompts packed into one sequence in which a beginning that several share stands once.
+    """Prompts packed into one sequence of T positions as a trie.
 
-    tokens: int64 [T], token of every position. depths: int64 [T], its place in its prompt. mask: bool [T, T], True
-    where a position may attend: to its own prompt's beginning, up to itself. ends: int64 [prompts], position of each
-    prompt's last token.
+    tokens: int64 [T]. depths: int64 [T], place of the token in its prompt. mask: bool [T, T], True where a position may
+    attend: to its prompt up to itself. ends: int64 [prompts], position of each prompt's last token.
     """
 
     tokens: torch.Tensor
@@ -22,9 +21,9 @@ class PrefixTree(NamedTuple):
 
 
 def prefix_tree(prompts: torch.Tensor, lengths: torch.Tensor) -> PrefixTree:
-    """prompts: int64 [prompts, L], of which the first ``lengths`` [prompts] tokens count.
+    """Pack prompts as a trie. In a causal transformer equal prefixes have equal activations.
 
-    In a causal transformer a position depends on the tokens before it alone: equal beginnings, equal activations.
+    prompts: token ids, int64 [prompts, L]. lengths: how many of each prompt's tokens count, int64 [prompts].
     """
     positions: dict[tuple[int, int], int] = {}  # (position before, token) -> position
     depths, ends = [], []
@@ -37,7 +36,7 @@ def prefix_tree(prompts: torch.Tensor, lengths: torch.Tensor) -> PrefixTree:
             position = positions[position, token]
         ends.append(position)
     mask = torch.eye(len(depths), dtype=torch.bool)
-    for (before, _), position in positions.items():  # a position comes after the one before it
+    for (before, _), position in positions.items():  # in insertion order: ``before`` is done already
         if before >= 0:
             mask[position] |= mask[before]
     tokens = torch.tensor([token for _, token in positions])
@@ -47,25 +46,27 @@ def prefix_tree(prompts: torch.Tensor, lengths: torch.Tensor) -> PrefixTree:
 class PromptEmbedding(nn.Module):
     """CLIP's token embedding, of which only the rows that the prompts use are a parameter.
 
-    The gradient of all other rows is zero: as a parameter of 49408 rows the embedding would be a sixth of ViT-B/32's
-    gradients and optimizer state for nothing. What AdamW does to a row without gradient is weight decay; ``decay`` does
-    that. The state dict is that of nn.Embedding: one ``weight`` [vocabulary, width].
+    The other rows have gradient 0 and would make a sixth of ViT-B/32's gradients and optimizer state. AdamW would only
+    apply weight decay to them, as ``decay`` does. The state dict is nn.Embedding's: ``weight`` [vocabulary, width].
+
+    Args:
+        weight: float [vocabulary, width].
+        used: ids of the trained rows, int64 [n], each once.
     """
 
     def __init__(self, weight: torch.Tensor, used: torch.Tensor) -> None:
-        """weight: float [vocabulary, width]. used: int64 [n], ids of the trained rows, each once."""
         super().__init__()
         self.register_buffer("weight", weight.detach())
         self.register_buffer("used", used, persistent=False)
         self.rows = nn.Parameter(weight.detach()[used])
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """tokens: int64 [...], any ids of the vocabulary. Returns float [..., width]."""
+        """Embed any tokens of the vocabulary, int64 [...] -> float [..., width]."""
         return F.embedding(tokens, self.weight.index_copy(0, self.used, self.rows))
 
     @torch.no_grad()
     def decay(self, factor: float) -> None:
-        """Multiply the rows that are not trained. Nothing happens when float32 rounds the factor to 1."""
+        """Multiply the rows that are not trained, unless their dtype rounds the factor to 1."""
         if torch.tensor(factor, dtype=self.weight.dtype) != 1:
             self.weight.mul_(factor)
 

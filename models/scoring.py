@@ -1,7 +1,7 @@
-"""Node scores of images, in the precision asked for, with the prompts encoded once.
+"""Node scores of images at a chosen precision.
 
 A precision is one of PRECISIONS, as in training, or REFERENCE: the weights of both towers, the embeddings and their
-product in float16, as the reference tests.
+product in float16, as in the reference's test.
 """
 
 import torch
@@ -13,8 +13,10 @@ REFERENCE = "reference"
 
 
 def encode_text(model: JointEmbedding, precision: str = "float32") -> torch.Tensor:
-    """Embeddings of the model's prompts, for ``score_loader`` at that precision: one call serves every data set of a
-    run. Their type is float32, or float16 in the reference's arithmetic."""
+    """Embeddings of the model's prompts, [nodes, D], float32 or (REFERENCE) float16, for ``NodeScorer``.
+
+    They do not depend on the images: one call serves all data sets of a run.
+    """
     device = next(model.parameters()).device
     if precision != REFERENCE:
         with torch.inference_mode():
@@ -23,12 +25,32 @@ def encode_text(model: JointEmbedding, precision: str = "float32") -> torch.Tens
         return model.encode_prompts()
 
 
+class NodeScorer:
+    """Scores images; prompts are encoded and weights rounded once. The weights must not change meanwhile.
+
+    Args:
+        model: in eval mode.
+        precision: see above.
+        text: result of ``encode_text`` at that precision (default: computed here).
+    """
+
+    def __init__(self, model: JointEmbedding, precision: str = "float32", text: torch.Tensor | None = None) -> None:
+        self._model, self._by_reference = model, precision == REFERENCE
+        self._precision = "float16" if self._by_reference else precision
+        self._text = encode_text(model, precision) if text is None else text
+        self._weights = RoundedWeights(model.clip.visual, self._precision)
+        self._rounded = self._weights.rounded()
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """images: float32 [B, 3, S, S], CLIP-normalised RGB. Returns float32 [B, nodes]."""
+        with self._weights.in_use(self._rounded), autocast(images.device.type, self._precision):
+            if self._by_reference and self._model.score == "product":
+                return (self._model.encode_images(images) @ self._text.T / SCORE_DIVISOR).float()
+            return self._model(images, self._text)
+
+
 def node_scores(
     model: JointEmbedding, images: torch.Tensor, text: torch.Tensor, precision: str = "float32"
 ) -> torch.Tensor:
-    """Node scores float32 [B, nodes] of images as the model takes them. text: of ``encode_text`` at that precision."""
-    kind = "float16" if precision == REFERENCE else precision
-    with RoundedWeights(model.clip.visual, kind).in_use(), autocast(images.device.type, kind):
-        if precision == REFERENCE and model.score == "product":
-            return (model.encode_images(images) @ text.T / SCORE_DIVISOR).float()
-        return model(images, text)
+    """Node scores of one batch, see ``NodeScorer``."""
+    return NodeScorer(model, precision, text)(images)

@@ -1,9 +1,9 @@
-"""The pass through CLIP's transformers: open_clip's modules and weights, computed with less work and memory.
+"""CLIP's transformers with open_clip's modules and weights, computed with less work and memory.
 
-The result is that of the modules' own ``forward`` up to rounding. What is saved: of the last block only the positions
-that are read afterwards are computed; QuickGELU is one kernel between two matrix products; queries, keys and values are
-views of one product instead of copies; patches are embedded by one matrix product instead of a convolution; bfloat16
-attention on a CPU avoids PyTorch's fused kernel.
+The result is that of the modules' own ``forward`` up to rounding. Savings: the last block computes only the positions
+that are read; QuickGELU is one kernel between two matrix products; queries, keys and values are views of one product;
+patches are embedded by a matrix product instead of a convolution; bfloat16 attention on a CPU avoids PyTorch's slow
+fused kernel.
 """
 
 import torch
@@ -19,8 +19,8 @@ _SLOPE = 1.702  # of QuickGELU
 class _MLP(torch.autograd.Function):
     """quick_gelu(x W1' + b1) W2' + b2, with QuickGELU(u) = u sigmoid(s u) = silu(s u) / s and s = 1.702.
 
-    Both factors s are left to the matrix products: the first computes s u, the second divides by s. The derivative of
-    QuickGELU at u is that of silu at s u.
+    The matrix products apply the factors: the first computes s u, the second divides by s. The derivative of QuickGELU
+    at u is that of silu at s u.
     """
 
     @staticmethod
@@ -49,7 +49,7 @@ class _MLP(torch.autograd.Function):
 
 
 def mlp(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """The two layers of a block with QuickGELU between them: x [..., W] -> [..., W], in autocast's type."""
+    """The two layers of a block with QuickGELU between them, [..., W] -> [..., W], in autocast's dtype."""
     inputs = (x.flatten(0, -2), block.c_fc.weight, block.c_fc.bias, block.c_proj.weight, block.c_proj.bias)
     device = x.device.type
     if torch.is_autocast_enabled(device):
@@ -61,9 +61,9 @@ def mlp(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def attention(
     layer: nn.MultiheadAttention, x: torch.Tensor, mask: torch.Tensor | None, read: slice | torch.Tensor | None
 ) -> torch.Tensor:
-    """Self-attention of the positions ``read`` of x [N, L, W] (all when None) to all positions: [N, R, W].
+    """Self-attention of the R positions ``read`` (None: all) to all positions, x [N, L, W] -> [N, R, W].
 
-    mask: float [R, L], added to the scores; None lets all attend to all.
+    mask: float [R, L], added to the attention scores.
     """
     width, heads = layer.embed_dim, layer.num_heads
     if read is None:
@@ -76,18 +76,17 @@ def attention(
         k, v = F.linear(x, kv_weight, kv_bias).chunk(2, dim=-1)
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))  # [N, heads, L or R, W / heads]
     by_onednn = q.device.type == "cpu" and q.dtype == torch.bfloat16 and CPU_HAS_BFLOAT16_KERNELS
-    # Under --deterministic PyTorch would warn of its fused CUDA kernels, whose backward passes add up in any order.
-    exactly = q.is_cuda and torch.are_deterministic_algorithms_enabled()
-    attend = plain_attention if by_onednn or exactly else F.scaled_dot_product_attention
+    # The backward passes of the fused CUDA kernels sum in any order, which --deterministic does not allow.
+    deterministic = q.is_cuda and torch.are_deterministic_algorithms_enabled()
+    attend = plain_attention if by_onednn or deterministic else F.scaled_dot_product_attention
     return layer.out_proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
 
 
 def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """softmax(q k^T / sqrt(D)) v as two matrix products: q [N, H, R, D], k and v [N, H, L, D] -> [N, H, R, D].
+    """softmax(q k^T / sqrt(D) + mask) v as two products; q [N, H, R, D], k and v [N, H, L, D] -> [N, H, R, D].
 
-    mask: float [R, L], added to the scores. On a CPU with bfloat16 kernels, PyTorch's fused function takes
-    two to four times as long (benchmarks/kernels.py). The price is memory: the weights [N, H, R, L] are kept for the
-    backward pass.
+    On a CPU with bfloat16 kernels PyTorch's fused function takes two to four times as long (benchmarks/kernels.py). The
+    price is memory: the attention weights [N, H, R, L] are kept for the backward pass.
     """
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
@@ -106,16 +105,24 @@ def _block(
 def transformer_pass(
     transformer: nn.Module, x: torch.Tensor, read: slice | torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """x [N, L, W] through the blocks of an open_clip Transformer with QuickGELU -> positions ``read``, [N, R, W].
+    """Run the blocks of an open_clip Transformer with QuickGELU.
 
-    mask: float [L, L], 0 where a position may attend, -inf elsewhere. With ``transformer.grad_checkpointing`` a block's
-    inner activations are computed again in the backward pass instead of being kept.
+    With ``transformer.grad_checkpointing`` the backward pass computes a block's activations again.
+
+    Args:
+        transformer: its weights.
+        x: [N, L, W].
+        read: the R positions whose output is needed.
+        mask: float [L, L], 0 where a position may attend, -inf elsewhere; None: no mask.
+
+    Returns:
+        [N, R, W].
     """
     *blocks, last = transformer.resblocks
     steps = [(block, mask, None) for block in blocks] + [(last, mask if mask is None else mask[read], read)]
     for block, block_mask, block_read in steps:
         if transformer.grad_checkpointing and torch.is_grad_enabled():
-            # Nothing in a block is drawn at random; keeping the generators' states would wait for the device.
+            # A block draws nothing at random, and saving the generators' states would wait for the device.
             x = checkpoint(_block, block, x, block_mask, block_read, use_reentrant=False, preserve_rng_state=False)
         else:
             x = _block(block, x, block_mask, block_read)
@@ -123,9 +130,9 @@ def transformer_pass(
 
 
 def embed_patches(conv: nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
-    """The convolution ``conv``, whose stride is its kernel's side and which has no bias, as one matrix product.
+    """A convolution without bias whose stride is its kernel's side P, as one matrix product.
 
-    images: float [N, C, S, S], S a multiple of the side P. Returns [N, (S / P)^2, W], patches row by row.
+    images: float [N, C, S, S], S a multiple of P. Returns [N, (S / P)^2, W], patches row by row.
     """
     side = conv.kernel_size[0]
     patches = images.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # [N, C, S / P, P, S / P, P]
@@ -134,7 +141,7 @@ def embed_patches(conv: nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
 
 
 def encode_image(visual: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Image embeddings [N, D] of an open_clip VisionTransformer of OpenAI's layout (QuickGELU, class token).
+    """Image embeddings [N, D] by an open_clip VisionTransformer of OpenAI's layout (QuickGELU, class token).
 
     images: float [N, 3, S, S], CLIP-normalised RGB.
     """

@@ -1,6 +1,6 @@
-"""A function's kernels recorded once as a CUDA graph and started again with one call.
+"""Record the kernels of a function as a CUDA graph and replay them with one call.
 
-Each of a small model's kernels is done sooner than Python starts the next; a graph starts all of them at once.
+A small model's kernels are faster than Python starts the next one; a graph starts all of them at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,26 +11,25 @@ Replay = Callable[[], object]
 
 
 def record(function: Callable[[], torch.Tensor]) -> tuple[Replay, torch.Tensor]:
-    """Call the function as PyTorch asks for before a recording, record it, and return what starts its kernels again
-    and the tensor in which they leave the result."""
+    """Record a function. Returns what replays it, and the tensor that holds the result after each replay."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        for _ in range(2):  # libraries and autograd make what they keep
+        for _ in range(2):  # warm-up, which PyTorch requires: libraries and autograd allocate what they keep
             function()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    # Only this thread's calls are watched: the loaders' threads ask for page-locked memory meanwhile.
+    # thread_local: the loaders' threads allocate page-locked memory meanwhile.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         result = function()
     return graph.replay, result
 
 
 class Recorded:
-    """A function of tensors that is recorded at the first call with inputs of these shapes, and replayed afterwards.
+    """A function of tensors, recorded at the first call with given input shapes and then replayed.
 
-    It must not wait for the device, and must find all else that it reads where it was when it was recorded. A call
-    overwrites the result of the one before.
+    It must not wait for the device. Whatever else it reads must stay at its address. A call overwrites the result of
+    the last one.
     """
 
     def __init__(self, function: Callable[..., torch.Tensor]) -> None:
@@ -38,10 +37,10 @@ class Recorded:
         self._key: object = None
 
     def __call__(self, settings: object, *inputs: torch.Tensor) -> torch.Tensor:
-        """settings: numbers that the recording has fixed; with others the function is recorded again."""
+        """settings: numbers fixed in the recording; when they change, the function is recorded again."""
         key = settings, [values.shape for values in inputs]
         if key != self._key:
-            self._replay = self._result = None  # the memory of the recording before goes first
+            self._replay = self._result = None  # frees the last recording's memory first
             self._inputs: Sequence[torch.Tensor] = [values.clone() for values in inputs]
             self._replay, self._result = record(lambda: self._function(*self._inputs))
             self._key = key

@@ -1,26 +1,19 @@
-"""The two loops of a training run: one epoch of steps, and the validation pass."""
+"""The training loop of one epoch, and the progress of a run."""
 
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
-import numpy as np
 import torch
 
-from evaluation.metrics import auc, best_threshold, video_scores
-from evaluation.scoring import score_loader
 from models.choices import TASKS
-from models.losses import fidelity_losses
-from training.trainer import Trainer
+from training.data import TrainingBatch
+from training.trainer import StepResult, Trainer
 from utils.cli import UserError
-from utils.distributed import sum_over_ranks
 from utils.progress import progress_bar
 
-# images float [B, 3, S, S] and labels float [B, nodes] on the model's device, paths [B]
-TrainingBatch = tuple[torch.Tensor, torch.Tensor, list[str]]
-
-_FULL = (
+_OUT_OF_MEMORY = (
     "the GPU's memory is full; give --accum 2 or more (the same steps in parts), --grad_checkpointing (ViT), or a "
     "smaller --batch_size"
 )
@@ -28,7 +21,11 @@ _FULL = (
 
 @dataclass
 class Progress:
-    """Where a run stands: epoch and step to do next, sums over the epoch so far, and the best epoch yet."""
+    """The progress of a run.
+
+    epoch, step: the next ones. losses, hypergradient: sums over the epoch's steps and lambda updates so far. best:
+    figures of the best epoch so far.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -40,7 +37,7 @@ class Progress:
     epochs_without_better: int = 0
 
     def __post_init__(self) -> None:
-        """ValueError for what no run has written."""
+        """Raises ValueError for values that no run writes."""
         counts = (self.epoch, self.step, self.lambda_updates, self.epochs_without_better)
         sums = [*self.losses, *self.hypergradient]
         best = [self.best[name] for name in ("score", "val_loss", "epoch")] if self.best else []
@@ -52,8 +49,16 @@ class Progress:
             raise ValueError(f"no progress of a run: {counts}, {sums}, {best}")
 
     def to_dict(self) -> dict:
-        """Plain types, for the checkpoint; ``Progress(**d)`` turns it back."""
+        """Plain types for the checkpoint; ``Progress(**d)`` is the inverse."""
         return asdict(self)
+
+    def add(self, result: StepResult) -> None:
+        """Count a step."""
+        self.step += 1
+        self.losses = [a + b for a, b in zip(self.losses, result.task_losses, strict=True)]
+        if result.hypergradient is not None:
+            self.lambda_updates += 1
+            self.hypergradient = [a + b for a, b in zip(self.hypergradient, result.hypergradient, strict=True)]
 
     def next_epoch(self) -> None:
         """Move to step 0 of the next epoch."""
@@ -68,14 +73,19 @@ def train_epoch(
     batches: Iterable[TrainingBatch],
     second_batches: Iterator[TrainingBatch],
     flags: Callable[[], Sequence[bool]],
-    after_step: Callable[[Sequence[bool]], bool],
     log: logging.Logger,
-) -> None:
-    """Make the steps of ``progress.epoch`` that are left (``steps`` an epoch), counting them in ``progress``.
+) -> Iterator[StepResult]:
+    """Make the steps that are left of ``progress.epoch``, one each time the caller asks for the next result.
 
-    batches yields the batches left; second_batches those of the steps that update lambda. flags: asked in every step;
-    ``after_step`` gets for each whether it is set in any process. Returns early, after a whole step, when it says so.
-    Raises UserError naming epoch, step, losses and images when a loss is not finite.
+    Args:
+        progress: counts the steps.
+        steps: in a whole epoch.
+        batches: of the steps that are left.
+        second_batches: of those of them that update lambda.
+        flags: see ``Trainer.step``.
+
+    Raises:
+        UserError: a loss is not finite (the message names epoch, step, losses and images), or the GPU's memory is full.
     """
     bar = progress_bar(
         batches, desc=f"epoch {progress.epoch}", total=steps, initial=progress.step, unit="step", leave=False
@@ -91,17 +101,12 @@ def train_epoch(
             try:
                 result = trainer.step((images, labels), second, run_step, flags)
             except torch.OutOfMemoryError as error:
-                raise UserError(f"{where}: {_FULL}") from error
+                raise UserError(f"{where}: {_OUT_OF_MEMORY}") from error
             except UserError as error:
                 raise UserError(f"{where}: {error}; images {', '.join(paths[:3])}, ...") from error
-            progress.step += 1
+            progress.add(result)
             if result.skipped:
-                log.info(f"step {run_step}: a float16 gradient overflowed; step left out, loss scale halved")
-            progress.losses = [a + b for a, b in zip(progress.losses, result.task_losses, strict=True)]
-            if result.hypergradient is not None:
-                progress.lambda_updates += 1
-                pairs = zip(progress.hypergradient, result.hypergradient, strict=True)
-                progress.hypergradient = [a + b for a, b in pairs]
+                log.info(f"step {run_step}: a float16 gradient overflowed; step skipped, loss scale halved")
             if min(result.weights) < 0 and not progress.negative_weight_seen:
                 progress.negative_weight_seen = True
                 log.info(f"step {run_step}: a task weight is negative, {result.weights}; weights are not clamped")
@@ -110,8 +115,7 @@ def train_epoch(
             weights = "/".join(f"{weight:.3f}" for weight in result.weights)
             state = f"loss {sum(result.task_losses):.3f}, lambda {weights}, {speed:.1f} images/s"
             bar.set_postfix_str(state, refresh=False)
-            if after_step(result.flags):
-                return
+            yield result
     finally:
         bar.close()
 
@@ -122,48 +126,8 @@ def _log_health(trainer: Trainer, images: torch.Tensor, labels: torch.Tensor, lo
 
 
 def epoch_row(trainer: Trainer, progress: Progress) -> dict:
-    """Mean task losses and hypergradient of the finished epoch and the task weights, named as in metrics.jsonl."""
+    """Mean task losses and hypergradient of the finished epoch, and the task weights, named as in metrics.jsonl."""
     weights = trainer.weights
     row = {f"loss_{task}": value / progress.step for task, value in zip(TASKS, progress.losses, strict=True)}
     row |= {"lambdas": weights, "lambda_ratios": [weight / sum(weights) for weight in weights]}
     return row | {"hypergradient": [value / max(progress.lambda_updates, 1) for value in progress.hypergradient]}
-
-
-def validate(
-    trainer: Trainer,
-    loader: Iterable,
-    vectors: torch.Tensor,
-    videos: list[str],
-    on_unreadable: Callable[[list[tuple[int, str]]], None],
-) -> dict:
-    """Score the validation set: frame and video AUC, fidelity loss (sum of the tasks, whatever loss is trained),
-    threshold of best balanced accuracy.
-
-    loader: as ``score_loader`` takes it; under torchrun each process's loader gives its share of the images.
-    vectors: node labels float [N, nodes]. videos: video id of each image [N]. on_unreadable gets the (index, reason)
-    pairs of images that could not be read.
-    """
-    marginals = np.zeros(vectors.shape, dtype=np.float32)
-    logits = np.zeros(len(vectors))
-    batches = score_loader(trainer.model, loader, trainer.settings.precision)
-    for batch in progress_bar(batches, desc="validating", total=len(loader), leave=False):
-        if batch.unreadable:
-            on_unreadable(batch.unreadable)
-        marginals[batch.indices], logits[batch.indices] = batch.marginals, batch.logit_fake
-    for shares in (marginals, logits):  # each image is scored in one process and 0 in the others
-        sum_over_ranks(torch.from_numpy(shares))
-    if not np.isfinite(logits).all():
-        raise UserError("the model's scores on the validation set are not finite; lower --initial_lr")
-    losses = fidelity_losses(torch.from_numpy(marginals), vectors, trainer.model.tree, trainer.settings.unknown)
-    labels = vectors[:, 0].numpy().astype(int)
-    rows = [
-        {"video": video, "label": label, "p_fake": p}
-        for video, label, p in zip(videos, labels, marginals[:, 0].astype(float), strict=True)
-    ]
-    _, video_labels, video_p = video_scores(rows)
-    return {
-        "val_frame_auc": auc(labels, logits),
-        "val_video_auc": auc(video_labels, video_p),
-        "val_loss": float(losses.sum()),
-        "threshold": best_threshold(video_labels, video_p),
-    }

@@ -1,15 +1,15 @@
-"""One update direction from the gradients of several tasks: their sum, or a method that settles their conflicts.
+"""One update direction from the gradients of several tasks: their sum, or a method that resolves conflicts.
 
-Each method takes the gradients already weighted by the task weights, so it goes with every weighting.
+Each method takes gradients g_i that are already multiplied by the task weights, so it works with every weighting.
 
-- graddrop (Chen et al., "Just Pick a Sign", NeurIPS 2020): per element, keep only one sign, drawn with the probability
-  P = (1 + sum_i g_i / sum_i |g_i|) / 2 of the positive one.
-- pcgrad (Yu et al., "Gradient Surgery", NeurIPS 2020): from each g_i remove, for the other tasks in random order, its
-  component along every g_j it conflicts with; then sum.
-- cagrad (Liu et al., "Conflict-Averse Gradient Descent", NeurIPS 2021): g_0 + (c |g_0| / |g_w|) g_w with g_0 the mean
-  gradient and g_w = sum_i w_i g_i for the w of the simplex that minimises g_w . g_0 + c |g_0| |g_w|; c = 0.4.
+- graddrop (Chen et al., "Just Pick a Sign", NeurIPS 2020): per element, sum the values of one sign only, the positive
+  one with probability P = (1 + sum_i g_i / sum_i |g_i|) / 2.
+- pcgrad (Yu et al., "Gradient Surgery", NeurIPS 2020): from each g_i remove its component along every g_j it conflicts
+  with, the other tasks in random order; then sum.
+- cagrad (Liu et al., "Conflict-Averse Gradient Descent", NeurIPS 2021): g_0 + (c |g_0| / |g_w|) g_w with the mean
+  gradient g_0 and g_w = sum_i w_i g_i, w on the simplex minimising g_w . g_0 + c |g_0| |g_w|; c = 0.4.
 
-pcgrad and cagrad give linear combinations of the gradients, whose factors follow from the scalar products alone.
+pcgrad and cagrad are linear combinations of the gradients, whose factors follow from the inner products.
 """
 
 from collections.abc import Sequence
@@ -18,21 +18,21 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from models.parameter_rows import filled, inner_products, weighted_sum
+from models.parameter_rows import inner_products, tensor_like, weighted_sum
 
 CAGRAD_C = 0.4
-_PIECE = 2**24  # elements that graddrop draws for at a time
+_PIECE = 2**24  # elements that graddrop draws at a time
 
 
 def gram_matrix(rows: torch.Tensor) -> np.ndarray:
-    """Scalar products of every two of the tasks' gradients [T, P], float64 [T, T]."""
+    """Inner products of all pairs of rows [T, P], float64 [T, T]."""
     return np.array(torch.stack([inner_products(rows, row) for row in rows]).tolist())
 
 
 def pcgrad_factors(gram: np.ndarray, orders: Sequence[Sequence[int]]) -> np.ndarray:
-    """Factors [T] of the task gradients in pcgrad's sum.
+    """Factors [T] of the task gradients in pcgrad's direction.
 
-    gram: float [T, T]. orders: for every task the other tasks in the order in which conflicts with them are removed.
+    gram: inner products [T, T]. orders: for each task the other tasks, in the order in which conflicts are removed.
     """
     factors = np.eye(len(gram))  # row i: the projected gradient of task i as a combination of all gradients
     for row, others in zip(factors, orders, strict=True):
@@ -44,7 +44,7 @@ def pcgrad_factors(gram: np.ndarray, orders: Sequence[Sequence[int]]) -> np.ndar
 
 
 def cagrad_factors(gram: np.ndarray, c: float = CAGRAD_C) -> np.ndarray:
-    """Factors [T] of the task gradients in cagrad's direction. gram: float [T, T]."""
+    """Factors [T] of the task gradients in cagrad's direction. gram: inner products [T, T]."""
     mean = np.full(len(gram), 1 / len(gram))
     size = np.trace(gram)
     if size == 0:
@@ -68,9 +68,9 @@ def cagrad_factors(gram: np.ndarray, c: float = CAGRAD_C) -> np.ndarray:
 
 
 def graddrop(values: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """Per element the sum of the values of one sign, that which ``uniform`` draws: [N].
+    """Per element the sum of the values of one sign, [N]; 0 where all values are 0.
 
-    values: [T, N]. uniform: [N], in [0, 1). Elements where all tasks are 0 give 0.
+    values: [T, N]. uniform: random numbers in [0, 1), [N], which decide on the sign.
     """
     total, size = values.sum(0), values.abs().sum(0)
     positive = (1 + total / size.clamp(min=torch.finfo(size.dtype).tiny)) / 2
@@ -81,14 +81,13 @@ def graddrop(values: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 def combine(
     method: str, rows: torch.Tensor, weights: Sequence[float], seed: tuple[int, int], into: torch.Tensor
 ) -> None:
-    """Write the update direction of ``method``, for the gradients of T tasks times their weights, into ``into``.
+    """Write the update direction of ``method`` (one of GRAD_METHODS) into ``into`` [P], which is not one of the rows.
 
-    rows: [T, P], of ``ParameterRows``. into: [P], none of the rows. seed: (seed of the run, number of the step); what
-    is drawn depends on nothing else.
+    rows: task gradients [T, P], of ``ParameterRows``. seed: of the draws: the run's seed and the number of the step.
     """
     if method == "graddrop":
         generator = torch.Generator(rows.device).manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        factors = filled(weights, rows).unsqueeze(1)
+        factors = tensor_like(weights, rows).unsqueeze(1)
         for piece, target in zip(rows.split(_PIECE, dim=1), into.split(_PIECE), strict=True):
             uniform = torch.rand(target.shape, generator=generator, device=rows.device, dtype=rows.dtype)
             target.copy_(graddrop(piece * factors, uniform))
@@ -102,4 +101,4 @@ def combine(
         else:
             factors = cagrad_factors(gram)
         weights = (factors * weights).tolist()
-    weighted_sum(rows, filled(weights, rows), into)
+    weighted_sum(rows, tensor_like(weights, rows), into)

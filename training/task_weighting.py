@@ -1,10 +1,10 @@
-"""Weights of the tasks in the training loss sum_i w_i L_i.
+"""Weights of the T tasks in the training loss sum_i w_i L_i.
 
 - equal: 1 each.
-- uncert (Kendall et al., "Multi-Task Learning Using Uncertainty", CVPR 2018; in the form of Liu et al., "Auto-Lambda"):
-  minimise sum_i L_i / (2 e^s_i) + s_i / 2 over s too, s_i = -0.7 at the start.
-- dwa (dynamic weight average; Liu et al., "End-to-End Multi-Task Learning with Attention", CVPR 2019): from epoch 2 on
-  T softmax(r / 2) of the T tasks, r_i the quotient of task i's mean losses in the last two epochs; 1 each before that.
+- uncert (Kendall et al., "Multi-Task Learning Using Uncertainty", CVPR 2018; in the form of Liu et al., "Auto-Lambda",
+  TMLR 2022): minimise sum_i L_i / (2 e^s_i) + s_i / 2 over s too; s_i is -0.7 at the start.
+- dwa, dynamic weight average (Liu et al., "End-to-End Multi-Task Learning with Attention", CVPR 2019): 1 each in the
+  first two epochs, then T softmax(r / 2) with r_i the ratio of task i's mean losses in the last two epochs.
 - autol: training/auto_lambda.py.
 """
 
@@ -15,21 +15,21 @@ import torch
 
 
 class TaskWeighting:
-    """Equal weights, and what a weighting may do: follow the steps, follow the epochs, save its state."""
+    """Equal weights; base class of all weightings."""
 
     def __init__(self, n_tasks: int) -> None:
         self.n_tasks = n_tasks
 
     @property
     def weights(self) -> list[float]:
-        """Present weight of each task, [T]."""
+        """Present task weights, [T]."""
         return [1.0] * self.n_tasks
 
     def after_step(self, losses: Sequence[float]) -> None:
-        """Learn from the task losses [T] of a step made with the present weights."""
+        """Update the weights from the task losses [T] of a step."""
 
     def after_epoch(self, losses: Sequence[float]) -> None:
-        """Learn from the mean task losses [T] of a finished epoch."""
+        """Update the weights from the mean task losses [T] of an epoch."""
 
     def state_dict(self) -> dict:
         """What a resumed run needs, as plain types and tensors."""
@@ -40,7 +40,7 @@ class TaskWeighting:
 
 
 class LearnedValues(TaskWeighting):
-    """A weighting with one learned value per task, float32 [T], and an Adam optimizer of its own."""
+    """A weighting with one learned value per task, float32 [T], and its own Adam optimizer."""
 
     def __init__(self, n_tasks: int, init: float, lr: float) -> None:
         super().__init__(n_tasks)
@@ -48,7 +48,7 @@ class LearnedValues(TaskWeighting):
         self._optimizer = torch.optim.Adam([self.values], lr=lr)
 
     def update(self, gradient: torch.Tensor) -> None:
-        """One Adam step along ``gradient`` [T]."""
+        """Make an Adam step along ``gradient`` [T]."""
         self.values.grad = gradient.to(self.values)
         self._optimizer.step()
 
@@ -61,14 +61,13 @@ class LearnedValues(TaskWeighting):
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """``optimizer.load_state_dict(state)``; ValueError where it belongs to other weights or other settings than the
-    learning rate."""
-    own = [{key: value for key, value in group.items() if key not in ("params", "lr")}
-           for group in optimizer.param_groups]  # fmt: skip
+    """Load an optimizer's state. Raises ValueError if it belongs to other weights or, but for the rate, settings."""
+    own = [dict(group) for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, settings in zip(optimizer.param_groups, own, strict=True):
-        if odd := [key for key, value in settings.items() if group[key] != value]:
-            raise ValueError(f"its optimizer has {odd[0]} {group[odd[0]]!r}, not {settings[odd[0]]!r}")
+        for key in settings.keys() - {"params", "lr"}:
+            if group[key] != settings[key]:
+                raise ValueError(f"its optimizer has {key} {group[key]!r}, not {settings[key]!r}")
     for parameter, values in optimizer.state.items():
         sizes = {name: values[name].shape for name in ("exp_avg", "exp_avg_sq")}
         if any(size != parameter.shape for size in sizes.values()) or values["step"].shape != ():
@@ -78,7 +77,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
 class Uncertainty(LearnedValues):
     """Weights 1 / (2 e^s_i), s learned with the losses.
 
-    s has its own Adam (as lambda has) at --autol_lr: at the rate of CLIP's towers, 6e-7, it would stay where it starts.
+    s has its own Adam at --autol_lr: at the rate of CLIP's towers, 6e-7, it would not move.
     """
 
     def __init__(self, n_tasks: int, lr: float) -> None:
@@ -106,7 +105,7 @@ class DynamicWeightAverage(TaskWeighting):
     def weights(self) -> list[float]:
         if len(self._history) < 2:
             return super().weights
-        before, last = np.maximum(np.array(self._history), 1e-12)  # a loss of 0 has no quotient
+        before, last = np.maximum(np.array(self._history), 1e-12)  # no division by a loss of 0
         exponentials = np.exp(last / before / self.temperature)
         return (self.n_tasks * exponentials / exponentials.sum()).tolist()
 

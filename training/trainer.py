@@ -1,4 +1,4 @@
-"""The optimisation of a JointEmbedding: learning rates, one training step, and the state a resumed run needs."""
+"""The optimisation of a JointEmbedding: learning rates, a training step, and the state that a resumed run needs."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,12 +10,13 @@ import torch
 from models.choices import TASKS
 from models.joint_embedding import JointEmbedding
 from models.losses import task_losses
-from models.parameter_rows import ParameterRows, filled
+from models.parameter_rows import ParameterRows, tensor_like
 from models.precision import LossScale, RoundedWeights, autocast
 from models.tree_inference import marginals
-from training.auto_lambda import AutoLambda, Part, bilevel_step, mean_gradients
+from training.auto_lambda import AutoLambda, Bilevel
 from training.cuda_graph import Recorded
 from training.gradient_methods import combine
+from training.gradients import Part, mean_gradients
 from training.task_weighting import DynamicWeightAverage, TaskWeighting, Uncertainty, load_optimizer
 from utils.cli import UserError
 from utils.devices import set_tf32
@@ -24,28 +25,31 @@ from utils.distributed import means_and_flags
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """lr-independent settings of the optimisation; the command line's names and defaults."""
+    """The options of the command line with these names. (The learning rate changes: ``Trainer.set_learning_rate``.)"""
 
-    weight: str = "equal"  # of task_weighting.WEIGHTINGS
-    grad_method: str = "none"  # of gradient_methods.GRAD_METHODS
+    weight: str = "equal"  # one of WEIGHTINGS
+    grad_method: str = "none"  # one of GRAD_METHODS
     autol_init: float = 1.0
     autol_lr: float = 1e-3
-    lambda_every: int = 1  # one lambda update in this many steps, plain steps between
+    lambda_every: int = 1  # steps between two lambda updates
     hypergrad: str = "exact"  # exact | fd
-    task: Sequence[str] = ("binary",)  # primary tasks of the upper level
-    loss: str = "fidelity"  # of losses.LOSSES
+    task: Sequence[str] = ("binary",)  # primary tasks
+    loss: str = "fidelity"  # one of LOSSES
     weight_decay: float = 1e-3
     unknown: str = "zero"  # zero | mask
-    precision: str = "float32"  # of precision.PRECISIONS
-    accum: int = 1  # parts that a batch is computed in
-    cuda_graph: bool = False  # record the kernels that make a step's gradients
+    precision: str = "float32"  # one of PRECISIONS
+    accum: int = 1  # parts of a batch
+    cuda_graph: bool = False
     seed: int = 0  # of the draws of graddrop and pcgrad
 
 
 @dataclass
 class StepResult:
-    """task_losses: float [3]. weights: the task weights the step used. hypergradient: [3], None in plain steps.
-    skipped: the step changed nothing, because float16 gradients were not finite. flags: see ``Trainer.step``."""
+    """What a training step did.
+
+    task_losses, weights, hypergradient: [3], the task weights those of the step; no hypergradient in plain steps.
+    skipped: nothing was changed because float16 gradients were not finite. flags: see ``Trainer.step``.
+    """
 
     task_losses: list[float]
     weights: list[float]
@@ -55,7 +59,7 @@ class StepResult:
 
 
 def task_weighting(settings: TrainerSettings) -> TaskWeighting:
-    """The weighting that the settings name, at its start."""
+    """The weighting that the settings name, in its initial state."""
     n_tasks = len(TASKS)
     if settings.weight == "autol":
         return AutoLambda(n_tasks, settings.autol_init, settings.autol_lr)
@@ -67,7 +71,7 @@ def task_weighting(settings: TrainerSettings) -> TaskWeighting:
 def epoch_learning_rates(initial: float, n_epochs: int, t_max: int = 5) -> list[float]:
     """Learning rate of every epoch: a cosine that falls from ``initial`` to 0 in ``t_max`` epochs and rises again.
 
-    An epoch never runs at rate 0: the schedule then advances once more, as in the reference.
+    Rate 0 is skipped: the schedule then advances once more, as in the reference.
     """
     rates, position = [], 0
     for _ in range(n_epochs):
@@ -81,8 +85,15 @@ def epoch_learning_rates(initial: float, n_epochs: int, t_max: int = 5) -> list[
 class Trainer:
     """Holds the model, its AdamW optimizer and the task weights, and makes training steps.
 
-    Batches are pairs of images (float [B, 3, S, S], CLIP-normalised RGB) and labels (float [B, nodes]) on the model's
-    device. What the model does not train has ``requires_grad`` off before the trainer is made.
+    Batches are pairs of images (float32 [B, 3, S, S], CLIP-normalised RGB) and labels (float32 [B, nodes] of 0, 1 and
+    UNKNOWN) on the model's device.
+
+    Args:
+        model: set ``requires_grad`` to False for frozen weights before.
+        settings: of the optimisation.
+
+    Raises:
+        UserError: --hypergrad fd with another precision than float32.
     """
 
     def __init__(self, model: JointEmbedding, settings: TrainerSettings) -> None:
@@ -91,21 +102,29 @@ class Trainer:
         device = next(model.parameters()).device
         self.model = model
         self.settings = settings
-        # The paper's score leaves CLIP's logit scale out: no gradient, no optimizer state, no weight decay for it.
+        # The paper's score does not use CLIP's logit scale: no gradient, no optimizer state, no weight decay.
         unused = {id(model.clip.logit_scale)} if model.score == "product" else set()
         self.parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in unused]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1.0, weight_decay=settings.weight_decay, fused=True)
         self.weighting = task_weighting(settings)
         self.loss_scale = LossScale() if settings.precision == "float16" else None
         self._device_type = device.type
-        self._primary = torch.tensor([float(task in settings.task) for task in TASKS], device=device)
         self._each = torch.eye(len(TASKS), device=device)
         self._rounded = RoundedWeights(model.clip.visual, settings.precision)
         learns = isinstance(self.weighting, AutoLambda)
-        self._tasks = ParameterRows(self.parameters, len(TASKS) if learns or not self._one_sum else 0)
-        # theta', d and in the end the direction of the update, in turn.
+        self._tasks = ParameterRows(self.parameters, len(TASKS) if learns or not self._sum_only else 0)
+        # Holds theta', then d, then the direction of the update.
         self._scratch = ParameterRows(self.parameters, 2 if learns and settings.accum > 1 else 1)
-        self._scratch.release()
+        self._scratch.free()
+        self._bilevel_step = Bilevel(
+            self.parameters,
+            self._tasks,
+            self._scratch,
+            primary=torch.tensor([float(task in settings.task) for task in TASKS], device=device),
+            weight_decay=settings.weight_decay,
+            hypergrad=settings.hypergrad,
+            context=self._rounded.in_use,
+        )
         functions = (self._bilevel, self._plain) if settings.cuda_graph else ()
         self._recorded = {function.__name__: Recorded(function) for function in functions}
         self._frozen_text = None
@@ -116,35 +135,35 @@ class Trainer:
             set_tf32(False)
 
     def set_learning_rate(self, lr: float) -> None:
-        """Set the rate of the next steps (the virtual step uses the same)."""
+        """Set the rate of the next steps, virtual steps included."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
     @property
     def learning_rate(self) -> float:
-        """The rate the next step uses."""
+        """Rate of the next step."""
         return self.optimizer.param_groups[0]["lr"]
 
     @property
     def weights(self) -> list[float]:
-        """Present weights of the three tasks."""
+        """Present task weights, [3]."""
         return self.weighting.weights
 
     def needs_second_batch(self, step: int) -> bool:
-        """Whether training step ``step`` (counted from 0 over the whole run) updates lambda."""
+        """Whether step ``step`` of the run, counted from 0, updates lambda."""
         return isinstance(self.weighting, AutoLambda) and step % self.settings.lambda_every == 0
 
     def scores(self, images: torch.Tensor) -> torch.Tensor:
-        """Node scores float32 [B, nodes] at the present parameters: images and prompts are encoded once each."""
+        """Node scores float32 [B, nodes] of images [B, 3, S, S]; images and prompts are encoded once each."""
         with autocast(self._device_type, self.settings.precision):
             return self.model(images, self._frozen_text)
 
     def losses(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Task losses float32 [3] of a batch with these node scores."""
+        """Task losses float32 [3] of node scores and labels [B, nodes]."""
         return task_losses(self.settings.loss, scores, labels, self.model.tree, self.settings.unknown)
 
     def parts(self, batch: Sequence[torch.Tensor]) -> list[Part]:
-        """The batch as parts whose task losses add up to the batch's; one, unless --accum asks for more."""
+        """The batch as ``accum`` parts whose task losses add up to the batch's."""
         pieces = zip(*(tensor.chunk(self.settings.accum) for tensor in batch), strict=True)
 
         def losses(labels: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -159,11 +178,16 @@ class Trainer:
         run_step: int = 0,
         flags: Callable[[], Sequence[bool]] = tuple,
     ) -> StepResult:
-        """One AdamW step on ``batch``. With a second batch lambda is updated first (the bi-level step).
+        """Make an AdamW step. With a second batch it is a bi-level step, which updates lambda first.
 
-        run_step: the step's number in the run, which seeds what gradient methods draw. flags: asked when the gradients
-        are there; the result tells for each flag whether it is set in any process. Raises UserError, before any weight
-        has changed, when a loss is not finite.
+        Args:
+            batch: training batch.
+            second: second training batch.
+            run_step: number of the step in the run; seeds the draws of gradient methods.
+            flags: called when the gradients are ready. The result says of each flag whether any process set it.
+
+        Raises:
+            UserError: a loss is not finite; no weight has changed then.
         """
         n = len(TASKS)
         try:
@@ -179,20 +203,20 @@ class Trainer:
                 self._check(hypergradient, "hypergradient")
                 self.weighting.update(torch.tensor(hypergradient))
             weights = self.weights
-            if second is not None or not self._one_sum:
+            if second is not None or not self._sum_only:
                 seed = (self.settings.seed, run_step)
-                self._scratch.claim()
+                self._scratch.allocate()
                 combine(self.settings.grad_method, self._tasks.data, weights, seed, self._scratch.data[-1])
             self._descend()
         finally:
-            self.optimizer.zero_grad(set_to_none=True)  # its gradients are views of what is released
+            self.optimizer.zero_grad(set_to_none=True)  # its gradients are views of the memory released below
             if not self._recorded:
-                self._scratch.release()
+                self._scratch.free()
         self.weighting.after_step(losses)
         return StepResult(losses, weights, hypergradient or None, False, asked)
 
     def _descend(self) -> None:
-        """An AdamW step along the last row."""
+        """An AdamW step along the last scratch row."""
         for parameter, gradient in zip(self.parameters, self._scratch.views[-1], strict=True):
             parameter.grad = gradient
         self.optimizer.step()
@@ -200,61 +224,37 @@ class Trainer:
             self.model.clip.token_embedding.decay(1 - self.learning_rate * self.settings.weight_decay)
 
     @property
-    def _one_sum(self) -> bool:
-        """Whether a plain step differentiates the weighted sum of the task losses alone."""
+    def _sum_only(self) -> bool:
+        """Whether a plain step needs the gradient of the weighted sum of the task losses only."""
         return self.settings.grad_method == "none"
 
     def _gradients(self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor] | None) -> torch.Tensor:
-        """The step's gradients into the rows; figures of this rank, see ``_bilevel`` and ``_plain``."""
+        """Write the step's gradients into the rows; returns figures as ``_bilevel`` and ``_plain`` do."""
         function = self._plain if second is None else self._bilevel
-        inputs = (filled(self.weights, self._primary), *batch, *(second or ()))
+        inputs = (tensor_like(self.weights, self._each), *batch, *(second or ()))
         if not self._recorded:
             return function(*inputs)
         return self._recorded[function.__name__](self.learning_rate, *inputs)
 
-    def _bilevel(
-        self,
-        weights: torch.Tensor,
-        images: torch.Tensor,
-        labels: torch.Tensor,
-        second_images: torch.Tensor,
-        second_labels: torch.Tensor,
-    ) -> torch.Tensor:
-        """Task gradients and d into the rows; this rank's losses [3], overflow [1] and hypergradient [3], float64."""
-        result = bilevel_step(
-            self.parts((images, labels)),
-            self.parts((second_images, second_labels)),
-            self._primary,
-            self.parameters,
-            self._tasks,
-            self._scratch,
-            weights,
-            self.learning_rate,
-            self.settings.weight_decay,
-            self.settings.hypergrad,
-            self.loss_scale and self.loss_scale.value,
-            self._rounded.in_use,
-        )
+    @property
+    def _scale(self) -> float | None:
+        return self.loss_scale.value if self.loss_scale else None
+
+    def _bilevel(self, weights: torch.Tensor, *batches: torch.Tensor) -> torch.Tensor:
+        """Task gradients and d into the rows; this process's losses [3], overflow [1], hypergradient [3], float64.
+
+        batches: images and labels of the training batch, then of the second batch.
+        """
+        train_parts, second_parts = self.parts(batches[:2]), self.parts(batches[2:])
+        result = self._bilevel_step.step(train_parts, second_parts, weights, self.learning_rate, self._scale)
         return torch.cat([result.task_losses.double(), result.overflow.double(), result.hypergradient])
 
-    def _plain(self, weights: torch.Tensor, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Task gradients into the first rows, or their weighted sum into the last one; this rank's losses [3] and
-        overflow [1], float64."""
-        rows = self._scratch if self._one_sum else self._tasks
-        rows.claim()
-        objectives = weights.unsqueeze(0) if self._one_sum else self._each
-        data, views = rows.data[-len(objectives) :], rows.views[-len(objectives) :]
-        overflow = torch.zeros(1, device=data.device)
-        losses = mean_gradients(
-            self.parts((images, labels)),
-            objectives,
-            self.parameters,
-            data,
-            views,
-            self.loss_scale and self.loss_scale.value,
-            overflow,
-            self._rounded.in_use,
-        )
+    def _plain(self, weights: torch.Tensor, *batch: torch.Tensor) -> torch.Tensor:
+        """Task gradients, or only their weighted sum, into the rows; this process's losses [3] and overflow [1]."""
+        rows, objectives = (self._scratch, weights.unsqueeze(0)) if self._sum_only else (self._tasks, self._each)
+        rows.allocate()
+        parts, context = self.parts(batch), self._rounded.in_use
+        losses, overflow = mean_gradients(parts, objectives, self.parameters, rows, self._scale, context)
         return torch.cat([losses.double(), overflow.double()])
 
     @staticmethod
@@ -266,9 +266,9 @@ class Trainer:
             )
 
     def health(self, batch: Sequence[torch.Tensor]) -> dict[str, tuple[int, float, float]]:
-        """Per class present in the batch: (images, mean P(real), norm of the weighted loss's gradient).
+        """Class in the batch (real, fake) -> number of images, mean P(real), norm of the weighted loss's gradient.
 
-        The fidelity loss's gradient vanishes as P(real) goes to 0, so a stuck start shows here.
+        Shows a stuck start: the gradient of the fidelity loss vanishes as P(real) goes to 0.
         """
         images, labels = batch
         report = {}
@@ -284,12 +284,12 @@ class Trainer:
         return report
 
     def state_dict(self) -> dict:
-        """What a resumed run needs beside the weights, as plain types and tensors."""
+        """What a resumed run needs beside the model's weights, as plain types and tensors."""
         state = {"optimizer": self.optimizer.state_dict(), "weighting": self.weighting.state_dict()}
         return state | ({"loss_scale": self.loss_scale.state_dict()} if self.loss_scale else {})
 
     def load_state_dict(self, state: dict) -> None:
-        """Inverse of ``state_dict``. ValueError for the state of another optimizer."""
+        """Inverse of ``state_dict``. Raises ValueError for the state of another optimizer."""
         load_optimizer(self.optimizer, state["optimizer"])
         self.weighting.load_state_dict(state["weighting"])
         if self.loss_scale:

@@ -13,7 +13,7 @@ def test_a_full_gpu_is_one_line(monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(scoring, "node_scores", full)
+    monkeypatch.setattr(scoring.NodeScorer, "__call__", full)
     model = JointEmbedding(architecture("demo"), FFPP)
     loader = [(torch.zeros(2, 3, 112, 112, dtype=torch.uint8), torch.arange(2), [])]
     with pytest.raises(UserError, match="memory is full; free some of it"):

@@ -12,14 +12,12 @@ import torch
 from models.checkpoint import (
     architecture_of,
     build_model,
-    clip_state_dict,
     load_model,
     load_weights,
-    rng_state,
     save_checkpoint,
-    set_rng_state,
 )
 from models.checkpoint_file import read_checkpoint
+from models.clip_weights import clip_state_dict
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
 from models.tree_inference import marginals
@@ -255,7 +253,7 @@ def test_openai_torchscript_archive_is_read(tmp_path, published_checkpoint):
 def test_offline_download_says_which_file_to_put_where(monkeypatch, tmp_path):
     import open_clip
 
-    import models.checkpoint as module
+    import models.clip_weights as module
 
     def offline(*_, **__):
         raise OSError("Name or service not known")
@@ -264,12 +262,3 @@ def test_offline_download_says_which_file_to_put_where(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_PRETRAINED", tmp_path)
     with pytest.raises(UserError, match=r"pretrained/ViT-B-32\.pt"):
         clip_state_dict("ViT-B/32")
-
-
-def test_rng_state_round_trips():
-    state = rng_state()
-    assert set(state) == {"torch", "numpy"}
-    first = (torch.rand(3), np.random.rand(3))
-    set_rng_state(state | {"cuda": [torch.zeros(16, dtype=torch.uint8)] * 8})  # as older ones from 8 GPUs
-    assert torch.equal(first[0], torch.rand(3))
-    assert np.array_equal(first[1], np.random.rand(3))

@@ -80,7 +80,9 @@ def test_wrong_codes_are_refused(tree, code, message):
     ("change", "message"),
     [
         ({"edges": TREE["edges"] | {"a": ("x", "chin")}}, "unknown node 'chin'"),
-        ({"edges": TREE["edges"] | {"x": ("a",)}}, "cycle"),
+        ({"edges": TREE["edges"] | {"x": ("a",)}}, "cannot have children"),
+        ({"edges": TREE["edges"] | {"a": ("x", "fake")}}, "cannot have children"),
+        ({"edges": TREE["edges"] | {"fake": ("a", "b", "fake")}}, "from the root and from a global"),
         ({"edges": TREE["edges"] | {"x": ("y",)}}, "cannot have children"),
         ({"edges": {"fake": ("a", "b", "x"), "a": ("x",), "b": ("y",)}}, "from the root and from a global"),
         ({"edges": {"fake": ("a", "b"), "a": ("x",), "b": ("x",)}}, "no path"),

@@ -7,7 +7,7 @@ import torch
 
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
-from models.scoring import REFERENCE, encode_text, node_scores
+from models.scoring import REFERENCE, NodeScorer, encode_text, node_scores
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,8 @@ def test_float16_is_the_trainings_and_the_references_is_its_own(model):
         assert text.dtype == (torch.float16 if precision == REFERENCE else torch.float32)
         with torch.inference_mode():
             scores[precision] = node_scores(model, images, text, precision)
+            score = NodeScorer(model, precision)
+            assert all(torch.equal(score(images), scores[precision]) for _ in range(2)), "rounded once"
         assert scores[precision].dtype == torch.float32
     exact = scores.pop("float32")
     assert all(1e-6 < (each - exact).abs().max() < 1e-2 for each in scores.values())

@@ -22,8 +22,10 @@ def family(pid: int) -> list[int]:
 
 def kill_at_a_random_step(command: Sequence[str], folder: Path, epochs: int, steps: int) -> int:
     """Start a training that writes ckpt_last.pth into ``folder`` after every step, and kill -9 it and its processes
-    before its end. Returns how many of its steps were saved."""
-    wanted, saved = random.SystemRandom().randrange(1, epochs * steps - 1), 0
+    before its end. Returns how many of its steps were saved. SJEDD_KILL_SEED repeats a kill; its value is printed."""
+    seed = os.environ.get("SJEDD_KILL_SEED") or str(random.SystemRandom().randrange(2**32))
+    wanted, saved = random.Random(seed).randrange(1, epochs * steps - 1), 0
+    print(f"SJEDD_KILL_SEED={seed}: to be killed after step {wanted}")
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True

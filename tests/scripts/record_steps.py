@@ -1,4 +1,8 @@
-"""Train with a script of the project and write each step's task losses and weights: OUT.json SCRIPT ARGUMENTS."""
+"""Run scripts of the project one after the other, also under torchrun: OUT.json RUNS.json.
+
+RUNS.json: a list of [script, argument, ...]. OUT.json gets for each run its exit code and, for trainings, each step's
+task losses and weights. The runs share one process group, so that torchrun starts once for all of them.
+"""
 
 import importlib
 import json
@@ -8,11 +12,14 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
+import torch.distributed as dist
+
 from training.trainer import Trainer
 from utils.ranks import is_main
 
 
-def main(out: str, script: str, *argv: str) -> int:
+def record(script: str, *argv: str) -> dict:
+    """The exit code of a script's main, and the steps that it trained."""
     steps, step = [], Trainer.step
 
     def recorded(self, *arguments):
@@ -22,12 +29,25 @@ def main(out: str, script: str, *argv: str) -> int:
 
     Trainer.step = recorded
     try:
-        return importlib.import_module(script).main(argv)
+        return {"code": importlib.import_module(script).main(argv), "steps": steps}
     finally:
         Trainer.step = step
+
+
+def main(out: str, runs: str) -> None:
+    init, destroy = dist.init_process_group, dist.destroy_process_group
+    dist.init_process_group = lambda *a, **b: None if dist.is_initialized() else init(*a, **b)
+    dist.destroy_process_group = lambda: None
+    results = []
+    for number, run in enumerate(json.loads(Path(runs).read_text())):
         if is_main():
-            Path(out).write_text(json.dumps(steps))
+            print(f"== run {number}", flush=True)
+        results.append(record(*run))
+    if is_main():
+        Path(out).write_text(json.dumps(results))
+    if dist.is_initialized():
+        destroy()
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main(*sys.argv[1:])

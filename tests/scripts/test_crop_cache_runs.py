@@ -13,10 +13,10 @@ import SJEDD_test
 import SJEDD_train_FFpp
 from datasets import crop_cache
 from models.checkpoint_file import read_checkpoint
-from tests.conftest import ROOT
 from tests.platforms import posix_only
-from tests.scripts.test_torchrun import torchrun
 from training.options import parse_args
+from training.resume import resume_settings
+from training.trainer import Trainer
 from utils.cli import UserError
 
 pytestmark = pytest.mark.usefixtures("single_thread")
@@ -33,13 +33,18 @@ def training(crop_lists, tmp_path):
     return [*line.split(), *lists, "--initial_lr", "1e-3", "--output", str(tmp_path), "--name", "a"]
 
 
+def settings_of(*argv):
+    """All settings of a command with --resume."""
+    return resume_settings(parse_args(argv))[0]
+
+
 def same_weights(*folders):
     one, two = (read_checkpoint(folder / "ckpt_last.pth")["model"] for folder in folders)
     return all(torch.equal(one[name], two[name]) for name in one)
 
 
 def interrupt_at_step(monkeypatch, number):
-    step, calls = SJEDD_train_FFpp.Trainer.step, []
+    step, calls = Trainer.step, []
 
     def interrupted(self, *arguments):
         calls.append(1)
@@ -47,7 +52,7 @@ def interrupt_at_step(monkeypatch, number):
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, *arguments)
 
-    monkeypatch.setattr(SJEDD_train_FFpp.Trainer, "step", interrupted)
+    monkeypatch.setattr(Trainer, "step", interrupted)
 
 
 @posix_only
@@ -65,10 +70,10 @@ def test_a_training_with_a_cache_resumed_equals_one_without_to_the_bit(training,
     last = str(tmp_path / "a" / "cache" / "ckpt_last.pth")
     assert SJEDD_train_FFpp.main(["--resume", last, *cached]) == 0
     assert same_weights(tmp_path / "a" / "files", tmp_path / "a" / "cache")
-    assert parse_args(["--resume", last], "")[0].crop_cache is None, "another machine has other disks"
+    assert settings_of("--resume", last).crop_cache is None, "another machine has other disks"
     other = {"cpu": "device", "device": "cpu"}[where]
     with pytest.raises(UserError, match=f"was trained with --augment_on {where}"):
-        parse_args(["--resume", last, "--augment_on", other], "")
+        settings_of("--resume", last, "--augment_on", other)
 
 
 def test_a_checkpoint_older_than_these_options_is_resumed(training, tmp_path):
@@ -78,14 +83,13 @@ def test_a_checkpoint_older_than_these_options_is_resumed(training, tmp_path):
     for later in ("augment_on", "crop_cache", "cuda_graph"):
         del content["args"][later]
     torch.save(content, last)
-    args, _ = parse_args(["--resume", str(last)], "")
+    args = settings_of("--resume", str(last))
     assert (args.augment_on, args.crop_cache, args.cuda_graph) == ("cpu", None, False)
 
 
 def test_what_a_graph_cannot_record_is_refused_also_when_resumed(training, tmp_path, capsys, monkeypatch):
     assert SJEDD_train_FFpp.main([*training, "--tag", "fd", "--hypergrad", "fd", "--num_epoch", "1"]) == 0
-    with pytest.raises(SystemExit, match="2"):
-        SJEDD_train_FFpp.main(["--resume", str(tmp_path / "a" / "fd" / "ckpt_last.pth"), "--cuda_graph"])
+    assert SJEDD_train_FFpp.main(["--resume", str(tmp_path / "a" / "fd" / "ckpt_last.pth"), "--cuda_graph"]) == 2
     assert "--cuda_graph is for one process" in capsys.readouterr().err
     assert SJEDD_train_FFpp.main([*training, "--tag", "graph", "--cuda_graph"]) == 2
     assert "--cuda_graph needs a CUDA device" in capsys.readouterr().err
@@ -95,8 +99,8 @@ def test_what_a_graph_cannot_record_is_refused_also_when_resumed(training, tmp_p
 
 
 def test_the_automatic_tag_names_the_device(training):
-    assert "augment_on" not in parse_args(training, "")[0].tag
-    assert "_augment_on-device_" in parse_args([*training, "--augment_on", "device"], "")[0].tag
+    assert "augment_on" not in parse_args(training).tag
+    assert "_augment_on-device_" in parse_args([*training, "--augment_on", "device"]).tag
 
 
 def test_an_unreadable_training_image_is_named_with_the_device_too(training, crop_lists, tmp_path, capsys):
@@ -114,17 +118,6 @@ def test_a_full_disk_is_one_line_and_exit_code_2(training, tmp_path, monkeypatch
     assert SJEDD_train_FFpp.main([*training, "--tag", "full", "--crop_cache", str(tmp_path / "cache")]) == 2
     err = capsys.readouterr().err
     assert "error: the crop cache of train needs" in err and len(err.splitlines()) == 1
-
-
-def test_two_processes_share_a_cache_and_train_as_without(training, tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    script = ROOT / "SJEDD_train_FFpp.py"
-    cached = ["--crop_cache", tmp_path / "cache", "--num_workers", 1]
-    for tag, extra in {"files": [], "cache": cached}.items():
-        code, out, err = torchrun(script, *training, "--augment_on", "device", "--tag", tag, *extra)
-        assert code == 0, err
-    assert out.count("crop cache of train: 30 crops") == 1
-    assert same_weights(tmp_path / "a" / "files", tmp_path / "a" / "cache")
 
 
 @pytest.mark.parametrize("perturb", [[], ["--perturb", "noise:2"], ["--perturb", "compression:1"]])

@@ -4,6 +4,8 @@ import contextlib
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from tests.conftest import REAL, ROOT
 from tests.platforms import linux_only
 from tests.scripts import record_steps
 from tests.scripts.killing import kill_at_a_random_step
+from training import run
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
@@ -44,32 +47,6 @@ def arguments(published_checkpoint, crops_copy):
     (crops_copy / "FakeCDF" / "id1_0001" / "0001.png").write_bytes(b"no image")
     common = ["--resume", published_checkpoint, "--n_frames", 4, "--num_workers", 0, "--test_log", "--auc"]
     return [*common, "--dataset", "CDF", "--datapath", crops_copy]
-
-
-def test_two_processes_give_the_results_of_one(arguments, tmp_path):
-    assert SJEDD_test.main([*map(str, arguments), "--output", str(tmp_path / "one")]) == 0
-    code, out, err = torchrun(ROOT / "SJEDD_test.py", *arguments, "--output", tmp_path / "two")
-    assert code == 0, err
-    one, two = (tmp_path / name / "SJEDD_test" / "CDF" for name in ("one", "two"))
-    assert out.count(" * AUC") == 1, "one process speaks"
-    assert {path.name for path in two.iterdir()} == {"log.txt", "test_log.txt", "metrics.json", "predictions.csv"}
-    rows = rows_of(one), rows_of(two)
-    assert [row["path"] for row in rows[1]] == [row["path"] for row in rows[0]], "each once, in the same order"
-    scores = [[float(row["logit_fake"]) for row in table] for table in rows]
-    assert np.allclose(*scores, atol=1e-4)
-    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (one, two)]
-    for key in ("videos", "frames", "coverage", "coverage_fake", "dropped", "crops"):
-        assert metrics[1][key] == metrics[0][key]
-    assert metrics[1]["video_auc"] == pytest.approx(metrics[0]["video_auc"], abs=1e-6)
-    assert len(metrics[1]["dropped"]) == 1
-
-
-def test_bad_input_is_told_once(arguments, tmp_path):
-    for path in arguments[-1].glob("*/*/*.png"):
-        path.write_bytes(b"no image")
-    code, _, err = torchrun(ROOT / "SJEDD_test.py", *arguments, "--output", tmp_path)
-    assert code != 0
-    assert err.count("error: CDF: none of the images could be read") == 1
 
 
 @pytest.mark.parametrize(
@@ -101,36 +78,87 @@ def epochs(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-@linux_only
-def test_two_processes_take_the_training_steps_of_one_and_resume_from_a_kill_to_the_bit(
-    training, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the same bits want the same number of threads, as torchrun() has
-    one, two = tmp_path / "one.json", tmp_path / "two.json"
-    assert record_steps.main(str(one), "SJEDD_train_FFpp", *training, "--tag", "one") == 0
-    script = ROOT / "tests" / "scripts" / "record_steps.py"
-    code, out, err = torchrun(script, two, "SJEDD_train_FFpp", *training, "--tag", "two")
+def torchrun_all(tmp_path, *runs):
+    """Start scripts one after the other in the same two processes: for each its exit code and its steps, what the two
+    printed meanwhile; and all their errors."""
+    (tmp_path / "runs.json").write_text(json.dumps([list(map(str, run)) for run in runs]))
+    code, out, err = torchrun(record_steps.__file__, tmp_path / "steps.json", tmp_path / "runs.json")
     assert code == 0, err
-    assert out.count("best epoch") == 1, "one process speaks"
-    one, two = (json.loads(path.read_text()) for path in (one, two))
-    assert len(one) == len(two) >= 20
+    results = json.loads((tmp_path / "steps.json").read_text())
+    printed = re.split(r"== run \d+\n", out)[1:]
+    return [(result["code"], result["steps"], text) for result, text in zip(results, printed, strict=True)], err
+
+
+def same_test_results(one, two, printed):
+    assert printed.count(" * AUC") == 1, "one process speaks"
+    assert {path.name for path in two.iterdir()} == {"log.txt", "test_log.txt", "metrics.json", "predictions.csv"}
+    rows = rows_of(one), rows_of(two)
+    assert [row["path"] for row in rows[1]] == [row["path"] for row in rows[0]], "each once, in the same order"
+    scores = [[float(row["logit_fake"]) for row in table] for table in rows]
+    assert np.allclose(*scores, atol=1e-4)
+    metrics = [json.loads((folder / "metrics.json").read_text()) for folder in (one, two)]
+    for key in ("videos", "frames", "coverage", "coverage_fake", "dropped", "crops"):
+        assert metrics[1][key] == metrics[0][key]
+    assert metrics[1]["video_auc"] == pytest.approx(metrics[0]["video_auc"], abs=1e-6)
+    assert len(metrics[1]["dropped"]) == 1
+
+
+def same_training(one, two, steps, printed):
+    assert printed.count("best epoch") == 1, "one process speaks"
+    assert len(steps[0]) == len(steps[1]) >= 20
     for name in ("losses", "weights"):
-        assert np.allclose([step[name] for step in one], [step[name] for step in two], atol=1e-4)
-    folders = tmp_path / "SJEDD" / "one", tmp_path / "SJEDD" / "two"
-    assert {path.name for path in folders[1].iterdir() if "tfevents" not in path.name} == {
-        path.name for path in folders[0].iterdir() if "tfevents" not in path.name
-    }
-    for a, b in zip(*map(epochs, folders), strict=True):
+        assert np.allclose([step[name] for step in steps[0]], [step[name] for step in steps[1]], atol=1e-4)
+    names = [{path.name for path in folder.iterdir() if "tfevents" not in path.name} for folder in (one, two)]
+    assert names[0] == names[1]
+    for a, b in zip(epochs(one), epochs(two), strict=True):
         for key in ("loss_binary", "val_loss", "val_video_auc", "val_frame_auc"):
             assert a[key] == pytest.approx(b[key], abs=1e-4)
 
-    folder = tmp_path / "SJEDD" / "killed"
+
+def same_weights(*folders):
+    one, two = (read_checkpoint(folder / "ckpt_last.pth")["model"] for folder in folders)
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+@linux_only
+def test_two_processes_do_what_one_does(training, arguments, tmp_path, monkeypatch):
+    """Testing, a test without any image, training, a training from a crop cache on the device; and a training resumed
+    from a kill to the bit."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the same bits want the same number of threads, as torchrun() has
+    no_image = shutil.copytree(arguments[-1], tmp_path / "no_image")
+    for path in no_image.glob("*/*/*.png"):
+        path.write_bytes(b"no image")
+    on_device = [*training, "--augment_on", "device", "--num_epoch", 1, "--tag"]
+    cached = ["--crop_cache", tmp_path / "cache", "--num_workers", 1]
+    results, err = torchrun_all(
+        tmp_path,
+        ["SJEDD_test", *arguments, "--output", tmp_path / "two"],
+        ["SJEDD_test", *arguments[:-1], no_image, "--output", tmp_path / "none"],
+        ["SJEDD_train_FFpp", *training, "--tag", "two"],
+        ["SJEDD_train_FFpp", *on_device, "files"],
+        ["SJEDD_train_FFpp", *on_device, "cache", *cached],
+    )
+    assert [code for code, _, _ in results] == [0, 2, 0, 0, 0], err
+    assert err.count("error: CDF: none of the images could be read") == 1
+
+    assert SJEDD_test.main([*map(str, arguments), "--output", str(tmp_path / "one")]) == 0
+    folders = [tmp_path / name / "SJEDD_test" / "CDF" for name in ("one", "two")]
+    same_test_results(*folders, printed=results[0][2])
+
+    one, two = record_steps.record("SJEDD_train_FFpp", *training, "--tag", "one"), results[2]
+    runs = tmp_path / "SJEDD"
+    assert one["code"] == 0
+    same_training(runs / "one", runs / "two", [one["steps"], two[1]], printed=two[2])
+
+    assert results[4][2].count("crop cache of train: 30 crops") == 1
+    assert same_weights(runs / "files", runs / "cache")
+
+    folder = runs / "killed"
     command = [*TORCHRUN, str(ROOT / "SJEDD_train_FFpp.py"), *training, "--tag", folder.name, "--save_minutes", "0"]
-    step = kill_at_a_random_step(command, folder, epochs=3, steps=len(two) // 3)
+    step = kill_at_a_random_step(command, folder, epochs=3, steps=len(two[1]) // 3)
     code, _, err = torchrun(ROOT / "SJEDD_train_FFpp.py", "--resume", folder / "ckpt_last.pth", "--num_workers", 2)
     assert code == 0, err
-    resumed, whole = (read_checkpoint(folder / "ckpt_last.pth")["model"] for folder in (folder, folders[1]))
-    assert all(torch.equal(resumed[name], whole[name]) for name in whole), f"killed after step {step}"
+    assert same_weights(folder, runs / "two"), f"killed after step {step}"
 
 
 SLOW_STEPS = """
@@ -163,7 +191,7 @@ def test_signals_to_a_process_and_then_to_torchrun_save_the_run(training, tmp_pa
         time.sleep(0.2)
         process.send_signal(signal.SIGTERM)  # torchrun passes it on to both
         out, err = process.communicate(timeout=60)
-    assert out.count("stopped; go on with --resume") == 1
+    assert out.count("stopped; continue with --resume") == 1
     assert err.count("stopped by SIGTERM") == 2, "both processes end with 143, torchrun with its own code"
     assert read_checkpoint(folder / "ckpt_last.pth")["progress"]["step"] == 2
 
@@ -175,12 +203,12 @@ def test_a_process_that_finds_a_bad_image_ends_them_all(training, crop_lists, tm
         file.write(f"{bad} {REAL}\n")
     code, _, err = torchrun(ROOT / "SJEDD_train_FFpp.py", *training, "--tag", "bad")
     assert code != 0
-    assert f"error: {bad}" in err and "mend the image or remove its line" in err
+    assert f"error: {bad}" in err and "fix the image or remove its line" in err
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(training, monkeypatch, capsys):
     for name, value in {"WORLD_SIZE": "3", "RANK": "0", "LOCAL_RANK": "0"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(SJEDD_train_FFpp, "process_group", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(run, "process_group", lambda device: contextlib.nullcontext())
     assert SJEDD_train_FFpp.main([*training, "--tag", "three"]) == 2
     assert "a batch of 4 images cannot be shared by 3 processes" in capsys.readouterr().err

@@ -20,8 +20,9 @@ from models.label_tree import FFPP, FFSC
 from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
 from tests.platforms import linux_only, posix_only
 from tests.scripts.killing import kill_at_a_random_step
-from training import model_setup
+from training import data, model_setup, run
 from training.options import get_args_parser
+from training.trainer import Trainer
 
 main = SJEDD_train_FFpp.main
 
@@ -101,7 +102,7 @@ def test_seed_command_word_for_word_runs_on_the_cpu(crop_lists, tmp_path, monkey
 def without_download(monkeypatch, architecture):
     """CLIP models are this architecture with random weights."""
     monkeypatch.setattr(model_setup, "architecture", lambda name: architecture)
-    monkeypatch.setattr(model_setup.checkpoint, "clip_state_dict", lambda name, weights: {})
+    monkeypatch.setattr(model_setup, "clip_state_dict", lambda name, weights: {})
     monkeypatch.setattr(model_setup.checkpoint, "load_weights", lambda *_: None)
 
 
@@ -112,15 +113,15 @@ def _small_tower():
 
 
 def interrupt_at(monkeypatch, method, call):
-    """Ctrl-C reaches the run during the given call of a Trainer's or Run's method."""
-    owner = SJEDD_train_FFpp.Trainer if method == "step" else SJEDD_train_FFpp.Run
+    """Ctrl-C reaches the run during the given call of Trainer.step or of validate."""
+    owner = Trainer if method == "step" else run
     original, calls = getattr(owner, method), []
 
-    def interrupted(self, *arguments):
+    def interrupted(*arguments):
         calls.append(1)
         if len(calls) == call:
             os.kill(os.getpid(), signal.SIGINT)
-        return original(self, *arguments)
+        return original(*arguments)
 
     monkeypatch.setattr(owner, method, interrupted)
 
@@ -164,7 +165,7 @@ def test_signals_save_and_give_their_exit_code(command, tmp_path, signum, code):
     os.killpg(process.pid, signum)  # as a terminal or a job scheduler does: workers get it too
     out, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    assert "go on with --resume" in out
+    assert "continue with --resume" in out
     assert "Traceback" not in err
     assert "stopped by" in err
     assert "trainer" in torch.load(metrics.parent / "ckpt_last.pth", weights_only=True)
@@ -190,10 +191,10 @@ def test_run_killed_while_validating_loses_no_step(command, tmp_path, monkeypatc
     assert main(command) == 0
     whole = tmp_path / "out" / "a" / "b"
 
-    def killed(self):
+    def killed(*_):
         raise SystemExit(9)
 
-    monkeypatch.setattr(SJEDD_train_FFpp.Run, "validate", killed)
+    monkeypatch.setattr(run, "validate", killed)
     with pytest.raises(SystemExit):
         main([*command, "--output", str(tmp_path / "cut")])
     monkeypatch.undo()
@@ -327,13 +328,13 @@ def test_gradient_checkpointing_trains_a_vit_and_is_refused_elsewhere(command, t
 
 
 def test_deterministic_kernels_are_taken_for_the_time_of_the_run(command, tmp_path, monkeypatch):
-    asked, step = [], SJEDD_train_FFpp.Trainer.step
+    asked, step = [], Trainer.step
 
     def watched(self, *arguments):
         asked.append(torch.are_deterministic_algorithms_enabled())
         return step(self, *arguments)
 
-    monkeypatch.setattr(SJEDD_train_FFpp.Trainer, "step", watched)
+    monkeypatch.setattr(Trainer, "step", watched)
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     assert main([*command, "--deterministic", "--num_epoch", "1"]) == 0
     assert asked and all(asked) and not torch.are_deterministic_algorithms_enabled()
@@ -458,7 +459,7 @@ def test_arguments_that_cannot_be_meant_are_refused(command, capsys):
         "one task, which needs no weighting": [*command, "--no_tree"],
         "whose gradient has no conflicts": [*command, "--no_tree", "--weight", "equal", "--grad_method", "pcgrad"],
         "leaves nothing to train": [*command, "--freeze", "image", "text"],
-        "no multiple of --accum 3": [*command, "--accum", "3"],
+        "not a multiple of --accum 3": [*command, "--accum", "3"],
         "float16 is for CUDA": [*command, "--precision", "float16"],
         "unrecognized arguments: --btach_size": [*command, "--btach_size", "3"],
         "not between 0 and 1": [*command, "--aug_probs", "1.5"],
@@ -526,7 +527,7 @@ def test_a_gpu_without_memory_left_is_one_line_that_helps(command, monkeypatch, 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    monkeypatch.setattr(SJEDD_train_FFpp.Trainer, "step", full)
+    monkeypatch.setattr(Trainer, "step", full)
     assert SJEDD_train_FFpp.main(command) == 2
     (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert "epoch 0, step 0: the GPU's memory is full" in error
@@ -563,7 +564,7 @@ def test_a_killed_reading_process_is_one_line(command, monkeypatch, capsys):
         if torch.utils.data.get_worker_info():
             os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(SJEDD_train_FFpp.Frames, "__getitem__", killed)
+    monkeypatch.setattr(data.Frames, "__getitem__", killed)
     command[command.index("--num_workers") + 1] = "1"
     assert main(command) == 2
     assert "a process that reads images was killed" in capsys.readouterr().err

@@ -194,7 +194,7 @@ def test_training_names_the_first_that_cannot_be_read(hostile, tmp_path, account
     lists = [f"--txt_path_{name}={tmp_path / 'list.txt'}" for name in ("train", "val")]
     run = run_script(tmp_path, "SJEDD_train_FFpp.py", *lists, "--VM", "demo", "--output", tmp_path / "out",
                      "--num_workers", 2, "--num_epoch", 1, "--batch_size", 64)  # fmt: skip
-    assert "mend the image or remove its line" in refusal(run.code, run.err)
+    assert "fix the image or remove its line" in refusal(run.code, run.err)
     account("images in a list, SJEDD_train_FFpp.py", ["refused, the first named"], run.megabytes, run.seconds)
 
 

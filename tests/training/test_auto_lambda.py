@@ -8,7 +8,8 @@ from torch import nn
 from torch.func import functional_call
 
 from models.parameter_rows import ParameterRows, weighted_sum
-from training.auto_lambda import AutoLambda, Part, bilevel_step, gradients_of
+from training.auto_lambda import AutoLambda, Bilevel
+from training.gradients import Part, gradients_of
 
 pytestmark = pytest.mark.numeric
 
@@ -55,7 +56,7 @@ def step(problem, hypergrad="exact", first=(16,), second=(16,), scale=None):
     parts = parts_of(problem, 0, first), parts_of(problem, 1, second)
     primary = torch.tensor([1.0, 0, 0], dtype=torch.float64)
     weights = torch.tensor(problem[4], dtype=torch.float64)
-    result = bilevel_step(*parts, primary, parameters, tasks, scratch, weights, LR, DECAY, hypergrad, scale)
+    result = Bilevel(parameters, tasks, scratch, primary, DECAY, hypergrad).step(*parts, weights, LR, scale)
     return result, tasks, scratch.views[-1]
 
 
@@ -93,7 +94,7 @@ def test_parameters_come_back_when_a_pass_fails(problem):
     tasks, scratch = ParameterRows(parameters, 3), ParameterRows(parameters, 1)
     primary = torch.tensor([1.0, 0, 0], dtype=torch.float64)
     with pytest.raises(TypeError, match="input"):
-        bilevel_step(parts_of(problem, 0), [second], primary, parameters, tasks, scratch, primary, LR, DECAY)
+        Bilevel(parameters, tasks, scratch, primary, DECAY).step(parts_of(problem, 0), [second], primary, LR)
     assert all(torch.equal(before[name], value) for name, value in problem[0].state_dict().items())
 
 

@@ -1,0 +1,70 @@
+"""Pre-trained CLIP weights to start a training from: a local file, OpenAI's cache or a download."""
+
+import warnings
+import zipfile
+from pathlib import Path
+
+import open_clip
+import safetensors.torch
+import torch
+
+from models.checkpoint_file import first_line, read_checkpoint, state_dict_of
+from models.choices import OPEN_CLIP_CONFIGS
+from utils.cli import UserError
+
+_PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+
+
+def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, torch.Tensor]:
+    """Load pre-trained CLIP weights: OpenAI CLIP's name -> weight.
+
+    Args:
+        name: a --VM name other than demo.
+        weights: a local file, OpenAI's TorchScript archive or an open_clip checkpoint (.pt, .pth, .bin, .safetensors)
+            trained with QuickGELU, as OpenAI's models and open_clip's `-quickgelu` models are (shapes do not tell).
+            Default: pretrained/<OpenAI's file name> if it exists, else the clip package's cache or a download.
+
+    Raises:
+        UserError: the file cannot be read, or the download fails.
+    """
+    file_name = name.replace("/", "-") + ".pt"
+    if weights is None and (_PRETRAINED / file_name).exists():
+        weights = _PRETRAINED / file_name
+    if weights is None:
+        config = open_clip.get_pretrained_cfg(OPEN_CLIP_CONFIGS[name], "openai")
+        try:
+            # From OpenAI's own address into ~/.cache/clip, checked by SHA-256; the hub's client retries for a minute.
+            weights = open_clip.download_pretrained(config, prefer_hf_hub=False)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"cannot download the OpenAI weights of {name} ({first_line(error)}); on a machine with internet get "
+                f"{file_name} (see pretrained/README.md) into pretrained/{file_name}, or use --clip_weights FILE"
+            ) from error
+    path = Path(weights)
+    if path.suffix == ".safetensors":
+        return state_dict_of(_read_safetensors(path), path)
+    return state_dict_of(_read_torchscript(path) if _is_torchscript(path) else read_checkpoint(path), path)
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"cannot read {path} ({first_line(error)}); download the file again") from error
+
+
+def _read_torchscript(path: Path) -> dict[str, torch.Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated, but OpenAI's files are written in its format
+        try:
+            return torch.jit.load(path, map_location="cpu").state_dict()
+        except RuntimeError as error:
+            raise UserError(f"{path} is a damaged TorchScript archive; download it again") from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False  # read_checkpoint says what is wrong with it

@@ -1,0 +1,219 @@
+"""One training run: from the parsed command line to the last epoch.
+
+The command line's settings go to the part that uses them: DataSettings to the lists and batches, ModelSettings to the
+model, TrainerSettings to the optimisation, RunSettings to the epochs here.
+"""
+
+import argparse
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from datasets.crop_settings import crop_settings, differences
+from datasets.transforms import MEAN, STD
+from models.checkpoint import save_checkpoint
+from models.choices import TASKS
+from models.label_tree import LabelTree
+from training.data import DataSettings, TrainingBatch, TrainingData
+from training.engine import Progress, epoch_row, train_epoch
+from training.model_setup import ModelSettings, prepare_model
+from training.options import settings_for
+from training.resume import resume_settings, rng_state, set_rng_state
+from training.run_folder import run_folder
+from training.trainer import Trainer, TrainerSettings, epoch_learning_rates
+from training.validation import validate
+from utils.cli import UserError
+from utils.devices import choose_device, describe, deterministic
+from utils.distributed import copy_from_main, on_main, process_group
+from utils.files import write_json
+from utils.memory import keep_freed_memory
+from utils.provenance import git_revision, versions
+from utils.ranks import is_main, world_size
+from utils.run_log import MetricsLog, close_log, open_log
+from utils.stopping import StopRequest
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The options of the command line with these names."""
+
+    num_epoch: int
+    initial_lr: float
+    t_max: int
+    patience: int | None
+    keep: int
+    save_minutes: float
+
+
+def train(args: argparse.Namespace, tree: LabelTree) -> None:
+    """Run a training.
+
+    Args:
+        args: result of ``training.options.parse_args``.
+        tree: label tree of the lists' codes.
+
+    Raises:
+        UserError: bad settings, lists, images or checkpoint.
+    """
+    args, checkpoint = resume_settings(args) if args.resume else (args, None)
+    device = choose_device(args.gpu, args.precision)
+    if args.cuda_graph and device.type != "cuda":
+        raise UserError("--cuda_graph needs a CUDA device; run without it")
+    if device.type == "cpu":
+        keep_freed_memory()
+    tree = tree.root_only if args.no_tree else tree
+    with deterministic(args.deterministic), process_group(device):
+        data = TrainingData(settings_for(DataSettings, args), tree)
+        if checkpoint is not None and checkpoint["data_hash"] != data.hashes:
+            lists = f"{args.txt_path_train} and {args.txt_path_val}"
+            raise UserError(f"{lists} are not the lists the run was started with; use --init_from instead")
+        with run_folder(Path(args.output) / args.name / args.tag, args.resume) as folder:
+            data.open_images()
+            run = Run(args, checkpoint, tree, device, data, folder)
+            del checkpoint  # gigabytes
+            on_main(lambda: write_json(folder / "args.json", vars(args) | run.made_with | {"tree": tree.to_dict()}))
+            log = open_log(folder / "log.txt")
+            metrics = MetricsLog(folder, run.progress.epoch) if is_main() else None
+            try:
+                run.train(log, metrics)
+            finally:
+                if metrics:
+                    metrics.close()
+                close_log(log)
+
+
+class Run:
+    """A run in its folder: its data, its trainer, its progress and its checkpoints."""
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        checkpoint: dict | None,
+        tree: LabelTree,
+        device: torch.device,
+        data: TrainingData,
+        folder: Path,
+    ) -> None:
+        self.args, self.device, self.data, self.folder = args, device, data, folder
+        self.settings = settings_for(RunSettings, args)
+        crops = crop_settings(data.train_set.records)
+        self.made_with = {"versions": versions(), "revision": git_revision(), "data_hash": data.hashes}
+        self.made_with["crops"] = None if differences(crops) else next(iter(crops.values()), None)
+        model = prepare_model(settings_for(ModelSettings, args), checkpoint, tree, device)
+        self.trainer = Trainer(model, settings_for(TrainerSettings, args))
+        self.progress = Progress()
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        copy_from_main([*model.parameters(), *model.buffers()])
+        self.saved = time.perf_counter()  # when ckpt_last.pth was written
+
+    def _restore(self, checkpoint: dict) -> None:
+        try:
+            self.trainer.load_state_dict(checkpoint["trainer"])
+            self.progress = Progress(**checkpoint["progress"])
+            if self.progress.step > self.data.steps:
+                raise ValueError(f"step {self.progress.step} of an epoch of {self.data.steps}")
+            set_rng_state(checkpoint["rng"])
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            path = self.args.resume
+            raise UserError(f"{path} is damaged and cannot be resumed ({error}); use --init_from") from error
+
+    def train(self, log: logging.Logger, metrics: MetricsLog | None) -> None:
+        """Train until the last epoch, until the run stops getting better, or until it is told to stop."""
+        settings, progress = self.settings, self.progress
+        patience = settings.patience or math.inf
+        rates = epoch_learning_rates(settings.initial_lr, settings.num_epoch, settings.t_max)
+        self._log_start(log, rates)
+        with StopRequest() as stop:
+            while progress.epoch < settings.num_epoch and progress.epochs_without_better < patience:
+                started = time.perf_counter()
+                self.trainer.set_learning_rate(rates[progress.epoch])
+                self._train_epoch(stop, log)
+                self.save_last()  # before the validation pass, so that a run killed in it loses no step
+                if not stop.asked():
+                    self._finish_epoch(started, log, metrics)
+                if stop.asked():
+                    log.info(f"stopped; continue with --resume {self.folder / 'ckpt_last.pth'}")
+                    stop.raise_stop()
+        log.info(f"best epoch {progress.best['epoch']}: {self.folder / 'ckpt_best.pth'}")
+
+    def _log_start(self, log: logging.Logger, rates: list[float]) -> None:
+        args, data = self.args, self.data
+        others = f" and {world_size() - 1} more processes" if world_size() > 1 else ""
+        log.info(f"{self.folder}: {args.VM}, {args.weight}, {args.precision}, on {describe(self.device)}{others}")
+        images = f"{len(data.train_set.records)} training images, {len(data.val_set.records)} validation images"
+        log.info(f"{images}, {data.steps} steps per epoch")
+        log.info(f"learning rates {' '.join(f'{rate:.3g}' for rate in rates)}")
+        if args.augment_on == "device" and self.device.type == "cpu":
+            log.info("on a CPU --augment_on cpu is faster")
+
+    def _train_epoch(self, stop: StopRequest, log: logging.Logger) -> None:
+        """The steps of the epoch that are left, fewer when the run is told to stop."""
+
+        def flags() -> tuple[bool, bool]:
+            return stop.signum is not None, time.perf_counter() - self.saved >= 60 * self.settings.save_minutes
+
+        every = self.trainer.settings.lambda_every if self.trainer.settings.weight == "autol" else 0
+        batches, second_batches = self._batches(stream=0, every=1), self._batches(stream=1, every=every)
+        steps = train_epoch(self.trainer, self.progress, self.data.steps, batches, second_batches, flags, log)
+        with contextlib.closing(steps):
+            for result in steps:
+                asked_to_stop, save_is_due = result.flags
+                if asked_to_stop:
+                    stop.join()
+                    return
+                if save_is_due and self.progress.step < self.data.steps:
+                    self.save_last()
+
+    def _batches(self, stream: int, every: int) -> Iterator[TrainingBatch]:
+        progress, size = self.progress, self.trainer.model.image_size
+        return self.data.batches(size, self.device, progress.epoch, progress.step, stream, every)
+
+    def _finish_epoch(self, started: float, log: logging.Logger, metrics: MetricsLog | None) -> None:
+        """Validate, log the epoch and write its checkpoints."""
+        progress, figures = self.progress, validate(self.trainer, self.data)
+        score = figures["val_frame_auc" if self.data.val_set.image_level else "val_video_auc"]
+        row = {"epoch": progress.epoch, "lr": self.trainer.learning_rate} | epoch_row(self.trainer, progress) | figures
+        row["seconds"] = round(time.perf_counter() - started, 2)
+        best = progress.best
+        better = not best or (score, -figures["val_loss"]) > (best["score"], -best["val_loss"])
+        progress.epochs_without_better = 0 if better else progress.epochs_without_better + 1
+        if better:
+            progress.best = {"score": score, "epoch": progress.epoch} | figures
+            self._save("ckpt_best.pth")
+        if self.settings.keep:
+            self._save(f"ckpt_epoch{progress.epoch:03d}.pth")
+            for old in sorted(self.folder.glob("ckpt_epoch*.pth"))[: -self.settings.keep] if is_main() else ():
+                old.unlink()
+        self.trainer.weighting.after_epoch([row[f"loss_{task}"] for task in TASKS])
+        if metrics:
+            metrics.add(row)
+        losses = " ".join(f"{row[f'loss_{task}']:.4f}" for task in TASKS)
+        weights = " ".join(f"{weight:.4f}" for weight in row["lambdas"])
+        aucs = f"frame AUC {100 * figures['val_frame_auc']:.2f}"
+        aucs += "" if self.data.val_set.image_level else f", video AUC {100 * figures['val_video_auc']:.2f}"
+        log.info(
+            f"epoch {progress.epoch}: losses {losses}; lambda {weights}; validation {aucs}; {row['seconds']:.0f} s"
+        )
+        progress.next_epoch()
+        self.save_last()
+
+    def save_last(self) -> None:
+        """Write ckpt_last.pth, from which --resume continues exactly."""
+        state = {"trainer": self.trainer.state_dict(), "progress": self.progress.to_dict()}
+        self._save("ckpt_last.pth", rng=rng_state(), **state)
+        self.saved = time.perf_counter()
+
+    def _save(self, name: str, **extra: object) -> None:
+        """Write a checkpoint: the model, how it was made, and ``extra``."""
+        model, best = self.trainer.model, self.progress.best
+        preprocessing = {"image_size": model.image_size, "resize": "PIL bicubic", "mean": MEAN, "std": STD}
+        made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing}
+        made |= {"epoch": best.get("epoch", self.progress.epoch), "threshold": best.get("threshold")} | extra
+        on_main(lambda: save_checkpoint(self.folder / name, model, **made))

@@ -1,0 +1,41 @@
+"""The folder of a training run: <output>/<name>/<tag>."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from utils.cli import UserError
+from utils.distributed import on_main
+from utils.files import atomic_path
+from utils.locks import exclusive_folder
+
+
+@contextlib.contextmanager
+def run_folder(folder: Path, resume: str | None) -> Iterator[Path]:
+    """Make the folder and keep other runs out of it. To be entered by all processes.
+
+    Args:
+        folder: the run's folder.
+        resume: the checkpoint that the run continues from, if any. When it lies in another folder, that folder's best
+            checkpoint and metrics.jsonl are copied.
+
+    Raises:
+        UserError: the folder holds another run, another process works in it, or it cannot be written.
+    """
+    with contextlib.ExitStack() as held:
+        yield on_main(lambda: held.enter_context(_prepared(folder, resume)))
+
+
+@contextlib.contextmanager
+def _prepared(folder: Path, resume: str | None) -> Iterator[Path]:
+    with exclusive_folder(folder):
+        source = Path(resume).resolve().parent if resume else None
+        if source != folder.resolve():
+            if (folder / "ckpt_last.pth").exists():
+                raise UserError(f"{folder} holds a run already; --resume its ckpt_last.pth or give another --tag")
+            for name in ("ckpt_best.pth", "metrics.jsonl"):
+                if source and (source / name).is_file():
+                    with atomic_path(folder / name) as temporary:
+                        shutil.copyfile(source / name, temporary)
+        yield folder
