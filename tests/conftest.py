@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import types
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ import torch
 
 from preprocessing.extraction.face_crops import one_thread
 from tests.layouts import Layouts
+
+# A shell's background jobs ignore Ctrl-C, and so would the processes that the tests start and send it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).parent.parent
