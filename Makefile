@@ -6,8 +6,11 @@ DEMO_LISTS := $(DEMO_OUT)/lists
 # The small tower learns from 2.9k crops in minutes; lambda is updated in every fourth step.
 DEMO_TRAIN := --VM demo --aug --aug_probs 0.3 --batch_size 32 --num_epoch 5 --initial_lr 1e-3 --weight autol --lambda_every 4
 CONTROL_OUT := output/demo-control
+# Processes of the tests; each needs about 1.5 GB of memory.
+TEST_PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
-.PHONY: setup demo demo-data demo-control ablation test test-cpus stress lint browser-test bench gpu-check clean
+.PHONY: setup demo demo-data demo-control ablation test test-all test-cpus stress lint browser-test bench gpu-check clean
 
 setup: .venv/.runtime
 
@@ -58,20 +61,27 @@ ablation: .venv/.runtime
 	rm -rf $(DEMO_OUT)/ablation
 	$(BIN)/python benchmarks/ablation.py --lists $(DEMO_LISTS) --output $(DEMO_OUT)/ablation
 
+# The quick tests: under 5 minutes on 2 cores.
 test: .venv/.dev
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+# All tests, also the slow ones.
+test-all: .venv/.dev
+	$(PYTEST)
 
 # The numeric tests with the kernels of other CPUs.
 test-cpus: .venv/.dev
-	$(BIN)/python -m tests.other_cpus
+	$(BIN)/python -m tests.other_cpus -n $(TEST_PROCESSES) --dist worksteal
 
 # Hostile files and the like: minutes, and not part of `make test`.
 stress: .venv/.dev
 	$(BIN)/python -m pytest -o python_files='stress_*.py' tests/stress
 
+# Style, layout and types; pyproject.toml has the rules.
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # The web page in a headless Chromium, with the demo's checkpoint and videos; pictures of it in output/demo/browser.
 browser-test: .venv/.dev
@@ -90,4 +100,4 @@ bench: .venv/.runtime
 	$(BIN)/python benchmarks/launches.py
 
 clean:
-	rm -rf $(DEMO_DATA) $(DEMO_OUT) $(CONTROL_OUT) .hypothesis .pytest_cache .ruff_cache
+	rm -rf $(DEMO_DATA) $(DEMO_OUT) $(CONTROL_OUT) .hypothesis .pytest_cache .ruff_cache .mypy_cache

@@ -2,11 +2,15 @@
 
 import argparse
 import json
+import os
 import shutil
+import signal
 import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when NumPy and PyTorch are loaded; children inherit it
 
 import numpy as np
 import pytest
@@ -14,6 +18,10 @@ import torch
 
 from preprocessing.extraction.face_crops import one_thread
 from tests.layouts import Layouts
+
+# A shell's background jobs ignore Ctrl-C, and so would the processes that the tests start and send it to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).parent.parent

@@ -1,7 +1,7 @@
 """The numeric tests again, with the kernels that PyTorch, NumPy and OpenCV would choose on other CPUs: make test-cpus.
 
-The libraries choose by the CPU's instructions, and by variables of the environment, which this sets. Results then
-differ in their last digits, as from one machine to the next.
+The libraries choose by the CPU's instructions, and by environment variables, which this sets. The results then differ
+in their last digits, as from one machine to the next. Arguments go to pytest.
 """
 
 import os
@@ -56,7 +56,7 @@ print("PyTorch", torch.backends.cpu.get_cpu_capability(), "| OpenBLAS", *blas, "
 
 
 def numpy_features(kernels: str) -> str:
-    """The instructions of this CPU that NumPy has kernels for and that ``kernels`` does without."""
+    """The instructions of this CPU that NumPy has kernels for and that ``kernels`` does not use."""
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 
     beyond = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
@@ -65,13 +65,13 @@ def numpy_features(kernels: str) -> str:
     return " ".join(name for name in beyond if kernels == "SSE4" or "AVX512" in name or name == "X86_V4")
 
 
-def main() -> int:
-    """Run the tests once for each kind of kernels that this CPU can run; exit code 1 when one of them fails."""
+def main(arguments: list[str]) -> int:
+    """Run the tests once for each kind of kernels that this CPU can run; exit code 1 if one of them fails."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         print(f"no other kernels to choose on {platform.machine()}; make test has run the only ones")
         return 0
     features = np._core._multiarray_umath.__cpu_features__
-    codes = {}
+    codes, pytest = {}, [sys.executable, "-m", "pytest", "-m", "numeric"]
     for name, (needed, variables) in KERNELS.items():
         if not features.get(needed):
             print(f"== {name}: this CPU does not have it")
@@ -80,11 +80,11 @@ def main() -> int:
         print(f"== {name}:", *(f"{key}={value}" for key, value in variables.items()), flush=True)
         run = {"cwd": ROOT, "env": environment, "check": False}
         subprocess.run([sys.executable, "-c", CHOSEN], **run)
-        codes[name] = subprocess.run([sys.executable, "-m", "pytest", "-m", "numeric"], **run).returncode
+        codes[name] = subprocess.run([*pytest, *arguments], **run).returncode
     failed = [name for name, code in codes.items() if code]
     print(f"{len(codes) - len(failed)} kinds of kernels passed, {len(failed)} failed", *failed)
     return int(bool(failed))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -20,6 +20,7 @@ ROOMS = (
     "prediction",
 )  # each imports to its left
 PACKAGES = (*ROOMS, "benchmarks")
+TEXTS = (".py", ".ipynb", ".md", ".txt", ".toml", ".json", ".yml", ".yaml")
 
 
 def modules(room):
@@ -88,5 +89,5 @@ def test_tracked_files_are_small_and_name_no_machine():
         if not name or not path.is_file():
             continue
         assert path.stat().st_size < 2_000_000, name
-        if path.suffix in (".py", ".md", ".txt", ".toml", ".json") or name in ("Makefile", ".ci/run"):
+        if path.suffix in TEXTS or name in ("Makefile", ".ci/run"):
             assert not re.search(r"/(?:home|root|work)/\w", path.read_text(encoding="utf-8")), name

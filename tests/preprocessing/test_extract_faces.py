@@ -232,6 +232,7 @@ def test_weights_that_are_refused_leave_no_folder(videos, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @posix_only
 def test_two_processes_give_the_same_files_and_stop_cleanly(videos, tmp_path):
     assert run(videos, tmp_path / "one") == 0

@@ -229,6 +229,7 @@ def test_frames_too_large_to_be_held(extract, astronaut):
     assert status == {"good": "ok", "giant": "video_unreadable"}
 
 
+@pytest.mark.slow
 def test_a_container_that_promises_a_billion_frames(extract, astronaut):
     """All of them are asked for, and those that are there are taken."""
     ffmpeg("-i", astronaut, "-c:v", "mjpeg", extract.folder / "a.avi")

@@ -12,6 +12,7 @@ from tests.platforms import posix_only
 QUICK = ("parity", "float16", "deterministic", "graph", "speed", "augmentation", "detection", "reductions")
 
 
+@pytest.mark.slow
 @posix_only
 def test_the_checks_run_small_on_a_cpu(tmp_path, monkeypatch, capsys):
     for name, value in (("CUDA_VISIBLE_DEVICES", ""), ("OMP_NUM_THREADS", "1")):  # two processes share two cores

@@ -120,6 +120,7 @@ def same_weights(*folders):
     return all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 @linux_only
 def test_two_processes_do_what_one_does(training, arguments, tmp_path, monkeypatch):
     """Testing, a test without any image, training, a training from a crop cache on the device; and a training resumed
@@ -173,6 +174,7 @@ sys.exit(SJEDD_train_FFpp.main())
 """
 
 
+@pytest.mark.slow
 @linux_only
 def test_signals_to_a_process_and_then_to_torchrun_save_the_run(training, tmp_path):
     script = tmp_path / "slow_steps.py"

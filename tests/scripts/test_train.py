@@ -80,6 +80,7 @@ def test_run_folder_has_all_that_the_contract_names(command, tmp_path, capsys):
     assert 0 < best["threshold"] < 1
 
 
+@pytest.mark.slow
 def test_seed_command_word_for_word_runs_on_the_cpu(crop_lists, tmp_path, monkeypatch):
     """The README's training command; only the tower is swapped for the small one, its weights being a download."""
     train, val = crop_lists
@@ -226,6 +227,7 @@ def test_resume_into_another_folder_takes_the_history_along_and_overwrites_nothi
     assert "holds a run already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @linux_only
 def test_train_killed_at_a_random_step_resumed_and_tested(command, tmp_path, golden_crops):
     """The chain of a user whose machine goes down: kill -9, resume, test. The weights are the uninterrupted run's."""

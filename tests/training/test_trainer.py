@@ -371,6 +371,7 @@ def test_gradient_checkpointing_needs_a_vit(model):
         checkpoint_gradients(model)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("ATEN_CPU_CAPABILITY" in os.environ, reason="the compiler builds for this CPU alone")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("precision", "limit", "rel"), [("float32", 1e-5, 1e-3), ("bfloat16", 0.01, 0.3)])
