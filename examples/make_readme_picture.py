@@ -23,7 +23,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
 VIDEO = "data/demo/FF++/manipulated_sequences/Face2Face/c23/videos/198_199.mp4"
-NOTE = "A synthetic fake of `make demo`, from a public-domain photograph; the model is the demo's small tower."
+NOTE = "A synthetic fake of the demo, made from a public-domain photograph. The model is the demo's small tower."
 ON, OFF, INK, GREY = "#c45100", "#8a94a0", "#1c2733", "#68747f"
 
 
