@@ -54,3 +54,10 @@ def test_relative_links_lead_to_a_file_and_a_heading(document):
 
 def test_the_readme_picture_is_small():
     assert (ROOT / "docs/images/overview.png").stat().st_size < 300_000
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_named_code_files_and_folders_exist(document):
+    folders = "utils|models|datasets|preprocessing|evaluation|training|prediction|benchmarks|examples|tests|docs"
+    named = re.findall(rf"`((?:{folders})/[\w/]*(?:\.\w+)?|SJEDD_\w+\.py)`", document.read_text(encoding="utf-8"))
+    assert not [name for name in named if not (ROOT / name).exists()]
