@@ -24,7 +24,7 @@ if __name__ == "__main__":
 
 VIDEO = "data/demo/FF++/manipulated_sequences/Face2Face/c23/videos/198_199.mp4"
 NOTE = "A synthetic fake of the demo, made from a public-domain photograph. The model is the demo's small tower."
-ON, OFF, INK, GREY = "#c45100", "#8a94a0", "#1c2733", "#68747f"
+OFF, INK, GREY = "#8a94a0", "#1c2733", "#68747f"
 
 
 def get_args_parser() -> argparse.ArgumentParser:
@@ -85,13 +85,15 @@ def draw_face(axes: "Axes", person: dict, video: Path) -> None:
     import cv2
     from matplotlib.patches import Rectangle
 
+    from prediction.palette import OUTCOME_COLOURS
+
     shown = max(person["frames"], key=lambda frame: frame["p_fake"])
     capture = cv2.VideoCapture(str(video))
     for _ in range(shown["frame"] + 1):
         _, image = capture.read()
     axes.imshow(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), interpolation="lanczos")
     x1, y1, x2, y2 = shown["box"]
-    colour = ON if person["outcome"] == "fake" else OFF
+    colour = OUTCOME_COLOURS[person["outcome"]].on_light
     axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=3))
     style = {"color": "white", "fontsize": 15, "weight": "bold", "bbox": {"fc": colour, "ec": colour, "pad": 5}}
     label = f"{person['outcome']}  {person['p_fake']:.2f}"
@@ -104,7 +106,9 @@ def draw_tree(axes: "Axes", person: dict) -> None:
     from matplotlib.patches import FancyBboxPatch, Rectangle
 
     from models.label_tree import FFPP
+    from prediction.palette import OUTCOME_COLOURS
 
+    on_colour = OUTCOME_COLOURS["fake"].on_light
     axes.set(xlim=(0, 10), ylim=(0, 10))
     axes.set_axis_off()
     width, height = 2.45, 1.06
@@ -119,11 +123,11 @@ def draw_tree(axes: "Axes", person: dict) -> None:
         for child in children:
             (x1, y1), (x2, y2) = places[parent], places[child]
             on = {parent, child} <= state
-            colour, line = (ON, 2.0) if on else ("#cfd5da", 1.1)
+            colour, line = (on_colour, 2.0) if on else ("#cfd5da", 1.1)
             axes.plot((x1 + width, x2), (y1, y2), color=colour, linewidth=line, zorder=2 if on else 1)
     for name, (x, y) in places.items():
         p, on = person["nodes"][name], name in state
-        edge = ON if on else "#b9c1c8"
+        edge = on_colour if on else "#b9c1c8"
         axes.add_patch(
             FancyBboxPatch(
                 (x, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.14",
@@ -137,7 +141,7 @@ def draw_tree(axes: "Axes", person: dict) -> None:
         axes.text(x + 0.14, y + (0.12 if lines != name else -0.03), lines, **style | (small if lines != name else {}))
         bar = Rectangle((x + 0.14, y - 0.38), width - 0.28, 0.1, facecolor="#e6eaed", zorder=4)
         axes.add_patch(bar)
-        axes.add_patch(Rectangle((x + 0.14, y - 0.38), (width - 0.28) * p, 0.1, facecolor=ON if on else OFF, zorder=5))
+        axes.add_patch(Rectangle((x + 0.14, y - 0.38), (width - 0.28) * p, 0.1, facecolor=on_colour if on else OFF, zorder=5))
 
 
 if __name__ == "__main__":
