@@ -25,6 +25,7 @@ if __name__ == "__main__":
 VIDEO = "data/demo/FF++/manipulated_sequences/Face2Face/c23/videos/198_199.mp4"
 NOTE = "A synthetic fake of the demo, made from a public-domain photograph. The model is the demo's small tower."
 OFF, INK, GREY = "#8a94a0", "#1c2733", "#68747f"
+WIDTH = 2.45  # of a node
 
 
 def get_args_parser() -> argparse.ArgumentParser:
@@ -85,15 +86,13 @@ def draw_face(axes: "Axes", person: dict, video: Path) -> None:
     import cv2
     from matplotlib.patches import Rectangle
 
-    from prediction.palette import OUTCOME_COLOURS
-
     shown = max(person["frames"], key=lambda frame: frame["p_fake"])
     capture = cv2.VideoCapture(str(video))
     for _ in range(shown["frame"] + 1):
         _, image = capture.read()
     axes.imshow(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), interpolation="lanczos")
     x1, y1, x2, y2 = shown["box"]
-    colour = OUTCOME_COLOURS[person["outcome"]].on_light
+    colour = fake_colour() if person["outcome"] == "fake" else OFF
     axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=3))
     style = {"color": "white", "fontsize": 15, "weight": "bold", "bbox": {"fc": colour, "ec": colour, "pad": 5}}
     label = f"{person['outcome']}  {person['p_fake']:.2f}"
@@ -103,45 +102,52 @@ def draw_face(axes: "Axes", person: dict, video: Path) -> None:
 
 def draw_tree(axes: "Axes", person: dict) -> None:
     """The label tree from left to right; nodes of the named state are coloured."""
-    from matplotlib.patches import FancyBboxPatch, Rectangle
-
     from models.label_tree import FFPP
-    from prediction.palette import OUTCOME_COLOURS
 
-    on_colour = OUTCOME_COLOURS["fake"].on_light
     axes.set(xlim=(0, 10), ylim=(0, 10))
     axes.set_axis_off()
-    width, height = 2.45, 1.06
     columns = ((0.05, "root"), (3.6, "global attributes"), (7.5, "face regions"))
-    middles = ([4.65], [7.5, 4.65, 1.8], [8.45 - 1.52 * i for i in range(6)])
-    places = {}
-    for level, (x, title), rows in zip(FFPP.levels, columns, middles, strict=True):
-        axes.text(x + width / 2, 9.6, title, color=GREY, fontsize=12, ha="center", va="center")
-        places |= {FFPP.nodes[node]: (x, y) for node, y in zip(level, rows, strict=True)}
-    state = set(person["state"])
+    rows = ([4.65], [7.5, 4.65, 1.8], [8.45 - 1.52 * i for i in range(6)])
+    places, state = {}, set(person["state"])
+    for level, (x, title), heights in zip(FFPP.levels, columns, rows, strict=True):
+        axes.text(x + WIDTH / 2, 9.6, title, color=GREY, fontsize=12, ha="center", va="center")
+        places |= {FFPP.nodes[node]: (x, y) for node, y in zip(level, heights, strict=True)}
     for parent, children in FFPP.edges.items():
         for child in children:
             (x1, y1), (x2, y2) = places[parent], places[child]
             on = {parent, child} <= state
-            colour, line = (on_colour, 2.0) if on else ("#cfd5da", 1.1)
-            axes.plot((x1 + width, x2), (y1, y2), color=colour, linewidth=line, zorder=2 if on else 1)
-    for name, (x, y) in places.items():
-        p, on = person["nodes"][name], name in state
-        edge = on_colour if on else "#b9c1c8"
-        axes.add_patch(
-            FancyBboxPatch(
-                (x, y - height / 2), width, height, boxstyle="round,pad=0,rounding_size=0.14",
-                facecolor="#fff3ea" if on else "white", edgecolor=edge, linewidth=1.6, zorder=3,
+            style = (
+                {"color": fake_colour(), "linewidth": 2, "zorder": 2} if on else {"color": "#cfd5da", "linewidth": 1.1}
             )
-        )  # fmt: skip
-        style = {"color": INK if on else GREY, "weight": "bold" if on else "normal", "fontsize": 12.5, "zorder": 4}
-        axes.text(x + width - 0.14, y - 0.03, f"{p:.2f}", ha="right", **style)
-        lines = name.replace(" ", "\n")
-        small = {"fontsize": 10, "linespacing": 0.9, "va": "center"}
-        axes.text(x + 0.14, y + (0.12 if lines != name else -0.03), lines, **style | (small if lines != name else {}))
-        bar = Rectangle((x + 0.14, y - 0.38), width - 0.28, 0.1, facecolor="#e6eaed", zorder=4)
-        axes.add_patch(bar)
-        axes.add_patch(Rectangle((x + 0.14, y - 0.38), (width - 0.28) * p, 0.1, facecolor=on_colour if on else OFF, zorder=5))
+            axes.plot((x1 + WIDTH, x2), (y1, y2), **style)
+    for name, (x, y) in places.items():
+        draw_node(axes, x, y, name, person["nodes"][name], name in state)
+
+
+def draw_node(axes: "Axes", x: float, y: float, name: str, p: float, on: bool) -> None:
+    """A node at its left middle: name, probability and a bar."""
+    from matplotlib.patches import FancyBboxPatch, Rectangle
+
+    edge, fill, bar, ink = (fake_colour(), "#fff3ea", fake_colour(), INK) if on else ("#b9c1c8", "white", OFF, GREY)
+    frame = {"facecolor": fill, "edgecolor": edge, "linewidth": 1.6, "zorder": 3}
+    left, right, bottom = x + 0.14, x + WIDTH - 0.14, y - 0.38
+    axes.add_patch(FancyBboxPatch((x, y - 0.53), WIDTH, 1.06, "round,pad=0,rounding_size=0.14", **frame))
+    axes.add_patch(Rectangle((left, bottom), right - left, 0.1, facecolor="#e6eaed", zorder=4))
+    axes.add_patch(Rectangle((left, bottom), (right - left) * p, 0.1, facecolor=bar, zorder=5))
+    style = {"color": ink, "weight": "bold" if on else "normal", "fontsize": 12.5, "zorder": 4}
+    axes.text(right, y - 0.03, f"{p:.2f}", ha="right", **style)
+    if " " in name:
+        two_lines = {"fontsize": 10, "linespacing": 0.9, "va": "center"}
+        axes.text(left, y + 0.12, name.replace(" ", "\n"), **style | two_lines)
+    else:
+        axes.text(left, y - 0.03, name, **style)
+
+
+def fake_colour() -> str:
+    """The colour of fakes on white."""
+    from prediction.palette import OUTCOME_COLOURS
+
+    return OUTCOME_COLOURS["fake"].on_light
 
 
 if __name__ == "__main__":
