@@ -119,7 +119,7 @@ def draw_tree(axes: "Axes", person: dict) -> None:
             style = (
                 {"color": fake_colour(), "linewidth": 2, "zorder": 2} if on else {"color": "#cfd5da", "linewidth": 1.1}
             )
-            axes.plot((x1 + WIDTH, x2), (y1, y2), **style)
+            axes.plot((x1 + WIDTH, x2), (y1, y2), color=colour, linewidth=width, zorder=2 if on else 1)
     for name, (x, y) in places.items():
         draw_node(axes, x, y, name, person["nodes"][name], name in state)
 
