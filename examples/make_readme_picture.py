@@ -116,9 +116,7 @@ def draw_tree(axes: "Axes", person: dict) -> None:
         for child in children:
             (x1, y1), (x2, y2) = places[parent], places[child]
             on = {parent, child} <= state
-            style = (
-                {"color": fake_colour(), "linewidth": 2, "zorder": 2} if on else {"color": "#cfd5da", "linewidth": 1.1}
-            )
+            colour, width = (fake_colour(), 2.0) if on else ("#cfd5da", 1.1)
             axes.plot((x1 + WIDTH, x2), (y1, y2), color=colour, linewidth=width, zorder=2 if on else 1)
     for name, (x, y) in places.items():
         draw_node(axes, x, y, name, person["nodes"][name], name in state)
