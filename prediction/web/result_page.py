@@ -2,9 +2,9 @@
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 
-from html import escape
 from prediction.wording import calibrated_nodes
 
 LARGEST = 32 * 2**20  # bytes of a video that is laid into a page
