@@ -17,8 +17,6 @@ from utils.files import write_bytes
 MAX_BYTES = 1_900_000  # of the file
 CELL = 240  # px, side of a picture; smaller if the file would be too large
 _TEXT_HEIGHT, _GAP = 22, 4  # px
-
-
 SheetRow = tuple[str, Sequence[np.ndarray]]  # caption, one picture [S, S, 3] uint8 BGR for each column
 
 
