@@ -1,0 +1,67 @@
+"""Serve the web page of SJEDD_app.py until it is stopped."""
+
+import argparse
+import errno
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import python_multipart  # noqa: F401 - Starlette imports it with the first upload, too late for a clear message
+import uvicorn
+
+from prediction.pipeline import build_context
+from prediction.web.page import Limits, build_app
+from prediction.web.scratch import scratch_folder
+from preprocessing.extraction.photos import find_inputs
+from utils.cli import UserError
+
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+MAX_SAMPLES = 200
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Serve the page with the options of SJEDD_app.py."""
+    samples, local = samples_by_name(args.samples), args.host in LOCAL_HOSTS
+    with bind(args.host, args.port) as listener, scratch_folder("sjedd_app_") as folder:
+        context = build_context(args, pictures=True)
+        limits = Limits(args.max_mb, args.max_seconds)
+        app = build_app(context, samples, folder, limits, local, stopping=lambda: server.should_exit)
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=5
+        )
+        server = uvicorn.Server(config)
+        if not local:
+            print(f"note: everyone who reaches {args.host} can use the page", file=sys.stderr)
+        listener.listen()
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        print(f"http://{host}:{args.port} is ready; Ctrl-C ends it", flush=True)
+        server.run(sockets=[listener])
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket at an address. Raises UserError if it cannot be had, before the model is loaded."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise UserError(f"cannot listen at {host}:{port} ({error.strerror}); give another --host") from error
+    listener = socket.socket(family, kind, protocol)
+    if os.name == "posix":  # elsewhere it would let two programs share the port
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        other = "--host" if error.errno == errno.EADDRNOTAVAIL else "--port"
+        raise UserError(f"cannot listen at {host}:{port} ({error.strerror}); give another {other}") from error
+    return listener
+
+
+def samples_by_name(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name on the page -> file. Raises UserError for more than MAX_SAMPLES."""
+    found = find_inputs(paths) if paths else []
+    if len(found) > MAX_SAMPLES:
+        raise UserError(f"--samples: {len(found)} files are too many to choose from; name at most {MAX_SAMPLES}")
+    names = {path.name: path for path in found}
+    return names if len(names) == len(found) else {str(path): path for path in found}
