@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         from prediction.web.server import serve
     except ModuleNotFoundError as error:
-        raise UserError(f"the page needs {error.name.partition('.')[0]}; pip install -r requirements-app.txt") from error
+        raise UserError(
+            f"the page needs {error.name.partition('.')[0]}; pip install -r requirements-app.txt"
+        ) from error
     serve(args)
 
 

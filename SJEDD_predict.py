@@ -13,26 +13,18 @@ from pathlib import Path
 from prediction.options import add_prediction_options, parse_prediction_args
 from utils.cli import ArgumentParser, script
 
+_INPUT = "photographs, videos, folders of them, .txt files with one path per line"
+_JSON = "print each prediction as a line of JSON to standard output, and messages to standard error"
+
 
 def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--input",
-        type=Path,
-        nargs="+",
-        required=True,
-        metavar="PATH",
-        help="photographs, videos, folders of them, .txt files with one path per line",
-    )
+    parser.add_argument("--input", type=Path, nargs="+", required=True, metavar="PATH", help=_INPUT)
     parser.add_argument("--output", default="output/SJEDD_predict", help="folder for the results")
     add_prediction_options(parser)
     results = parser.add_argument_group("results")
     results.add_argument("--no_pictures", action="store_true", help="write prediction.json and predictions.csv only")
-    results.add_argument(
-        "--json",
-        choices=("-",),
-        help="print each prediction as a line of JSON to standard output, and messages to standard error",
-    )
+    results.add_argument("--json", choices=("-",), help=_JSON)
     return parser
 
 

@@ -1,6 +1,7 @@
 """Find the people in a photograph or a video: good faces in each frame, then the faces of one person across frames.
 
-Frames, faces and crops are chosen as in extract_faces.py, except that all faces of a frame are kept, not one.
+Frames, faces and crops are chosen as in extract_faces.py, except that all faces of a frame are kept, not one. Frames
+are [H, W, 3] uint8 RGB.
 """
 
 import math
@@ -51,9 +52,6 @@ class ScoredFaces(NamedTuple):
     scores: np.ndarray
 
 
-ScoreFaces = Callable[[list[np.ndarray]], list[ScoredFaces]]  # frames, each [H, W, 3] uint8 RGB -> faces of each
-
-
 class People(NamedTuple):
     """The people of an input."""
 
@@ -77,32 +75,25 @@ class Rules(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A readable input. photo: [H, W, 3] uint8 RGB; None for a video."""
+    """A readable input. photo: None for a video."""
 
     path: Path
     photo: np.ndarray | None
 
     def frames(self, count: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (number, frame [H, W, 3] uint8 RGB) of the first ``count`` frames."""
-        if self.photo is not None:
-            return iter([(0, self.photo)])
-        return read_frames(self.path, range(count))
+        """(number, frame) of the first ``count`` frames."""
+        return read_frames(self.path, range(count)) if self.photo is None else iter([(0, self.photo)])
 
 
 def open_source(path: Path) -> Source:
-    """Open an input. A video is not decoded yet.
-
-    Raises:
-        PhotoError: The file is a damaged photograph.
-        VideoError: There is no such file.
-    """
+    """Open an input; a video is not decoded yet. Raises PhotoError or VideoError if it cannot be read."""
     if not os.path.isfile(path):  # noqa: PTH113 - False for names that no file system takes
         raise VideoError("missing", path, "there is no such file")
     return Source(path, read_photo(path))
 
 
 def find_faces(frames: list[np.ndarray], detector: Detector, rules: Rules) -> list[GoodFaces]:
-    """The faces of each frame [H, W, 3] uint8 RGB that are confident, large and regular enough to be cropped."""
+    """The faces of each frame that are confident, large and regular enough to be cropped."""
     with one_thread():
         found = detector.detect(frames)
     return [_good_faces(faces, rules) for faces in found]
@@ -114,51 +105,49 @@ def _good_faces(faces: Faces, rules: Rules) -> GoodFaces:
     return GoodFaces(*(values[kept] for values in faces), tuple(pick.status for pick in picks if pick.status != "ok"))
 
 
-def people_of_photo(photo: np.ndarray, score_faces: ScoreFaces) -> People:
-    """The people of one picture [H, W, 3] uint8 RGB, as frame 0: every good face is a person."""
-    (scored,) = score_faces([photo])
-    persons = [{0: face} for face in range(len(scored.faces.scores))]
-    return People(1, {0: scored}, persons, Counter(scored.faces.dropped))
-
-
-def people_of_video(
-    video: Path,
+def find_people(
+    source: Source,
     n_frames: int,
     rules: Rules,
-    score_faces: ScoreFaces,
+    score_faces: Callable[[list[np.ndarray]], list[ScoredFaces]],
     on_frames: Callable[[int], object] = lambda frames: None,
 ) -> People:
-    """The people of a video.
+    """The people of an input. Every good face of a photograph is a person.
 
-    A chosen frame without a good face is replaced by a near one that has one. People in too few frames (MIN_PRESENCE)
-    are dropped.
+    A chosen frame of a video without a good face is replaced by a near one that has one. People in too few frames
+    (MIN_PRESENCE) are dropped.
 
     Args:
-        video: The file.
-        n_frames: How many frames to use, evenly spaced.
+        source: The input.
+        n_frames: How many frames of a video to use, evenly spaced.
         rules: What makes a face good.
-        score_faces: Gets at most BATCH frames at a time; frames are not kept after the call.
+        score_faces: Finds and scores the faces of each frame; gets at most BATCH frames at a time.
         on_frames: Called with the number of frames just processed.
 
     Raises:
         VideoError: The video has no frame that can be decoded.
     """
+    if source.photo is not None:
+        (found,) = score_faces([source.photo])
+        on_frames(1)
+        persons = [{0: face} for face in range(len(found.faces.scores))]
+        return People(1, {0: found}, persons, Counter(found.faces.dropped))
     views: dict[int, np.ndarray] = {}
 
     def score(indices: Iterable[int]) -> dict[int, ScoredFaces]:
         scored = {}
-        frames = read_frames(video, indices)
+        frames = read_frames(source.path, indices)
         while batch := list(islice(frames, BATCH)):
             for (index, frame), found in zip(batch, score_faces([frame for _, frame in batch]), strict=True):
                 scored[index], views[index] = found, views_of(frame, found.faces)
             on_frames(len(batch))
         return scored
 
-    count = count_frames(video)
+    count = count_frames(source.path)
     wanted = frame_indices(count, n_frames)
     scored = score(wanted)
     if wanted[-1] not in scored:  # the container promised more frames than there are
-        true_count = count_frames(video, decode=True)
+        true_count = count_frames(source.path, decode=True)
         if true_count < count:
             count, wanted = true_count, frame_indices(true_count, n_frames)
             scored = {index: scored[index] for index in scored.keys() & wanted}
@@ -168,15 +157,17 @@ def people_of_video(
     picks = {index: Pick("ok" if len(found.faces.scores) else "no_face") for index, found in scored.items()}
     used = frames_used(wanted, picks, rules.retry, count)
     scored = {index: scored[index] for index in sorted(used.values()) if index in scored}
-    return _tell_apart(count, scored, views, rules)
+    persons, dropped = _tell_apart(scored, views, rules)
+    return People(count, scored, persons, dropped)
 
 
-def _tell_apart(count: int, scored: dict[int, ScoredFaces], views: dict[int, np.ndarray], rules: Rules) -> People:
-    persons = people(
-        {index: FrameFaces(found.faces, views[index]) for index, found in scored.items()}, rules.min_confidence
-    )
+def _tell_apart(
+    scored: dict[int, ScoredFaces], views: dict[int, np.ndarray], rules: Rules
+) -> tuple[list[dict[int, int]], Counter[str]]:
+    found = {index: FrameFaces(scored_faces.faces, views[index]) for index, scored_faces in scored.items()}
+    persons = people(found, rules.min_confidence)
     least = math.ceil(MIN_PRESENCE * len(scored))
     stayed = [dict(sorted(person.items())) for person in persons if len(person) >= least]
-    dropped = Counter(status for found in scored.values() for status in found.faces.dropped)
+    dropped = Counter(status for faces, _ in scored.values() for status in faces.dropped)
     dropped["brief"] = sum(map(len, persons)) - sum(map(len, stayed))
-    return People(count, scored, stayed, +dropped)
+    return stayed, +dropped

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from prediction.context import PredictionContext
 from prediction.palette import OUTCOME_COLOURS
 from prediction.people import People, Source
-from prediction.predictor import Predictor
 from prediction.verdicts import Person
 from preprocessing.extraction.video import frame_rate
 from utils.files import write_bytes
@@ -25,8 +25,7 @@ def draw_pictures(
     people: People,
     persons: Sequence[Person],
     folder: Path,
-    predictor: Predictor,
-    band: tuple[float, float],
+    context: PredictionContext,
     on_frame: Callable[[float], object],
 ) -> tuple[str, list[dict]]:
     """Write the pictures of an input into ``folder``. The input is read once more, frame by frame.
@@ -36,17 +35,17 @@ def draw_pictures(
         people: Of the input.
         persons: Their verdicts, at least one.
         folder: Where the pictures go.
-        predictor: Aligns faces and computes heat maps.
-        band: Of uncertain verdicts.
+        context: Model and settings.
         on_frame: Called with the share of the frames that are drawn, 0 to 1.
 
     Returns:
         The name of the annotated file, and for each person what prediction.json tells of their pictures.
     """
     crops: list[dict[int, np.ndarray]] = [{} for _ in persons]  # index into a person's frames -> crop
-    frames = _annotated_frames(source, people, persons, predictor, crops, on_frame)
+    frames = _annotated_frames(source, people, persons, context, crops, on_frame)
+    rate = None
     if source.photo is not None:
-        name, rate = "annotated.jpg", None
+        name = "annotated.jpg"
         write_jpeg(folder / name, next(frames), 92)
     else:
         name, rate = "annotated.mp4", frame_rate(source.path)
@@ -55,12 +54,15 @@ def draw_pictures(
     entries = []
     for number, (person, shown) in enumerate(zip(persons, crops, strict=True), start=1):
         first = person.decisive()[0]
-        maps = _write_heat_maps(shown[first], number, folder, predictor)
-        entry = {"heat_map_frame": person.frames[first], "heat_maps": maps, "timeline": None}
+        entry = {"heat_map_frame": person.frames[first], "heat_maps": {}, "timeline": None}
+        maps = context.predictor.heat_maps(shown[first])
+        for node, heat in zip(context.predictor.tree.nodes, maps, strict=True):
+            entry["heat_maps"][node] = f"heat_{number}_{node.replace(' ', '_')}.jpg"
+            write_jpeg(folder / entry["heat_maps"][node], overlay(shown[first], heat), 90)
         if rate is not None:
             entry["timeline"] = f"timeline_{number}.png"
             title = f"{source.path.name}, person {number}: {person.outcome}"
-            write_bytes(folder / entry["timeline"], timeline(person, rate, shown, band, title))
+            write_bytes(folder / entry["timeline"], timeline(person, rate, shown, context.band, title))
         entries.append(entry)
     return name, entries
 
@@ -69,41 +71,31 @@ def _annotated_frames(
     source: Source,
     people: People,
     persons: Sequence[Person],
-    predictor: Predictor,
+    context: PredictionContext,
     crops: Sequence[dict[int, np.ndarray]],
     on_frame: Callable[[float], object],
 ) -> Iterator[np.ndarray]:
     """Yield all frames with boxes and labels; put the crops of the decisive frames into ``crops``."""
     gap = max(np.diff(list(people.faces)), default=1)
     boxes = [dict(zip(person.frames, person.boxes, strict=True)) for person in persons]
-    labels = [_label(person, f"{n}: " if len(persons) > 1 else "", predictor) for n, person in enumerate(persons, 1)]
+    regions = [context.predictor.tree.nodes[i] for i in context.predictor.tree.levels[2]]
+    labels = [_label(person, f"{n}: " if len(persons) > 1 else "", regions) for n, person in enumerate(persons, 1)]
     for index, frame in source.frames(people.count):
         drawn = frame.copy()
         for n, person in enumerate(persons):
             if index in person.frames and (i := person.frames.index(index)) in person.decisive():
-                crops[n][i] = predictor.align(frame, person.landmarks[i])
+                crops[n][i] = context.predictor.align(frame, person.landmarks[i])
             if (box := box_at(index, boxes[n], gap)) is not None:
                 draw_face(drawn, box, person.outcome, labels[n])
         on_frame((index + 1) / people.count)
         yield drawn
 
 
-def _label(person: Person, prefix: str, predictor: Predictor) -> list[str]:
+def _label(person: Person, prefix: str, regions: Sequence[str]) -> list[str]:
     """The lines at a face: outcome and P(fake), then the most probable region of the state."""
-    regions = [predictor.tree.nodes[i] for i in predictor.tree.levels[2]]
-    altered = [name for name in regions if name in person.verdict.state]
-    first = max(altered, key=person.nodes.get, default=None)
+    altered = sorted((name for name in regions if name in person.verdict.state), key=lambda name: -person.nodes[name])
     lines = [f"{prefix}{person.outcome}, P(fake) {person.verdict.p_calibrated:.2f}"]
-    return lines + ([f"{first} {person.nodes[first]:.2f}"] if first else [])
-
-
-def _write_heat_maps(crop: np.ndarray, number: int, folder: Path, predictor: Predictor) -> dict[str, str]:
-    """Write a heat map of each node over a crop; returns node -> file name."""
-    names = {}
-    for node, heat in zip(predictor.tree.nodes, predictor.heat_maps(crop), strict=True):
-        names[node] = f"heat_{number}_{node.replace(' ', '_')}.jpg"
-        write_jpeg(folder / names[node], overlay(crop, heat), 90)
-    return names
+    return lines + [f"{name} {person.nodes[name]:.2f}" for name in altered[:1]]
 
 
 def box_at(frame: int, boxes: Mapping[int, np.ndarray], gap: int) -> np.ndarray | None:

@@ -39,10 +39,9 @@ def stamp(path: str | Path) -> list[int] | None:
 
 
 def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, dict | None]]:
-    """Choose the result folder of each input: its stem, with a number if another input has that folder.
+    """Input -> (its result folder, the content of the prediction.json that is there, or None).
 
-    Returns:
-        Input -> (its folder, the content of the prediction.json that is there, or None).
+    A folder is named by the input's stem, with a number if another input has that folder.
     """
     folders: dict[Path, tuple[Path, dict | None]] = {}
     taken = {output / "predictions.csv"}
@@ -51,7 +50,9 @@ def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, d
         stem = stem if stem.strip(".") else "input"
         for number in itertools.count(1):
             folder = output / (stem if number == 1 else f"{stem}_{number}")
-            known = _earlier(folder)
+            file = folder / "prediction.json"
+            known = read_json(file) if file.is_file() else None
+            known = known if isinstance(known, dict) else None
             if folder not in taken and (known is None or known.get("input") == str(path)):
                 break
         taken.add(folder)
@@ -59,28 +60,15 @@ def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, d
     return folders
 
 
-def _earlier(folder: Path) -> dict | None:
-    file = folder / "prediction.json"
-    content = read_json(file) if file.is_file() else None
-    return content if isinstance(content, dict) else None
-
-
-def is_done(known: Mapping | None, settings: Mapping[str, object], nodes: Sequence[str]) -> bool:
-    """Whether an earlier prediction can be kept. Unreadable inputs are tried again.
-
-    Args:
-        known: Content of its prediction.json, or None.
-        settings: What it must have been made with, the input's stamp included.
-        nodes: Of the label tree, root first.
-    """
+def is_done(known: Mapping | None, settings: Mapping[str, object]) -> bool:
+    """Whether an earlier prediction was made with these settings, the input's stamp included; unreadable inputs are
+    tried again."""
     settings = json.loads(json.dumps(settings))  # tuples become lists
-    if known is None or known.get("settings") != settings or known.get("outcome") == "unreadable":
-        return False
-    return is_whole(known, nodes)
+    return known is not None and known.get("settings") == settings and known.get("outcome") != "unreadable"
 
 
 def is_whole(known: Mapping, nodes: Sequence[str]) -> bool:
-    """Whether an earlier prediction, a file that anyone may have changed, holds all that is printed and tabulated."""
+    """Whether an earlier prediction holds all that is printed and tabulated. nodes: root first."""
     try:
         row_of(known, "", nodes)
         texts = [known["outcome"], *(track["explanation"] for track in known["tracks"])]
@@ -93,9 +81,8 @@ def clear(folder: Path) -> None:
     """Remove an earlier prediction, prediction.json first: without it the rest does not count."""
     remove_leftovers(folder)
     (folder / "prediction.json").unlink(missing_ok=True)
-    for pattern in _PICTURES:
-        for path in folder.glob(pattern):
-            path.unlink()
+    for path in [path for pattern in _PICTURES for path in folder.glob(pattern)]:
+        path.unlink()
 
 
 def row_of(prediction: Mapping, folder: str, nodes: Sequence[str]) -> dict[str, object]:
@@ -117,10 +104,8 @@ def row_of(prediction: Mapping, folder: str, nodes: Sequence[str]) -> dict[str, 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write predictions.csv. rows: at least one, all with the same columns."""
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
+    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    with atomic_path(path) as temporary, temporary.open("w", **text) as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -52,11 +52,10 @@ class Person(NamedTuple):
 def verdict_of(
     scores: np.ndarray, tree: LabelTree, threshold: float = 0.5, temperature: float | None = None
 ) -> Verdict:
-    """Judge one person.
+    """Judge one person. All probabilities are means over the frames.
 
-    All probabilities are means over the frames. From ``threshold`` on, the state is the most probable fake one, below
-    it the real one. So a fake verdict has a fake state, even if the one real state is more probable than each single
-    fake state.
+    From ``threshold`` on, the state is the most probable fake one, below it the real one. So a fake verdict has a fake
+    state, even if the one real state is more probable than each single fake state.
 
     Args:
         scores: float32 [F, nodes], F at least 1.

@@ -5,8 +5,8 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -17,18 +17,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from prediction.context import PredictionContext
 from prediction.people import open_source
-from prediction.pipeline import PredictionContext, Progress, predict
+from prediction.pipeline import Progress, predict
+from prediction.web import rendering
 from prediction.web.prediction_queue import PredictionQueue
-from prediction.web.rendering import (
-    error_response,
-    html_response,
-    page_html,
-    result_html,
-    script,
-    style_sheet,
-    wants_json,
-)
 from prediction.web.request_guard import RequestGuard, too_large
 from preprocessing.extraction.photos import PhotoError
 from preprocessing.extraction.video import VideoError, count_frames, frame_rate
@@ -37,80 +30,52 @@ from utils.cli import UserError
 _FORM_LIMITS = {"max_files": 1, "max_fields": 2, "max_part_size": 10_000}  # bytes of a field that is not a file
 
 
-class Limits(NamedTuple):
-    """What the page takes."""
+@dataclass
+class Page:
+    """The page and the handlers of its requests."""
 
+    context: PredictionContext
+    samples: Mapping[str, Path]  # name on the page -> file to choose
+    folder: Path  # holds uploads and results until they are answered
     max_mb: float  # of a file
     max_seconds: float  # of a video
+    local: bool  # only this machine may use the page
+    stopping: Callable[[], bool]  # whether the server is about to end; predictions are then given up
 
-    @property
-    def max_bytes(self) -> int:
-        return int(self.max_mb * 2**20)
-
-
-def build_app(
-    context: PredictionContext,
-    samples: Mapping[str, Path],
-    folder: Path,
-    limits: Limits,
-    local: bool,
-    stopping: Callable[[], bool] = lambda: False,
-) -> Starlette:
-    """Build the application.
-
-    Args:
-        context: Model and settings.
-        samples: Name on the page -> file to choose from.
-        folder: Holds uploads and results until they are answered.
-        limits: Of uploads.
-        local: Whether only this machine may use the page.
-        stopping: Whether the server is about to end; running predictions are then given up.
-    """
-    page = Page(context, samples, folder, limits, stopping)
-    css, javascript = style_sheet(), script()
-    routes = [
-        Route("/", page.show, methods=["GET"]),
-        Route("/", page.answer_person, methods=["POST"]),
-        Route("/predict", page.answer_program, methods=["POST"]),
-        Route("/progress/{job}", page.progress, methods=["GET"]),
-        Route("/page.css", lambda request: Response(css, media_type="text/css")),
-        Route("/page.js", lambda request: Response(javascript, media_type="text/javascript")),
-    ]
-    guard = Middleware(RequestGuard, largest=limits.max_bytes, local=local)
-    handlers = {HTTPException: _http_error, UserError: _user_error, ClientDisconnect: _gone, Exception: _failure}
-    return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
-
-
-class Page:
-    """The handlers of all requests; arguments as for ``build_app``."""
-
-    def __init__(
-        self,
-        context: PredictionContext,
-        samples: Mapping[str, Path],
-        folder: Path,
-        limits: Limits,
-        stopping: Callable[[], bool],
-    ) -> None:
-        self.context, self.samples, self.folder, self.limits = context, samples, folder, limits
-        self.stopping = stopping
+    def __post_init__(self) -> None:
+        self.max_bytes = int(self.max_mb * 2**20)
         self.queue = PredictionQueue()
+
+    def app(self) -> Starlette:
+        """The application to serve."""
+        css, script = (Response(text, media_type=f"text/{kind}") for kind, text in rendering.assets().items())
+        routes = [
+            Route("/", self.show, methods=["GET"]),
+            Route("/", self.answer_form, methods=["POST"]),
+            Route("/predict", self.answer_program, methods=["POST"]),
+            Route("/progress/{job}", self.progress, methods=["GET"]),
+            Route("/page.css", lambda request: css, methods=["GET"]),
+            Route("/page.js", lambda request: script, methods=["GET"]),
+        ]
+        guard = Middleware(RequestGuard, max_bytes=self.max_bytes, local=self.local)
+        handlers = dict.fromkeys((HTTPException, ClientDisconnect, UserError, Exception), _answer_error)
+        return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
 
     async def show(self, request: Request) -> Response:
         """The empty page."""
-        return html_response(self._page_html(""))
+        return self._page("")
 
-    async def answer_person(self, request: Request) -> Response:
-        """The form's answer: the page with the result or, for the page's script, the result alone."""
+    async def answer_form(self, request: Request) -> Response:
+        """The page with the result or, for the page's script, the result alone."""
         tree = self.context.predictor.tree
         async with request.form(**_FORM_LIMITS) as form:
             with tempfile.TemporaryDirectory(dir=self.folder) as folder:
                 prediction = await self._predict(request, form, Path(folder), self.context)
-                result = result_html(prediction, Path(folder) / "result", tree.nodes, tree.edges)
-        return JSONResponse({"html": result}) if wants_json(request) else html_response(self._page_html(result))
+                result = rendering.result_html(prediction, Path(folder) / "result", tree.nodes, tree.edges)
+        return JSONResponse({"html": result}) if rendering.wants_json(request) else self._page(result)
 
     async def answer_program(self, request: Request) -> Response:
-        """The endpoint's answer: the content of prediction.json without its settings and without pictures."""
+        """The content of prediction.json without its settings and without pictures."""
         async with request.form(**_FORM_LIMITS) as form:
             with tempfile.TemporaryDirectory(dir=self.folder) as folder:
                 context = self.context._replace(pictures=False)
@@ -123,11 +88,11 @@ class Page:
         return JSONResponse(self.queue.progress(request.path_params["job"]))
 
     async def _predict(self, request: Request, form: FormData, folder: Path, context: PredictionContext) -> dict:
-        """Predict the file or the sample of a form; the results go into ``folder``/result."""
+        """Predict the file or the sample of a form. The results go into ``folder``/result."""
         name, path = await self._input_of(form, folder)
 
         def work(report: Progress) -> dict:
-            check_limits(path, self.limits)
+            self.check_limits(path)
             return predict(path, folder / "result", context, on_progress=report) | {"input": name}
 
         async def given_up() -> bool:
@@ -136,20 +101,35 @@ class Page:
         return await self.queue.run(str(form.get("job") or secrets.token_hex(16)), work, given_up)
 
     async def _input_of(self, form: FormData, folder: Path) -> tuple[str, Path]:
-        """(name, file) of what a form asks about. An upload is written into ``folder``."""
+        """(name, file) of what a form asks about. An upload is written into ``folder``/upload."""
         upload, sample = form.get("file"), form.get("sample")
         if isinstance(upload, UploadFile) and upload.filename:
-            path = folder / file_name(upload.filename)
+            path = folder / "upload" / file_name(upload.filename)
+            path.parent.mkdir()
             with path.open("wb") as file:
                 await run_in_threadpool(shutil.copyfileobj, upload.file, file)
             return upload.filename, path
         if sample in self.samples:
-            return str(sample), self.samples[sample]
-        if "sample" in form:
+            return sample, self.samples[sample]
+        if sample is not None:
             raise HTTPException(400, "choose a photograph or a video first")
         raise HTTPException(400, "send a photograph or a video in the form field 'file'")
 
-    def _page_html(self, result: str) -> str:
+    def check_limits(self, path: Path) -> None:
+        """Raises HTTPException if a file is too large, or a video too long."""
+        if path.stat().st_size > self.max_bytes:
+            raise HTTPException(413, too_large(self.max_bytes))
+        try:
+            seconds = count_frames(path) / frame_rate(path) if open_source(path).photo is None else 0
+        except (PhotoError, VideoError):
+            return  # the prediction says why it cannot be read
+        if seconds > self.max_seconds:
+            text = (
+                f"the video has {seconds:.0f} s, the page takes {self.max_seconds:g} s; cut it, or start the page with"
+            )
+            raise HTTPException(413, f"{text} another --max_seconds")
+
+    def _page(self, result: str) -> Response:
         settings = self.context.settings
         low, high = settings["band"]
         made_with = [
@@ -159,42 +139,21 @@ class Page:
             f"fake from {high:g}" if low == high else f"uncertain from {low:g} to {high:g}",
             "calibrated" if settings["temperature"] is not None else "not calibrated",
         ]
-        return page_html(result=result, samples=sorted(self.samples), limits=self.limits, made_with=made_with)
+        return rendering.page_response(result=result, samples=sorted(self.samples), page=self, made_with=made_with)
 
 
 def file_name(name: str) -> str:
     """The last part of a name that a client sent, as a file name that every system takes."""
     last = re.split(r"[/\\]", name)[-1]
-    return "upload_" + re.sub(r"[^A-Za-z0-9_.-]", "_", last)[-100:]
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", last)[-100:].strip(".") or "upload"
 
 
-def check_limits(path: Path, limits: Limits) -> None:
-    """Raises HTTPException for a file that is too large and for a video that is too long."""
-    if path.stat().st_size > limits.max_bytes:
-        raise HTTPException(413, too_large(limits.max_bytes))
-    try:
-        seconds = count_frames(path) / frame_rate(path) if open_source(path).photo is None else 0
-    except (PhotoError, VideoError):
-        return  # the prediction says why it cannot be read
-    if seconds > limits.max_seconds:
-        raise HTTPException(
-            413,
-            f"the video has {seconds:.0f} s, the page takes {limits.max_seconds:g} s; cut it, or start the page with "
-            "another --max_seconds",
-        )
-
-
-async def _http_error(request: Request, error: HTTPException) -> Response:
-    return error_response(request, error.status_code, error.detail)
-
-
-async def _user_error(request: Request, error: UserError) -> Response:
-    return error_response(request, 500, str(error))
-
-
-async def _gone(request: Request, error: ClientDisconnect) -> Response:
-    return error_response(request, 503, "the page is closing")  # unless the client is gone, and nobody reads it
-
-
-async def _failure(request: Request, error: Exception) -> Response:
-    return error_response(request, 500, "the page failed; its terminal says why")
+async def _answer_error(request: Request, error: Exception) -> Response:
+    match error:
+        case HTTPException():
+            return rendering.error_response(request, error.status_code, error.detail)
+        case ClientDisconnect():  # the client is gone and reads nothing, or the server gives up
+            return rendering.error_response(request, 503, "the page is closing")
+        case UserError():
+            return rendering.error_response(request, 500, str(error))
+    return rendering.error_response(request, 500, "the page failed; its terminal says why")

@@ -21,9 +21,8 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-
-_TEMPLATES = Path(__file__).parent / "templates"
-_templates = environment(_TEMPLATES)
+_FOLDER = Path(__file__).parent / "templates"
+_templates = environment(_FOLDER)
 _templates.filters["picture"] = lambda path: data_uri(path.read_bytes(), _KINDS[path.suffix])
 _templates.filters["sentence"] = lambda text: text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
@@ -42,42 +41,21 @@ def result_html(prediction: Mapping, folder: Path, nodes: Sequence[str], edges: 
         p_fake = track.get("p_fake_calibrated", track["p_fake"])
         people.append(track | {"p_shown": p_fake, "nodes": calibrated_nodes(track["nodes"], track["p_fake"], p_fake)})
     annotated = folder / prediction["annotated"] if "annotated" in prediction else None
-    return _templates.get_template("result.html").render(
-        name=Path(prediction["input"]).name,
-        outcome=prediction["outcome"],
-        reason=prediction["reason"],
-        people=people,
-        annotated=annotated,
-        shown=annotated is not None and annotated.stat().st_size <= MAX_VIDEO_BYTES,
-        folder=folder,
-        nodes=nodes,
-        edges=edges,
-    )
+    fits = annotated is not None and annotated.stat().st_size <= MAX_VIDEO_BYTES
+    values = {"people": people, "annotated": annotated, "fits": fits, "folder": folder, "nodes": nodes, "edges": edges}
+    name = Path(prediction["input"]).name
+    return _templates.get_template("result.html").render(prediction=prediction, name=name, **values)
 
 
-def page_html(**values: object) -> str:
-    """The whole page; ``values`` are those of page.html."""
-    return _templates.get_template("page.html").render(values)
+def page_response(**values: object) -> Response:
+    """The page; ``values`` are those of page.html."""
+    return HTMLResponse(_templates.get_template("page.html").render(values), headers=_HEADERS)
 
 
-def error_html(text: str) -> str:
-    """The page in the place of a result."""
-    return _templates.get_template("error.html").render(text=text)
-
-
-def style_sheet() -> str:
-    """The page's CSS, with the colours of the outcomes."""
-    return _templates.get_template("page.css").render(colours=OUTCOME_COLOURS)
-
-
-def script() -> str:
-    """The page's JavaScript."""
-    return (_TEMPLATES / "page.js").read_text(encoding="utf-8")
-
-
-def html_response(html: str, status: int = 200) -> Response:
-    """An answer for people. It may use nothing from other hosts."""
-    return HTMLResponse(html, status, _HEADERS)
+def assets() -> dict[str, str]:
+    """The page's CSS, with the colours of the outcomes, and its script."""
+    css = _templates.get_template("page.css").render(colours=OUTCOME_COLOURS)
+    return {"css": css, "javascript": (_FOLDER / "page.js").read_text(encoding="utf-8")}
 
 
 def wants_json(request: Request) -> bool:
@@ -89,4 +67,4 @@ def error_response(request: Request, status: int, text: str) -> Response:
     """An error, as JSON ``{"error": text}`` or as a page."""
     if wants_json(request):
         return JSONResponse({"error": text}, status)
-    return html_response(error_html(text), status)
+    return HTMLResponse(_templates.get_template("error.html").render(text=text), status, _HEADERS)

@@ -14,17 +14,14 @@ _FORM_OVERHEAD = 10_000  # bytes of a form beside its file
 
 
 class RequestGuard:
-    """Refuses requests of other websites and bodies that are too large.
+    """Refuses requests of other websites, and bodies of unknown length or with much more than ``max_bytes``.
 
-    Args:
-        app: Gets the other requests.
-        largest: Bytes of an upload.
-        local: Whether the page is for this machine only. Then requests that name another host are refused: a website
-            could give itself the address 127.0.0.1 (DNS rebinding).
+    If the page is ``local``, requests that name another host are refused, too: a website could give its own name the
+    address 127.0.0.1 (DNS rebinding).
     """
 
-    def __init__(self, app: ASGIApp, largest: int, local: bool) -> None:
-        self.app, self.largest, self.local = app, largest, local
+    def __init__(self, app: ASGIApp, max_bytes: int, local: bool) -> None:
+        self.app, self.max_bytes, self.local = app, max_bytes, local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on or refuse one request."""
@@ -32,10 +29,11 @@ class RequestGuard:
         if refusal is None:
             await self.app(scope, receive, send)
             return
-        status, text = refusal
-        if status == 413:
-            await self._discard(receive)
-        await error_response(Request(scope), status, text)(scope, receive, send)
+        if refusal[0] == 413:  # most clients read no answer before they have sent all; a little is read and dropped
+            left = 2 * self.max_bytes
+            while left > 0 and (message := await receive()).get("more_body"):
+                left -= len(message["body"])
+        await error_response(Request(scope), *refusal)(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> tuple[int, str] | None:
         host, origin = headers.get("host", ""), headers.get("origin")
@@ -45,17 +43,11 @@ class RequestGuard:
             return 403, "requests from other websites are refused"
         if "transfer-encoding" in headers:
             return 411, "send the length of the request (Content-Length)"
-        if int(headers.get("content-length", "0")) > self.largest + _FORM_OVERHEAD:
-            return 413, too_large(self.largest)
+        if int(headers.get("content-length", "0")) > self.max_bytes + _FORM_OVERHEAD:
+            return 413, too_large(self.max_bytes)
         return None
 
-    async def _discard(self, receive: Receive) -> None:
-        """Read and forget a body that is a little too large: most clients read no answer before they have sent all."""
-        left = 2 * self.largest
-        while left > 0 and (message := await receive()).get("more_body"):
-            left -= len(message["body"])
 
-
-def too_large(largest: int) -> str:
-    """What a client is told whose file has more than ``largest`` bytes."""
-    return f"the file is larger than {largest / 2**20:g} MB; cut it, or start the page with another --max_mb"
+def too_large(max_bytes: int) -> str:
+    """The answer to a file of more than ``max_bytes``."""
+    return f"the file is larger than {max_bytes / 2**20:g} MB; cut it, or start the page with another --max_mb"

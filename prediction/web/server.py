@@ -11,8 +11,8 @@ from pathlib import Path
 import python_multipart  # noqa: F401 - Starlette imports it with the first upload, too late for a clear message
 import uvicorn
 
-from prediction.pipeline import build_context
-from prediction.web.page import Limits, build_app
+from prediction.context import build_context
+from prediction.web.page import Page
 from prediction.web.scratch import scratch_folder
 from preprocessing.extraction.photos import find_inputs
 from utils.cli import UserError
@@ -26,12 +26,9 @@ def serve(args: argparse.Namespace) -> None:
     samples, local = samples_by_name(args.samples), args.host in LOCAL_HOSTS
     with bind(args.host, args.port) as listener, scratch_folder("sjedd_app_") as folder:
         context = build_context(args, pictures=True)
-        limits = Limits(args.max_mb, args.max_seconds)
-        app = build_app(context, samples, folder, limits, local, stopping=lambda: server.should_exit)
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=5
-        )
-        server = uvicorn.Server(config)
+        page = Page(context, samples, folder, args.max_mb, args.max_seconds, local, lambda: server.should_exit)
+        options = {"log_level": "warning", "access_log": False, "lifespan": "off", "timeout_graceful_shutdown": 5}
+        server = uvicorn.Server(uvicorn.Config(page.app(), **options))
         if not local:
             print(f"note: everyone who reaches {args.host} can use the page", file=sys.stderr)
         listener.listen()

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from prediction import people
-from prediction.people import Rules, ScoredFaces, find_faces, people_of_photo, people_of_video
+from prediction.people import Rules, ScoredFaces, Source, find_faces, find_people
 from preprocessing.detection.align import TEMPLATE_112
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction.photos import PhotoError, find_inputs, read_photo
@@ -56,7 +56,7 @@ def scorer(finder):
 
 def through(video, found, n_frames=4):
     finder = Finder(found)
-    return people_of_video(video, n_frames, RULES, scorer(finder)), finder
+    return find_people(Source(video, None), n_frames, RULES, scorer(finder)), finder
 
 
 def test_two_people_are_two_persons_and_bad_faces_are_counted(video):
@@ -104,7 +104,7 @@ def test_nobody(video, tmp_path):
 
 def test_every_face_of_a_photo_is_a_person():
     finder = Finder({0: faces((100, 70, 0.99), (5, 60, 0.99), (170, 20, 0.99))})
-    result = people_of_photo(np.zeros((96, 256, 3), np.uint8), scorer(finder))
+    result = find_people(Source(None, np.zeros((96, 256, 3), np.uint8)), 4, RULES, scorer(finder))
     assert result.persons == [{0: 0}, {0: 1}]
     assert dict(result.dropped) == {"too_small": 1}
 

@@ -25,12 +25,10 @@ def test_earlier_predictions_keep_their_folders(tmp_path):
 def test_done_means_the_same_settings_and_readable():
     settings = {"band": (0.5, 0.5), "file": [1, 2]}
     known = {"settings": {"band": [0.5, 0.5], "file": [1, 2]}, "outcome": "real"}
-    known |= {"input": "x", "p_fake": None, "tracks": [], "reason": None}
-    assert is_done(known, settings, ("fake",))
-    assert not is_done(known, settings | {"file": [1, 3]}, ("fake",))
-    assert not is_done(known | {"outcome": "unreadable"}, settings, ("fake",))
-    assert not is_done(known | {"tracks": None}, settings, ("fake",))
-    assert not is_done(None, settings, ("fake",))
+    assert is_done(known, settings)
+    assert not is_done(known, settings | {"file": [1, 3]})
+    assert not is_done(known | {"outcome": "unreadable"}, settings)
+    assert not is_done(None, settings)
 
 
 def test_clearing_leaves_foreign_files(tmp_path):

@@ -3,17 +3,19 @@
 import contextlib
 import http.client
 import json
+import re
 import threading
 import time
 from types import SimpleNamespace
 
 import pytest
 import uvicorn
+from starlette.requests import Request
 
 from models.label_tree import FFPP
 from prediction.web import page, server
-from prediction.web.page import Limits, build_app, file_name
-from prediction.web.rendering import error_html, result_html, style_sheet
+from prediction.web.page import Page, file_name
+from prediction.web.rendering import assets, error_response, result_html
 from prediction.web.server import bind, samples_by_name
 from tests.scripts.test_app import HOSTILE, form
 from utils.cli import UserError
@@ -42,7 +44,7 @@ class Controlled:
 def prediction(monkeypatch):
     controlled = Controlled()
     monkeypatch.setattr(page, "predict", controlled)
-    monkeypatch.setattr(page, "check_limits", lambda path, limits: None)
+    monkeypatch.setattr(Page, "check_limits", lambda self, path: None)
     yield controlled
     controlled.go_on.set()
 
@@ -58,7 +60,7 @@ def site(tmp_path):
     settings = {"checkpoint": "x.pth", "detector": "mtcnn", "n_frames": 4, "band": (0.5, 0.5), "temperature": None}
     context = Context(predictor=SimpleNamespace(tree=FFPP), settings=settings)
     stopping = threading.Event()
-    app = build_app(context, {}, tmp_path, Limits(1, 2), local=True, stopping=stopping.is_set)
+    app = Page(context, {}, tmp_path, 1, 2, local=True, stopping=stopping.is_set).app()
     listener = bind("127.0.0.1", 0)
     listener.listen()
     running = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
@@ -111,14 +113,12 @@ def test_one_prediction_at_a_time_and_the_others_wait_in_line(site, prediction):
 
 
 def test_who_leaves_is_not_waited_for(site, prediction):
-    first, second, third = (site.connect("/predict", *form([("file", "a.png", b"%d" % n)])) for n in range(3))
-    wait_for(lambda: len(list(site.folder.iterdir())) == 3)
+    asked = [site.connect("/predict", *form([("file", "a.png", b"%d" % n)])) for n in range(3)]
+    wait_for(lambda: prediction.running and len(list(site.folder.iterdir())) == 3)
     (running,) = prediction.running
-    leaving, staying = (first, second, third), None
-    staying = leaving[(int(running) + 1) % 3]
-    for connection in leaving:
-        if connection is not staying:
-            connection.close()
+    staying = asked.pop(int(running) - 1)  # one that waits
+    for connection in asked:
+        connection.close()
     wait_for(lambda: len(list(site.folder.iterdir())) == 1)
     wait_for(lambda: running in prediction.ended)
     prediction.go_on.set()
@@ -146,22 +146,25 @@ def test_failures_are_told_and_leave_nothing(site, monkeypatch, error, text):
     def failing(*args, **named):
         raise error
 
-    monkeypatch.setattr(page, "check_limits", failing)
+    monkeypatch.setattr(Page, "check_limits", failing)
     status, told = answer(site.connect("/predict", *form([("file", "a.png", b"x")])))
     assert status == 500 and told["error"].startswith(text)
     assert list(site.folder.iterdir()) == []
 
 
 def test_names_of_uploads_become_names_of_files():
-    assert file_name("one.png") == "upload_one.png"
+    assert file_name("one.png") == file_name("a/b\\one.png") == "one.png"
+    assert file_name("..") == file_name("") == file_name("x/") == "upload"
     for name in ("../../x.png", "/etc/x.png", "c:\\x.png", "x.png\0", "é" * 300 + "/x.png", "..", "", HOSTILE):
         made = file_name(name)
-        assert made.startswith("upload_") and len(made) <= 107 and made.isascii() and "/" not in made
+        assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}", made)
 
 
 def test_hostile_names_and_reasons_are_text(tmp_path):
     prediction = {"input": f"/x/{HOSTILE}", "outcome": "unreadable", "p_fake": None, "tracks": [], "reason": HOSTILE}
-    for html in (result_html(prediction, tmp_path, FFPP.nodes, FFPP.edges), error_html(HOSTILE)):
+    request = Request({"type": "http", "path": "/", "query_string": b"", "headers": []})
+    error = error_response(request, 400, HOSTILE).body.decode()
+    for html in (result_html(prediction, tmp_path, FFPP.nodes, FFPP.edges), error):
         assert "<img" not in html and "&lt;img src=x" in html
 
 
@@ -187,7 +190,7 @@ def test_a_marked_video_that_is_too_large_is_left_out(tmp_path, monkeypatch):
 
 
 def test_the_style_sheet_has_the_colours_of_the_outcomes():
-    css = style_sheet()
+    css = assets()["css"]
     assert "--fake: #b34e00;" in css and "--fake: #ff9a4d;" in css and ".uncertain {" in css
 
 

@@ -64,7 +64,7 @@ function submit(event) {
   data.append("job", job);
   const request = new XMLHttpRequest();
   request.upload.onprogress = (sent) => showProgress("Sending the file", sent.loaded / sent.total);
-  request.upload.onload = () => { showProgress("Looking at it", null); followJob(job, request); };
+  request.upload.onload = () => { showProgress("Checking it", null); followJob(job, request); };
   request.onload = () => showAnswer(request.status, request.responseText);
   request.onerror = () => showError("the server does not answer; is the page still running?");
   request.open("POST", "/");
