@@ -7,17 +7,11 @@ from typing import NamedTuple
 
 
 class Colour(NamedTuple):
-    """One colour as ``#rrggbb``, and its variants with enough contrast for text."""
+    """One colour, and its variants with enough contrast for text; all as ``#rrggbb``."""
 
     fill: str
     on_light: str  # text and lines on a white background
     on_dark: str  # text on a dark background
-
-    @property
-    def rgb(self) -> tuple[int, int, int]:
-        """``fill`` as red, green and blue, 0 to 255."""
-        red, green, blue = bytes.fromhex(self.fill[1:])
-        return red, green, blue
 
 
 OUTCOME_COLOURS = {

@@ -36,20 +36,12 @@ from preprocessing.extraction.video import VideoError, count_frames, frame_indic
 MIN_PRESENCE = 0.1
 
 
-class GoodFaces(NamedTuple):
-    """The good faces of a frame, largest first, and why the others were dropped."""
-
-    boxes: np.ndarray  # [n, 4] x1, y1, x2, y2 in pixels
-    scores: np.ndarray  # [n] of the detector, 0 to 1
-    landmarks: np.ndarray  # [n, 5, 2] x, y in pixels
-    dropped: tuple[str, ...]  # manifest statuses: too_small, bad_landmarks
-
-
 class ScoredFaces(NamedTuple):
-    """The good faces of a frame and their node scores, float32 [n, nodes]."""
+    """The good faces of a frame."""
 
-    faces: GoodFaces
-    scores: np.ndarray
+    faces: Faces
+    dropped: list[str]  # why the others were dropped, as statuses of the manifest: too_small, bad_landmarks
+    scores: np.ndarray  # float32 [n, nodes]
 
 
 class People(NamedTuple):
@@ -92,17 +84,18 @@ def open_source(path: Path) -> Source:
     return Source(path, read_photo(path))
 
 
-def find_faces(frames: list[np.ndarray], detector: Detector, rules: Rules) -> list[GoodFaces]:
-    """The faces of each frame that are confident, large and regular enough to be cropped."""
+def find_faces(frames: list[np.ndarray], detector: Detector, rules: Rules) -> list[tuple[Faces, list[str]]]:
+    """The faces of each frame that are confident, large and regular enough to be cropped, largest first, and why
+    other confident ones are not."""
     with one_thread():
         found = detector.detect(frames)
-    return [_good_faces(faces, rules) for faces in found]
-
-
-def _good_faces(faces: Faces, rules: Rules) -> GoodFaces:
-    picks = [judge(faces, int(face), rules) for face in confident(faces, rules)]
-    kept = [pick.face for pick in picks if pick.status == "ok"]
-    return GoodFaces(*(values[kept] for values in faces), tuple(pick.status for pick in picks if pick.status != "ok"))
+    good = []
+    for faces in found:
+        picks = [judge(faces, int(face), rules) for face in confident(faces, rules)]
+        kept = [pick.face for pick in picks if pick.status == "ok"]
+        dropped = [pick.status for pick in picks if pick.status != "ok"]
+        good.append((Faces(*(values[kept] for values in faces)), dropped))
+    return good
 
 
 def find_people(
@@ -110,7 +103,7 @@ def find_people(
     n_frames: int,
     rules: Rules,
     score_faces: Callable[[list[np.ndarray]], list[ScoredFaces]],
-    on_frames: Callable[[int], object] = lambda frames: None,
+    on_progress: Callable[[float], object] = lambda share: None,
 ) -> People:
     """The people of an input. Every good face of a photograph is a person.
 
@@ -122,16 +115,16 @@ def find_people(
         n_frames: How many frames of a video to use, evenly spaced.
         rules: What makes a face good.
         score_faces: Finds and scores the faces of each frame; gets at most BATCH frames at a time.
-        on_frames: Called with the number of frames just processed.
+        on_progress: Called with the share of the frames that is done, 0 to 1.
 
     Raises:
         VideoError: The video has no frame that can be decoded.
     """
     if source.photo is not None:
         (found,) = score_faces([source.photo])
-        on_frames(1)
+        on_progress(1.0)
         persons = [{0: face} for face in range(len(found.faces.scores))]
-        return People(1, {0: found}, persons, Counter(found.faces.dropped))
+        return People(1, {0: found}, persons, Counter(found.dropped))
     views: dict[int, np.ndarray] = {}
 
     def score(indices: Iterable[int]) -> dict[int, ScoredFaces]:
@@ -140,7 +133,7 @@ def find_people(
         while batch := list(islice(frames, BATCH)):
             for (index, frame), found in zip(batch, score_faces([frame for _, frame in batch]), strict=True):
                 scored[index], views[index] = found, views_of(frame, found.faces)
-            on_frames(len(batch))
+            on_progress(min(len(views) / n_frames, 1.0))
         return scored
 
     count = count_frames(source.path)
@@ -168,6 +161,6 @@ def _tell_apart(
     persons = people(found, rules.min_confidence)
     least = math.ceil(MIN_PRESENCE * len(scored))
     stayed = [dict(sorted(person.items())) for person in persons if len(person) >= least]
-    dropped = Counter(status for faces, _ in scored.values() for status in faces.dropped)
+    dropped = Counter(status for faces in scored.values() for status in faces.dropped)
     dropped["brief"] = sum(map(len, persons)) - sum(map(len, stayed))
     return stayed, +dropped

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import ImageColor
 
 from prediction.context import PredictionContext
 from prediction.palette import OUTCOME_COLOURS
@@ -14,7 +15,6 @@ from prediction.people import People, Source
 from prediction.verdicts import Person
 from preprocessing.extraction.video import frame_rate
 from utils.files import write_bytes
-from utils.progress import progress_bar
 from utils.video_writer import write_video
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -49,8 +49,7 @@ def draw_pictures(
         write_jpeg(folder / name, next(frames), 92)
     else:
         name, rate = "annotated.mp4", frame_rate(source.path)
-        bar = progress_bar(frames, desc=name, total=people.count, unit="frame", leave=False, disable=None)
-        write_video(folder / name, bar, rate)
+        write_video(folder / name, frames, rate)
     entries = []
     for number, (person, shown) in enumerate(zip(persons, crops, strict=True), start=1):
         first = person.decisive()[0]
@@ -131,7 +130,7 @@ def draw_face(image: np.ndarray, box: Sequence[float], outcome: str, lines: Sequ
     height, width = image.shape[:2]
     unit = max(height, width) / 1000
     thickness, scale = max(1, round(2.5 * unit)), max(0.35, 0.75 * unit)
-    colour = OUTCOME_COLOURS[outcome].rgb
+    colour = ImageColor.getrgb(OUTCOME_COLOURS[outcome].fill)
     x1, y1, x2, y2 = (round(float(value)) for value in box)
     cv2.rectangle(image, (x1, y1), (x2, y2), colour, thickness)
     sizes = [cv2.getTextSize(line, _FONT, scale, max(1, thickness // 2)) for line in lines]

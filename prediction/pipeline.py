@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from prediction.context import PredictionContext, build_context
-from prediction.people import People, Source, find_people, open_source
+from prediction.people import find_people, open_source
 from prediction.pictures import draw_pictures
 from prediction.results import clear, folders_for, is_done, is_whole, row_of, stamp, track_entry, write_table
 from prediction.verdicts import judge
@@ -51,7 +51,8 @@ def predict(
     persons = []
     try:
         source = open_source(path)
-        people = _find_people(source, context, on_progress)
+        predictor, report = context.predictor, partial(on_progress, "faces")
+        people = find_people(source, context.n_frames, predictor.rules, predictor.score_faces, report)
         persons = judge(people, context.predictor.tree, context.band, context.temperature)
         if persons:
             prediction["outcome"] = min((person.outcome for person in persons), key=OUTCOMES.index)
@@ -78,20 +79,6 @@ def predict(
     return prediction
 
 
-def _find_people(source: Source, context: PredictionContext, on_progress: Progress) -> People:
-    predictor, total = context.predictor, context.n_frames if source.photo is None else 1
-    with progress_bar(total=total, desc=source.path.name, unit="frame", leave=False, disable=None) as bar:
-        done = 0
-
-        def on_frames(frames: int) -> None:
-            nonlocal done
-            done += frames
-            bar.update(frames)
-            on_progress("faces", min(done / total, 1.0))
-
-        return find_people(source, context.n_frames, predictor.rules, predictor.score_faces, on_frames)
-
-
 def predict_all(args: argparse.Namespace) -> None:
     """Predict the inputs of SJEDD_predict.py. Raises UserError if no input could be read."""
     paths = find_inputs(args.input)
@@ -115,7 +102,8 @@ def _predict_each(
                 prediction = known
                 show(prediction)
             else:
-                prediction = predict(path, folder, context, show)
+                with progress_bar(total=100, bar_format="{l_bar}{bar}", leave=False, disable=None) as bar:
+                    prediction = predict(path, folder, context, show, partial(_show_progress, bar, path.name))
             if as_json:
                 print(json.dumps(prediction, allow_nan=False), flush=True)
             rows.append(row_of(prediction, folder.name, nodes))
@@ -123,6 +111,11 @@ def _predict_each(
         if rows:
             write_table(table, rows)
     return rows
+
+
+def _show_progress(bar: tqdm, name: str, step: str, share: float) -> None:
+    bar.set_description(f"{name}, {step}", refresh=False)
+    bar.update(round(100 * share) - bar.n)
 
 
 def _print_verdict(prediction: Mapping, as_json: bool) -> None:

@@ -78,12 +78,12 @@ class Predictor:
     def score_faces(self, pictures: Sequence[np.ndarray]) -> list[ScoredFaces]:
         """Find, align and score the good faces of each picture."""
         found = find_faces(list(pictures), self.detector, self.rules)
-        pairs = zip(pictures, found, strict=True)
+        pairs = [(picture, faces) for picture, (faces, _) in zip(pictures, found, strict=True)]
         scores = self.score_crops(
             [self.align(picture, points) for picture, faces in pairs for points in faces.landmarks]
         )
-        borders = np.cumsum([len(faces.landmarks) for faces in found])[:-1]
-        return [ScoredFaces(faces, part) for faces, part in zip(found, np.split(scores, borders), strict=True)]
+        borders = np.cumsum([len(faces.landmarks) for faces, _ in found])[:-1]
+        return [ScoredFaces(*faces, part) for faces, part in zip(found, np.split(scores, borders), strict=True)]
 
     def align(self, picture: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         """Crop a face as the training crops were made. landmarks: [5, 2] x, y in pixels."""

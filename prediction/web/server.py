@@ -1,8 +1,6 @@
 """Serve the web page of SJEDD_app.py until it is stopped."""
 
 import argparse
-import errno
-import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -31,28 +29,19 @@ def serve(args: argparse.Namespace) -> None:
         server = uvicorn.Server(uvicorn.Config(page.app(), **options))
         if not local:
             print(f"note: everyone who reaches {args.host} can use the page", file=sys.stderr)
-        listener.listen()
         host = f"[{args.host}]" if ":" in args.host else args.host
         print(f"http://{host}:{args.port} is ready; Ctrl-C ends it", flush=True)
         server.run(sockets=[listener])
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket at an address. Raises UserError if it cannot be had, before the model is loaded."""
+    """A listening socket. Raises UserError if it cannot be had."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family)
     except OSError as error:
-        raise UserError(f"cannot listen at {host}:{port} ({error.strerror}); give another --host") from error
-    listener = socket.socket(family, kind, protocol)
-    if os.name == "posix":  # elsewhere it would let two programs share the port
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        other = "--host" if error.errno == errno.EADDRNOTAVAIL else "--port"
-        raise UserError(f"cannot listen at {host}:{port} ({error.strerror}); give another {other}") from error
-    return listener
+        reason = error.strerror.partition(" (while")[0]
+        raise UserError(f"cannot listen at {host}:{port} ({reason}); give another --host or --port") from error
 
 
 def samples_by_name(paths: Sequence[Path]) -> dict[str, Path]:

@@ -51,7 +51,7 @@ def video(tmp_path):
 
 def scorer(finder):
     """Finds faces and gives them no scores."""
-    return lambda frames: [ScoredFaces(good, np.zeros((0, 10))) for good in find_faces(frames, finder, RULES)]
+    return lambda frames: [ScoredFaces(*good, np.zeros((0, 10))) for good in find_faces(frames, finder, RULES)]
 
 
 def through(video, found, n_frames=4):

@@ -62,7 +62,6 @@ def site(tmp_path):
     stopping = threading.Event()
     app = Page(context, {}, tmp_path, 1, 2, local=True, stopping=stopping.is_set).app()
     listener = bind("127.0.0.1", 0)
-    listener.listen()
     running = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     port = listener.getsockname()[1]

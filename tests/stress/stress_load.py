@@ -22,8 +22,9 @@ face_crops.detector_of = lambda *_: SimpleNamespace(detect=lambda frames: [none]
 PREDICT = """
 from pathlib import Path
 import numpy as np
-from prediction.people import GoodFaces, Rules, ScoredFaces, Source, find_people
-nobody = ScoredFaces(GoodFaces(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)), ()), np.zeros((0, 10)))
+from prediction.people import Rules, ScoredFaces, Source, find_people
+from preprocessing.detection.faces import Faces
+nobody = ScoredFaces(Faces(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2))), [], np.zeros((0, 10)))
 """
 CHOOSE = """
 from pathlib import Path
