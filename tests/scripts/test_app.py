@@ -51,7 +51,8 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, *start, *map(str, arguments), "--port", str(self.port)],
                 cwd=ROOT,
-                env=os.environ | {"TMPDIR": str(self.temporary)},
+                # PyTorch makes a folder for its compiler's cache, which stays empty.
+                env=os.environ | {"TMPDIR": str(self.temporary), "TORCHINDUCTOR_CACHE_DIR": str(folder / "compiled")},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
