@@ -108,6 +108,7 @@ class Page:
             path.parent.mkdir()
             with path.open("wb") as file:
                 await run_in_threadpool(shutil.copyfileobj, upload.file, file)
+            await upload.close()  # its own temporary copy
             return upload.filename, path
         if sample in self.samples:
             return sample, self.samples[sample]
