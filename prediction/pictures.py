@@ -31,11 +31,9 @@ def draw_pictures(
     """Write the pictures of an input into ``folder``. The input is read once more, frame by frame.
 
     Args:
-        source: The input.
-        people: Of the input.
-        persons: Their verdicts, at least one.
-        folder: Where the pictures go.
-        context: Model and settings.
+        source, people: The input and what ``find_people`` gave for it.
+        persons: The verdicts, at least one.
+        folder, context: Where the pictures go, and the model.
         on_frame: Called with the share of the frames that are drawn, 0 to 1.
 
     Returns:
@@ -180,7 +178,7 @@ def timeline(
         rate: Frames a second of the video.
         shown: Index into the person's frames -> crop [S, S, 3] to show above the curve, at least one.
         band: Of uncertain verdicts; shaded.
-        title: Heading.
+        title: Of the picture.
     """
     from matplotlib.figure import Figure  # takes a second to import, too long before a verdict
 

@@ -36,7 +36,7 @@ def predict(
 
     Args:
         path: Photograph or video.
-        folder: Where the results go; made here.
+        folder: For the results; made if it is not there.
         context: Model and settings.
         on_verdict: Called with the prediction before the pictures are drawn.
         on_progress: Called now and then.

@@ -1,4 +1,4 @@
-"""ASGI middleware that refuses requests before their body is read."""
+"""ASGI middleware that refuses requests before the page sees them."""
 
 import re
 from urllib.parse import urlsplit
@@ -29,10 +29,9 @@ class RequestGuard:
         if refusal is None:
             await self.app(scope, receive, send)
             return
-        if refusal[0] == 413:  # most clients read no answer before they have sent all; a little is read and dropped
-            left = 2 * self.max_bytes
-            while left > 0 and (message := await receive()).get("more_body"):
-                left -= len(message["body"])
+        left = 2 * self.max_bytes  # read and dropped, as most clients read no answer before they have sent all
+        while left > 0 and (message := await receive()).get("more_body"):
+            left -= len(message["body"])
         await error_response(Request(scope), *refusal)(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> tuple[int, str] | None:
