@@ -1,12 +1,13 @@
-"""The people in a picture or a video: the faces good enough to be cropped, frame by frame, then person by person.
+"""Find the people in a photograph or a video: good faces in each frame, then the faces of one person across frames.
 
-The frames, the choice of faces and their crops are those of extract_faces.py; only it takes one face of a frame.
+Frames, faces and crops are chosen as in extract_faces.py, except that all faces of a frame are kept, not one. Frames
+are [H, W, 3] uint8 RGB.
 """
 
-import bisect
 import math
+import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -26,36 +27,34 @@ from preprocessing.extraction.face_crops import (
     one_thread,
 )
 from preprocessing.extraction.options import OURS
+from preprocessing.extraction.photos import read_photo
 from preprocessing.extraction.tracks import FrameFaces, people, views_of
-from preprocessing.extraction.video import count_frames, frame_indices, read_frames
+from preprocessing.extraction.video import VideoError, count_frames, frame_indices, read_frames
 
-# Share of the frames looked at in which a person must be seen. What a detector takes for a face in a pattern is seen in
-# one or two of 32, and would be called fake for all the video.
+# Share of the used frames that must show a person. A pattern mistaken for a face appears in one or two of 32 frames;
+# without this limit it could make the whole video fake.
 MIN_PRESENCE = 0.1
 
 
-class GoodFaces(NamedTuple):
-    """The good faces of a frame, largest first, as ``Faces`` has them, and why the others were left out."""
+class ScoredFaces(NamedTuple):
+    """The good faces of a frame."""
 
-    boxes: np.ndarray  # [n, 4]
-    scores: np.ndarray  # [n]
-    landmarks: np.ndarray  # [n, 5, 2]
-    dropped: tuple[str, ...]  # statuses of the manifest: too_small, bad_landmarks
+    faces: Faces
+    dropped: list[str]  # why the others were dropped, as statuses of the manifest: too_small, bad_landmarks
+    scores: np.ndarray  # float32 [n, nodes]
 
 
 class People(NamedTuple):
-    """What looking through a video gave. count: its frames. seen: frame -> what ``look`` returned for it. persons: of
-    each the frame -> index of the person's face, the person of most presence first. dropped: reason -> faces left out.
-    """
+    """The people of an input."""
 
-    count: int
-    seen: dict[int, NamedTuple]
-    persons: list[dict[int, int]]
-    dropped: Counter
+    count: int  # frames of the whole video; 1 for a photograph
+    faces: dict[int, ScoredFaces]  # number of each used frame -> its faces
+    persons: list[dict[int, int]]  # for each person: frame -> index of their face in it; the most present person first
+    dropped: Counter[str]  # reason -> number of faces dropped
 
 
 class Rules(NamedTuple):
-    """Which faces are good: the defaults of extract_faces.py, as ``face_crops.Settings`` has them."""
+    """What makes a face good: the defaults of extract_faces.py, under the names of ``face_crops.Settings``."""
 
     min_confidence: float
     protocol: str = "ours"
@@ -63,92 +62,105 @@ class Rules(NamedTuple):
 
     @staticmethod
     def of(detector: str) -> "Rules":
+        """The rules for a detector, ``mtcnn`` or ``retinaface``."""
         return Rules(MIN_CONFIDENCE[detector])
 
 
-def find_faces(frames: list[np.ndarray], detector: Detector, rules: Rules) -> list[GoodFaces]:
-    """The faces of each frame [H, W, 3] uint8 RGB that extraction would crop, sure, large and face-shaped enough."""
+class Source(NamedTuple):
+    """A readable input. photo: None for a video."""
+
+    path: Path
+    photo: np.ndarray | None
+
+    def frames(self, count: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(number, frame) of the first ``count`` frames."""
+        return read_frames(self.path, range(count)) if self.photo is None else iter([(0, self.photo)])
+
+
+def open_source(path: Path) -> Source:
+    """Open an input; a video is not decoded yet. Raises PhotoError or VideoError if it cannot be read."""
+    if not os.path.isfile(path):  # noqa: PTH113 - False for names that no file system takes
+        raise VideoError("missing", path, "there is no such file")
+    return Source(path, read_photo(path))
+
+
+def find_faces(frames: list[np.ndarray], detector: Detector, rules: Rules) -> list[tuple[Faces, list[str]]]:
+    """The faces of each frame that are confident, large and regular enough to be cropped, largest first, and why
+    other confident ones are not."""
     with one_thread():
         found = detector.detect(frames)
-    return [_good(faces, rules) for faces in found]
+    good = []
+    for faces in found:
+        picks = [judge(faces, int(face), rules) for face in confident(faces, rules)]
+        kept = [pick.face for pick in picks if pick.status == "ok"]
+        dropped = [pick.status for pick in picks if pick.status != "ok"]
+        good.append((Faces(*(values[kept] for values in faces)), dropped))
+    return good
 
 
-def _good(faces: Faces, rules: Rules) -> GoodFaces:
-    picks = [judge(faces, int(face), rules) for face in confident(faces, rules)]
-    kept = [pick.face for pick in picks if pick.status == "ok"]
-    return GoodFaces(*(values[kept] for values in faces), tuple(pick.status for pick in picks if pick.status != "ok"))
-
-
-def look_at_photo(photo: np.ndarray, look: Callable[[list[np.ndarray]], list]) -> People:
-    """As ``look_through`` for a single picture [H, W, 3] uint8 RGB, frame 0: every face is a person."""
-    (seen,) = look([photo])
-    return People(1, {0: seen}, [{0: face} for face in range(len(seen.faces.scores))], Counter(seen.faces.dropped))
-
-
-def look_through(
-    video: Path,
+def find_people(
+    source: Source,
     n_frames: int,
     rules: Rules,
-    look: Callable[[list[np.ndarray]], list],
-    progress: Callable[[int], object] = lambda frames: None,
+    score_faces: Callable[[list[np.ndarray]], list[ScoredFaces]],
+    on_progress: Callable[[float], object] = lambda share: None,
 ) -> People:
-    """Look at ``n_frames`` frames of a video as extract_faces.py chooses them, and tell its people apart.
+    """The people of an input. Every good face of a photograph is a person.
 
-    A frame without a good face gives its place to a near one that has one. look: frames [H, W, 3] uint8 RGB -> for each
-    an object whose ``faces`` is its GoodFaces; it gets at most BATCH frames at once, and no frame is kept. progress:
-    called with the number of frames looked at each time. People seen in too few frames (MIN_PRESENCE) are left out.
-    Raises VideoError for a video without frames.
+    A chosen frame of a video without a good face is replaced by a near one that has one. People in too few frames
+    (MIN_PRESENCE) are dropped.
+
+    Args:
+        source: The input.
+        n_frames: How many frames of a video to use, evenly spaced.
+        rules: What makes a face good.
+        score_faces: Finds and scores the faces of each frame; gets at most BATCH frames at a time.
+        on_progress: Called with the share of the frames that is done, 0 to 1.
+
+    Raises:
+        VideoError: The video has no frame that can be decoded.
     """
+    if source.photo is not None:
+        (found,) = score_faces([source.photo])
+        on_progress(1.0)
+        persons = [{0: face} for face in range(len(found.faces.scores))]
+        return People(1, {0: found}, persons, Counter(found.dropped))
     views: dict[int, np.ndarray] = {}
 
-    def look_at(indices: Iterable[int]) -> dict[int, NamedTuple]:
-        seen = {}
-        frames = read_frames(video, indices)
+    def score(indices: Iterable[int]) -> dict[int, ScoredFaces]:
+        scored = {}
+        frames = read_frames(source.path, indices)
         while batch := list(islice(frames, BATCH)):
-            for (index, frame), found in zip(batch, look([frame for _, frame in batch]), strict=True):
-                seen[index], views[index] = found, views_of(frame, found.faces)
-            progress(len(batch))
-        return seen
+            for (index, frame), found in zip(batch, score_faces([frame for _, frame in batch]), strict=True):
+                scored[index], views[index] = found, views_of(frame, found.faces)
+            on_progress(min(len(views) / n_frames, 1.0))
+        return scored
 
-    count = count_frames(video)
+    count = count_frames(source.path)
     wanted = frame_indices(count, n_frames)
-    seen = look_at(wanted)
-    if wanted[-1] not in seen:  # the container promised more frames than there are
-        true_count = count_frames(video, decode=True)
+    scored = score(wanted)
+    if wanted[-1] not in scored:  # the container promised more frames than there are
+        true_count = count_frames(source.path, decode=True)
         if true_count < count:
             count, wanted = true_count, frame_indices(true_count, n_frames)
-            seen = {index: seen[index] for index in seen.keys() & wanted}
-            seen |= look_at(set(wanted).difference(seen))
-    lost = [index for index in wanted if index not in seen or not len(seen[index].faces.scores)]
-    seen |= look_at(frames_nearby(wanted, lost, rules.retry, count))
-    picks = {index: Pick("ok" if len(found.faces.scores) else "no_face") for index, found in seen.items()}
+            scored = {index: scored[index] for index in scored.keys() & wanted}
+            scored |= score(set(wanted).difference(scored))
+    lost = [index for index in wanted if index not in scored or not len(scored[index].faces.scores)]
+    scored |= score(frames_nearby(wanted, lost, rules.retry, count))
+    picks = {index: Pick("ok" if len(found.faces.scores) else "no_face") for index, found in scored.items()}
     used = frames_used(wanted, picks, rules.retry, count)
-    seen = {index: seen[index] for index in sorted(used.values()) if index in seen}
-    return _people(count, seen, views, rules)
+    scored = {index: scored[index] for index in sorted(used.values()) if index in scored}
+    persons, dropped = _tell_apart(scored, views, rules)
+    return People(count, scored, persons, dropped)
 
 
-def _people(count: int, seen: dict[int, NamedTuple], views: dict[int, np.ndarray], rules: Rules) -> People:
-    looks = {index: FrameFaces(found.faces, views[index]) for index, found in seen.items()}
-    persons = people(looks, rules.min_confidence)
-    least = math.ceil(MIN_PRESENCE * len(seen))
-    stayed = [person for person in persons if len(person) >= least]
-    dropped = Counter(status for found in seen.values() for status in found.faces.dropped)
-    dropped["brief"] += sum(len(person) for person in persons) - sum(len(person) for person in stayed)
-    return People(count, seen, [dict(sorted(person.items())) for person in stayed], +dropped)
-
-
-def box_at(frame: int, boxes: Mapping[int, np.ndarray], gap: int) -> np.ndarray | None:
-    """Where a person's box is in any frame; None where the person was not seen nearby.
-
-    boxes: frame -> xyxy [4] of the looks at the person, in rising order. gap: frames between two looks at the video.
-    Between two looks that are no more than ``gap`` apart the box moves on a line; around others it stands still for
-    half of it.
-    """
-    frames = list(boxes)
-    place = bisect.bisect_right(frames, frame)
-    before, after = frames[max(place - 1, 0)], frames[min(place, len(frames) - 1)]
-    if before <= frame <= after and after - before <= gap:
-        share = (frame - before) / max(after - before, 1)
-        return (1 - share) * boxes[before] + share * boxes[after]
-    nearest = min(before, after, key=lambda look: abs(frame - look))
-    return boxes[nearest] if 2 * abs(frame - nearest) <= gap else None
+def _tell_apart(
+    scored: dict[int, ScoredFaces], views: dict[int, np.ndarray], rules: Rules
+) -> tuple[list[dict[int, int]], Counter[str]]:
+    found = {index: FrameFaces(scored_faces.faces, views[index]) for index, scored_faces in scored.items()}
+    persons = people(found, rules.min_confidence)
+    least = math.ceil(MIN_PRESENCE * len(scored))
+    stayed = [dict(sorted(person.items())) for person in persons if len(person) >= least]
+    dropped = Counter(status for faces in scored.values() for status in faces.dropped)
+    dropped["brief"] = sum(map(len, persons)) - sum(map(len, stayed))
+    return stayed, +dropped

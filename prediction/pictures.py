@@ -1,56 +1,212 @@
-"""What is drawn over pictures: a labelled box around each face, and heat maps over crops. Images are RGB uint8."""
+"""The pictures of a prediction: annotated photograph or video, heat maps, timelines. Images are RGB uint8."""
 
-from collections.abc import Sequence
+import bisect
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import ImageColor
 
+from prediction.context import PredictionContext
+from prediction.palette import OUTCOME_COLOURS
+from prediction.people import People, Source
+from prediction.verdicts import Person
+from preprocessing.extraction.video import frame_rate
 from utils.files import write_bytes
+from utils.video_writer import write_video
 
-# Okabe and Ito's colours, which colour-blind people tell apart; the label says the outcome too.
-COLOURS = {"fake": (213, 94, 0), "uncertain": (240, 228, 66), "real": (0, 114, 178)}
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def draw_face(image: np.ndarray, box: Sequence[float], outcome: str, lines: Sequence[str]) -> None:
-    """Draw a box and lines of ASCII text at it, above where there is room, into ``image`` [H, W, 3] in place.
+def draw_pictures(
+    source: Source,
+    people: People,
+    persons: Sequence[Person],
+    folder: Path,
+    context: PredictionContext,
+    on_frame: Callable[[float], object],
+) -> tuple[str, list[dict]]:
+    """Write the pictures of an input into ``folder``. The input is read once more, frame by frame.
 
-    box: x1, y1, x2, y2 in pixels, may reach over the edge. outcome: a key of COLOURS.
+    Args:
+        source, people: The input and what ``find_people`` gave for it.
+        persons: The verdicts, at least one.
+        folder, context: Where the pictures go, and the model.
+        on_frame: Called with the share of the frames that are drawn, 0 to 1.
+
+    Returns:
+        The name of the annotated file, and for each person what prediction.json tells of their pictures.
+    """
+    crops: list[dict[int, np.ndarray]] = [{} for _ in persons]  # index into a person's frames -> crop
+    frames = _annotated_frames(source, people, persons, context, crops, on_frame)
+    rate = None
+    if source.photo is not None:
+        name = "annotated.jpg"
+        write_jpeg(folder / name, next(frames), 92)
+    else:
+        name, rate = "annotated.mp4", frame_rate(source.path)
+        write_video(folder / name, frames, rate)
+    entries = []
+    for number, (person, shown) in enumerate(zip(persons, crops, strict=True), start=1):
+        first = person.decisive()[0]
+        entry = {"heat_map_frame": person.frames[first], "heat_maps": {}, "timeline": None}
+        maps = context.predictor.heat_maps(shown[first])
+        for node, heat in zip(context.predictor.tree.nodes, maps, strict=True):
+            entry["heat_maps"][node] = f"heat_{number}_{node.replace(' ', '_')}.jpg"
+            write_jpeg(folder / entry["heat_maps"][node], overlay(shown[first], heat), 90)
+        if rate is not None:
+            entry["timeline"] = f"timeline_{number}.png"
+            title = f"{source.path.name}, person {number}: {person.outcome}"
+            write_bytes(folder / entry["timeline"], timeline(person, rate, shown, context.band, title))
+        entries.append(entry)
+    return name, entries
+
+
+def _annotated_frames(
+    source: Source,
+    people: People,
+    persons: Sequence[Person],
+    context: PredictionContext,
+    crops: Sequence[dict[int, np.ndarray]],
+    on_frame: Callable[[float], object],
+) -> Iterator[np.ndarray]:
+    """Yield all frames with boxes and labels; put the crops of the decisive frames into ``crops``."""
+    gap = max(np.diff(list(people.faces)), default=1)
+    boxes = [dict(zip(person.frames, person.boxes, strict=True)) for person in persons]
+    regions = [context.predictor.tree.nodes[i] for i in context.predictor.tree.levels[2]]
+    labels = [_label(person, f"{n}: " if len(persons) > 1 else "", regions) for n, person in enumerate(persons, 1)]
+    for index, frame in source.frames(people.count):
+        drawn = frame.copy()
+        for n, person in enumerate(persons):
+            if index in person.frames and (i := person.frames.index(index)) in person.decisive():
+                crops[n][i] = context.predictor.align(frame, person.landmarks[i])
+            if (box := box_at(index, boxes[n], gap)) is not None:
+                draw_face(drawn, box, person.outcome, labels[n])
+        on_frame((index + 1) / people.count)
+        yield drawn
+
+
+def _label(person: Person, prefix: str, regions: Sequence[str]) -> list[str]:
+    """The lines at a face: outcome and P(fake), then the most probable region of the state."""
+    altered = sorted((name for name in regions if name in person.verdict.state), key=lambda name: -person.nodes[name])
+    lines = [f"{prefix}{person.outcome}, P(fake) {person.verdict.p_calibrated:.2f}"]
+    return lines + [f"{name} {person.nodes[name]:.2f}" for name in altered[:1]]
+
+
+def box_at(frame: int, boxes: Mapping[int, np.ndarray], gap: int) -> np.ndarray | None:
+    """The box of a person in any frame; None if the person was not seen nearby.
+
+    Between two used frames that are at most ``gap`` apart the box moves on a straight line. Around other used frames
+    it stays for half of ``gap``.
+
+    Args:
+        frame: The frame's number.
+        boxes: Number of each used frame that shows the person -> box [4]; in rising order.
+        gap: Largest distance between two used frames of the video.
+    """
+    frames = list(boxes)
+    place = bisect.bisect_right(frames, frame)
+    before, after = frames[max(place - 1, 0)], frames[min(place, len(frames) - 1)]
+    if before <= frame <= after and after - before <= gap:
+        share = (frame - before) / max(after - before, 1)
+        return (1 - share) * boxes[before] + share * boxes[after]
+    nearest = min(before, after, key=lambda used: abs(frame - used))
+    return boxes[nearest] if 2 * abs(frame - nearest) <= gap else None
+
+
+def draw_face(image: np.ndarray, box: Sequence[float], outcome: str, lines: Sequence[str]) -> None:
+    """Draw a box and a label into an image, in place.
+
+    Args:
+        image: [H, W, 3].
+        box: x1, y1, x2, y2 in pixels; may reach over the edge.
+        outcome: fake, uncertain or real; decides the colour.
+        lines: ASCII text. It stands above the box if there is room, else below.
     """
     height, width = image.shape[:2]
     unit = max(height, width) / 1000
     thickness, scale = max(1, round(2.5 * unit)), max(0.35, 0.75 * unit)
+    colour = ImageColor.getrgb(OUTCOME_COLOURS[outcome].fill)
     x1, y1, x2, y2 = (round(float(value)) for value in box)
-    cv2.rectangle(image, (x1, y1), (x2, y2), COLOURS[outcome], thickness)
+    cv2.rectangle(image, (x1, y1), (x2, y2), colour, thickness)
     sizes = [cv2.getTextSize(line, _FONT, scale, max(1, thickness // 2)) for line in lines]
     line_height = max((size[1] + base for size, base in sizes), default=0) + 2 * thickness
     label_width = max((size[0] for size, _ in sizes), default=0) + 4 * thickness
     left = min(max(x1, 0), max(width - label_width, 0))
     top = y1 - len(lines) * line_height
     top = min(max(top if top >= 0 else y2, 0), max(height - len(lines) * line_height, 0))
-    cv2.rectangle(image, (left, top), (left + label_width, top + len(lines) * line_height), COLOURS[outcome], -1)
-    ink = (0, 0, 0) if sum(COLOURS[outcome]) > 380 else (255, 255, 255)
+    cv2.rectangle(image, (left, top), (left + label_width, top + len(lines) * line_height), colour, -1)
+    ink = (0, 0, 0) if sum(colour) > 380 else (255, 255, 255)
     for number, (line, (_, base)) in enumerate(zip(lines, sizes, strict=True), start=1):
         place = (left + 2 * thickness, top + number * line_height - base - thickness)
         cv2.putText(image, line, place, _FONT, scale, ink, max(1, thickness // 2), cv2.LINE_AA)
 
 
-def lay_over(crop: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A heat map over a grey copy of its crop: the hotter, the more colour.
+def overlay(crop: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Lay a heat map over a grey copy of its crop; hotter means more colour.
 
-    crop: [S, S, 3]. heat: [s, s], at least 0, any scale. Returns [S, S, 3].
+    Args:
+        crop: [S, S, 3].
+        heat: [s, s], at least 0, any scale.
+
+    Returns:
+        [S, S, 3].
     """
     heat = np.clip(cv2.resize(heat, crop.shape[1::-1], interpolation=cv2.INTER_LINEAR), 0, None)
     heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
-    colours = cv2.cvtColor(cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO),
-                           cv2.COLOR_BGR2RGB)  # fmt: skip
+    colours = cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     grey = np.repeat(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
     weight = 0.75 * heat[..., None]
     return np.rint(grey * (1 - weight) + colours * weight).astype(np.uint8)
 
 
 def write_jpeg(path: Path, image: np.ndarray, quality: int) -> None:
-    """Write [H, W, 3] as JPEG of a quality of 1 to 100 in one step."""
+    """Write an image [H, W, 3] as JPEG. quality: 1 to 100."""
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     write_bytes(path, data.tobytes())
+
+
+def timeline(
+    person: Person, rate: float, shown: Mapping[int, np.ndarray], band: tuple[float, float], title: str
+) -> bytes:
+    """Draw P(fake) of one person over time as a PNG.
+
+    Args:
+        person: Of a video.
+        rate: Frames a second of the video.
+        shown: Index into the person's frames -> crop [S, S, 3] to show above the curve, at least one.
+        band: Of uncertain verdicts; shaded.
+        title: Of the picture.
+    """
+    from matplotlib.figure import Figure  # takes a second to import, too long before a verdict
+
+    seconds = [frame / rate for frame in person.frames]
+    p_fake = person.verdict.calibrated.tolist()
+    colour = OUTCOME_COLOURS[person.outcome].on_light
+    columns = max(3, len(shown))
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    grid = figure.add_gridspec(2, columns, height_ratios=(1, 1.35))
+    axis = figure.add_subplot(grid[1, :])
+    low, high = band
+    if high > low:
+        axis.axhspan(low, high, color=OUTCOME_COLOURS["uncertain"].fill, alpha=0.35, lw=0)
+    axis.axhline((low + high) / 2, color="#5a6270", lw=0.8, ls=(0, (1, 3)))
+    axis.axhline(person.verdict.p_calibrated, color=colour, lw=1.4, ls="--")
+    axis.plot(seconds, p_fake, color=colour, lw=1.8, marker="o", ms=4, clip_on=False)
+    for number, index in enumerate(sorted(shown), start=1):
+        point = (seconds[index], p_fake[index])
+        axis.plot(*point, "o", ms=11, mfc="none", mec="black", mew=1.4, clip_on=False)
+        offset = (0, 9 if point[1] < 0.8 else -19)
+        axis.annotate(str(number), point, xytext=offset, textcoords="offset points", ha="center", fontsize=10)
+        picture = figure.add_subplot(grid[0, number - 1])
+        picture.imshow(shown[index])
+        picture.set_axis_off()
+        picture.set_title(f"{number}: {point[0]:.2f} s, P(fake) {point[1]:.2f}", fontsize=9)
+    axis.set(ylim=(0, 1), xlabel="seconds", ylabel="P(fake)")
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()

@@ -7,14 +7,30 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from prediction.verdicts import Person
 from utils.files import atomic_path, read_json, remove_leftovers
 
-_LONGEST = 200  # bytes of a folder's name; file systems take 255
-_DRAWN = ("annotated.*", "timeline_*.png", "heat_*.jpg")
+_LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
+_PICTURES = ("annotated.*", "timeline_*.png", "heat_*.jpg")
+
+
+def track_entry(person: Person, calibrated: bool) -> dict:
+    """A person as an item of ``tracks`` in prediction.json."""
+    verdict = person.verdict
+    rows = zip(person.frames, verdict.frames.tolist(), person.boxes.tolist(), strict=True)
+    return {
+        "outcome": person.outcome,
+        "p_fake": verdict.p_fake,
+        **({"p_fake_calibrated": verdict.p_calibrated} if calibrated else {}),
+        "nodes": verdict.nodes,
+        "state": verdict.state,
+        "explanation": person.explanation,
+        "frames": [{"frame": n, "p_fake": p, "box": [round(x, 1) for x in box]} for n, p, box in rows],
+    }
 
 
 def stamp(path: str | Path) -> list[int] | None:
-    """Size and time of change of a file; None where there is none."""
+    """Size in bytes and modification time in ns of a file; None if there is none."""
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path with a NUL in it raises elsewhere
     except (OSError, ValueError):
@@ -23,16 +39,20 @@ def stamp(path: str | Path) -> list[int] | None:
 
 
 def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, dict | None]]:
-    """Input -> (its folder, what its prediction.json holds already). A folder is named by the input's stem, with a
-    number where another input of this run, or an earlier prediction of another input, has that name."""
+    """Input -> (its result folder, the content of the prediction.json that is there, or None).
+
+    A folder is named by the input's stem, with a number if another input has that folder.
+    """
     folders: dict[Path, tuple[Path, dict | None]] = {}
     taken = {output / "predictions.csv"}
     for path in paths:
-        stem = path.stem.encode("utf-8", "backslashreplace")[:_LONGEST].decode("utf-8", "ignore")
+        stem = path.stem.encode("utf-8", "backslashreplace")[:_LONGEST_NAME].decode("utf-8", "ignore")
         stem = stem if stem.strip(".") else "input"
         for number in itertools.count(1):
             folder = output / (stem if number == 1 else f"{stem}_{number}")
-            known = _earlier(folder)
+            file = folder / "prediction.json"
+            known = read_json(file) if file.is_file() else None
+            known = known if isinstance(known, dict) else None
             if folder not in taken and (known is None or known.get("input") == str(path)):
                 break
         taken.add(folder)
@@ -40,40 +60,33 @@ def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, d
     return folders
 
 
-def _earlier(folder: Path) -> dict | None:
-    file = folder / "prediction.json"
-    content = read_json(file) if file.is_file() else None
-    return content if isinstance(content, dict) else None
-
-
 def is_done(known: Mapping | None, settings: Mapping[str, object]) -> bool:
-    """Whether an earlier prediction was made with these settings (the input's stamp among them); what could not be
-    read is tried again."""
+    """Whether an earlier prediction was made with these settings, the input's stamp included; unreadable inputs are
+    tried again."""
     settings = json.loads(json.dumps(settings))  # tuples become lists
     return known is not None and known.get("settings") == settings and known.get("outcome") != "unreadable"
 
 
 def is_whole(known: Mapping, nodes: Sequence[str]) -> bool:
-    """Whether an earlier prediction holds all that is told of it; nodes: root first."""
+    """Whether an earlier prediction holds all that is printed and tabulated. nodes: root first."""
     try:
         row_of(known, "", nodes)
-        told = [known["outcome"], *(track["explanation"] for track in known["tracks"])]
+        texts = [known["outcome"], *(track["explanation"] for track in known["tracks"])]
     except (KeyError, TypeError, ValueError, AttributeError):
         return False
-    return all(isinstance(text, str) for text in told)
+    return all(isinstance(text, str) for text in texts)
 
 
 def clear(folder: Path) -> None:
-    """Remove what an earlier prediction left, the JSON first: without it nothing counts."""
+    """Remove an earlier prediction, prediction.json first: without it the rest does not count."""
     remove_leftovers(folder)
     (folder / "prediction.json").unlink(missing_ok=True)
-    for pattern in _DRAWN:
-        for path in folder.glob(pattern):
-            path.unlink()
+    for path in [path for pattern in _PICTURES for path in folder.glob(pattern)]:
+        path.unlink()
 
 
 def row_of(prediction: Mapping, folder: str, nodes: Sequence[str]) -> dict[str, object]:
-    """A line of predictions.csv; words and nodes (root first) are those of the person with the largest P(fake)."""
+    """A row of predictions.csv. Explanation and nodes (root first) are those of the person with the largest P(fake)."""
     tracks, p_fake = prediction["tracks"], prediction["p_fake"]
     first = max(tracks, key=lambda track: track["p_fake"], default={"nodes": {}, "frames": [], "explanation": ""})
     return {
@@ -90,11 +103,9 @@ def row_of(prediction: Mapping, folder: str, nodes: Sequence[str]) -> dict[str, 
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write predictions.csv in one step."""
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
+    """Write predictions.csv. rows: at least one, all with the same columns."""
+    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    with atomic_path(path) as temporary, temporary.open("w", **text) as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

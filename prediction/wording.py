@@ -1,19 +1,24 @@
-"""A verdict in words. A region is named only under an attribute that explains it, so the words agree with the tree."""
+"""Predictions in words. A region is named only below an attribute that explains it, as the label tree requires."""
 
 from collections.abc import Collection, Mapping, Sequence
 
-OUTCOMES = ("fake", "uncertain", "real", "no_face", "unreadable")  # of several people the first one counts
+OUTCOMES = ("fake", "uncertain", "real", "no_face", "unreadable")  # an input has the first outcome of its people
 _PLURAL = {"eye": "eyes", "eyebrow": "eyebrows", "lip": "lips"}
+_DROPPED = {
+    "too_small": "too small",
+    "bad_landmarks": "in profile or covered",
+    "brief": "in too few frames",
+}
 
 
 def outcome_of(p_fake: float, band: tuple[float, float]) -> str:
-    """real below the band, fake from its upper end on, else uncertain. band: (low, high), equal for no band."""
+    """real below the band (low, high), fake from ``high``, else uncertain."""
     low, high = band
     return "fake" if p_fake >= high else "real" if p_fake < low else "uncertain"
 
 
 def calibrated_nodes(nodes: Mapping[str, float], p_fake: float, p_calibrated: float) -> dict[str, float]:
-    """The probabilities of all nodes that go with a calibrated P(fake): each keeps its share of the fakes."""
+    """Node probabilities that go with a calibrated P(fake): each keeps its share of the fakes."""
     return {name: p * p_calibrated / max(p_fake, 1e-300) for name, p in nodes.items()}
 
 
@@ -24,31 +29,42 @@ def explain(
     state: Collection[str],
     edges: Mapping[str, Sequence[str]],
 ) -> str:
-    """Sentences such as "Fake (0.97). Identity altered (0.91): eyes 0.93, nose 0.88, mouth 0.90."
+    """Explain a verdict, as in "Fake (0.97). Identity altered (0.91): eyes 0.93, nose 0.88, mouth 0.90."
 
-    outcome: fake, uncertain or real. nodes: probability of every node. state: the nodes that are on, a legal state of
-    the tree with these edges (parent -> children). A region's probability is told once, at its likeliest attribute.
+    Args:
+        outcome: fake, uncertain or real.
+        p_fake: Of the person.
+        nodes: Probability of every node. That of a region is given once, at the most probable attribute.
+        state: The nodes that are on; a legal state.
+        edges: Parent -> children, root first.
     """
     if not state:
         return f"{outcome.capitalize()} (P(fake) {p_fake:.2f})."
     root = next(iter(edges))
     sentences = [f"{outcome.capitalize()} ({p_fake:.2f})."] + ([] if outcome == "fake" else ["If it is fake:"])
     attributes = sorted((name for name in edges[root] if name in state), key=lambda name: -nodes[name])
-    told: set[str] = set()
+    named: set[str] = set()
     for attribute in attributes:
         regions = [name for name in edges[attribute] if name in state]
-        words = [_region(name) if name in told else f"{_region(name)} {nodes[name]:.2f}" for name in regions]
-        told.update(regions)
-        sentences.append(f"{_attribute(attribute)} ({nodes[attribute]:.2f}): {', '.join(words)}.")
+        words = [_PLURAL.get(name, name) + ("" if name in named else f" {nodes[name]:.2f}") for name in regions]
+        named.update(regions)
+        altered = "" if "inconsistency" in attribute else " altered"
+        sentences.append(f"{attribute.capitalize()}{altered} ({nodes[attribute]:.2f}): {', '.join(words)}.")
     if not attributes:
         sentences.append("No attribute stands out.")
     return " ".join(sentences)
 
 
-def _region(name: str) -> str:
-    return _PLURAL.get(name, name)
+def no_face_reason(frames: int, dropped: Mapping[str, int]) -> str:
+    """Why nobody could be judged. frames: how many were used. dropped: reason -> number of faces."""
+    where = f"{frames} frames" if frames != 1 else "the picture"
+    reasons = ", ".join(f"{number} {_DROPPED[reason]}" for reason, number in dropped.items())
+    return f"no face found in {where}" + (f" that can be judged ({reasons})" if reasons else "")
 
 
-def _attribute(name: str) -> str:
-    name = name.capitalize()
-    return name if "inconsistency" in name else f"{name} altered"
+def summary(prediction: Mapping) -> str:
+    """The verdicts of a prediction in one line. prediction: the content of prediction.json."""
+    words = [track["explanation"] for track in prediction["tracks"]]
+    if len(words) > 1:
+        words = [f"Person {number}: {text}" for number, text in enumerate(words, start=1)]
+    return " ".join(words) or f"{prediction['outcome'].replace('_', ' ').capitalize()}: {prediction['reason']}."

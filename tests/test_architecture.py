@@ -75,8 +75,8 @@ print(len(names), "imported")
 
 def test_modules_load_where_linux_alone_has_nothing_to_give():
     rooms = [path for room in PACKAGES for path in modules(room)]
-    scripts = [path for path in ROOT.glob("SJEDD_*.py") if path.name != "SJEDD_app.py"]  # the page makes its folder
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in rooms + scripts]
+    scripts = ROOT.glob("SJEDD_*.py")
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in [*rooms, *scripts]]
     names = [name.removesuffix(".__init__") for name in names]
     done = subprocess.run([sys.executable, "-c", IMPORTS, *names], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout == f"{len(names)} imported\n", done.stderr

@@ -1,4 +1,4 @@
-"""A temporary folder that goes with its process; what a killed process left of one goes when the next one is made."""
+"""A temporary folder that is removed with its process, or by the next process if its own was killed."""
 
 import os
 import shutil
@@ -11,14 +11,16 @@ from pathlib import Path
 from utils.cli import UserError
 from utils.locks import hold
 
-# The lock is held from before there is content to after it is gone: content under a free lock has lost its process.
+# The lock is held as long as the content exists. Content under a free lock is left from a killed process.
 _LOCK, _CONTENT = "held.lock", "content"
 
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """Make an empty folder, for this user alone, below one in the temporary directory that is named ``prefix`` and
-    something; sweep what killed processes of this user left of theirs. Both are gone at the end."""
+    """Make an empty folder in the temporary directory, readable for this user only, and remove it at the end.
+
+    Folders with the same ``prefix`` that killed processes of this user left are removed first.
+    """
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     with hold(folder / _LOCK):
         try:
@@ -30,12 +32,12 @@ def scratch_folder(prefix: str) -> Iterator[Path]:
 
 
 def _sweep(own: Path, prefix: str) -> None:
-    """Remove the folders beside ``own`` whose lock nobody holds, none where locks hold nobody off."""
+    """Remove the folders beside ``own`` whose lock is free; none on a file system without locks."""
     with hold(own / _LOCK, wait=False) as twice:
         if twice:
             return
     for folder in own.parent.glob(f"{prefix}*"):
-        with suppress(OSError, UserError):  # another process sweeps too
+        with suppress(OSError, UserError):  # another process may sweep, too
             if folder != own and _is_scratch(folder):
                 with hold(folder / _LOCK, wait=False) as free:
                     if free:
@@ -43,18 +45,18 @@ def _sweep(own: Path, prefix: str) -> None:
 
 
 def _is_scratch(folder: Path) -> bool:
-    """Whether this user's process made it: a real folder, closed to others, of a lock file and content alone."""
+    """Whether a process of this user made it: a private folder with a lock file and content, and nothing else."""
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode):
         return False
     if os.name == "posix" and (status.st_uid != os.geteuid() or status.st_mode & 0o077):
-        return False  # elsewhere the temporary directory is the user's own
+        return False  # on Windows the temporary directory belongs to the user
     kinds = {path.name: stat.S_IFMT(path.lstat().st_mode) for path in folder.iterdir()}
     return kinds == {_LOCK: stat.S_IFREG, _CONTENT: stat.S_IFDIR}
 
 
 def _remove(folder: Path) -> None:
-    """The content first: what is cut short here is swept later."""
+    """Remove the content first: if this is interrupted, the next process can sweep the rest."""
     shutil.rmtree(folder / _CONTENT, ignore_errors=True)
     if not (folder / _CONTENT).exists():
         shutil.rmtree(folder, ignore_errors=True)

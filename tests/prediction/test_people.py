@@ -1,14 +1,11 @@
 """Who is in a picture or a video, with a detector that finds what a test wants; the videos are real files."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from prediction import people
-from prediction.people import Rules, box_at, find_faces, look_at_photo, look_through
-from preprocessing.demo.videos import write_video
+from prediction.people import Rules, ScoredFaces, Source, find_faces, find_people
 from preprocessing.detection.align import TEMPLATE_112
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction.photos import PhotoError, find_inputs, read_photo
@@ -51,13 +48,14 @@ def video(tmp_path):
     return tmp_path / "v.mp4"
 
 
+def scorer(finder):
+    """Finds faces and gives them no scores."""
+    return lambda frames: [ScoredFaces(*good, np.zeros((0, 10))) for good in find_faces(frames, finder, RULES)]
+
+
 def through(video, found, n_frames=4):
     finder = Finder(found)
-
-    def look(frames):
-        return [SimpleNamespace(faces=good) for good in find_faces(frames, finder, RULES)]
-
-    return look_through(video, n_frames, RULES, look), finder
+    return find_people(Source(video, None), n_frames, RULES, scorer(finder)), finder
 
 
 def test_two_people_are_two_persons_and_bad_faces_are_counted(video):
@@ -91,13 +89,13 @@ def test_frames_that_the_container_promises_but_does_not_hold(video, monkeypatch
     real = people.count_frames
     monkeypatch.setattr(people, "count_frames", lambda path, decode=False: COUNT if decode else real(path) + 8)
     result, finder = through(video, {frame: faces((100, 70, 0.99)) for frame in range(COUNT)})
-    assert sorted(result.seen) == [0, 3, 7, 11]
+    assert sorted(result.faces) == [0, 3, 7, 11]
     assert finder.looked_at == [0, 6, 3, 7, 11]
 
 
 def test_nobody(video, tmp_path):
     result, _ = through(video, {})
-    assert (result.persons, len(result.seen)) == ([], 4)
+    assert (result.persons, len(result.faces)) == ([], 4)
     (tmp_path / "no.mp4").write_bytes(b"nothing")
     with pytest.raises(VideoError):
         through(tmp_path / "no.mp4", {})
@@ -105,22 +103,9 @@ def test_nobody(video, tmp_path):
 
 def test_every_face_of_a_photo_is_a_person():
     finder = Finder({0: faces((100, 70, 0.99), (5, 60, 0.99), (170, 20, 0.99))})
-    result = look_at_photo(
-        np.zeros((96, 256, 3), np.uint8),
-        lambda photos: [SimpleNamespace(faces=good) for good in find_faces(photos, finder, RULES)],
-    )
+    result = find_people(Source(None, np.zeros((96, 256, 3), np.uint8)), 4, RULES, scorer(finder))
     assert result.persons == [{0: 0}, {0: 1}]
     assert dict(result.dropped) == {"too_small": 1}
-
-
-def test_a_box_moves_between_looks_and_stays_around_them():
-    boxes = {10: np.zeros(4), 20: np.full(4, 10.0), 60: np.full(4, 50.0)}
-    expected = {4: None, 5: 0, 10: 0, 12: 2, 20: 10, 25: 10, 26: None, 54: None, 55: 50, 60: 50, 65: 50, 66: None}
-    for frame, value in expected.items():
-        box = box_at(frame, boxes, 10)
-        assert box is None if value is None else (box == value).all()
-    assert (box_at(7, {7: np.ones(4)}, 1) == 1).all()
-    assert box_at(8, {7: np.ones(4)}, 1) is None
 
 
 def test_photos_are_turned_upright_and_other_files_told_apart(tmp_path):

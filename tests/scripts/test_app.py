@@ -1,8 +1,10 @@
 """The web page as a process, over HTTP, as browsers and programs use it."""
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,16 +13,14 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
 
+import SJEDD_app
 import SJEDD_predict
-from models.label_tree import FFPP
-from prediction.web.result_page import message_html, prediction_html
 from preprocessing.demo.videos import write_video
 from tests.conftest import ROOT
 
@@ -28,10 +28,19 @@ LIMITS = ["--detector", "mtcnn", "--max_mb", 1, "--max_seconds", 2]
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 
 
+def form(files=(), **fields):
+    """(body, content type) of a multipart form; files: (field, name, content)."""
+    border = uuid.uuid4().hex
+    parts = [f'name="{name}"\r\n\r\n{value}'.encode() for name, value in fields.items()]
+    parts += [f'name="{field}"; filename="{name}"\r\n\r\n'.encode() + content for field, name, content in files]
+    body = b"".join(f"--{border}\r\nContent-Disposition: form-data; ".encode() + part + b"\r\n" for part in parts)
+    return body + f"--{border}--\r\n".encode(), f"multipart/form-data; boundary={border}"
+
+
 class Server:
     """A running page, and what a program asks of it."""
 
-    def __init__(self, arguments, folder, start=("SJEDD_app.py",), **environment):
+    def __init__(self, arguments, folder, start=("SJEDD_app.py",)):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -42,7 +51,8 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, *start, *map(str, arguments), "--port", str(self.port)],
                 cwd=ROOT,
-                env=os.environ | {"TMPDIR": str(self.temporary)} | environment,
+                # PyTorch makes a folder for its compiler's cache, which stays empty.
+                env=os.environ | {"TMPDIR": str(self.temporary), "TORCHINDUCTOR_CACHE_DIR": str(folder / "compiled")},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -51,36 +61,43 @@ class Server:
             assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.2)
 
-    def request(self, path, data=None, kind="application/json", **headers):
+    def request(self, path, body=None, kind=None, **headers):
+        """(status, text) of the answer."""
         url = f"http://127.0.0.1:{self.port}{path}"
-        headers |= {"Content-Type": kind} if data is not None else {}
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=300) as answer:
-            return answer.read().decode()
+        headers |= {"Content-Type": kind} if kind else {}
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=300) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
 
-    def upload(self, name, content):
-        """The server's path of an uploaded file."""
-        border = uuid.uuid4().hex
-        disposition = f'Content-Disposition: form-data; name="files"; filename="{name}"'
-        body = f"--{border}\r\n{disposition}\r\n\r\n".encode() + content + f"\r\n--{border}--\r\n".encode()
-        return json.loads(self.request("/gradio_api/upload", body, f"multipart/form-data; boundary={border}"))[0]
-
-    def predict(self, path):
-        """(event, data) that the endpoint ends with, for a path on the server."""
-        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        call = json.loads(self.request("/gradio_api/call/predict", json.dumps({"data": [file]}).encode()))["event_id"]
-        lines = self.request(f"/gradio_api/call/predict/{call}").splitlines()
-        events = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
-        data = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
-        return events[-1], json.loads(data[-1])
-
-    def verdict(self, name, content):
-        event, data = self.predict(self.upload(name, content))
-        assert event == "complete", data
-        return data[0]
+    def predict(self, name, content):
+        """(status, content) of the endpoint's answer to a file."""
+        status, text = self.request("/predict", *form([("file", name, content)]))
+        return status, json.loads(text)
 
     def files(self):
         """Files with content below the temporary folder."""
         return [path for path in self.temporary.rglob("*") if path.is_file() and path.stat().st_size]
+
+    def asked_in_vain(self, content):
+        """Upload a video in a thread; returns when the upload has arrived."""
+
+        def ask():
+            with contextlib.suppress(OSError):  # the server is ended
+                self.predict("clip.mp4", content)
+
+        threading.Thread(target=ask, daemon=True).start()
+        deadline = time.monotonic() + 60
+        while not self.files():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def terminate(self):
+        """End the page as `kill` does; its exit code. Not by SIGINT, which a shell's background jobs ignore."""
+        self.process.terminate()
+        return self.process.wait(60)
 
 
 def make_media(folder):
@@ -105,12 +122,33 @@ def arguments(published_checkpoint):
     return ["--resume", published_checkpoint, *LIMITS]
 
 
+# Runs the page and tells every host that it looks up or connects to.
+WATCHED = """
+import socket, sys
+def told(name, function):
+    def watched(*args, **named):
+        address = next(arg for arg in args if not isinstance(arg, socket.socket))
+        print("asked", address[0] if isinstance(address, tuple) else address, flush=True)
+        return function(*args, **named)
+    return watched
+socket.getaddrinfo = told("getaddrinfo", socket.getaddrinfo)
+class Watched(socket.socket):
+    connect = told("connect", socket.socket.connect)
+    connect_ex = told("connect_ex", socket.socket.connect_ex)
+socket.socket = Watched
+import SJEDD_app
+sys.exit(SJEDD_app.main())
+"""
+
+
 @pytest.fixture(scope="module")
-def server(arguments, tmp_path_factory):
-    running = Server(arguments, tmp_path_factory.mktemp("app"))
+def server(arguments, media, tmp_path_factory):
+    running = Server([*arguments, "--samples", media["one.png"]], tmp_path_factory.mktemp("app"), ("-c", WATCHED))
     yield running
     running.process.kill()
     running.process.wait()
+    asked = set(re.findall(r"^asked (.*)$", running.log.read_text(), re.MULTILINE))
+    assert asked == {"127.0.0.1"}, "the page asks nothing of other hosts"
 
 
 @pytest.mark.parametrize("name", ["one.png", "clip.mp4", "none.png"])
@@ -119,8 +157,8 @@ def test_endpoint_gives_what_the_script_writes(server, media, published_checkpoi
     code = SJEDD_predict.main([*argv, "--input", str(media[name])])
     assert code == (2 if name == "none.png" else 0)
     written = json.loads((tmp_path / media[name].stem / "prediction.json").read_text())
-    told = server.verdict(name, media[name].read_bytes())
-    assert told.keys() == written.keys() - {"settings"}
+    status, told = server.predict(name, media[name].read_bytes())
+    assert status == 200 and told.keys() == written.keys() - {"settings"}
     assert (told["input"], told["outcome"], told["reason"]) == (name, written["outcome"], written["reason"])
     assert len(told["tracks"]) == len(written["tracks"]) == (name != "none.png")
     for track, same in zip(told["tracks"], written["tracks"], strict=True):
@@ -130,15 +168,21 @@ def test_endpoint_gives_what_the_script_writes(server, media, published_checkpoi
     assert server.files() == []
 
 
+def test_the_documented_command_works(server, media):
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    command = re.search(r"^curl .*$", SJEDD_app.__doc__, re.MULTILINE)[0]
+    command = command.replace(":7860", f":{server.port}").replace("clip.mp4", str(media["one.png"]))
+    done = subprocess.run(command.split(), capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["tracks"]
+
+
 def test_limits_are_told_and_nothing_stays(server, media):
-    event, data = server.predict(server.upload("long.mp4", media["long.mp4"].read_bytes()))
-    assert event == "error" and "the video has 3 s, the page takes 2 s" in json.dumps(data)
-    with pytest.raises((urllib.error.HTTPError, ConnectionError, urllib.error.URLError)) as refused:
-        server.upload("large.png", media["large.png"].read_bytes())
-    if isinstance(refused.value, urllib.error.HTTPError):
-        assert refused.value.code == 413
-        refused.value.close()
-    assert not [path for path in server.files() if path.stat().st_size > 2**20]
+    status, answer = server.predict("long.mp4", media["long.mp4"].read_bytes())
+    assert status == 413 and "the video has 3 s, the page takes 2 s" in answer["error"]
+    status, answer = server.predict("large.png", media["large.png"].read_bytes())
+    assert status == 413 and answer["error"].startswith("the file is larger than 1 MB; cut it")
+    assert server.files() == []
 
 
 def test_users_at_the_same_time_get_their_own(server, media):
@@ -147,7 +191,7 @@ def test_users_at_the_same_time_get_their_own(server, media):
     answers = [None] * len(asked)
 
     def ask(number):
-        answers[number] = server.verdict(asked[number], content[asked[number]])
+        _, answers[number] = server.predict(asked[number], content[asked[number]])
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(len(asked))]
     for thread in threads:
@@ -161,185 +205,98 @@ def test_users_at_the_same_time_get_their_own(server, media):
 
 @pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "README.md"), "http://127.0.0.1:1/x.png", "../x"])
 def test_other_files_and_addresses_are_refused(server, path):
-    try:
-        event, data = server.predict(path)
-        assert event == "error" and "root:" not in json.dumps(data)
-        assert not path.startswith("http") or "not its address" in json.dumps(data), "nothing was asked of it"
-    except urllib.error.HTTPError as error:
-        assert error.code in (400, 403, 422)
-        error.close()
-    for route in ("/gradio_api/file=", "/file="):
-        assert refusal(server, route + path) == 404
+    for field in ("file", "sample"):
+        status, text = server.request("/predict", *form(**{field: path}))
+        assert status == 400 and "root:" not in text
+    status, answer = server.predict(path, b"no image")
+    assert (status, answer["input"], answer["outcome"]) == (200, path, "unreadable"), "a name is only a name"
+    assert server.request(f"/{path}")[0] == 404
 
 
-def refusal(server, *request, **headers):
-    """The status that a request is refused with."""
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        server.request(*request, **headers)
-    refused.value.close()
-    return refused.value.code
-
-
-def test_the_folder_of_an_upload_is_no_file(server, media):
-    mine, others = (server.upload(name, media["one.png"].read_bytes()) for name in ("mine.png", "others.png"))
-    event, _ = server.predict(str(Path(mine).parent))
-    assert event == "error"
-    assert server.predict(others)[0] == server.predict(mine)[0] == "complete", "nobody lost anything"
-    assert server.predict(mine)[0] == "error", "an answer removes the upload"
+def test_the_form_works_with_and_without_script(server, media):
+    status, page = server.request("/")
+    assert status == 200 and "<option>one.png</option>" in page
+    assert not re.search(r'(?:src|href|action)="(?!/|data:)', page) and "://" not in page, "nothing of other hosts"
+    upload = form([("file", "clip.mp4", media["clip.mp4"].read_bytes())], sample="one.png")
+    status, whole = server.request("/", *upload)
+    assert status == 200 and whole.startswith("<!doctype html>") and "<form" in whole
+    assert "clip.mp4</p>" in whole and "P(fake) over time" in whole and "data:video/mp4" in whole, "the upload counts"
+    assert whole.count("heat map of ") == 10
+    status, text = server.request("/", *form([("file", "", b"")], sample="one.png", job="a"), Accept="application/json")
+    part = json.loads(text)["html"]
+    assert status == 200 and "<form" not in part and "one.png</p>" in part and "over time" not in part
+    assert "data:image/jpeg" in part and "seen in" not in part
+    status, text = server.request("/", *form([("file", "", b"")], sample=""))
+    assert status == 400 and "Choose a photograph or a video first." in text
+    status, text = server.request("/", *form(sample="two.png"), Accept="application/json")
+    assert status == 400 and json.loads(text) == {"error": "choose a photograph or a video first"}
+    assert server.files() == []
 
 
 def test_only_requests_of_the_page_get_through(server, media):
-    for route in ("/gradio_api/deep_link?session_hash=x", "/gradio_api/proxy=http://127.0.0.1:1/", "/monitoring"):
-        assert refusal(server, route) == 404
-    assert refusal(server, "/", Host="evil.example") == 403
-    part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="x.png"\r\n\r\n' + b"x" * 700_000 + b"\r\n"
-    body = part * 2 + b"--b--\r\n"
-    try:
-        assert refusal(server, "/gradio_api/upload", body, "multipart/form-data; boundary=b") == 413
-    except urllib.error.URLError as error:  # refused while it is still sent
-        assert isinstance(error.reason, ConnectionError)
+    for route in ("/docs", "/predict/x", "/page.html", "/../page.js", "/progress/"):
+        assert server.request(route)[0] == 404
+    assert server.request("/predict")[0] == 405
+    assert server.request("/", Host="evil.example")[0] == 403
+    photo = form([("file", "one.png", media["one.png"].read_bytes())])
+    assert server.request("/predict", *photo, Origin="http://evil.example")[0] == 403
+    assert server.request("/predict", *photo, Origin="null")[0] == 403
+    assert server.request("/predict", *photo, Origin=f"http://127.0.0.1:{server.port}")[0] == 200
+    two = [("file", "x.png", b"x" * 700_000)] * 2
+    assert server.request("/predict", *form(two))[0] == 413
+    assert server.request("/", *form(two))[0] == 413
+    assert server.request("/predict", *form([("file", "x.png", b"x")] * 2))[0] == 400
+    assert server.request("/predict", *form(file="x" * 20_000))[0] == 400
+    assert server.request("/predict", b"no form", "multipart/form-data; boundary=x")[0] == 400
+    assert server.request("/predict", b"no form", "text/plain")[0] == 400
+    assert server.request("/predict", iter([b"x"]), "text/plain")[0] == 411
 
 
-def test_page_asks_nothing_of_other_hosts_and_shows_one_endpoint(server):
-    page = server.request("/")
-    for stranger in ("fonts.googleapis.com", "gstatic.com", "googletagmanager"):
-        assert stranger not in page
-    assert list(json.loads(server.request("/gradio_api/info"))["named_endpoints"]) == ["/predict"]
-    assert '"analytics_enabled":false' in page.replace(" ", "")
-
-
-def test_page_ends_quietly_and_leaves_nothing(arguments, media, tmp_path):
-    server = Server(arguments, tmp_path)
-    server.upload("one.png", media["one.png"].read_bytes())
-    assert server.files()
-    second = subprocess.run(
-        [sys.executable, "SJEDD_app.py", *map(str, arguments), "--port", str(server.port)],
-        cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    taken = f"error: cannot listen at 127.0.0.1:{server.port} (Address already in use); give another --port\n"
-    assert (second.returncode, second.stdout, second.stderr) == (2, "", taken)
-    server.process.terminate()  # not SIGINT, which a shell's background jobs, and their children, ignore
-    assert server.process.wait(60) == 143
-    assert "Traceback" not in server.log.read_text()
-    assert list(server.temporary.iterdir()) == []
-
-
-def test_what_a_killed_page_left_goes_at_the_next_start(arguments, media, tmp_path):
+def test_pages_leave_nothing_even_when_killed(arguments, media, tmp_path):
     killed = Server(arguments, tmp_path)
-    killed.upload("one.png", media["one.png"].read_bytes())
+    killed.asked_in_vain(media["clip.mp4"].read_bytes())
     killed.process.kill()
     killed.process.wait()
     (left,) = killed.temporary.iterdir()
     assert left.name.startswith("sjedd_app_") and killed.files()
     following = Server(arguments, tmp_path)
     assert not left.exists()
-    following.process.terminate()
-    assert following.process.wait(60) == 143
-    assert list(killed.temporary.iterdir()) == []
-
-
-NO_TUNNEL = """
-import sys, SJEDD_app, gradio.networking
-def tunnel(*_, **__):
-    print("a tunnel", flush=True)
-    return "https://page.example"
-gradio.networking.setup_tunnel = tunnel
-sys.exit(SJEDD_app.main(sys.argv[1:]))
-"""
-
-
-def test_no_environment_opens_the_page_to_the_public(arguments, tmp_path):
-    server = Server(arguments, tmp_path, ("-c", NO_TUNNEL), GRADIO_SHARE="true", KAGGLE_KERNEL_RUN_TYPE="Interactive")
-    server.process.terminate()
-    server.process.wait(60)
-    assert "a tunnel" not in server.log.read_text()
-
-
-OTHER_GRADIOS = """
-import json, sys, SJEDD_app
-from unittest.mock import patch
-import gradio.blocks, gradio.processing_utils, gradio.route_utils
-for owner, name in (
-    (gradio.blocks.Block, "async_move_resource_to_block_cache"),
-    (gradio.processing_utils, "async_move_files_to_cache"),
-    (gradio.route_utils, "GradioUploadFile"),
-    (gradio.route_utils, "GradioMultiPartParser"),
-):
-    with patch.object(owner, name):
-        delattr(owner, name)
-        print(SJEDD_app.main(sys.argv[1:]))
-with patch("gradio.processing_utils.async_move_files_to_cache", json.dumps):
-    print(SJEDD_app.main(sys.argv[1:]))
-"""
-
-
-def test_a_gradio_that_is_built_differently_is_refused(arguments):
-    command = [sys.executable, "-c", OTHER_GRADIOS, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = done.stderr.splitlines()
-    assert done.stdout.split() == ["2"] * 5 and len(lines) == 5
-    assert all("is built differently" in line and "pip install gradio==" in line for line in lines), lines
-
-
-WATCHED = """
-import socket, sys
-look_up = socket.getaddrinfo
-def watched(host, *rest, **named):
-    print("asked", host.decode() if isinstance(host, bytes) else host, flush=True)
-    if host != "127.0.0.1":
-        raise socket.gaierror(socket.EAI_NONAME, "no internet in tests")
-    return look_up(host, *rest, **named)
-socket.getaddrinfo = watched
-exec(sys.argv[1])
-print("outcome", prediction["outcome"])
-"""
-
-
-def test_the_example_for_programs_asks_nothing_of_other_hosts(server, media):
-    example = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text().split("### 7. ")[1], re.DOTALL)[1]
-    code = example.replace(":7860", f":{server.port}").replace("clip.mp4", str(media["clip.mp4"]))
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, code],
-        env={name: value for name, value in os.environ.items() if not re.search("OFFLINE|TELEMETRY|TRACK", name)},
+    second = subprocess.run(
+        [sys.executable, "SJEDD_app.py", *map(str, arguments), "--port", str(following.port)],
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
-    lines = [line.split() for line in done.stdout.splitlines()]
-    assert lines[-1][0] == "outcome"
-    assert {line[1] for line in lines if line[0] == "asked"} == {"127.0.0.1"}
-
-
-def test_hostile_names_and_reasons_are_text(tmp_path):
-    prediction = {"input": f"/x/{HOSTILE}", "outcome": "unreadable", "p_fake": None, "tracks": [], "reason": HOSTILE}
-    for page in (prediction_html(prediction, tmp_path, FFPP.nodes, FFPP.edges), message_html(HOSTILE)):
-        assert "<img" not in page and "&lt;img src=x" in page
-
-
-def test_regions_are_marked_only_below_a_named_attribute(tmp_path):
-    nodes = {name: 0.9 if name in ("fake", "identity", "lip") else 0.1 for name in FFPP.nodes}
-    track = {"outcome": "fake", "p_fake": 0.9, "p_fake_calibrated": 0.6, "nodes": nodes, "frames": [{}],
-             "state": ["fake", "identity", "lip"], "explanation": "Fake."}  # fmt: skip
-    prediction = {"input": "x.png", "outcome": "fake", "p_fake": 0.9, "tracks": [track], "reason": None}
-    page = prediction_html(prediction, tmp_path, FFPP.nodes, FFPP.edges)
-    assert page.count('class="node on"') == 3, "fake, identity, and lip below identity alone"
-    assert "P(fake) 0.60" in page and "<span>0.60</span>" in page, "all are calibrated alike"
-    assert page.count("<span>lip</span>") == sum("lip" in children for children in FFPP.edges.values()) > 1
-
-
-def test_abandoned_uploads_are_swept(tmp_path):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "x.png").write_bytes(b"x")
-    (tmp_path / "y").write_bytes(b"y")
-    code = "import pathlib, sys, SJEDD_app\nfor seconds in (1000, -1):\n"
-    code += (
-        " SJEDD_app.sweep(pathlib.Path(sys.argv[1]), seconds); print(len(list(pathlib.Path(sys.argv[1]).iterdir())))"
+    taken = (
+        f"error: cannot listen at 127.0.0.1:{following.port} (Address already in use); give another --host or --port\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["2", "0"]
+    assert (second.returncode, second.stdout, second.stderr) == (2, "", taken)
+    following.asked_in_vain(media["clip.mp4"].read_bytes())
+    assert following.terminate() == 143
+    assert "Traceback" not in following.log.read_text()
+    assert list(following.temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "python_multipart"])
+def test_a_missing_package_is_one_clear_line(package):
+    code = f"import sys; sys.modules['{package}'] = None; import SJEDD_app; sys.exit(SJEDD_app.main())"
+    command = [sys.executable, "-c", code, "--resume", "x"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"error: the page needs {package}; pip install -r requirements-app.txt\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--host", "no.such.host.invalid"], "cannot listen at no.such.host.invalid:7860"),
+        (["--host", "192.0.2.1"], "cannot listen at 192.0.2.1:7860 (Cannot assign requested address)"),
+        (["--samples", "missing_folder.txt"], "cannot read the list missing_folder.txt"),
+    ],
+)
+def test_bad_arguments_are_one_clear_line(capsys, arguments, message):
+    assert SJEDD_app.main(["--resume", "x", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-HEAVY = {"torch", "torchvision", "open_clip", "scipy", "sklearn", "matplotlib", "skimage", "gradio"}
+HEAVY = {"torch", "torchvision", "open_clip", "scipy", "sklearn", "matplotlib", "skimage", "starlette"}
 SLOW = {"numpy", "cv2"}  # some tenths of a second, in which Ctrl-C would be a traceback
 SCRIPTS = sorted(
     str(path.relative_to(ROOT))

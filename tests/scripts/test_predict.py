@@ -15,6 +15,7 @@ import SJEDD_test
 from models.checkpoint import save_checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
+from prediction import pipeline
 from preprocessing import extract_faces
 from preprocessing.demo.videos import write_video
 
@@ -123,8 +124,8 @@ def test_json_on_standard_output_is_all_there(run, media, capsys):
 
 def test_what_was_predicted_in_the_same_way_is_kept(run, media, tmp_path, monkeypatch):
     asked = []
-    real = SJEDD_predict.predict
-    monkeypatch.setattr(SJEDD_predict, "predict", lambda path, *rest: asked.append(path.name) or real(path, *rest))
+    real = pipeline.predict
+    monkeypatch.setattr(pipeline, "predict", lambda path, *rest: asked.append(path.name) or real(path, *rest))
     shutil.copy(media / "one.png", tmp_path / "a.png")
     shutil.copy(media / "nobody.png", tmp_path / "b.png")
     paths = ["--input", tmp_path / "a.png", tmp_path / "b.png"]
@@ -174,7 +175,7 @@ def test_a_threshold_that_is_not_the_verdicts_cut_is_told(run, media, tmp_path, 
     save_checkpoint(tmp_path / "c.pth", model, **({"threshold": threshold} if threshold else {}))
     arguments = ["--input", media / "nobody.png", "--no_pictures", "--resume", tmp_path / "c.pth"]
     assert run(*arguments, *(["--band", *band] if band else []))[0] == 0
-    said = "threshold from validation is 0.62 (--band 0.62 0.62 takes it)"
+    said = "threshold from validation is 0.62 (to use it: --band 0.62 0.62)"
     assert capsys.readouterr().err.count(said) == told
 
 
@@ -209,14 +210,14 @@ def test_a_missing_input_among_others_is_an_outcome(run, media, tmp_path):
 
 
 def test_a_stop_keeps_what_is_done(run, media, monkeypatch, capsys):
-    real = SJEDD_predict.predict
+    real = pipeline.predict
 
     def stopped(path, *rest):
         if path.name == "one.png":
             raise KeyboardInterrupt
         return real(path, *rest)
 
-    monkeypatch.setattr(SJEDD_predict, "predict", stopped)
+    monkeypatch.setattr(pipeline, "predict", stopped)
     code, out = run("--no_pictures", "--input", media / "nobody.png", media / "one.png")
     assert code == 130
     assert "nobody" in (out / "predictions.csv").read_text()

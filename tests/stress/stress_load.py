@@ -20,11 +20,11 @@ none = Faces(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
 face_crops.detector_of = lambda *_: SimpleNamespace(detect=lambda frames: [none] * len(frames))
 """
 PREDICT = """
-from types import SimpleNamespace
 from pathlib import Path
 import numpy as np
-from prediction.people import GoodFaces, Rules, look_through
-nobody = SimpleNamespace(faces=GoodFaces(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)), ()))
+from prediction.people import Rules, ScoredFaces, Source, find_people
+from preprocessing.detection.faces import Faces
+nobody = ScoredFaces(Faces(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2))), [], np.zeros((0, 10)))
 """
 CHOOSE = """
 from pathlib import Path
@@ -82,8 +82,9 @@ def test_a_long_video(long_videos):
     for path in long_videos.values():
         of_32 = f"frame_indices(count_frames(Path({str(path)!r})), 32)"
         crops.append(cost(CHOOSE, f"assert len(list(read_frames(Path({str(path)!r}), {of_32}))) == 32"))
-        look = f"look_through(Path({str(path)!r}), 32, Rules.of('mtcnn'), lambda frames: [nobody] * len(frames))"
-        people.append(cost(PREDICT, f"assert len({look}.seen) == 32"))
+        source = f"Source(Path({str(path)!r}), None)"
+        call = f"find_people({source}, 32, Rules.of('mtcnn'), lambda frames: [nobody] * len(frames))"
+        people.append(cost(PREDICT, f"assert len({call}.faces) == 32"))
     about_linear("32 of 10,000 and 100,000 frames, for crops", *crops)
     about_linear("32 of 10,000 and 100,000 frames, for a prediction", *people)
 

@@ -1,0 +1,69 @@
+"""What all inputs share, loaded once."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from models.label_tree import TREES
+from prediction.predictor import Predictor
+from prediction.results import stamp
+from preprocessing.detection.detectors import choose_detector
+from utils.devices import choose_device
+
+
+class PredictionContext(NamedTuple):
+    """Model and settings."""
+
+    predictor: Predictor
+    n_frames: int  # used frames of a video
+    band: tuple[float, float]  # (low, high); verdicts between them are uncertain
+    temperature: float | None  # of the calibration
+    pictures: bool  # whether to draw them
+    settings: dict[str, object]  # all that a prediction depends on beside its input, for prediction.json
+
+
+def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext:
+    """Load checkpoint, detector and calibration, and print notes about settings that do not fit together.
+
+    Args:
+        args: The options of ``prediction.options``.
+        pictures: Whether to draw pictures.
+    """
+    temperature, notes = None, []
+    if args.calibration:
+        from evaluation.calibration import calibrated_checkpoint, read_calibration  # SciPy takes a second to import
+
+        temperature, fitted_on = read_calibration(args.calibration), calibrated_checkpoint(args.calibration)
+        if fitted_on is not None and Path(fitted_on).resolve() != Path(args.resume).resolve():
+            notes.append(f"{args.calibration} was fitted on {fitted_on}, not on {args.resume}")
+    device = choose_device(args.gpu, args.precision)
+    detector, _ = choose_detector(args.detector)
+    tree = TREES[args.train_dataset] if args.train_dataset else None
+    predictor = Predictor.load(args.resume, detector, device, tree, args.precision, args.batch_size)
+    trained_with = predictor.crops.get("detector")
+    if trained_with not in (None, detector):
+        notes.append(
+            f"the training crops were found by {trained_with}, these faces by {detector}, which crops them "
+            f"differently; use --detector {trained_with}"
+        )
+    threshold = predictor.threshold
+    if threshold is not None and abs(threshold - 0.5) > 0.05 and args.band == (0.5, 0.5):
+        notes.append(
+            f"a verdict is fake from P(fake) 0.5; the checkpoint's threshold from validation is {threshold:.3g} "
+            f"(to use it: --band {threshold:.3g} {threshold:.3g})"
+        )
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    settings = {
+        "checkpoint": str(args.resume),
+        "checkpoint_file": stamp(args.resume),
+        "tree": predictor.tree.name,
+        "detector": detector,
+        "n_frames": args.n_frames,
+        "precision": args.precision,
+        "band": args.band,
+        "temperature": temperature,
+        "pictures": pictures,
+    }
+    return PredictionContext(predictor, args.n_frames, args.band, temperature, pictures, settings)

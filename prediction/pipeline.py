@@ -1,0 +1,123 @@
+"""From input files to their results: predict one input, predict all of them."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from prediction.context import PredictionContext, build_context
+from prediction.people import find_people, open_source
+from prediction.pictures import draw_pictures
+from prediction.results import clear, folders_for, is_done, is_whole, row_of, stamp, track_entry, write_table
+from prediction.verdicts import judge
+from prediction.wording import OUTCOMES, no_face_reason, summary
+from preprocessing.extraction.photos import PhotoError, find_inputs
+from preprocessing.extraction.video import VideoError
+from utils.cli import UserError
+from utils.files import write_json
+from utils.locks import exclusive_folder
+from utils.progress import progress_bar
+
+Progress = Callable[[str, float], object]  # gets the current step ("faces" or "pictures") and its share done, 0 to 1
+
+
+def predict(
+    path: Path,
+    folder: Path,
+    context: PredictionContext,
+    on_verdict: Callable[[dict], object] = lambda prediction: None,
+    on_progress: Progress = lambda step, share: None,
+) -> dict:
+    """Predict one input and write its results.
+
+    Args:
+        path: Photograph or video.
+        folder: For the results; made if it is not there.
+        context: Model and settings.
+        on_verdict: Called with the prediction before the pictures are drawn.
+        on_progress: Called now and then.
+
+    Returns:
+        The content of prediction.json.
+
+    Raises:
+        UserError: The results cannot be written.
+    """
+    prediction = {"input": str(path), "outcome": "unreadable", "p_fake": None, "tracks": [], "reason": None}
+    persons = []
+    try:
+        source = open_source(path)
+        predictor, report = context.predictor, partial(on_progress, "faces")
+        people = find_people(source, context.n_frames, predictor.rules, predictor.score_faces, report)
+        persons = judge(people, context.predictor.tree, context.band, context.temperature)
+        if persons:
+            prediction["outcome"] = min((person.outcome for person in persons), key=OUTCOMES.index)
+            prediction["p_fake"] = max(person.verdict.p_fake for person in persons)
+            prediction["tracks"] = [track_entry(person, context.temperature is not None) for person in persons]
+        else:
+            prediction |= {"outcome": "no_face", "reason": no_face_reason(len(people.faces), people.dropped)}
+        prediction["dropped_faces"] = dict(people.dropped)
+    except (PhotoError, VideoError) as error:
+        prediction["reason"] = str(error).removeprefix(f"{path}: ")
+    on_verdict(prediction)
+    try:
+        folder.mkdir(exist_ok=True)
+        clear(folder)
+        if context.pictures and persons:
+            drawn = draw_pictures(source, people, persons, folder, context, partial(on_progress, "pictures"))
+            prediction["annotated"], entries = drawn
+            for track, entry in zip(prediction["tracks"], entries, strict=True):
+                track.update(entry)
+        prediction["settings"] = context.settings | {"file": stamp(path)}
+        write_json(folder / "prediction.json", prediction)
+    except OSError as error:
+        raise UserError(f"cannot write the results of {path} into {folder} ({error})") from error
+    return prediction
+
+
+def predict_all(args: argparse.Namespace) -> None:
+    """Predict the inputs of SJEDD_predict.py. Raises UserError if no input could be read."""
+    paths = find_inputs(args.input)
+    with exclusive_folder(args.output) as output:
+        folders = folders_for(paths, output)
+        context = build_context(args, pictures=not args.no_pictures)
+        rows = _predict_each(folders, output / "predictions.csv", context, as_json=args.json == "-")
+    if all(row["outcome"] == "unreadable" for row in rows):
+        raise UserError(f"none of {len(rows)} inputs could be read; {rows[0]['input']}: {rows[0]['reason']}")
+
+
+def _predict_each(
+    folders: Mapping[Path, tuple[Path, dict | None]], table: Path, context: PredictionContext, as_json: bool
+) -> list[dict]:
+    """Returns the rows of predictions.csv, which is also written when the loop is stopped."""
+    nodes, rows = context.predictor.tree.nodes, []
+    show = partial(_print_verdict, as_json=as_json)
+    try:
+        for path, (folder, known) in progress_bar(folders.items(), desc="inputs", unit="input", leave=False):
+            if is_done(known, context.settings | {"file": stamp(path)}) and is_whole(known, nodes):
+                prediction = known
+                show(prediction)
+            else:
+                with progress_bar(total=100, bar_format="{l_bar}{bar}", leave=False, disable=None) as bar:
+                    prediction = predict(path, folder, context, show, partial(_show_progress, bar, path.name))
+            if as_json:
+                print(json.dumps(prediction, allow_nan=False), flush=True)
+            rows.append(row_of(prediction, folder.name, nodes))
+    finally:
+        if rows:
+            write_table(table, rows)
+    return rows
+
+
+def _show_progress(bar: tqdm, name: str, step: str, share: float) -> None:
+    bar.set_description(f"{name}, {step}", refresh=False)
+    bar.update(round(100 * share) - bar.n)
+
+
+def _print_verdict(prediction: Mapping, as_json: bool) -> None:
+    line = f"{prediction['input']}: {summary(prediction)}".encode("utf-8", "backslashreplace").decode()
+    tqdm.write(line, file=sys.stderr if as_json else sys.stdout)

@@ -1,0 +1,93 @@
+"""Node scores of the frames of a person -> a verdict."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from models.label_tree import LabelTree
+from models.tree_inference import logit_fake, marginals, state_probabilities
+from prediction.people import People
+from prediction.wording import calibrated_nodes, explain, outcome_of
+
+SHOWN_FRAMES = 3  # of each person
+
+
+class Verdict(NamedTuple):
+    """What the frames of one person say together."""
+
+    frames: np.ndarray  # [F] P(fake) of each frame
+    calibrated: np.ndarray  # [F] the same after calibration; equal to ``frames`` without one
+    nodes: dict[str, float]  # mean marginal of each node
+    state: list[str]  # nodes that are on in the most probable legal state; empty for real
+
+    @property
+    def p_fake(self) -> float:
+        """Mean over the frames, as SJEDD_test.py computes it for a video."""
+        return float(self.frames.mean(dtype=float))
+
+    @property
+    def p_calibrated(self) -> float:
+        """Mean over the calibrated frames. It decides the outcome."""
+        return float(self.calibrated.mean(dtype=float))
+
+
+class Person(NamedTuple):
+    """One person of an input."""
+
+    frames: list[int]  # numbers of the frames that show the person
+    boxes: np.ndarray  # [F, 4] in these frames
+    landmarks: np.ndarray  # [F, 5, 2] in these frames
+    verdict: Verdict
+    nodes: dict[str, float]  # probabilities for the explanation, calibrated like the outcome
+    outcome: str  # fake, uncertain or real
+    explanation: str
+
+    def decisive(self) -> list[int]:
+        """Indices into ``frames`` of at most SHOWN_FRAMES frames that support the outcome most, the strongest first."""
+        p_fake = self.verdict.frames
+        return np.argsort(p_fake if self.outcome == "real" else -p_fake, kind="stable")[:SHOWN_FRAMES].tolist()
+
+
+def verdict_of(
+    scores: np.ndarray, tree: LabelTree, threshold: float = 0.5, temperature: float | None = None
+) -> Verdict:
+    """Judge one person. All probabilities are means over the frames.
+
+    From ``threshold`` on, the state is the most probable fake one, below it the real one. So a fake verdict has a fake
+    state, even if the one real state is more probable than each single fake state.
+
+    Args:
+        scores: float32 [F, nodes], F at least 1.
+        tree: The label tree.
+        threshold: Compared with the (calibrated) P(fake).
+        temperature: Of the calibration; None without one.
+    """
+    scores = torch.from_numpy(scores)
+    nodes = marginals(scores, tree).numpy()
+    frames = calibrated = nodes[:, 0]
+    if temperature is not None:
+        calibrated = torch.sigmoid(logit_fake(scores, tree) / temperature).numpy()
+    state = np.zeros(len(tree.nodes), bool)
+    if calibrated.mean(dtype=float) >= threshold:
+        states = state_probabilities(scores, tree).mean(dim=0)
+        state = tree.legal_states[1 + int(states[1:].argmax())]
+    means = zip(tree.nodes, nodes.mean(axis=0, dtype=float).tolist(), strict=True)
+    return Verdict(frames, calibrated, dict(means), [tree.nodes[i] for i in np.flatnonzero(state)])
+
+
+def judge(people: People, tree: LabelTree, band: tuple[float, float], temperature: float | None) -> list[Person]:
+    """A verdict for each person. band: (low, high), uncertain between them."""
+    judged = []
+    for person in people.persons:
+        faces = [(people.faces[frame], face) for frame, face in person.items()]
+        boxes = np.stack([found.faces.boxes[face] for found, face in faces])
+        landmarks = np.stack([found.faces.landmarks[face] for found, face in faces])
+        scores = np.stack([found.scores[face] for found, face in faces])
+        verdict = verdict_of(scores, tree, float(np.clip(0.5, *band)), temperature)
+        outcome, nodes = outcome_of(verdict.p_calibrated, band), verdict.nodes
+        if temperature is not None:
+            nodes = calibrated_nodes(nodes, verdict.p_fake, verdict.p_calibrated)
+        explanation = explain(outcome, verdict.p_calibrated, nodes, verdict.state, tree.edges)
+        judged.append(Person(list(person), boxes, landmarks, verdict, nodes, outcome, explanation))
+    return judged

@@ -1,0 +1,53 @@
+"""Serve the web page of SJEDD_app.py until it is stopped."""
+
+import argparse
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import python_multipart  # noqa: F401 - Starlette imports it with the first upload, too late for a clear message
+import uvicorn
+
+from prediction.context import build_context
+from prediction.web.page import Page
+from prediction.web.scratch import scratch_folder
+from preprocessing.extraction.photos import find_inputs
+from utils.cli import UserError
+
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+MAX_SAMPLES = 200
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Serve the page with the options of SJEDD_app.py."""
+    samples, local = samples_by_name(args.samples), args.host in LOCAL_HOSTS
+    with bind(args.host, args.port) as listener, scratch_folder("sjedd_app_") as folder:
+        context = build_context(args, pictures=True)
+        page = Page(context, samples, folder, args.max_mb, args.max_seconds, local, lambda: server.should_exit)
+        options = {"log_level": "warning", "access_log": False, "lifespan": "off", "timeout_graceful_shutdown": 5}
+        server = uvicorn.Server(uvicorn.Config(page.app(), **options))
+        if not local:
+            print(f"note: everyone who reaches {args.host} can use the page", file=sys.stderr)
+        host = f"[{args.host}]" if ":" in args.host else args.host
+        print(f"http://{host}:{args.port} is ready; Ctrl-C ends it", flush=True)
+        server.run(sockets=[listener])
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises UserError if it cannot be had."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family)
+    except OSError as error:
+        reason = error.strerror.partition(" (while")[0]
+        raise UserError(f"cannot listen at {host}:{port} ({reason}); give another --host or --port") from error
+
+
+def samples_by_name(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name on the page -> file. Raises UserError for more than MAX_SAMPLES."""
+    found = find_inputs(paths) if paths else []
+    if len(found) > MAX_SAMPLES:
+        raise UserError(f"--samples: {len(found)} files are too many to choose from; name at most {MAX_SAMPLES}")
+    names = {path.name: path for path in found}
+    return names if len(names) == len(found) else {str(path): path for path in found}

@@ -1,0 +1,32 @@
+import numpy as np
+from PIL import ImageColor
+
+from prediction.palette import OUTCOME_COLOURS
+from prediction.pictures import box_at, draw_face, overlay
+from prediction.wording import OUTCOMES
+
+
+def test_a_box_moves_between_used_frames_and_stays_around_them():
+    boxes = {10: np.zeros(4), 20: np.full(4, 10.0), 60: np.full(4, 50.0)}
+    expected = {4: None, 5: 0, 10: 0, 12: 2, 20: 10, 25: 10, 26: None, 54: None, 55: 50, 60: 50, 65: 50, 66: None}
+    for frame, value in expected.items():
+        box = box_at(frame, boxes, 10)
+        assert box is None if value is None else (box == value).all()
+    assert (box_at(7, {7: np.ones(4)}, 1) == 1).all()
+    assert box_at(8, {7: np.ones(4)}, 1) is None
+
+
+def test_every_verdict_has_its_colour():
+    assert set(OUTCOME_COLOURS) == set(OUTCOMES) - {"no_face", "unreadable"}
+    for outcome, colour in OUTCOME_COLOURS.items():
+        image = np.zeros((100, 100, 3), np.uint8)
+        draw_face(image, (20, 40, 80, 90), outcome, ["x"])
+        assert (image[90, 50] == ImageColor.getrgb(colour.fill)).all() and (image[60, 50] == 0).all()
+
+
+def test_heat_is_colour_and_its_absence_is_grey():
+    crop = np.full((8, 8, 3), (90, 120, 30), np.uint8)
+    heat = np.zeros((4, 4), np.float32)
+    heat[0, 0] = 7
+    laid = overlay(crop, heat)
+    assert laid.shape == crop.shape and np.ptp(laid[7, 7]) == 0 < np.ptp(laid[0, 0])

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from models.label_tree import FFPP, FFSC
+from prediction.verdicts import verdict_of
+
+pytestmark = pytest.mark.numeric
+
+
+@pytest.mark.parametrize("tree", [FFPP, FFSC], ids=["ffpp", "ffsc"])
+def test_the_state_is_the_most_probable_legal_one_of_the_verdict(tree):
+    rng = np.random.default_rng(0)
+    legal = tree.legal_states.astype(float)
+    kinds = set()
+    for spread, frames in ((0.1, 1), (2, 3), (8, 2), (50, 1)) * 10:
+        scores = rng.normal(-1, spread, (frames, len(tree.nodes))).astype(np.float32)
+        scores[:, 0] -= rng.choice([0, 8])
+        verdict = verdict_of(scores, tree)
+        weights = np.exp(scores.astype(float) @ legal.T - (scores.astype(float) @ legal.T).max(axis=1, keepdims=True))
+        states = (weights / weights.sum(axis=1, keepdims=True)).mean(axis=0)
+        assert list(verdict.nodes.values()) == pytest.approx(states @ legal, abs=1e-6)
+        assert verdict.p_fake == verdict.p_calibrated == pytest.approx(states[1:].sum(), abs=1e-6)
+        vector = [float(node in verdict.state) for node in tree.nodes]
+        assert tree.is_legal(vector)
+        assert (vector[0] == 1) == (verdict.p_fake >= 0.5)
+        if vector[0]:
+            assert states[(legal == vector).all(axis=1)][0] == states[1:].max()
+        kinds.add(vector[0])
+    assert kinds == {0, 1}
+
+
+def test_the_threshold_decides_whether_a_state_is_fake():
+    scores = np.zeros((1, 10), np.float32)
+    scores[0, 0] = -np.log(250)  # P(fake) is a half, and real is by far the most probable single state
+    assert verdict_of(scores, FFPP).p_fake == pytest.approx(0.5, abs=1e-6)
+    assert "fake" in verdict_of(scores, FFPP, 0.4).state
+    assert verdict_of(scores, FFPP, 0.6).state == []
+
+
+def test_calibration_leaves_p_fake_and_nodes():
+    scores = np.random.default_rng(1).normal(0, 3, (4, 10)).astype(np.float32)
+    plain, hot = verdict_of(scores, FFPP), verdict_of(scores, FFPP, temperature=1e6)
+    assert (plain.p_fake, plain.nodes) == (hot.p_fake, hot.nodes)
+    assert hot.p_calibrated == pytest.approx(0.5, abs=1e-4)
+    assert verdict_of(scores, FFPP, temperature=1.0).p_calibrated == pytest.approx(plain.p_fake, abs=1e-6)
