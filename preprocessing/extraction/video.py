@@ -5,12 +5,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silences libav; read when a video is opened
-# Only containers: playlists (HLS, concat) would open other files or addresses.
-_FORMATS = (
-    "mov,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,m4v,asf,gif,ogg,h264,hevc,mjpeg,ivf,mxf,dv,nut,rm,yuv4mpegpipe"
-)
-os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", f"format_whitelist;{_FORMATS}")
 import cv2
 import numpy as np
 
@@ -18,6 +12,12 @@ from datasets.sampling import evenly_spaced_indices
 from utils.cli import UserError
 from utils.files import text_file
 
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silences libav; read when a video is opened
+# Only containers: playlists (HLS, concat) would open other files or addresses.
+_FORMATS = (
+    "mov,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,m4v,asf,gif,ogg,h264,hevc,mjpeg,ivf,mxf,dv,nut,rm,yuv4mpegpipe"
+)
+os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", f"format_whitelist;{_FORMATS}")
 cv2.utils.logging.setLogLevel(0)  # silent
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, and the row file of a video is named after it

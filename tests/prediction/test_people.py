@@ -6,6 +6,7 @@ from PIL import Image
 
 from prediction import people
 from prediction.people import Rules, ScoredFaces, Source, find_faces, find_people
+from preprocessing.demo.videos import write_video
 from preprocessing.detection.align import TEMPLATE_112
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction.photos import PhotoError, find_inputs, read_photo
