@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets.perturbations import SUITE, Perturbation, compression_unavailable, parse_perturbation, whole_suite
-from datasets.readers.ffpp_methods import SPLITS
-from datasets.test_sets import PROTOCOLS, READERS, WITH_SPLITS, WITHOUT_USUAL_PLACE, Wanted, frames_per_video
+from datasets.readers.ffpp import SPLITS
+from datasets.test_sets import PROTOCOLS, TEST_SETS, ReadOptions, frames_per_video
 from models.choices import PRECISIONS
 from models.label_tree import TREES
 from utils.cli import (
@@ -50,7 +50,7 @@ def get_args_parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser(description=__doc__, instead=_INSTEAD)
     data = parser.add_argument_group("what is tested")
-    data.add_argument("--dataset", nargs="+", choices=tuple(READERS), required=True, help="data sets to test on")
+    data.add_argument("--dataset", nargs="+", choices=tuple(TEST_SETS), required=True, help="data sets to test on")
     data.add_argument("--protocol", choices=PROTOCOLS, default="ours", help="Deeper: fakes of test targets, or the "
                       "reference's draw of fakes; DFDC: all videos, or those with n_frames crops")  # fmt: skip
     data.add_argument("--seed", type=seed_type, default=0, help="of the draw of --protocol reference and of the "
@@ -130,15 +130,15 @@ def check_arguments(parser: ArgumentParser, args: argparse.Namespace) -> None:
     if args.datapath and len(names) > 1:
         parser.error("--datapath is the place of one data set; give one --dataset, or use --data_root")
     for name in names:
-        if name in WITHOUT_USUAL_PLACE and not args.datapath:
-            what = "DIR, the folder that holds real/ and fake/" if name == "folder" else "FILE"
-            parser.error(f"--dataset {name} needs --datapath {what}, and to be the only data set")
+        needed = TEST_SETS[name].needs_datapath
+        if needed and not args.datapath:
+            parser.error(f"--dataset {name} needs --datapath {needed}, and to be the only data set")
     if args.precision == "float16" and args.protocol != "reference":
         parser.error("--precision float16 is the reference's arithmetic; give --protocol reference, or use bfloat16")
     if args.robustness and args.perturb:
         parser.error("--robustness takes all perturbations; drop --perturb")
     for option in ("split", "compression"):
-        if getattr(args, option) and not set(names) & set(WITH_SPLITS):
+        if getattr(args, option) and not any(TEST_SETS[name].has_splits for name in names):
             parser.error(f"--{option} changes nothing for {', '.join(names)}; drop it")
 
 
@@ -156,9 +156,9 @@ class Setup(NamedTuple):
     args: argparse.Namespace
 
 
-def wanted_data(name: str, args: argparse.Namespace, model: JointEmbedding) -> Wanted:
+def wanted_data(name: str, args: argparse.Namespace, model: JointEmbedding) -> ReadOptions:
     """The arguments as the readers take them."""
-    return Wanted(
+    return ReadOptions(
         data_root=Path(args.data_root),
         datapath=Path(args.datapath) if args.datapath else None,
         compression=args.compression or "c23",
@@ -167,7 +167,6 @@ def wanted_data(name: str, args: argparse.Namespace, model: JointEmbedding) -> W
         seed=args.seed,
         n_frames=args.n_frames,
         tree=model.tree,
-        trees=TREES,
     )
 
 
@@ -409,8 +408,8 @@ def test_data_set(name: str, setup: Setup, folder: Path, log: logging.Logger) ->
     """Read, score and report one data set, with all that the command line asks for; returns its metrics."""
     args, started = setup.args, time.perf_counter()
     wanted = wanted_data(name, args, setup.model)
-    data = READERS[name](wanted)
-    if name in WITHOUT_USUAL_PLACE:
+    data = TEST_SETS[name].read(wanted)
+    if TEST_SETS[name].needs_datapath:
         on_main(lambda: refuse_other_source(folder, data.source))
     n_frames = frames_per_video(name, data, wanted)
     place = folder
@@ -423,7 +422,7 @@ def test_data_set(name: str, setup: Setup, folder: Path, log: logging.Logger) ->
     metrics = test_one(setup, data, images, n_frames, place, args.perturb)
     auc = metrics[headline(data)]
     report(metrics, auc, args, log)
-    extracted = not data.image_level and name not in WITHOUT_USUAL_PLACE
+    extracted = not data.image_level and not TEST_SETS[name].needs_datapath
     if extracted and setup.crops and not metrics["crops"]:
         log.info("  no manifest.json lies beside these crops: whether they are like the training's is not known")
     seconds = time.perf_counter() - started

@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from datasets.readers.ffpp_methods import METHOD_CODES, REGION_CODES, SPLITS, compression_dir, ffpp_root, split_videos
+from datasets.readers.ffpp import METHOD_CODES, REGION_CODES, SPLITS, compression_dir, ffpp_root, split_videos
 from utils.cli import ArgumentParser, UserError, answer_first, positive_int, script, seed
 from utils.cpu import available_cores
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from datasets.readers.ffpp_methods import METHOD_CODES, SPLITS, compression_dir
+from datasets.readers.ffpp import METHOD_CODES, SPLITS, compression_dir
 from utils.cli import ArgumentParser, UserError, answer_first, non_negative_int, positive_int, script
 from utils.cpu import available_cores
 

@@ -33,7 +33,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from datasets.readers.ffpp_methods import (
+from datasets.readers.ffpp import (
     METHOD_CODES,
     REAL_CODE,
     REGION_CODES,

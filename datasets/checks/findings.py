@@ -1,172 +1,138 @@
-"""What a check of data finds, how findings are shown, and which files of two sets hold the same bytes."""
+"""What a check of data finds, and how a list is corrected."""
 
-import codecs
-import functools
-import json
-import shlex
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from utils.cli import UserError
-from utils.files import file_sha256
-from utils.progress import progress_bar
+from utils.files import text_file
 
 KINDS = (
     ("missing_file", "unreadable_image", "unknown_code", "empty", "duplicate", "label_conflict")
     + ("overlap_path", "overlap_video", "overlap_content")  # between training, validation and test
     + ("count_mismatch", "unfinished", "label_orientation", "short_video")
 )
-_SAMPLE = 64  # bytes from the middle of a file, compared before whole files are
-_EXAMPLES = 10  # findings of a kind that a person is shown
-_MENDS = 8
-_PER_COMMAND = 5000  # ranges of lines in one argument, of which Linux takes 128 KiB
+DROP_LINE = "drop this line; --fix OUT.txt does that"
+
+
+class Edit(NamedTuple):
+    """What --fix does to a list.
+
+    change: Line without its end -> the corrected line; None drops it.
+    every_line: Whether all lines are changed, not the finding's own alone.
+    """
+
+    change: Callable[[str], str | None]
+    every_line: bool = False
+
+
+DROP = Edit(lambda _line: None)
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong. path: the list (with a line), image or folder it is in. line: from 1, or None.
-    fix: a command where there is one, else what to do."""
+    """One thing that is wrong.
+
+    kind: One of KINDS.
+    path: The list (with a line), image or folder it is in.
+    line: From 1, or None.
+    fix: What the user can do, in words or as a command.
+    edit: What --fix does; None if it does nothing. Not part of the JSON.
+    """
 
     kind: str
     path: str
     line: int | None
     message: str
     fix: str
+    edit: Edit | None = None
 
 
-def finding_of_error(kind: str, path: object, error: UserError) -> Finding:
-    """A reader's error as a finding: such a message says what is wrong; how to mend it."""
+def error_finding(kind: str, path: object, error: UserError) -> Finding:
+    """A reader's error as a finding. Its message says what is wrong; how to fix it."""
     message, _, fix = str(error).partition("; ")
     return Finding(kind, str(path), None, message, fix)
 
 
-def sed(path: Path, *expressions: str) -> str:
-    """The command that edits an existing text file in place; a byte order mark before its first line is removed."""
-    with path.open("rb") as file:
-        mark = [r"1s/^\xEF\xBB\xBF//"] if file.read(3) == codecs.BOM_UTF8 else []
-    return f"sed -i -E {shlex.quote(';'.join([*mark, *expressions]))} {shlex.quote(str(path))}"
+def count_findings(path: Path, what: str, there: int, official: int, fix: str) -> list[Finding]:
+    """The finding that ``path`` has another number of videos than the official one, if so."""
+    if there == official:
+        return []
+    return [Finding("count_mismatch", str(path), None, f"{there} {what}, officially {official}", fix)]
 
 
-_quoted = functools.lru_cache(shlex.quote)  # a list may have a million findings
+def label_findings(
+    path: Path, wrong: Sequence[tuple[int, str]], n_lines: int, fix: str, edit: Edit | None, fix_of_one: str = ""
+) -> list[Finding]:
+    """label_orientation: one for each wrong label of a list, or one for all if most labels are wrong.
 
-
-def drop_lines(path: object, *numbers: int) -> str:
-    """The command that empties lines of a text file whose reader skips blank ones. All other lines keep their numbers,
-    so such commands may be run in any order, and twice."""
-    file = _quoted(str(path))
-    if len(numbers) == 1:
-        return f"sed -i {numbers[0]}z {file}"
-    ranges: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if ranges and ranges[-1][1] == number - 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    edits = [f"{first}z" if first == last else f"{first},{last}z" for first, last in ranges]
-    parts = [";".join(edits[start : start + _PER_COMMAND]) for start in range(0, len(edits), _PER_COMMAND)]
-    return " && ".join(f"sed -i {shlex.quote(part)} {file}" for part in parts)
-
-
-def same_content(sets: Sequence[Mapping[str, int]]) -> list[list[str]]:
-    """Groups of files that have the same bytes and other paths, each of files of two sets at least.
-
-    sets: file -> its size in bytes. Only files whose size is in two sets are opened; a few bytes of each, and all bytes
-    (SHA-256) where these agree too. A file that cannot be read equals none.
+    Args:
+        path: The list.
+        wrong: (line number, message) of each wrong label.
+        n_lines: How many labels could be judged.
+        fix: How the whole list is fixed.
+        edit: The same for --fix, of every line.
+        fix_of_one: How a single label is fixed; "" for ``fix`` and ``edit`` of its line.
     """
-    seen, shared = set(), set()
-    for files in sets:
-        sizes = set(files.values())
-        shared |= seen & sizes
-        seen |= sizes
-    sized = {file: size for files in sets for file, size in files.items() if size in shared}
-    samples: dict[tuple[int, bytes], list[str]] = defaultdict(list)
-    for file, size in progress_bar(sized.items(), desc="comparing", unit="file", leave=False, delay=1):
-        sample = _middle(file, size)
-        if sample is not None:
-            samples[size, sample].append(file)
-    same = []
-    alike = [files for files in samples.values() if _of_two_sets(files, sets)]
-    for files in progress_bar(alike, desc="hashing", unit="group", leave=False, delay=1):
-        by_digest: dict[str | None, list[str]] = defaultdict(list)
-        for file in files:
-            by_digest[_digest(file)].append(file)
-        by_digest.pop(None, None)
-        same += [twins for twins in by_digest.values() if _of_two_sets(twins, sets)]
-    return same
+    if 2 * len(wrong) > n_lines:
+        number, message = wrong[0]
+        message = f"{len(wrong)} of {n_lines} labels: {message}"
+        return [Finding("label_orientation", str(path), number, message, fix, edit and edit._replace(every_line=True))]
+    one = None if fix_of_one else edit
+    return [Finding("label_orientation", str(path), n, message, fix_of_one or fix, one) for n, message in wrong]
 
 
-def _of_two_sets(files: Sequence[str], sets: Sequence[Mapping[str, int]]) -> bool:
-    return len(files) > 1 and sum(any(file in own for file in files) for own in sets) > 1
+def write_corrected_list(findings: Sequence[Finding], out: Path) -> str:
+    """Write a corrected copy of the one list that has findings with an ``edit``; the list itself is not changed.
 
+    Args:
+        findings: Of all lists.
+        out: New file. A byte order mark is left out, line ends are kept.
 
-def _middle(file: str, size: int) -> bytes | None:
-    try:
-        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - 100,000s of files, and Path doubles the time
-            opened.seek(size // 2)
-            return opened.read(_SAMPLE)
-    except OSError:
-        return None
+    Returns:
+        What was done, in one line.
 
-
-def _digest(file: str) -> str | None:
-    try:
-        return file_sha256(Path(file))
-    except OSError:
-        return None
-
-
-def as_json(findings: Sequence[Finding], counts: Mapping) -> str:
-    return json.dumps({"findings": [finding._asdict() for finding in findings], "counts": counts}, indent=2)
-
-
-def summary(findings: Sequence[Finding]) -> str:
-    """One line: how many findings of which kinds."""
-    numbers = Counter(finding.kind for finding in findings)
-    told = ", ".join(f"{numbers[kind]} {kind}" for kind in KINDS if numbers[kind])
-    return f"{len(findings)} finding{'s' * (len(findings) > 1)}: {told}"
-
-
-def table(rows: Sequence[Mapping[str, object]]) -> list[str]:
-    """Rows with equal keys -> aligned lines, the keys as header. Numbers stand to the right, None is a dash."""
-    cells = [list(rows[0])] + [["-" if value is None else str(value) for value in row.values()] for row in rows]
-    right = [all(isinstance(row[key], int | None) for row in rows) for key in rows[0]]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for row in cells:
-        padded = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
-        lines.append("  ".join(padded).rstrip())
-    return lines
-
-
-def _joined_fixes(findings: Iterable[Finding]) -> list[str]:
-    """The different mends, those that end by dropping a line as one for all such lines of the list."""
-    drops: dict[tuple[str, str], list[int]] = {}
+    Raises:
+        UserError: Several lists have such findings, ``out`` is there already or cannot be written, or images are named
+            relative to the folder of the list and ``out`` is in another one.
+    """
+    paths = list(dict.fromkeys(finding.path for finding in findings if finding.edit))
+    if not paths:
+        return f"{out} is not written: there is no line that --fix can correct"
+    if len(paths) > 1:
+        raise UserError(f"--fix corrects one list, and {' and '.join(paths)} have lines to fix; check one at a time")
+    path = Path(paths[0])
+    lines = read_list_lines(path)
+    fixed: list[str | None] = list(lines)
     for finding in findings:
-        drop = drop_lines(finding.path, finding.line) if finding.line else None
-        if drop and finding.fix.endswith(drop):
-            drops.setdefault((finding.fix.removesuffix(drop), finding.path), []).append(finding.line)
-        else:
-            drops.setdefault((finding.fix, ""), [])
-    return [fix + drop_lines(path, *numbers) for (fix, path), numbers in drops.items()]
+        if finding.edit:
+            for i in range(len(lines)) if finding.edit.every_line else [finding.line - 1]:
+                fixed[i] = None if fixed[i] is None else finding.edit.change(fixed[i])
+    kept = [line for line in fixed if line is not None]
+    _refuse_other_folder(path, kept, out)
+    try:
+        with out.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write("\n".join(kept))
+    except FileExistsError as error:
+        raise UserError(f"{out} is there already; give --fix a new file") from error
+    except OSError as error:
+        raise UserError(f"cannot write {out} ({error.strerror}); give --fix another file") from error
+    n_changed = sum(new not in (None, old) for old, new in zip(lines, fixed, strict=True))
+    return f"wrote {out}: {path} with {len(lines) - len(kept)} lines dropped and {n_changed} changed"
 
 
-def finding_lines(findings: Iterable[Finding]) -> list[str]:
-    """Findings for a person: by kind, the first of each kind and how to mend them."""
-    groups = defaultdict(list)
-    for finding in findings:
-        groups[finding.kind].append(finding)
-    lines = []
-    for kind in (kind for kind in KINDS if kind in groups):
-        group = groups[kind]
-        lines += ["", f"{kind} ({len(group)})"]
-        for finding in group[:_EXAMPLES]:
-            where = finding.path if finding.line is None else f"{finding.path}:{finding.line}"
-            lines.append(f"  {where}: {finding.message}")
-        if len(group) > _EXAMPLES:
-            lines.append(f"  ... and {len(group) - _EXAMPLES} more; --json lists all")
-        fixes = _joined_fixes(group)
-        lines += [f"  mend: {fix}" for fix in fixes[:_MENDS]]
-        if len(fixes) > _MENDS:
-            lines.append(f"  ... and {len(fixes) - _MENDS} more ways to mend; --json lists all")
-    return [line.encode(errors="backslashreplace").decode() for line in lines]
+def read_list_lines(path: Path) -> list[str]:
+    """The lines of a text file without a byte order mark; bytes that are not UTF-8 as surrogates."""
+    return text_file(path).read_bytes().decode("utf-8-sig", errors="surrogateescape").split("\n")
+
+
+def _refuse_other_folder(path: Path, lines: Sequence[str], out: Path) -> None:
+    """UserError if images are found from the folder of the list only, and ``out`` is not in it."""
+    from datasets.readers.txt_list import split_line
+
+    if out.absolute().parent.resolve() == path.absolute().parent.resolve():
+        return
+    for line in lines:
+        image, _ = split_line(line.strip())
+        if image and not os.path.isfile(image) and os.path.isfile(os.path.join(path.parent, image)):  # noqa: PTH113, PTH118
+            raise UserError(f"{image[:200]} is named from the folder of {path}; give --fix a file in {path.parent}")

@@ -4,16 +4,23 @@ A part of the download has metadata.json instead: file name -> {"label": "FAKE" 
 """
 
 import csv
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from datasets.checks.findings import DROP, DROP_LINE, Edit, Finding, count_findings, error_finding, label_findings
+from datasets.data_set_format import CheckedGroups, CropGroup, DataSetFormat, extraction_command
+from datasets.raw_videos import VideoSet, folder_of_videos, require_download, video_set
 from datasets.records import DataSet, video_folders_to_dataset
 from utils.cli import UserError
 from utils.files import read_json, text_file
 
 LABEL_FILES = ("labels.csv", "metadata.json", "videos/metadata.json", "test/metadata.json")
+OFFICIAL = {"real": 2500, "fake": 2500}  # test set
 _LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1}
+# The first column, which may be quoted; the label; the end of the line or the next columns.
+_ROW = re.compile(r'^((?:"(?:[^"]|"")*"|[^",][^,]*),)"?[ \t]*(real|fake|0|1)[ \t]*"?(,.*|\r?)$', re.IGNORECASE)
 
 
 class Entry(NamedTuple):
@@ -31,10 +38,12 @@ class Entry(NamedTuple):
 
 
 def read_dfdc(root: Path, n_frames: int, drop_short: bool = False) -> DataSet:
-    """The videos of labels.csv or metadata.json, crops under faces/<name without ending>/, which is the video id too.
+    """Read the videos of labels.csv or metadata.json. Video ids are the file names without ending.
 
-    root: the data set's folder, or its faces folder. drop_short: drop videos with fewer than ``n_frames`` crops, as the
-    reference does.
+    Args:
+        root: The data set's folder, or its faces folder. Crops lie under faces/<video>/.
+        n_frames: Frames per video at most, evenly spaced.
+        drop_short: Drop videos with fewer than ``n_frames`` crops, as the reference does.
     """
     root = Path(root)
     if root.name == "faces" and labels_file(root.parent).is_file():
@@ -47,14 +56,17 @@ def read_dfdc(root: Path, n_frames: int, drop_short: bool = False) -> DataSet:
 
 
 def labels_file(root: Path) -> Path:
-    """The first of LABEL_FILES that is there in the data set's folder; labels.csv when none is."""
+    """The first of LABEL_FILES that is there in the data set's folder; labels.csv if none is."""
     return next((root / name for name in LABEL_FILES if (root / name).is_file()), root / LABEL_FILES[0])
 
 
 def read_labels(path: Path) -> list[tuple[str, int]]:
-    """[(file name of the video, 0 real or 1 fake)] of labels.csv or metadata.json, in its order, each once. UserError
-    says what is wrong."""
-    entries, odd_lines = parse_labels(path)
+    """[(file name of the video, 0 real or 1 fake)] of labels.csv or metadata.json, in its order, each once.
+
+    Raises:
+        UserError: The file cannot be read, has an odd line, or two lines of one video that contradict each other.
+    """
+    entries, odd_lines = _parse_labels(path)
     if odd_lines and odd_lines[0][0] == 1:
         raise UserError(f"{path} does not start with the line filename,label; take the file of the DFDC test set")
     odd_lines += [(entry.line, f"{entry.file},{entry.text}") for entry in entries if entry.text not in ("0", "1")]
@@ -63,14 +75,16 @@ def read_labels(path: Path) -> list[tuple[str, int]]:
     videos: dict[str, Entry] = {}
     for entry in entries:
         earlier = videos.setdefault(entry.video, entry)
-        if why := clash(entry, earlier):
+        if why := _clash(entry, earlier):
             raise UserError(f"{path}:{entry.line}: {why}; keep the right line")
     return [(entry.file, entry.label) for entry in videos.values()]
 
 
-def parse_labels(path: Path) -> tuple[list[Entry], list[tuple[int, str]]]:
-    """(lines of labels.csv, (number, text) of those that are none; number 1 is a wrong header). UserError when the file
-    cannot be read, and for an entry of metadata.json that is none. Its entries are numbered as they come."""
+def _parse_labels(path: Path) -> tuple[list[Entry], list[tuple[int, str]]]:
+    """(lines of labels.csv, (number, text) of other lines; number 1 is a wrong header).
+
+    Entries of metadata.json are numbered as they come. Raises UserError if the file or such an entry cannot be read.
+    """
     if path.suffix == ".json":
         return _parse_metadata(path), []
     try:
@@ -107,8 +121,66 @@ def _is_file_name(name: str) -> bool:
     return Path(name).name == name and name.strip(".") != ""
 
 
-def clash(entry: Entry, earlier: Entry) -> str | None:
-    """Why two lines of one video do not go together; None for the same line twice."""
+def _clash(entry: Entry, earlier: Entry) -> str | None:
+    """Why two lines of one video contradict each other; None for the same line twice."""
     if entry.file != earlier.file:
         return f"{entry.file} and {earlier.file} share a name"
     return f"{entry.file} has two different labels" if entry.label != earlier.label else None
+
+
+def _videos(data_root: Path, _compression: str, _splits: Sequence[str]) -> list[VideoSet]:
+    """Every video of labels.csv or metadata.json; in videos, test or beside them."""
+    root = require_download(data_root / "DFDC", "the DFDC test set")
+    videos = folder_of_videos(root, "videos", "test", ".")
+    labels = read_labels(labels_file(root))
+    return [video_set(root, [(Path(name).stem, videos / name, ("real", "fake")[label]) for name, label in labels])]
+
+
+def _crop_groups(data_root: Path, datapath: Path | None, _compression: str) -> CheckedGroups:
+    """Words (REAL) in labels.csv are understood here, but not by tests."""
+    root = datapath or data_root / "DFDC"
+    root = root.parent if root.name == "faces" else root
+    path = labels_file(root)
+    again = "take labels.csv of the DFDC test set"
+    if not path.is_file():
+        return [], [Finding("missing_file", str(path), None, "there is no labels.csv and no metadata.json", again)]
+    try:
+        entries, odd_lines = _parse_labels(path)
+    except UserError as error:
+        return [], [error_finding("unknown_code", path, error)]
+    videos: dict[str, Entry] = {}
+    findings, words = [], []
+    for number, line in odd_lines:
+        expected = "the header filename,label" if number == 1 else "a file name and 0 or 1"
+        findings.append(Finding("unknown_code", str(path), number, f"expected {expected}, got {line[:80]!r}", again))
+    for entry in entries:
+        earlier = videos.setdefault(entry.video, entry)
+        if why := _clash(entry, earlier):
+            fix = "keep the right one of the two lines"
+            findings.append(Finding("label_conflict", str(path), entry.line, f"{why}; see line {earlier.line}", fix))
+        elif earlier is not entry:
+            message = f"{entry.file} is on line {earlier.line} too"
+            findings.append(Finding("duplicate", str(path), entry.line, message, DROP_LINE, DROP))
+        if entry.text not in ("0", "1"):
+            words.append((entry.line, f"{entry.file} has {entry.text!r}, but labels are 0 for real and 1 for fake"))
+    fix = "write 0 for real and 1 for fake; --fix OUT.txt does that"
+    findings += label_findings(path, words, len(entries), fix, Edit(_with_number))
+    command = extraction_command("DFDC", root.parent if root.name == "DFDC" else data_root)
+    groups = []
+    for i, (label, official) in enumerate(OFFICIAL.items()):
+        names = [video for video, entry in videos.items() if entry.label == i]
+        groups.append(CropGroup("test", label, official, root / "faces", names, command))
+        findings += count_findings(path, f"{label} videos", len(names), official, again)
+    return groups, findings
+
+
+def _with_number(line: str) -> str:
+    return _ROW.sub(lambda m: f"{m[1]}{_LABELS[m[2].lower()]}{m[3]}", line)
+
+
+FORMAT = DataSetFormat(
+    name="DFDC",
+    read=lambda o: read_dfdc(o.datapath or o.data_root / "DFDC", o.frames_per_video, o.protocol == "reference"),
+    videos=_videos,
+    crop_groups=_crop_groups,
+)

@@ -4,8 +4,7 @@ import pytest
 
 from datasets.readers.celeb_df import read_celeb_df
 from datasets.readers.dfdc import read_dfdc, read_labels
-from datasets.readers.ffpp import read_ffpp
-from datasets.readers.ffpp_methods import METHOD_CODES, compression_dir
+from datasets.readers.ffpp import METHOD_CODES, compression_dir, read_ffpp
 from datasets.readers.image_folder import read_image_folder
 from datasets.records import evenly_spaced, node_code, node_vector
 from models.label_tree import FFPP

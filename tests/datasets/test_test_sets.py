@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from datasets.records import IMAGE_SUFFIXES
-from datasets.test_sets import READERS, Wanted, frames_per_video
-from models.label_tree import FFPP, FFSC, TREES
+from datasets.test_sets import TEST_SETS, ReadOptions, frames_per_video
+from models.label_tree import FFPP, FFSC
 from tests.conftest import REAL, SWAP
 from tests.layouts import FAKES, FFSC_AGE, FFSC_REAL, REALS
 from utils.cli import UserError
@@ -25,7 +25,7 @@ def read(name, root, **settings):
         "n_frames": 2,
         "tree": FFPP,
     }
-    return READERS[name](Wanted(data_root=Path(root), trees=TREES, **(usual | settings)))
+    return TEST_SETS[name].read(ReadOptions(data_root=Path(root), **(usual | settings)))
 
 
 def videos(data):
