@@ -54,6 +54,14 @@ def error_finding(kind: str, path: object, error: UserError) -> Finding:
     return Finding(kind, str(path), None, message, fix)
 
 
+def refuse_wrong_lines(findings: Sequence[Finding]) -> None:
+    """Raise UserError for the first finding of a list that a reader must not accept; repeated lines are fine."""
+    wrong = [finding for finding in findings if finding.kind != "duplicate"]
+    if wrong:
+        first = min(wrong, key=lambda finding: finding.line)
+        raise UserError(f"{first.path}:{first.line}: {first.message}; {first.fix}")
+
+
 def count_findings(path: Path, what: str, there: int, official: int, fix: str) -> list[Finding]:
     """The finding that ``path`` has another number of videos than the official one, if so."""
     if there == official:

@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from datasets.checks.findings import DROP, DROP_LINE, Edit, Finding, count_findings, error_finding, label_findings
+from datasets.checks.findings import (
+    DROP,
+    DROP_LINE,
+    Edit,
+    Finding,
+    count_findings,
+    error_finding,
+    label_findings,
+    refuse_wrong_lines,
+)
 from datasets.data_set_format import CheckedGroups, CropGroup, DataSetFormat, extraction_command
 from datasets.raw_videos import VideoSet, folder_of_videos, mp4_files, require_download, video_set
 from datasets.records import DataSet, subfolders, video_folders_to_dataset
@@ -21,27 +30,20 @@ _LABEL_AND_FOLDER = re.compile(rf"^(\s*)[01](\s+({'|'.join(FOLDERS)})[/\\])")
 
 
 class Entry(NamedTuple):
-    """A line of the official list. real: what its first column says. folder, file: where the video lies."""
+    """A line of the official list: the folder of the video, and its file name."""
 
-    line: int
-    real: bool
     folder: str
     file: str
 
     @property
     def label(self) -> str:
-        """The class that its folder says, named as the folder of its crops."""
+        """The class that the folder says, named as the folder of its crops."""
         return FOLDERS[self.folder]
 
     @property
     def video(self) -> str:
         """RealCDF/<video> or FakeCDF/<video>: the id, and where its crops lie."""
         return f"{self.label}/{PurePosixPath(self.file).stem}"
-
-    @property
-    def contradicts(self) -> bool:
-        """Whether the first column and the folder say different classes."""
-        return self.real != (self.label == "RealCDF")
 
 
 def _find_faces(root: Path) -> tuple[Path, Path | None]:
@@ -71,41 +73,44 @@ def read_celeb_df(root: Path, n_frames: int) -> DataSet:
 
 
 def listed_videos(path: Path) -> list[Entry]:
-    """The lines of the official list, whose first column is 1 for REAL. Raises UserError for any other list."""
-    entries, odd_lines = _parse_list(path)
-    if odd_lines:
-        number, line = odd_lines[0]
-        raise UserError(f"{path}:{number}: {_odd_line(line)}; download the official list again")
-    if wrong := next((entry for entry in entries if entry.contradicts), None):
-        raise UserError(
-            f"{path}:{wrong.line}: {wrong.folder}/{wrong.file} has {wrong.real:d}, but 1 is real and 0 is fake; "
-            "download the official list again, or correct it with SJEDD_check_data.py --dataset CDF --fix OUT.txt"
-        )
+    """The lines of the official list. Raises UserError if it cannot be read, or a line or label of it is wrong."""
+    entries, findings = _read_list(path)
+    refuse_wrong_lines(findings)
     return entries
 
 
-def _parse_list(path: Path) -> tuple[list[Entry], list[tuple[int, str]]]:
-    """(lines of the list, (number, text) of other lines). Raises UserError if the file cannot be read.
+def _read_list(path: Path) -> tuple[list[Entry], list[Finding]]:
+    """(lines of the list, what is wrong with it). Raises UserError if the file cannot be read.
 
-    `1 Celeb-real/id0_0000.mp4` with any white space between the two, either slash and any line end.
+    `1 Celeb-real/id0_0000.mp4`, 1 for real, with any white space between the two, either slash and any line end.
     """
     try:
         lines = text_file(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path} ({error}); download the official list again") from error
-    entries, odd_lines = [], []
+        raise UserError(f"cannot read {path} ({error}); {_DOWNLOAD}") from error
+    first_lines: dict[str, int] = {}  # video -> its first line
+    entries, findings, wrong = [], [], []
     for number, line in enumerate(lines, start=1):
-        first, place = (line.split(maxsplit=1) + ["", ""])[:2]
+        label, place = (line.split(maxsplit=1) + ["", ""])[:2]
         folder, _, file = place.strip().replace("\\", "/").partition("/")
-        if first in ("0", "1") and folder in FOLDERS and "/" not in file and file not in ("", ".", ".."):
-            entries.append(Entry(number, first == "1", folder, file))
-        elif first:
-            odd_lines.append((number, line.strip()))
-    return entries, odd_lines
+        if label in ("0", "1") and folder in FOLDERS and "/" not in file and file not in ("", ".", ".."):
+            entry = Entry(folder, file)
+            entries.append(entry)
+            if (label == "1") != (entry.label == "RealCDF"):
+                wrong.append((number, f"{folder}/{file} has {label}, but 1 is real and 0 is fake"))
+            earlier = first_lines.setdefault(entry.video, number)
+            if earlier != number:
+                message = f"{folder}/{file} is on line {earlier} too"
+                findings.append(Finding("duplicate", str(path), number, message, DROP_LINE, DROP))
+        elif label:
+            message = f"{line.strip()[:80]!r} names no Celeb-DF v2 video, such as `1 Celeb-real/id0_0000.mp4`"
+            findings.append(Finding("unknown_code", str(path), number, message, _DOWNLOAD))
+    fix = "write 1 before real and 0 before fake videos; SJEDD_check_data.py --dataset CDF --fix OUT.txt does that"
+    return entries, findings + label_findings(path, wrong, len(entries), fix, Edit(_with_label_of_folder))
 
 
-def _odd_line(line: str) -> str:
-    return f"{line[:80]!r} names no Celeb-DF v2 video, such as `1 Celeb-real/id0_0000.mp4`"
+def _with_label_of_folder(line: str) -> str:
+    return _LABEL_AND_FOLDER.sub(lambda m: f"{m[1]}{FOLDERS[m[3]] == 'RealCDF':d}{m[2]}", line, count=1)
 
 
 def _videos(data_root: Path, _compression: str, splits: Sequence[str]) -> list[VideoSet]:
@@ -128,43 +133,22 @@ def _crop_groups(data_root: Path, datapath: Path | None, _compression: str) -> C
     faces, official = _find_faces(datapath or data_root / "CDF")
     home = faces.parent
     command = extraction_command("CDF", home.parent if home.name == "CDF" else data_root)
+    groups, findings = [], []
     if official is None:
-        videos = {label: [f"{label}/{name}" for name in subfolders(faces / label)] for label in OFFICIAL}
-        findings, fix = [], f"put {LIST_NAME} of Celeb-DF v2 into {home}, then {command}"
+        names = [f"{label}/{name}" for label in OFFICIAL for name in subfolders(faces / label)]
+        fix = f"put {LIST_NAME} of Celeb-DF v2 into {home}, then {command}"
     else:
-        videos, findings = _check_list(official)
-        fix = _DOWNLOAD
-    groups = []
+        names, fix = [], _DOWNLOAD
+        try:
+            entries, findings = _read_list(official)
+            names = list(dict.fromkeys(entry.video for entry in entries))
+        except UserError as error:
+            findings = [error_finding("unknown_code", official, error)]
     for label, number in OFFICIAL.items():
-        groups.append(CropGroup("test", label, number, faces, videos[label], command))
-        findings += count_findings(official or faces / label, f"{label} videos", len(videos[label]), number, fix)
+        videos = [name for name in names if name.startswith(label)]
+        groups.append(CropGroup("test", label, number, faces, videos, command))
+        findings += count_findings(official or faces / label, f"{label} videos", len(videos), number, fix)
     return groups, findings
-
-
-def _check_list(path: Path) -> tuple[dict[str, list[str]], list[Finding]]:
-    """(class -> its videos, what is wrong with the list)."""
-    videos: dict[str, dict[str, int]] = {label: {} for label in OFFICIAL}  # video -> its line
-    try:
-        entries, odd_lines = _parse_list(path)
-    except UserError as error:
-        return {label: [] for label in OFFICIAL}, [error_finding("unknown_code", path, error)]
-    findings = [Finding("unknown_code", str(path), n, _odd_line(line), _DOWNLOAD) for n, line in odd_lines]
-    wrong = []
-    for entry in entries:
-        place = f"{entry.folder}/{entry.file}"
-        earlier = videos[entry.label].setdefault(entry.video, entry.line)
-        if earlier != entry.line:
-            message = f"{place} is on line {earlier} too"
-            findings.append(Finding("duplicate", str(path), entry.line, message, DROP_LINE, DROP))
-        if entry.contradicts:
-            wrong.append((entry.line, f"{place} has {entry.real:d}, but this list has 1 for real and 0 for fake"))
-    fix = "write 1 before real and 0 before fake videos; --fix OUT.txt does that"
-    findings += label_findings(path, wrong, len(entries), fix, Edit(_with_label_of_folder))
-    return {label: list(names) for label, names in videos.items()}, findings
-
-
-def _with_label_of_folder(line: str) -> str:
-    return _LABEL_AND_FOLDER.sub(lambda m: f"{m[1]}{FOLDERS[m[3]] == 'RealCDF':d}{m[2]}", line, count=1)
 
 
 FORMAT = DataSetFormat(

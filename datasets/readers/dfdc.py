@@ -9,7 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.checks.findings import DROP, DROP_LINE, Edit, Finding, count_findings, error_finding, label_findings
+from datasets.checks.findings import (
+    DROP,
+    DROP_LINE,
+    Edit,
+    Finding,
+    count_findings,
+    error_finding,
+    label_findings,
+    refuse_wrong_lines,
+)
 from datasets.data_set_format import CheckedGroups, CropGroup, DataSetFormat, extraction_command
 from datasets.raw_videos import VideoSet, folder_of_videos, require_download, video_set
 from datasets.records import DataSet, video_folders_to_dataset
@@ -18,6 +27,7 @@ from utils.files import read_json, text_file
 
 LABEL_FILES = ("labels.csv", "metadata.json", "videos/metadata.json", "test/metadata.json")
 OFFICIAL = {"real": 2500, "fake": 2500}  # test set
+_AGAIN = "take labels.csv of the DFDC test set"
 _LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1}
 # The first column, which may be quoted; the label; the end of the line or the next columns.
 _ROW = re.compile(r'^((?:"(?:[^"]|"")*"|[^",][^,]*),)"?[ \t]*(real|fake|0|1)[ \t]*"?(,.*|\r?)$', re.IGNORECASE)
@@ -63,30 +73,43 @@ def labels_file(root: Path) -> Path:
 def read_labels(path: Path) -> list[tuple[str, int]]:
     """[(file name of the video, 0 real or 1 fake)] of labels.csv or metadata.json, in its order, each once.
 
-    Raises:
-        UserError: The file cannot be read, has an odd line, or two lines of one video that contradict each other.
+    Raises UserError if the file cannot be read or a line of it is wrong.
     """
-    entries, odd_lines = _parse_labels(path)
-    if odd_lines and odd_lines[0][0] == 1:
-        raise UserError(f"{path} does not start with the line filename,label; take the file of the DFDC test set")
-    odd_lines += [(entry.line, f"{entry.file},{entry.text}") for entry in entries if entry.text not in ("0", "1")]
-    if odd_lines:
-        raise UserError(f"{path}:{min(odd_lines)[0]}: expected a file name and 0 or 1, such as aalscayrfi.mp4,1")
+    entries, findings = _read_labels(path)
+    refuse_wrong_lines(findings)
+    return [(entry.file, entry.label) for entry in entries]
+
+
+def _read_labels(path: Path) -> tuple[list[Entry], list[Finding]]:
+    """(first line of each video, what is wrong with the file). Raises UserError if the file cannot be read.
+
+    Words (REAL) are understood here. Entries of metadata.json are numbered as they come.
+    """
+    entries, findings = (_parse_metadata(path), []) if path.suffix == ".json" else _parse_csv(path)
     videos: dict[str, Entry] = {}
+    words = []
     for entry in entries:
-        earlier = videos.setdefault(entry.video, entry)
-        if why := _clash(entry, earlier):
-            raise UserError(f"{path}:{entry.line}: {why}; keep the right line")
-    return [(entry.file, entry.label) for entry in videos.values()]
+        first = videos.setdefault(entry.video, entry)
+        if entry.file != first.file or entry.label != first.label:
+            message = f"{entry.file} and {first.file} share a name"
+            if entry.file == first.file:
+                message = f"{entry.file} has two different labels"
+            message, fix = f"{message}; see line {first.line}", "keep the right one of the two lines"
+            findings.append(Finding("label_conflict", str(path), entry.line, message, fix))
+        elif first is not entry:
+            message = f"{entry.file} is on line {first.line} too"
+            findings.append(Finding("duplicate", str(path), entry.line, message, DROP_LINE, DROP))
+        if entry.text not in ("0", "1"):
+            words.append((entry.line, f"{entry.file} has {entry.text!r}, but labels are 0 for real and 1 for fake"))
+    fix = "write 0 and 1; SJEDD_check_data.py --dataset DFDC --fix OUT.txt does that"
+    return list(videos.values()), findings + label_findings(path, words, len(entries), fix, Edit(_with_number))
 
 
-def _parse_labels(path: Path) -> tuple[list[Entry], list[tuple[int, str]]]:
-    """(lines of labels.csv, (number, text) of other lines; number 1 is a wrong header).
+def _with_number(line: str) -> str:
+    return _ROW.sub(lambda m: f"{m[1]}{_LABELS[m[2].lower()]}{m[3]}", line)
 
-    Entries of metadata.json are numbered as they come. Raises UserError if the file or such an entry cannot be read.
-    """
-    if path.suffix == ".json":
-        return _parse_metadata(path), []
+
+def _parse_csv(path: Path) -> tuple[list[Entry], list[Finding]]:
     try:
         with text_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -94,14 +117,17 @@ def _parse_labels(path: Path) -> tuple[list[Entry], list[tuple[int, str]]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}); it comes with the DFDC test set") from error
     header = rows[0][1] if rows else []
-    entries, odd_lines = [], [] if header[:2] == ["filename", "label"] else [(1, ",".join(header))]
+    entries, odd = [], [] if header[:2] == ["filename", "label"] else [(1, "the header filename,label", header)]
     for number, row in rows[1:]:
         label = _LABELS.get(row[1].strip(" \t").lower()) if len(row) > 1 else None
         if label is not None and _is_file_name(row[0]):
             entries.append(Entry(number, row[0], label, row[1]))
         elif row:
-            odd_lines.append((number, ",".join(row)))
-    return entries, odd_lines
+            odd.append((number, "a file name and 0 or 1", row))
+    return entries, [
+        Finding("unknown_code", str(path), number, f"expected {what}, got {','.join(row)[:80]!r}", _AGAIN)
+        for number, what, row in odd
+    ]
 
 
 def _parse_metadata(path: Path) -> list[Entry]:
@@ -121,13 +147,6 @@ def _is_file_name(name: str) -> bool:
     return Path(name).name == name and name.strip(".") != ""
 
 
-def _clash(entry: Entry, earlier: Entry) -> str | None:
-    """Why two lines of one video contradict each other; None for the same line twice."""
-    if entry.file != earlier.file:
-        return f"{entry.file} and {earlier.file} share a name"
-    return f"{entry.file} has two different labels" if entry.label != earlier.label else None
-
-
 def _videos(data_root: Path, _compression: str, _splits: Sequence[str]) -> list[VideoSet]:
     """Every video of labels.csv or metadata.json; in videos, test or beside them."""
     root = require_download(data_root / "DFDC", "the DFDC test set")
@@ -137,45 +156,22 @@ def _videos(data_root: Path, _compression: str, _splits: Sequence[str]) -> list[
 
 
 def _crop_groups(data_root: Path, datapath: Path | None, _compression: str) -> CheckedGroups:
-    """Words (REAL) in labels.csv are understood here, but not by tests."""
     root = datapath or data_root / "DFDC"
     root = root.parent if root.name == "faces" else root
     path = labels_file(root)
-    again = "take labels.csv of the DFDC test set"
     if not path.is_file():
-        return [], [Finding("missing_file", str(path), None, "there is no labels.csv and no metadata.json", again)]
+        return [], [Finding("missing_file", str(path), None, "there is no labels.csv and no metadata.json", _AGAIN)]
     try:
-        entries, odd_lines = _parse_labels(path)
+        entries, findings = _read_labels(path)
     except UserError as error:
         return [], [error_finding("unknown_code", path, error)]
-    videos: dict[str, Entry] = {}
-    findings, words = [], []
-    for number, line in odd_lines:
-        expected = "the header filename,label" if number == 1 else "a file name and 0 or 1"
-        findings.append(Finding("unknown_code", str(path), number, f"expected {expected}, got {line[:80]!r}", again))
-    for entry in entries:
-        earlier = videos.setdefault(entry.video, entry)
-        if why := _clash(entry, earlier):
-            fix = "keep the right one of the two lines"
-            findings.append(Finding("label_conflict", str(path), entry.line, f"{why}; see line {earlier.line}", fix))
-        elif earlier is not entry:
-            message = f"{entry.file} is on line {earlier.line} too"
-            findings.append(Finding("duplicate", str(path), entry.line, message, DROP_LINE, DROP))
-        if entry.text not in ("0", "1"):
-            words.append((entry.line, f"{entry.file} has {entry.text!r}, but labels are 0 for real and 1 for fake"))
-    fix = "write 0 for real and 1 for fake; --fix OUT.txt does that"
-    findings += label_findings(path, words, len(entries), fix, Edit(_with_number))
     command = extraction_command("DFDC", root.parent if root.name == "DFDC" else data_root)
     groups = []
     for i, (label, official) in enumerate(OFFICIAL.items()):
-        names = [video for video, entry in videos.items() if entry.label == i]
+        names = [entry.video for entry in entries if entry.label == i]
         groups.append(CropGroup("test", label, official, root / "faces", names, command))
-        findings += count_findings(path, f"{label} videos", len(names), official, again)
+        findings += count_findings(path, f"{label} videos", len(names), official, _AGAIN)
     return groups, findings
-
-
-def _with_number(line: str) -> str:
-    return _ROW.sub(lambda m: f"{m[1]}{_LABELS[m[2].lower()]}{m[3]}", line)
 
 
 FORMAT = DataSetFormat(

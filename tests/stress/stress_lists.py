@@ -26,8 +26,7 @@ from datasets.readers.deepfakebench_json import read_deepfakebench_json
 from datasets.readers.dfdc import read_labels
 from datasets.readers.ffpp import split_videos
 from datasets.readers.txt_list import read_txt_list
-from datasets.records import DataSet, Record
-from datasets.test_sets import by_video
+from datasets.records import DataSet, Record, by_video
 from datasets.transforms import ImageError, read_image
 from evaluation.calibration import calibrated_checkpoint, read_calibration
 from evaluation.prediction_table import read_predictions
