@@ -23,49 +23,35 @@ DATA_SETS = [name for name, data_set in TEST_SETS.items() if data_set.crop_group
 def get_args_parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser(description=" ".join(__doc__.split("\n\n")))
-    lists = parser.add_argument_group("what is checked")
-    lists.add_argument("--txt_path_train", type=Path, metavar="FILE", help="training list")
-    lists.add_argument("--txt_path_val", type=Path, metavar="FILE", help="validation list")
-    lists.add_argument(
-        "--txt_path_test",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="test lists, of codes or labels; they must share nothing with the other two",
-    )
-    lists.add_argument(
-        "--dataset",
-        nargs="+",
-        choices=DATA_SETS,
-        default=[],
-        help="data sets to count; their test videos must not be in the training and validation lists",
-    )
-    lists.add_argument("--data_root", type=Path, default=Path("data"), help="folder that holds FF++, CDF, FSh ...")
-    lists.add_argument(
+    data = parser.add_argument_group("what is checked")
+    data.add_argument("--txt_path_train", type=Path, metavar="FILE", help="training list")
+    data.add_argument("--txt_path_val", type=Path, metavar="FILE", help="validation list")
+    help_of_test = "test lists, of codes or labels; they must share nothing with the other two"
+    data.add_argument("--txt_path_test", type=Path, nargs="+", metavar="FILE", help=help_of_test)
+    help_of_sets = "data sets to count; their test videos must not be in the training and validation lists"
+    data.add_argument("--dataset", nargs="+", choices=DATA_SETS, help=help_of_sets)
+    data.add_argument("--data_root", type=Path, default=Path("data"), help="folder that holds FF++, CDF, FSh ...")
+    data.add_argument(
         "--datapath",
         type=Path,
         help="place of the one --dataset: its root or faces folder; FSh, Deeper: of the fakes; DiFF, DiffusionFace: "
         "the list; FFSC: the folder, or a list",
     )
-    lists.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="of FFpp and FSh")
-    how = parser.add_argument_group("how")
-    how.add_argument(
-        "--subset",
-        action="store_true",
-        help="only a part of the data sets is here, on purpose: do not compare it with the official numbers",
-    )
+    data.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="of FFpp and FSh")
+    how = parser.add_argument_group("how it is checked")
+    help_of_subset = "a part of the data sets is here on purpose: do not compare it with the official numbers"
+    how.add_argument("--subset", action="store_true", help=help_of_subset)
     how.add_argument("--n_frames", type=positive_int, help="report videos with fewer crops than this")
     how.add_argument("--deep", action="store_true", help="decode every image")
     how.add_argument("--workers", type=positive_int, help="processes of --deep (default: one per core, at most 8)")
+    how.add_argument("--json", action="store_true", help="print findings and counts as JSON")
     how.add_argument(
         "--fix",
         type=Path,
         metavar="OUT",
-        help="write a corrected copy of the one list that has lines to fix: bad lines dropped, moved images' paths and "
-        "swapped labels corrected; neither the list itself nor an existing OUT is changed",
+        help="write a corrected copy of the one list that has lines to fix: bad lines are dropped, paths of moved "
+        "images and swapped labels corrected. The list itself is not changed; OUT must be a new file",
     )
-    how.add_argument("--json", action="store_true", help="print findings and counts as JSON")
     return parser
 
 
@@ -73,6 +59,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Refuse combinations that are surely a mistake."""
     parser = get_args_parser()
     args = parser.parse_args(argv)
+    args.txt_path_test, args.dataset = args.txt_path_test or [], args.dataset or []
     if not (args.txt_path_train or args.txt_path_val or args.txt_path_test or args.dataset):
         parser.error("nothing to check; give --txt_path_train, --txt_path_val, --txt_path_test or --dataset")
     if args.datapath and len(set(args.dataset)) != 1:

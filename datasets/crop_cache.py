@@ -74,7 +74,7 @@ class CachedCrops:
     """
 
     def __init__(self, index: Path, n: int, files: ImageFiles) -> None:
-        self._index, self._n, self._pixels, self._files = index, n, _pixel_file(index), files
+        self._index, self._n, self._pixels, self._files = index, n, index.with_suffix(".bin"), files
         self._rows: np.ndarray | None = None
 
     def __getstate__(self) -> dict:
@@ -160,22 +160,8 @@ def _key(records: Sequence[Record], stamps: dict[str, Stamp]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _pixel_file(index: Path) -> Path:
-    return index.with_suffix(".bin")
-
-
 # What NumPy and zipfile raise for a damaged file.
-_DAMAGED = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def _rows(index: Path, n: int) -> np.ndarray | None:
@@ -189,14 +175,9 @@ def _rows(index: Path, n: int) -> np.ndarray | None:
         if rows.dtype != np.int64 or rows.shape != (n, 3) or (rows < 0).any():
             return None
         end = (rows[:, 0].astype(float) + 3.0 * rows[:, 1] * rows[:, 2]).max(initial=1)
-        return rows if _pixel_file(index).stat().st_size >= end else None
+        return rows if index.with_suffix(".bin").stat().st_size >= end else None
     except _DAMAGED:
         return None
-
-
-def _source(data: DataSet) -> str:
-    """The same for all caches of a list."""
-    return f"{data.name}: {data.source}"
 
 
 def _build(data: DataSet, stamps: dict[str, Stamp], index: Path) -> None:
@@ -224,8 +205,8 @@ def _build(data: DataSet, stamps: dict[str, Stamp], index: Path) -> None:
         place = {path: (offset, *shape) for (path, _, offset, _), shape in zip(jobs, shapes, strict=True)}
         rows = np.array([place[record.path] for record in data.records], dtype=np.int64).reshape(-1, 3)
         with temporary[1].open("wb") as file:
-            np.savez(file, rows=rows, source=np.array(_source(data)))
-        for path, last in zip(temporary, (_pixel_file(index), index), strict=True):
+            np.savez(file, rows=rows, source=np.array(f"{data.name}: {data.source}"))
+        for path, last in zip(temporary, (index.with_suffix(".bin"), index), strict=True):
             with path.open("rb+") as file:
                 os.fsync(file.fileno())  # a power cut must not leave an index of pixels that were never written
             path.replace(last)
@@ -290,8 +271,8 @@ def _name_others(data: DataSet, index: Path) -> None:
     others = []
     for path in sorted(index.parent.glob("crops-*.npz")):
         with contextlib.suppress(*_DAMAGED), path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            if path != index and str(content["source"]) == _source(data):
-                others.append(_pixel_file(path))
+            if path != index and str(content["source"]) == f"{data.name}: {data.source}":
+                others.append(path.with_suffix(".bin"))
     if others:
         size = sum(path.stat().st_size for path in others if path.exists())
         names = ", ".join(f"{path.stem}.*" for path in others)

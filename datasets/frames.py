@@ -168,7 +168,8 @@ class _Loader(DataLoader):
             raise UserError(f"{what}; use fewer --num_workers") from error
 
 
-def _loader(frames: Dataset, batches: Sampler, num_workers: int, pin_memory: bool) -> DataLoader:
+def training_loader(frames: Dataset, batches: Sampler, num_workers: int, pin_memory: bool = False) -> DataLoader:
+    """Loader of the given batches of Frames or RawFrames, collated by ``frames.collate``."""
     return _Loader(
         frames,
         batch_sampler=batches,
@@ -179,17 +180,12 @@ def _loader(frames: Dataset, batches: Sampler, num_workers: int, pin_memory: boo
     )
 
 
-def training_loader(frames: Dataset, batches: EpochBatches, num_workers: int, pin_memory: bool = False) -> DataLoader:
-    """Loader of one epoch, of Frames or RawFrames; its batches are made by ``frames.collate``."""
-    return _loader(frames, batches, num_workers, pin_memory)
-
-
 def scoring_loader(
     frames: Frames, batch_size: int, num_workers: int, pin_memory: bool = False, indices: range | None = None
 ) -> DataLoader:
     """Loader of the records of ``indices`` (None for all), once, in order; a batch may hold several videos."""
     order = _InOrder(range(len(frames)) if indices is None else indices, batch_size)
-    return _loader(frames, order, num_workers, pin_memory)
+    return training_loader(frames, order, num_workers, pin_memory)
 
 
 def own_videos(records: Sequence[Record]) -> range:

@@ -66,7 +66,7 @@ class RawBatch(NamedTuple):
 
 
 class RawFrames(Dataset):
-    """Item (index, draw) -> (index, (crop, perturbation or None, seed of its noise) or the reason why it is unreadable).
+    """Item (index, draw) -> (index, (crop, perturbation or None, seed of its noise) or why it is unreadable).
 
     Perturbations are those of ``Frames`` for the same item. They and the seed depend on the item alone.
     """

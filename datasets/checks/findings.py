@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.cli import UserError
-from utils.files import text_file
+from utils.files import text_file, write_bytes
 
 KINDS = (
     ("missing_file", "unreadable_image", "unknown_code", "empty", "duplicate", "label_conflict")
@@ -48,6 +48,11 @@ class Finding(NamedTuple):
     edit: Edit | None = None
 
 
+def repeated_line(path: Path, line: int, what: str, earlier: int) -> Finding:
+    """The duplicate finding of a line that says the same as an earlier one. what: the image or video."""
+    return Finding("duplicate", str(path), line, f"{what} is on line {earlier} too", DROP_LINE, DROP)
+
+
 def error_finding(kind: str, path: object, error: UserError) -> Finding:
     """A reader's error as a finding. Its message says what is wrong; how to fix it."""
     message, _, fix = str(error).partition("; ")
@@ -64,9 +69,8 @@ def refuse_wrong_lines(findings: Sequence[Finding]) -> None:
 
 def count_findings(path: Path, what: str, there: int, official: int, fix: str) -> list[Finding]:
     """The finding that ``path`` has another number of videos than the official one, if so."""
-    if there == official:
-        return []
-    return [Finding("count_mismatch", str(path), None, f"{there} {what}, officially {official}", fix)]
+    message = f"{there} {what}, officially {official}"
+    return [] if there == official else [Finding("count_mismatch", str(path), None, message, fix)]
 
 
 def label_findings(
@@ -118,11 +122,10 @@ def write_corrected_list(findings: Sequence[Finding], out: Path) -> str:
                 fixed[i] = None if fixed[i] is None else finding.edit.change(fixed[i])
     kept = [line for line in fixed if line is not None]
     _refuse_other_folder(path, kept, out)
+    if os.path.lexists(out):
+        raise UserError(f"{out} is there already; give --fix a new file")
     try:
-        with out.open("x", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write("\n".join(kept))
-    except FileExistsError as error:
-        raise UserError(f"{out} is there already; give --fix a new file") from error
+        write_bytes(out, "\n".join(kept).encode(errors="surrogateescape"))
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); give --fix another file") from error
     n_changed = sum(new not in (None, old) for old, new in zip(lines, fixed, strict=True))

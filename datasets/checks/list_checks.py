@@ -1,14 +1,14 @@
 """Checks of txt lists that go on after the first error: every line for itself."""
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.checks.findings import DROP, DROP_LINE, Edit, Finding, read_list_lines
+from datasets.checks.findings import DROP, DROP_LINE, Edit, Finding, read_list_lines, repeated_line
 from datasets.checks.folder_labels import is_class_folder, method_of
 from datasets.readers.ffpp import EXPANSION_FOLDER, extraction_of
 from datasets.readers.ffsc import CODES
@@ -189,13 +189,12 @@ def _check_rows(checked: CheckedList, data_root: Path) -> list[Finding]:
             findings.append(Finding("unreadable_image", path, row.line, f"{row.path} is empty (0 bytes)", fix, DROP))
         earlier = first.setdefault(row.file, row)
         if earlier.line != row.line:
-            message = f"{row.path} is on line {earlier.line} too"
-            if earlier.code == row.code:
-                findings.append(Finding("duplicate", path, row.line, message, DROP_LINE, DROP))
-            else:
-                message += f", with code {earlier.code} instead of {row.code}"
+            finding = repeated_line(checked.path, row.line, row.path, earlier.line)
+            if earlier.code != row.code:
+                message = f"{finding.message}, with code {earlier.code} instead of {row.code}"
                 fix = "keep the right one of the two lines"
-                findings.append(Finding("label_conflict", path, row.line, message, fix))
+                finding = Finding("label_conflict", path, row.line, message, fix)
+            findings.append(finding)
     return findings
 
 
@@ -214,22 +213,18 @@ def _fix_of_missing(
         return f"put the file there, or {DROP_LINE}", DROP
     old, new = moves[folder]
     what = f"replace {old!r} at the start of such paths by {new!r}" if old or new else "write / instead of \\"
-    return f"{what}; --fix OUT.txt does that", Edit(partial(_with_other_path, image, new + plain[len(old) :]))
+    path = new + plain[len(old) :]
+    return f"{what}; --fix OUT.txt does that", Edit(lambda line: line.replace(image, path, 1))
 
 
 def _moved(plain: str, image: str, list_path: Path, data_root: Path) -> tuple[str, str] | None:
     """(start of the path, what replaces it) for an image that lies elsewhere under a folder we know."""
-    parts = plain.split("/")
-    for start in range(len(parts)):
-        old, tail = "".join(f"{part}/" for part in parts[:start]), "/".join(parts[start:])
-        for root in ("", f"{data_root}/", f"{list_path.parent}/"):
+    for start in (0, *(match.end() for match in re.finditer("/", plain))):
+        old, tail = plain[:start], plain[start:]
+        for root, new in (("", ""), (f"{data_root}/", f"{data_root}/"), (f"{list_path.parent}/", "")):
             if (start or root or plain != image) and tail and os.path.isfile(root + tail):  # noqa: PTH113
-                return old, "" if root == f"{list_path.parent}/" else root
+                return old, new
     return None
-
-
-def _with_other_path(old: str, new: str, line: str) -> str:
-    return line.replace(old, new, 1)
 
 
 def folders_without_videos(labelled: Iterable[tuple[Row, bool]]) -> set[str]:

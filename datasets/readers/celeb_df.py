@@ -6,14 +6,13 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from datasets.checks.findings import (
-    DROP,
-    DROP_LINE,
     Edit,
     Finding,
     count_findings,
     error_finding,
     label_findings,
     refuse_wrong_lines,
+    repeated_line,
 )
 from datasets.data_set_format import CheckedGroups, CropGroup, DataSetFormat, extraction_command
 from datasets.raw_videos import VideoSet, folder_of_videos, mp4_files, require_download, video_set
@@ -30,7 +29,7 @@ _LABEL_AND_FOLDER = re.compile(rf"^(\s*)[01](\s+({'|'.join(FOLDERS)})[/\\])")
 
 
 class Entry(NamedTuple):
-    """A line of the official list: the folder of the video, and its file name."""
+    """A line of the official list."""
 
     folder: str
     file: str
@@ -100,8 +99,7 @@ def _read_list(path: Path) -> tuple[list[Entry], list[Finding]]:
                 wrong.append((number, f"{folder}/{file} has {label}, but 1 is real and 0 is fake"))
             earlier = first_lines.setdefault(entry.video, number)
             if earlier != number:
-                message = f"{folder}/{file} is on line {earlier} too"
-                findings.append(Finding("duplicate", str(path), number, message, DROP_LINE, DROP))
+                findings.append(repeated_line(path, number, f"{folder}/{file}", earlier))
         elif label:
             message = f"{line.strip()[:80]!r} names no Celeb-DF v2 video, such as `1 Celeb-real/id0_0000.mp4`"
             findings.append(Finding("unknown_code", str(path), number, message, _DOWNLOAD))

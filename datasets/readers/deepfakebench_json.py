@@ -55,7 +55,8 @@ def read_deepfakebench_json(
         taken.add(video)
         fake = _is_fake(path, label, f"{place}/{split}/{name}")
         code = node_code(tree.encode(_CODES[label])) if tree and label in _CODES else ""
-        ordered = sorted(dict.fromkeys(_rooted(frame, data_root) for frame in frames), key=_frame_order)
+        paths = dict.fromkeys(str(Path(data_root) / frame.replace("\\", "/").lstrip("/")) for frame in frames)
+        ordered = sorted(paths, key=_frame_order)
         records += [Record(frame, video, fake, code, label) for frame in evenly_spaced(ordered, n_frames)]
         if not frames:
             dropped.append(Dropped(video, "", fake, "no_crops"))
@@ -76,10 +77,6 @@ def _frame_order(frame: str) -> list[tuple[int, str]]:
     """Sorts 2.png before 10.png."""
     parts = re.split(r"(\d+)", frame)  # text, number, text ...
     return [(len(number := part.lstrip("0")), number) if i % 2 else (0, part) for i, part in enumerate(parts)]
-
-
-def _rooted(frame: str, data_root: Path) -> str:
-    return str(Path(data_root) / frame.replace("\\", "/").lstrip("/"))
 
 
 def _videos(path: Path, compression: str, split: str) -> Iterator[tuple[str, str, str, list[str]]]:

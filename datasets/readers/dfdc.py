@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets.checks.findings import (
-    DROP,
-    DROP_LINE,
     Edit,
     Finding,
     count_findings,
     error_finding,
     label_findings,
     refuse_wrong_lines,
+    repeated_line,
 )
 from datasets.data_set_format import CheckedGroups, CropGroup, DataSetFormat, extraction_command
 from datasets.raw_videos import VideoSet, folder_of_videos, require_download, video_set
@@ -91,14 +90,12 @@ def _read_labels(path: Path) -> tuple[list[Entry], list[Finding]]:
     for entry in entries:
         first = videos.setdefault(entry.video, entry)
         if entry.file != first.file or entry.label != first.label:
-            message = f"{entry.file} and {first.file} share a name"
-            if entry.file == first.file:
-                message = f"{entry.file} has two different labels"
-            message, fix = f"{message}; see line {first.line}", "keep the right one of the two lines"
+            both = f"{entry.file} and {first.file} share a name"
+            why = f"{entry.file} has two different labels" if entry.file == first.file else both
+            message, fix = f"{why}; see line {first.line}", "keep the right one of the two lines"
             findings.append(Finding("label_conflict", str(path), entry.line, message, fix))
         elif first is not entry:
-            message = f"{entry.file} is on line {first.line} too"
-            findings.append(Finding("duplicate", str(path), entry.line, message, DROP_LINE, DROP))
+            findings.append(repeated_line(path, entry.line, entry.file, first.line))
         if entry.text not in ("0", "1"):
             words.append((entry.line, f"{entry.file} has {entry.text!r}, but labels are 0 for real and 1 for fake"))
     fix = "write 0 and 1; SJEDD_check_data.py --dataset DFDC --fix OUT.txt does that"

@@ -122,32 +122,33 @@ def _videos(data_root: Path, compression: str, splits: Sequence[str]) -> list[Vi
     return sets
 
 
-def _split_file_finding(data_root: Path, split: str, error: UserError) -> Finding:
+def _check_split(data_root: Path, split: str) -> tuple[list[str], list[str], list[Finding]]:
+    """(reals and fakes as ``split_names`` gives them, what is wrong with the split file)."""
     path = ffpp_root(data_root) / f"{split}.json"
-    return error_finding("unknown_code" if path.is_file() else "missing_file", path, error)
+    try:
+        reals, fakes = split_names(data_root, split)
+    except UserError as error:
+        return [], [], [error_finding("unknown_code" if path.is_file() else "missing_file", path, error)]
+    what, fix = f"real videos in the {split} pairs", f"download the official {split}.json of FaceForensics++ again"
+    return reals, fakes, count_findings(path, what, len(reals), OFFICIAL[split], fix)
 
 
-def _reals_finding(data_root: Path, split: str, n_reals: int) -> list[Finding]:
-    fix = f"download the official {split}.json of FaceForensics++ again"
-    path = ffpp_root(data_root) / f"{split}.json"
-    return count_findings(path, f"real videos in the {split} pairs", n_reals, OFFICIAL[split], fix)
+def _group(data_root: Path, compression: str, split: str, method: str, videos: list[str]) -> CropGroup:
+    faces = compression_dir(data_root, method, compression) / "faces"
+    options = ("--compression", compression, "--split", split)
+    command = extraction_command("FFpp", ffpp_root(data_root).parent, *options)
+    return CropGroup(split, method, OFFICIAL[split], faces, videos, command)
 
 
 def _crop_groups(data_root: Path, datapath: Path | None, compression: str) -> CheckedGroups:
     data_root = datapath or data_root
     groups, findings = [], []
-    for split, official in OFFICIAL.items():
-        try:
-            reals, fakes = split_names(data_root, split)
-        except UserError as error:
-            findings.append(_split_file_finding(data_root, split, error))
-            continue
-        findings += _reals_finding(data_root, split, len(reals))
-        root = ffpp_root(data_root).parent
-        command = extraction_command("FFpp", root, "--compression", compression, "--split", split)
-        for method in ("real", *METHOD_CODES):
-            faces = compression_dir(data_root, method, compression) / "faces"
-            groups.append(CropGroup(split, method, official, faces, reals if method == "real" else fakes, command))
+    for split in SPLITS:
+        reals, fakes, wrong = _check_split(data_root, split)
+        findings += wrong
+        if reals:
+            groups.append(_group(data_root, compression, split, "real", reals))
+            groups += [_group(data_root, compression, split, method, fakes) for method in METHOD_CODES]
     return groups, findings
 
 
@@ -241,24 +242,16 @@ def check_fakes_of_ffpp(
         by_target: Whether those fakes are tested whose first video is a test real; else the fakes of the test pairs.
     """
     there = [f"{prefix}{folder}" for folder in subfolders(faces / prefix)]
-    groups, findings, test = [], [], []
-    try:
-        reals, fakes = split_names(data_root, "test")
-    except UserError as error:
-        findings.append(_split_file_finding(data_root, "test", error))
-    else:
-        test = fakes
+    reals, tested, findings = _check_split(data_root, "test")
+    groups = []
+    if reals:
         if by_target:
-            test = [video for video in there if video.removeprefix(prefix).split("_")[0] in reals]
+            tested = [video for video in there if video.removeprefix(prefix).split("_")[0] in reals]
             what = "fakes of FF++ test videos"
-            findings += count_findings(faces / prefix, what, len(test), OFFICIAL["test"], command)
-        findings += _reals_finding(data_root, "test", len(reals))
-        real_faces = compression_dir(data_root, "real", compression) / "faces"
-        root = ffpp_root(data_root).parent
-        real_command = extraction_command("FFpp", root, "--compression", compression, "--split", "test")
-        groups.append(CropGroup("test", "real", OFFICIAL["test"], real_faces, reals, real_command))
-        groups.append(CropGroup("test", label, OFFICIAL["test"], faces, test, command))
-    if not set(there) <= set(test):
+            findings += count_findings(faces / prefix, what, len(tested), OFFICIAL["test"], command)
+        groups.append(_group(data_root, compression, "test", "real", reals))
+        groups.append(CropGroup("test", label, OFFICIAL["test"], faces, tested, command))
+    if not set(there) <= set(tested):
         everything = f"{command} --split all"
         groups.append(CropGroup("all", label, OFFICIAL_FAKES, faces, there, everything))
         findings += count_findings(faces / prefix, f"{label} fakes", len(there), OFFICIAL_FAKES, everything)
