@@ -75,8 +75,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Check data; see --help."""
     args = parse_args(argv)
+    from datasets.checks.corrected_list import write_corrected_list
     from datasets.checks.data_check import as_json, check_data, report_lines, summary
-    from datasets.checks.findings import write_corrected_list
 
     findings, counts = check_data(args)
     print(as_json(findings, counts) if args.json else "\n".join(report_lines(findings, counts)))

@@ -79,7 +79,7 @@ class DataSetFormat:
 
     name: Value of --dataset.
     read: Reads the test set.
-    needs_datapath: What --datapath must be, where there is no usual place; else "".
+    needs_datapath: What --datapath must be if there is no usual place; else "".
     has_splits: Whether --split and --compression of a test change what is read.
     all_frames: Whether all frames of a video are taken unless --n_frames is given.
     videos: (data_root, compression, splits) -> the raw videos, of data sets of videos. Raises UserError if the download

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.checks.findings import DROP, DROP_LINE, Edit, Finding, read_list_lines, repeated_line
+from datasets.checks.corrected_list import read_list_lines
+from datasets.checks.findings import DROP, DROP_LINE, Edit, Finding, repeated_line
 from datasets.checks.folder_labels import is_class_folder, method_of
 from datasets.readers.ffpp import EXPANSION_FOLDER, extraction_of
 from datasets.readers.ffsc import CODES

@@ -2,7 +2,6 @@
 
 import csv
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.data_set_format import DataSetFormat
@@ -35,10 +34,16 @@ def read_csv_list(path: Path) -> DataSet:
     columns = ([row[name] for _, row in rows] for name in ("video", "method", "path"))
     videos, _ = separate_videos(*columns, [""] * len(rows))
     records, dropped, labels = [], [], {}
-    again = _listed_again(path, rows, images)
-    for (number, row), image, video, is_again in zip(rows, images, videos, again, strict=True):
+    earlier: dict[str, Row] = {}
+    for (number, row), image, video in zip(rows, images, videos, strict=True):
+        file = os.path.abspath(image)  # noqa: PTH100 - Path costs 10 times as much
+        first, values = earlier.setdefault(file, (number, row))
+        for name in ("label", "video", "method"):
+            if row[name] != values[name]:
+                both = f"{row[name] or 'none'} here and {values[name] or 'none'} above (line {first})"
+                raise UserError(f"{path}:{number}: image {image} has {name} {both}; keep one")
         record = Record(image, video if row["video"] else image, int(row["label"]), "", row["method"])
-        if is_again:
+        if first != number:
             dropped.append(Dropped(record.video, image, record.label, "duplicate"))
             continue
         if labels.setdefault(record.video, record.label) != record.label:
@@ -47,23 +52,6 @@ def read_csv_list(path: Path) -> DataSet:
         records.append(record)
     alone = not any(row["video"] for _, row in rows)
     return DataSet("csv", records, len({record.video for record in records}), dropped, alone, str(path))
-
-
-def _listed_again(path: Path, rows: Sequence[Row], images: Sequence[str]) -> list[bool]:
-    """Whether the row's image is that of an earlier row. Raises UserError if the two rows contradict each other."""
-    earlier: dict[str, Row] = {}
-    again = []
-    for (number, row), image in zip(rows, images, strict=True):
-        file = os.path.abspath(image)  # noqa: PTH100 - Path costs 10 times as much
-        first, values = earlier.setdefault(file, (number, row))
-        for name in ("label", "video", "method"):
-            if row[name] != values[name]:
-                raise UserError(
-                    f"{path}:{number}: image {image} has {name} {row[name] or 'none'} here and "
-                    f"{values[name] or 'none'} above (line {first}); keep one"
-                )
-        again.append(first != number)
-    return again
 
 
 def _find(paths: list[str], folder: Path) -> list[str]:

@@ -30,13 +30,6 @@ class _Line(NamedTuple):
     code: str
 
 
-class _Meaning(NamedTuple):
-    """What a code says. label: 0 real, 1 fake. node_code: node vector as digits, "" for a label."""
-
-    label: int
-    node_code: str
-
-
 def read_txt_list(
     path: str | Path,
     tree: "LabelTree",
@@ -68,61 +61,51 @@ def read_txt_list(
     images, missing = find_images([line.image for line in lines], [path.parent, *folders])
     if missing and not missing_allowed:
         line = lines[missing[0]]
-        raise UserError(
-            f"{path}:{line.number}: image {line.image[:200]} does not exist, nor beside the list; fix the path or "
-            "remove the line"
-        )
+        what = f"image {line.image[:200]} does not exist, nor beside the list"
+        raise UserError(f"{path}:{line.number}: {what}; fix the path or remove the line")
     _refuse_two_codes(path, lines, images)
-    labels = [meanings[line.code].label for line in lines]
-    videos, image_level = videos_of_images(images, labels)
-    codes = {code: meaning.node_code for code, meaning in meanings.items()}
+    videos, image_level = videos_of_images(images, [meanings[line.code][0] for line in lines])
     records = [
-        Record(image, video, label, codes[line.code])
-        for line, image, video, label in zip(lines, images, videos, labels, strict=True)
+        Record(image, video, *meanings[line.code]) for line, image, video in zip(lines, images, videos, strict=True)
     ]
     return DataSet(name, records, len(set(videos)), [], image_level, str(path))
 
 
-def _parse(path: Path, tree: "LabelTree", labels_allowed: bool) -> tuple[list[_Line], dict[str, _Meaning]]:
-    """(the lines that are not blank, code -> its meaning)."""
+def _parse(path: Path, tree: "LabelTree", labels_allowed: bool) -> tuple[list[_Line], dict[str, tuple[int, str]]]:
+    """(the lines that are not blank, code -> its label and node code)."""
     lines: list[_Line] = []
-    meanings: dict[str, _Meaning] = {}
-    lengths = (tree.code_length, 1) if labels_allowed else (tree.code_length,)
+    meanings: dict[str, tuple[int, str]] = {}
     for number, text in enumerate(_read_lines(path), start=1):
         if not text.strip():
             continue
-        where = f"{path}:{number}"
         image, code = split_line(text.strip())
         if not code:
-            raise UserError(f"{where}: expected `path code`, got {text.strip()[:80]!r}")
-        if lines and len(code) != len(lines[0].code):
-            first = len(lines[0].code)
-            raise UserError(
-                f"{where}: code {code} has {len(code)} digits, the lines above have {first}; one form per list"
-            )
-        if len(code) not in lengths:
-            raise UserError(
-                f"{where}: code {code!r} has {len(code)} digits, the tree's codes have {tree.code_length} (10 are "
-                "FF++'s, 12 FFSC's): take the script, checkpoint or list of the other"
-            )
+            raise UserError(f"{path}:{number}: expected `path code`, got {text.strip()[:80]!r}")
         if code not in meanings:
             try:
-                meanings[code] = _meaning(code, tree)
+                meanings[code] = _meaning(code, lines[0].code if lines else code, tree, labels_allowed)
             except UserError as error:
-                raise UserError(f"{where}: {error}") from error
+                raise UserError(f"{path}:{number}: {error}") from error
         lines.append(_Line(number, image, code))
     if not lines:
         raise UserError(f"{path} lists no image; each line must be `path code`")
     return lines, meanings
 
 
-def _meaning(code: str, tree: "LabelTree") -> _Meaning:
-    if len(code) > 1:
-        vector = tree.encode(code)
-        return _Meaning(int(vector[0]), node_code(vector))
-    if code not in "01":
-        raise UserError(f"label {code} is neither 0 (real) nor 1 (fake)")
-    return _Meaning(int(code), "")
+def _meaning(code: str, first: str, tree: "LabelTree", labels_allowed: bool) -> tuple[int, str]:
+    """(label, node vector as digits, "" for a label) of a code. first: the first code of the list."""
+    digits = f"{len(code)} digits"
+    if len(code) != len(first):
+        raise UserError(f"code {code} has {digits}, the lines above have {len(first)}; one form per list")
+    if len(code) == 1 and labels_allowed:
+        if code not in "01":
+            raise UserError(f"label {code} is neither 0 (real) nor 1 (fake)")
+        return int(code), ""
+    if len(code) != tree.code_length:
+        trees = "(10 are FF++'s, 12 FFSC's): take the script, checkpoint or list of the other"
+        raise UserError(f"code {code!r} has {digits}, the tree's codes have {tree.code_length} {trees}")
+    vector = tree.encode(code)
+    return int(vector[0]), node_code(vector)
 
 
 def _refuse_two_codes(path: Path, lines: Sequence[_Line], images: Sequence[str]) -> None:

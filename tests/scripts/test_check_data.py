@@ -15,7 +15,8 @@ from PIL import Image
 
 import SJEDD_check_data
 from datasets.checks import overlap_checks
-from datasets.checks.findings import DROP, DROP_LINE, Finding, write_corrected_list
+from datasets.checks.corrected_list import write_corrected_list
+from datasets.checks.findings import DROP, DROP_LINE, Finding
 from datasets.readers import dfdc as dfdc_reader
 from datasets.readers import ffpp as ffpp_reader
 from datasets.readers.celeb_df import LIST_NAME, read_celeb_df
@@ -807,6 +808,9 @@ def test_fix_overwrites_nothing_and_writes_nothing_in_vain(check, crops, capsys)
     assert main(run) == 2  # the findings of the list itself
     assert f"wrote {out}: {train} with 1 lines dropped and 0 changed" in capsys.readouterr().out
     assert train.read_text() == out.read_text() + f"gone/0.png {REAL}\n"
+    val = write(crops / "val.txt", f"gone/0.png {REAL}", f"gone/1.png {REAL}")
+    assert main(["--txt_path_val", str(val), "--fix", str(crops / "none.txt")]) == 2
+    assert f"--fix would drop all lines of {val}" in capsys.readouterr().err and not (crops / "none.txt").exists()
 
 
 def test_a_corrected_list_must_find_its_images(check, crops, monkeypatch, capsys, tmp_path_factory):
