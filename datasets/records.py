@@ -107,14 +107,24 @@ def as_images(data: DataSet, name: str) -> DataSet:
 
 def list_images(folder: Path) -> list[str]:
     """Paths of the images directly in ``folder``, sorted by name; [] if there is no such folder."""
+    names = [entry.name for entry in _entries(folder)]
+    return [str(Path(folder) / name) for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in ``folder``, sorted, without hidden ones; [] if there is no such folder."""
+    return [entry.name for entry in _entries(folder) if Path(entry).is_dir()]
+
+
+def _entries(folder: Path) -> list["os.DirEntry[str]"]:
+    """What is directly in a folder and not hidden, sorted by name. Raises UserError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)]
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, ValueError) as error:  # ValueError: a NUL in a name from a list
         raise UserError(f"cannot list {str(folder)!r} ({error}); check its name and permissions") from error
-    return [str(Path(folder) / name) for name in sorted(names) if not name.startswith(".")]
 
 
 def images_below(folder: Path) -> list[str]:
@@ -126,20 +136,9 @@ def images_below(folder: Path) -> list[str]:
     images = []
     for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        images += [
-            f"{parent}/{name}" for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-        ]
+        shown = (name for name in names if not name.startswith("."))
+        images += [f"{parent}/{name}" for name in shown if name.lower().endswith(IMAGE_SUFFIXES)]
     return sorted(images)
-
-
-def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in ``folder``, sorted, without hidden ones; [] if there is no such folder."""
-    try:
-        return sorted(path.name for path in Path(folder).iterdir() if path.is_dir() and not path.name.startswith("."))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise UserError(f"cannot list {folder} ({error.strerror}); check its permissions") from error
 
 
 def folder_ids(folders: Iterable[str]) -> dict[str, str]:
