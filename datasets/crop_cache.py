@@ -191,10 +191,8 @@ def _build(data: DataSet, stamps: dict[str, Stamp], index: Path) -> None:
     ends = np.cumsum(lengths)
     total, free = int(ends[-1]) if len(ends) else 0, shutil.disk_usage(folder).free
     if total > free:
-        raise UserError(
-            f"the crop cache of {data.name} needs {_gb(total)}, and {folder} has {_gb(free)} left; make room, give "
-            "--crop_cache a folder on another disk, or leave it out"
-        )
+        needed = f"the crop cache of {data.name} needs {_gb(total)}, and {folder} has {_gb(free)} left"
+        raise UserError(f"{needed}; make room there or give another --crop_cache")
     _say(f"crop cache of {data.name}: {len(paths)} crops, {_gb(total)}, into {folder}")
     temporary = folder / f"{_TEMPORARY}{os.getpid()}.bin", folder / f"{_TEMPORARY}{os.getpid()}.npz"
     try:
@@ -211,9 +209,8 @@ def _build(data: DataSet, stamps: dict[str, Stamp], index: Path) -> None:
                 os.fsync(file.fileno())  # a power cut must not leave an index of pixels that were never written
             path.replace(last)
     except OSError as error:
-        raise UserError(
-            f"cannot write the crop cache in {folder} ({error.strerror}); make room there or give another --crop_cache"
-        ) from error
+        what = f"cannot write the crop cache in {folder} ({error.strerror})"
+        raise UserError(f"{what}; make room there or give another --crop_cache") from error
     finally:
         for path in temporary:
             path.unlink(missing_ok=True)
@@ -225,10 +222,8 @@ def _in_chunks(function: Callable[[list], list], jobs: list, what: str) -> list:
     try:
         done = run_jobs(function, chunks, available_cores(), f"x {_CHUNK} {what}")
     except WorkerDied as error:
-        raise UserError(
-            "a process that builds the crop cache was killed, perhaps it ran out of memory; run this again, or leave "
-            "--crop_cache out"
-        ) from error
+        what = "a process that builds the crop cache was killed, perhaps it ran out of memory"
+        raise UserError(f"{what}; run this again, or leave --crop_cache out") from error
     return [one for chunk in done for one in chunk]
 
 
@@ -276,10 +271,8 @@ def _name_others(data: DataSet, index: Path) -> None:
     if others:
         size = sum(path.stat().st_size for path in others if path.exists())
         names = ", ".join(f"{path.stem}.*" for path in others)
-        _say(
-            f"other caches of {data.name} in {index.parent}, of other crops or from before they changed: {names} "
-            f"({_gb(size)}); delete those you do not need"
-        )
+        what = f"other caches of {data.name} in {index.parent}, of other or older crops"
+        _say(f"{what}: {names} ({_gb(size)}); delete those you do not need")
 
 
 def _gb(n: int) -> str:

@@ -36,10 +36,8 @@ def video_set(root: Path, videos: Iterable[tuple[str, Path, str]]) -> VideoSet:
 def require_download(root: Path, what: str) -> Path:
     """``root``, the folder of a data set. Raises UserError if it is not there."""
     if not root.is_dir():
-        raise UserError(
-            f"{root} is not there; it is the folder of {what}: put or link the download there (ln -s DOWNLOAD {root}), "
-            "or set --data_root"
-        )
+        fix = f"put or link the download there (ln -s DOWNLOAD {root}), or set --data_root"
+        raise UserError(f"{root} is not there; it is the folder of {what}: {fix}")
     return root
 
 

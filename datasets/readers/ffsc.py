@@ -135,10 +135,8 @@ def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) ->
     reals, fakes = [], []
     named = {path: _method(path.name, methods) for path in _folders(folder) if path != besides}
     if unknown := [path.name for path, method in named.items() if method is None]:
-        raise UserError(
-            f"{folder} has {', '.join(unknown)}, folders of no known method; known here are Real, {', '.join(methods)}"
-            ": rename them, or move them away"
-        )
+        known = f"known here are Real, {', '.join(methods)}: rename them, or move them away"
+        raise UserError(f"{folder} has {', '.join(unknown)}, folders of no known method; {known}")
     for path, method in named.items():
         images = list(images_below(path))
         if method == "fomm-expr":
@@ -161,19 +159,16 @@ def _method(name: str, methods: dict[str, str]) -> str | None:
 def _refuse_other_expressions(images: list[str]) -> None:
     odd = [image for image in images if not Path(image).stem.lower().endswith("_surprised")]
     if odd:
-        raise UserError(
-            f"{odd[0]}: {len(odd)} of {len(images)} images of fomm-expr do not end in _surprised, and the code of "
-            "other expressions is not known; move them away"
-        )
+        what = f"{len(odd)} of {len(images)} images of fomm-expr do not end in _surprised"
+        raise UserError(f"{odd[0]}: {what}, and the code of other expressions is not known; move them away")
 
 
 def _sorted_by_path(folder: Path, reals: list[Record], fakes: list[Record]) -> list[Record]:
     """All records. Raises UserError if a class has none."""
     for records, what in ((reals, "real"), (fakes, "fake")):
         if not records:
-            raise UserError(
-                f"no {what} image under {folder}; unpack the data set again, or choose other splits with --split"
-            )
+            fix = "unpack the data set again, or choose other splits with --split"
+            raise UserError(f"no {what} image under {folder}; {fix}")
     return sorted(reals + fakes, key=lambda record: record.path)
 
 
