@@ -26,13 +26,13 @@ class CountedCrops(NamedTuple):
 
     counts: Split -> class -> numbers.
     sizes: Image -> bytes.
-    tested: Images of the test split.
+    tested: The same for the test split.
     videos: Videos of the test split -> folder of their crops.
     """
 
     counts: dict[str, dict]
     sizes: dict[str, int]
-    tested: list[str]
+    tested: dict[str, int]
     videos: dict[str, Path]
     findings: list[Finding]
 
@@ -46,7 +46,7 @@ def check_groups(name: str, groups: Sequence[CropGroup], n_frames: int | None, s
         n_frames: Fewest crops of a video.
         subset: Videos without crops are no finding, unless there are no others or their crops were removed.
     """
-    found = CountedCrops({}, {}, [], {}, [])
+    found = CountedCrops({}, {}, {}, {}, [])
     rows_in = {folder: rows_by_video(folder) for folder in {group.faces.parent for group in groups}}
     for group in progress_bar(groups, desc=name, unit="class", leave=False, delay=1):
         rows_of = rows_in[group.faces.parent]
@@ -62,7 +62,7 @@ def check_groups(name: str, groups: Sequence[CropGroup], n_frames: int | None, s
         }
         found.sizes.update(sizes)
         if group.split == "test":
-            found.tested.extend(sizes)
+            found.tested.update(sizes)
             found.videos.update((v if "/" in v else f"{group.label}/{v}", group.faces / v) for v in crops)
         found.findings.extend(_check_group(group, crops, rows_of, n_frames, subset))
         found.findings.extend(empty_files(sizes, f"remove it, then {_command_of(group, rows_of)}"))

@@ -60,8 +60,7 @@ def check_data(args: argparse.Namespace) -> tuple[list[Finding], dict[str, dict]
             findings += found.findings
             sizes |= found.sizes
             if paths:
-                tested = {image: found.sizes[image] for image in found.tested}
-                contents.insert(0, data_set_contents(name, tested, found.videos))
+                contents.insert(0, data_set_contents(name, found.tested, found.videos))
     findings += check_overlaps(contents)
     if args.deep:
         findings += _decode(list(lists.values()), sizes, args.workers or min(8, available_cores()))
@@ -80,7 +79,7 @@ def _check_data_set(name: str, args: argparse.Namespace) -> CountedCrops:
     if data_set.count_images:
         counts, images, findings = data_set.count_images(args.datapath or args.data_root, args.subset)
         sizes = sizes_of(images)
-        tested = [image for image in images if images[image]]
+        tested = {image: size for image, size in sizes.items() if images[image]}
         return CountedCrops(counts, sizes, tested, {}, findings + empty_files(sizes, f"unpack {name} again"))
     groups, findings = data_set.crop_groups(args.data_root, args.datapath, args.compression)
     if args.subset:
@@ -115,7 +114,7 @@ def _why_unreadable(image: str) -> str | None:
 
 def as_json(findings: Sequence[Finding], counts: Mapping) -> str:
     """{"findings": [{"kind", "path", "line", "message", "fix"}], "counts": {...}}."""
-    shown = [dict(zip(Finding._fields[:5], finding, strict=False)) for finding in findings]
+    shown = [{key: value for key, value in finding._asdict().items() if key != "edit"} for finding in findings]
     return json.dumps({"findings": shown, "counts": counts}, indent=2)
 
 

@@ -139,29 +139,26 @@ def _fix(other: SplitContents, own: SplitContents) -> str:
 def _same_content(splits: Sequence[Mapping[str, int]]) -> list[list[str]]:
     """Groups of files with the same bytes and different paths, each of files of two splits at least.
 
-    splits: file -> its size in bytes. Only files whose size is in two splits are opened; a few bytes of each, and all
-    bytes (SHA-256) if these agree too. A file that cannot be read equals none.
+    splits: file -> its size in bytes. Files are grouped by size, then by a few bytes, then by all bytes (SHA-256); only
+    groups that are left are opened. A file that cannot be read equals none.
     """
-    seen, shared = set(), set()
-    for files in splits:
-        own = set(files.values())
-        shared |= seen & own
-        seen |= own
-    sized = {file: size for files in splits for file, size in files.items() if size in shared}
-    samples: dict[tuple[int, bytes], list[str]] = defaultdict(list)
-    for file, size in progress_bar(sized.items(), desc="comparing", unit="file", leave=False, delay=1):
-        sample = _bytes_of_middle(file, size)
-        if sample is not None:
-            samples[size, sample].append(file)
-    same = []
-    alike = [files for files in samples.values() if _of_two_splits(files, splits)]
-    for files in progress_bar(alike, desc="hashing", unit="group", leave=False, delay=1):
-        by_digest: dict[str | None, list[str]] = defaultdict(list)
-        for file in files:
-            by_digest[_digest(file)].append(file)
-        by_digest.pop(None, None)
-        same += [twins for twins in by_digest.values() if _of_two_splits(twins, splits)]
-    return same
+    sizes = {file: size for files in splits for file, size in files.items()}
+    keys = {
+        "sizes": sizes.get,
+        "comparing": lambda file: _bytes_of_middle(file, sizes[file]),
+        "hashing": _digest,
+    }
+    groups = [list(sizes)]
+    for stage, key in keys.items():
+        alike = []
+        for files in progress_bar(groups, desc=stage, unit="group", leave=False, delay=1):
+            by_key: dict[object, list[str]] = defaultdict(list)
+            for file in files:
+                by_key[key(file)].append(file)
+            by_key.pop(None, None)
+            alike += [twins for twins in by_key.values() if _of_two_splits(twins, splits)]
+        groups = alike
+    return groups
 
 
 def _of_two_splits(files: Sequence[str], splits: Sequence[Mapping[str, int]]) -> bool:
