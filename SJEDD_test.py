@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from datasets.perturbations import SUITE, parse_perturbation
-from datasets.readers.ffpp_methods import SPLITS
-from datasets.test_sets import PROTOCOLS, READERS, WITH_SPLITS, WITHOUT_USUAL_PLACE
+from datasets.readers.ffpp import SPLITS
+from datasets.test_sets import PROTOCOLS, TEST_SETS
 from models.choices import PRECISIONS
 from models.label_tree import TREES
 from utils.cli import INSTEAD, ArgumentParser, boolean, folder_name, non_negative_int, positive_int, script
@@ -24,7 +24,7 @@ def get_args_parser() -> ArgumentParser:
     """The command line."""
     parser = ArgumentParser(description=__doc__, instead=_INSTEAD)
     add = parser.add_argument_group("what is tested").add_argument
-    add("--dataset", nargs="+", choices=tuple(READERS), required=True, help="data sets to test on")
+    add("--dataset", nargs="+", choices=tuple(TEST_SETS), required=True, help="data sets to test on")
     add(
         "--protocol",
         choices=PROTOCOLS,
@@ -80,15 +80,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.datapath and len(names) > 1:
         parser.error("--datapath is the place of one data set; give one --dataset, or use --data_root")
     for name in names:
-        if name in WITHOUT_USUAL_PLACE and not args.datapath:
-            what = "DIR, the folder that holds real/ and fake/" if name == "folder" else "FILE"
-            parser.error(f"--dataset {name} needs --datapath {what}, and to be the only data set")
+        needed = TEST_SETS[name].needs_datapath
+        if needed and not args.datapath:
+            parser.error(f"--dataset {name} needs --datapath {needed}, and to be the only data set")
     if args.precision == "float16" and args.protocol != "reference":
         parser.error("--precision float16 is the reference's arithmetic; give --protocol reference, or use bfloat16")
     if args.robustness and args.perturb:
         parser.error("--robustness takes all perturbations; drop --perturb")
     for option in ("split", "compression"):
-        if getattr(args, option) and not set(names) & set(WITH_SPLITS):
+        if getattr(args, option) and not any(TEST_SETS[name].has_splits for name in names):
             parser.error(f"--{option} changes nothing for {', '.join(names)}; drop it")
     return args
 

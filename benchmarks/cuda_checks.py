@@ -30,7 +30,7 @@ from benchmarks.train_step import median_times, random_batch
 from datasets.augmentation import KINDS, STRENGTHS, Draw, draw_augmentation
 from datasets.device_augmentation import augmented
 from datasets.raw_frames import RawFrames
-from datasets.readers.ffpp_methods import METHOD_CODES, compression_dir
+from datasets.readers.ffpp import METHOD_CODES, compression_dir
 from datasets.transforms import grey_places, read_image
 from models.checkpoint import save_checkpoint
 from models.checkpoint_file import read_checkpoint

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from datasets.readers.ffpp_methods import SPLITS, ffpp_root
+from datasets.readers.ffpp import SPLITS, ffpp_root
 from datasets.transforms import normalise, read_image, resize
 from models.checkpoint import load_model
 from models.heat_maps import heat_maps

@@ -1,8 +1,8 @@
-"""Time reading face crops as training does: decode, perturb, resize, collect batches; prints one line of JSON.
+"""Time how training reads face crops: decode, perturb, resize, collect batches. Prints one line of JSON.
 
-read_ms, resize_ms and augment_ms are of one image in one thread; images_per_s and images_per_s_per_worker of the whole
-loader with --num_workers processes, their start left out. jpg, png: files (JPEG of quality 95), cache: --crop_cache,
-cache_device: the same with --augment_on device, whose own work is left out. Crops of a photograph, 317 x 317.
+read_ms, resize_ms, augment_ms: one image in one thread. images_per_s, images_per_s_per_worker: the whole loader with
+--num_workers processes, without their start. jpg, png: files (JPEG of quality 95). cache: --crop_cache. cache_device:
+the cache with --augment_on device, without the work on the device. Crops of a photograph, 317 x 317 pixels.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ CROP = 317  # side in pixels of preprocessing's crops
 
 
 def write_crops(folder: Path, n: int, suffix: str = "png") -> list[Record]:
-    """``n`` different crops of a photograph, 32 a video, as records."""
+    """Write ``n`` different crops of a photograph as records, 32 per video."""
     rng = np.random.default_rng(0)
     photograph = astronaut()
     records = []
@@ -65,13 +65,13 @@ def loader_rate(frames: Dataset, args: object, epochs: int = 1) -> float:
     read = 0
     for images, indices, _ in loader:
         for group in images.groups if isinstance(images, RawBatch) else ():
-            group.crops.to(torch.device("cpu"))  # one copy, as on its way to a GPU
+            group.crops.to(torch.device("cpu"))  # one copy, as for a GPU
         read += len(indices)
     return read / (time.perf_counter() - started)
 
 
 def figures_of(records: Sequence[Record], images: ImageSource, args: object) -> dict[str, float]:
-    """The pieces and the loader, when the crops come from ``images``."""
+    """Times of the steps and of the loader, for crops from ``images``."""
     few, image = min(100, args.images), images.read(0)
     return {
         "read_ms": milliseconds(lambda i: images.read(i).copy(), few),

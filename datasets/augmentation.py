@@ -1,5 +1,7 @@
-"""The training augmentation: which perturbation a crop gets is drawn first, then applied, here on the CPU or by
-``device_augmentation`` on the training device."""
+"""The training augmentation: draw the perturbation of a crop, then apply it here on the CPU.
+
+``device_augmentation`` applies the same draws on the training device.
+"""
 
 from typing import NamedTuple
 
@@ -19,7 +21,7 @@ KINDS = tuple(STRENGTHS)
 
 
 class Draw(NamedTuple):
-    """What happens to a crop. strength: index in STRENGTHS[kind]. places: of ``blocks``, see ``grey_places``."""
+    """The perturbation of a crop. strength: index in STRENGTHS[kind]. places: of ``blocks``, see ``grey_places``."""
 
     kind: str
     strength: int
@@ -31,8 +33,10 @@ class Draw(NamedTuple):
 
 
 def draw_augmentation(height: int, width: int, probability: float, rng: np.random.Generator) -> Draw | None:
-    """With ``probability`` exactly one, uniformly drawn, of the five perturbations at one of its strengths, for a crop
-    of this size; else None. The same for the same state of ``rng``; only noise draws more of it."""
+    """Draw one of the five perturbations uniformly, and one of its strengths, for a crop of this size.
+
+    None with probability 1 - ``probability``. ``rng`` decides everything; only noise draws more from it later.
+    """
     if rng.random() >= probability:
         return None
     kind = KINDS[rng.integers(len(KINDS))]
@@ -47,7 +51,7 @@ def draw_augmentation(height: int, width: int, probability: float, rng: np.rando
 
 
 def apply_draw(image: np.ndarray, draw: Draw, rng: np.random.Generator) -> np.ndarray:
-    """The perturbed crop, HWC RGB uint8 as ``image``, which stays. rng: as ``draw_augmentation`` left it."""
+    """Perturb a copy of ``image``, uint8 [H, W, 3] RGB. rng: as ``draw_augmentation`` left it."""
     match draw.kind:
         case "blocks":
             return grey_blocks(image, draw.places)
@@ -63,6 +67,6 @@ def apply_draw(image: np.ndarray, draw: Draw, rng: np.random.Generator) -> np.nd
 
 
 def augment(image: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw and apply. image: the full crop, HWC RGB uint8, before the resize. Returns the same shape and dtype."""
+    """Draw and apply. image: the full crop before the resize, uint8 [H, W, 3] RGB, as is the result."""
     draw = draw_augmentation(*image.shape[:2], probability, rng)
     return image if draw is None else apply_draw(image, draw, rng)

@@ -1,21 +1,19 @@
 """The decoded crops of a data set in one memory-mapped file, which later runs and other processes share.
 
-In the folder of --crop_cache a cache is two files, named by its key: crops-<key>.bin, the pixels of one crop after the
-other, and crops-<key>.npz, where each record's crop lies in it. The key is a hash of the crops' paths, sizes and times
-of change: a crop that is changed, added or removed leads to another cache. The .npz is written last; without it a cache
-is not whole. Half-written files are named .tmp-crops-*; one process at a time builds in a folder, under .crops.lock.
+A cache is two files in the folder of --crop_cache: crops-<key>.bin with the pixels, crop after crop, and
+crops-<key>.npz with the place of each record's crop. The key is a hash of the crops' paths, sizes and times of change:
+a changed, added or removed crop leads to another cache. The .npz is written last; a cache without it is not complete.
+Half-written files are named .tmp-crops-*. One process at a time builds in a folder, under .crops.lock.
 """
 
 import contextlib
 import functools
 import hashlib
 import os
-import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from itertools import starmap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,14 +37,14 @@ _CHUNK = 64  # crops that a process reads at a time
 
 
 class Stamp(NamedTuple):
-    """A file's size in bytes and time of change in ns, by which a change of it is noticed; (-1, -1) of no file."""
+    """Size in bytes and time of change in ns, to notice a change of a file; (-1, -1) if there is none."""
 
     size: int
     mtime: int
 
 
 class MappedCrop(NamedTuple):
-    """Where a crop lies in a cache's pixel file, in place of its pixels: small to hand to another process."""
+    """Where a crop lies in a cache's pixel file: small to hand to another process."""
 
     pixels: Path
     offset: int
@@ -58,55 +56,60 @@ class MappedCrop(NamedTuple):
         return self.height, self.width, 3
 
     def view(self) -> np.ndarray:
-        """The crop, HWC RGB uint8, a view of the mapped file, not writable."""
+        """The crop, uint8 [H, W, 3] RGB: a view of the mapped file, not writable."""
         flat = _mapped(self.pixels)[self.offset : self.offset + self.height * self.width * 3]
         return flat.reshape(self.shape)
 
 
-@functools.lru_cache(maxsize=8)  # of training and validation, or of one test set after another
+@functools.lru_cache(maxsize=8)
 def _mapped(pixels: Path) -> np.ndarray:
     return np.asarray(np.memmap(pixels, mode="r"))
 
 
 class CachedCrops:
-    """The images of records from their cache. A crop that could not be read when the cache was built is read from its
-    file, for the message, and because it may be readable by now. The files are opened once in each process, when
-    they are first needed; only their place is pickled."""
+    """The images of records from their cache.
+
+    A crop that could not be read when the cache was built is read from its file: for the message, and because it may be
+    readable by now. Each process opens the cache when it first needs it; only its path is pickled.
+    """
 
     def __init__(self, index: Path, n: int, files: ImageFiles) -> None:
-        self._index, self._n, self._pixels, self._files = index, n, _pixel_file(index), files
+        self._index, self._n, self._pixels, self._files = index, n, index.with_suffix(".bin"), files
         self._rows: np.ndarray | None = None
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_rows": None}
 
     def read(self, index: int) -> np.ndarray:
-        """See ImageSource; a view of the mapped file, not writable."""
+        """See ImageSource; not writable."""
         crop = self.find(index)
         return crop.view() if isinstance(crop, MappedCrop) else crop
 
     def find(self, index: int) -> MappedCrop | np.ndarray:
-        """Where the crop lies, or, where it is not in the cache, its pixels."""
+        """Where the crop lies, or its pixels if it is not in the cache."""
         if self._rows is None:
             self._rows = _rows(self._index, self._n)
-        if self._rows is None:  # deleted meanwhile; the crops' files are there
-            return self._files.read(index)
-        offset, height, width = self._rows[index].tolist()
-        if not height:
-            return self._files.read(index)
-        return MappedCrop(self._pixels, offset, height, width)
+        if self._rows is not None:  # else it was deleted meanwhile
+            offset, height, width = self._rows[index].tolist()
+            if height:
+                return MappedCrop(self._pixels, offset, height, width)
+        return self._files.read(index)
 
 
 def image_source(data: DataSet, folder: str | None) -> ImageSource:
-    """Where the images of a data set come from: its files, or their cache in ``folder`` (--crop_cache), built where it
-    is not there yet. All processes of torchrun must call this; one builds.
+    """The source of a data set's images. All processes of torchrun must call this; one builds a missing cache.
 
-    UserError when the folder cannot be written or its disk has no room.
+    Args:
+        data: Its records give the order of the images.
+        folder: Of the cache (--crop_cache); None to read the files.
+
+    Raises:
+        UserError: The folder cannot be written or its disk has no room.
     """
     files = ImageFiles(data.records)
     if folder is None:
         return files
-    from utils.distributed import on_main  # torch, which the processes that read crops for the cache do without
+    from utils.distributed import on_main  # torch, which the building processes do without
 
     index, n = on_main(lambda: cache_of(data, Path(folder))), len(data.records)
     if _rows(index, n) is None:  # on another machine, whose disk is its own
@@ -115,8 +118,10 @@ def image_source(data: DataSet, folder: str | None) -> ImageSource:
 
 
 def cache_of(data: DataSet, folder: Path) -> Path:
-    """The index of the cache of a data set's crops; built when ``folder`` has none, by one process while others wait.
-    UserError as of ``image_source``."""
+    """The .npz file of the cache of a data set's crops, built by one process while others wait.
+
+    Raises UserError as ``image_source`` does.
+    """
     stamps = {path: _stamp(path) for path in dict.fromkeys(record.path for record in data.records)}
     index = folder / f"crops-{_key(data.records, stamps)}.npz"
     n = len(data.records)
@@ -155,95 +160,82 @@ def _key(records: Sequence[Record], stamps: dict[str, Stamp]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _pixel_file(index: Path) -> Path:
-    return index.with_suffix(".bin")
-
-
-# What NumPy and zipfile raise for a file that is damaged somewhere.
-_DAMAGED = (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, RuntimeError, zipfile.BadZipFile)
-_DAMAGED += (zlib.error,)
+# What NumPy and zipfile raise for a damaged file.
+_DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def _rows(index: Path, n: int) -> np.ndarray | None:
-    """Offset, height and width of each of ``n`` records' crops, int64 [n, 3], height 0 where it is not in the cache;
-    None unless the cache is whole."""
+    """Offset, height and width of the crop of each of ``n`` records, int64 [n, 3]; None unless the cache is complete.
+
+    The height is 0 for a crop that is not in the cache.
+    """
     try:
         with index.open("rb") as file, np.load(file, allow_pickle=False) as content:
             rows = content["rows"]
         if rows.dtype != np.int64 or rows.shape != (n, 3) or (rows < 0).any():
             return None
         end = (rows[:, 0].astype(float) + 3.0 * rows[:, 1] * rows[:, 2]).max(initial=1)
-        return rows if _pixel_file(index).stat().st_size >= end else None
+        return rows if index.with_suffix(".bin").stat().st_size >= end else None
     except _DAMAGED:
         return None
 
 
-def _source(data: DataSet) -> str:
-    """By what caches of the same list are known."""
-    return f"{data.name}: {data.source}"
-
-
 def _build(data: DataSet, stamps: dict[str, Stamp], index: Path) -> None:
-    """Read all crops into a new cache; the lock is held."""
+    """Read all crops into a new cache. The caller holds the lock."""
     folder = index.parent
     _remove_leftovers(folder)
     _name_others(data, index)
     paths = list(stamps)
-    with _told_of_death():
-        sizes = _in_chunks(_header_sizes, [(path,) for path in paths], "headers")
+    sizes = _in_chunks(_header_sizes, paths, "headers")
     lengths = np.array(sizes, dtype=np.int64).reshape(-1, 2).prod(axis=1) * 3
     ends = np.cumsum(lengths)
     total, free = int(ends[-1]) if len(ends) else 0, shutil.disk_usage(folder).free
     if total > free:
-        raise UserError(f"the crop cache of {data.name} needs {_gb(total)}, and {folder} has {_gb(free)} left; make "
-                        "room, give --crop_cache a folder on another disk, or leave it out")  # fmt: skip
+        needed = f"the crop cache of {data.name} needs {_gb(total)}, and {folder} has {_gb(free)} left"
+        raise UserError(f"{needed}; make room there or give another --crop_cache")
     _say(f"crop cache of {data.name}: {len(paths)} crops, {_gb(total)}, into {folder}")
     temporary = folder / f"{_TEMPORARY}{os.getpid()}.bin", folder / f"{_TEMPORARY}{os.getpid()}.npz"
     try:
         with temporary[0].open("wb") as file:
-            file.truncate(max(total, 1))  # of no bytes there is no map
+            file.truncate(max(total, 1))  # an empty file cannot be mapped
         jobs = list(zip(paths, stamps.values(), (ends - lengths).tolist(), lengths.tolist(), strict=True))
-        with _told_of_death():
-            shapes = _in_chunks(functools.partial(_read_into, temporary[0]), jobs, "crops")
+        shapes = _in_chunks(functools.partial(_read_into, temporary[0]), jobs, "crops")
         place = {path: (offset, *shape) for (path, _, offset, _), shape in zip(jobs, shapes, strict=True)}
         rows = np.array([place[record.path] for record in data.records], dtype=np.int64).reshape(-1, 3)
         with temporary[1].open("wb") as file:
-            np.savez(file, rows=rows, source=np.array(_source(data)))
-        for path, last in zip(temporary, (_pixel_file(index), index), strict=True):
+            np.savez(file, rows=rows, source=np.array(f"{data.name}: {data.source}"))
+        for path, last in zip(temporary, (index.with_suffix(".bin"), index), strict=True):
             with path.open("rb+") as file:
                 os.fsync(file.fileno())  # a power cut must not leave an index of pixels that were never written
             path.replace(last)
     except OSError as error:
-        raise UserError(f"cannot write the crop cache in {folder} ({error.strerror}); make room there or give another "
-                        "--crop_cache") from error  # fmt: skip
+        what = f"cannot write the crop cache in {folder} ({error.strerror})"
+        raise UserError(f"{what}; make room there or give another --crop_cache") from error
     finally:
         for path in temporary:
             path.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _told_of_death() -> Iterator[None]:
-    try:
-        yield
-    except WorkerDied as error:
-        raise UserError("a process that builds the crop cache was killed, perhaps for want of memory; run this again, "
-                        "or leave --crop_cache out") from error  # fmt: skip
-
-
 def _in_chunks(function: Callable[[list], list], jobs: list, what: str) -> list:
-    """``function`` of the jobs, ``_CHUNK`` at a time, by all cores."""
+    """``function`` of the jobs, ``_CHUNK`` at a time, on all cores."""
     chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
-    done = run_jobs(function, chunks, available_cores(), f"x {_CHUNK} {what}")
+    try:
+        done = run_jobs(function, chunks, available_cores(), f"x {_CHUNK} {what}")
+    except WorkerDied as error:
+        what = "a process that builds the crop cache was killed, perhaps it ran out of memory"
+        raise UserError(f"{what}; run this again, or leave --crop_cache out") from error
     return [one for chunk in done for one in chunk]
 
 
-def _header_sizes(jobs: list[tuple[str]]) -> list[tuple[int, int]]:
-    return list(starmap(size_from_header, jobs))
+def _header_sizes(paths: list[str]) -> list[tuple[int, int]]:
+    return [size_from_header(path) for path in paths]
 
 
 def _read_into(pixels: Path, jobs: list[tuple[str, Stamp, int, int]]) -> list[tuple[int, int]]:
-    """Write the crops (path, stamp, offset, bytes) into the pixel file -> (height, width) of each, (0, 0) of one that
-    cannot be read, or whose pixels are not as many as its header says."""
+    """Write crops, given as (path, stamp, offset, bytes), into the pixel file -> (height, width) of each.
+
+    (0, 0) for one that cannot be read, or whose size is not that of its header.
+    """
     shapes = []
     with pixels.open("rb+") as file:
         for path, stamp, offset, length in jobs:
@@ -262,28 +254,25 @@ def _read_into(pixels: Path, jobs: list[tuple[str, Stamp, int, int]]) -> list[tu
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed builders left; nothing where the file system has no locks, so that a builder may be alive."""
-    with hold(folder / _LOCK, wait=False) as twice:
-        if not twice:
+    """Remove what killed builders left. Without locks on this file system another builder may be alive: keep all."""
+    with hold(folder / _LOCK, wait=False) as locked_twice:
+        if not locked_twice:
             for path in folder.glob(f"{_TEMPORARY}*"):
                 path.unlink(missing_ok=True)
 
 
 def _name_others(data: DataSet, index: Path) -> None:
-    """Say which other caches of the same list there are: the user decides whether to delete them."""
+    """Print which other caches of the same list there are, so that the user can delete them."""
     others = []
     for path in sorted(index.parent.glob("crops-*.npz")):
-        if path != index and re.fullmatch(r"crops-[0-9a-f]{32}\.npz", path.name):
-            with contextlib.suppress(*_DAMAGED):
-                with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-                    same = str(content["source"]) == _source(data)
-                if same:
-                    others.append(_pixel_file(path))
+        with contextlib.suppress(*_DAMAGED), path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+            if path != index and str(content["source"]) == f"{data.name}: {data.source}":
+                others.append(path.with_suffix(".bin"))
     if others:
         size = sum(path.stat().st_size for path in others if path.exists())
         names = ", ".join(f"{path.stem}.*" for path in others)
-        _say(f"other caches of {data.name} in {index.parent}, of other crops or from before they changed: {names} "
-             f"({_gb(size)}); delete those you do not need")  # fmt: skip
+        what = f"other caches of {data.name} in {index.parent}, of other or older crops"
+        _say(f"{what}: {names} ({_gb(size)}); delete those you do not need")
 
 
 def _gb(n: int) -> str:

@@ -1,4 +1,4 @@
-"""How the crops of a data set were made: the manifest.json that preprocessing/extract_faces.py leaves near them."""
+"""How the crops of a data set were made: the manifest.json that preprocessing/extract_faces.py writes."""
 
 import os
 from collections.abc import Sequence
@@ -7,15 +7,20 @@ from pathlib import Path
 from datasets.records import Record
 from utils.files import read_json
 
-# What may differ between folders whose crops are alike.
+# Settings that may differ between folders with crops of one kind.
 _OF_THE_RUN = ("versions", "dataset", "compression", "n_frames")
 
 
 def crop_settings(records: Sequence[Record]) -> dict[str, dict | None]:
-    """Folder -> content of its manifest.json, of every folder that has one; "" -> None when some images have none.
+    """Read the manifest.json of all crops. It lies beside the faces folder, at most four folders above an image.
 
-    It lies beside the faces folder: at most four folders above an image. Images of preprocessing/expand_FFpp.py are
-    made of the other crops and have no settings of their own. UserError for a manifest.json that cannot be read.
+    Images of preprocessing/expand_FFpp.py are made of other crops and have no settings of their own.
+
+    Returns:
+        Folder -> content of its manifest.json; "" -> None if some images have none.
+
+    Raises:
+        UserError: A manifest.json cannot be read.
     """
     found: dict[str, dict | None] = {}
     for folder in dict.fromkeys(os.path.dirname(os.path.dirname(record.path)) for record in records):  # noqa: PTH120
@@ -32,8 +37,7 @@ def crop_settings(records: Sequence[Record]) -> dict[str, dict | None]:
 
 
 def differences(settings: dict[str, dict | None]) -> list[str]:
-    """Why crops are not alike, a line for each setting that differs; [] where they are. settings: place -> content of
-    its manifest.json, as by ``crop_settings``."""
+    """One line for each setting that differs between crops; [] if none does. settings: as by ``crop_settings``."""
     known = {folder: content for folder, content in settings.items() if content is not None}
     lines = []
     for key in dict.fromkeys(key for content in known.values() for key in content if key not in _OF_THE_RUN):

@@ -21,12 +21,17 @@ T = TypeVar("T")
 
 
 class Frames(Dataset):
-    """Item (index, draw) -> (index, image or the reason why there is none).
+    """Item (index, draw) -> (index, image uint8 [3, size, size] RGB or the reason why it is unreadable).
 
-    image: uint8 [3, size, size] RGB. images: where the records' images come from, if not from their files. draw: seeds
-    the augmentation of this very item; None means none. perturbation: of every image, before the resize; ``seed`` and
-    the record seed its draws. So what an item looks like depends neither on the number of workers nor on what was read
-    before.
+    ``draw`` seeds the augmentation of this item; None is none. An item depends neither on the number of workers nor on
+    what was read before.
+
+    Args:
+        records: In the order of the indices.
+        size: Side of the images.
+        augment_probability: Of the training augmentation.
+        perturbation: Of every image, before the resize; ``seed`` and the record seed its draws.
+        images: Source of the records' images; None for their files.
     """
 
     def __init__(
@@ -66,14 +71,14 @@ class Frames(Dataset):
 
 
 def split_unreadable(items: list[tuple[int, T | str]]) -> tuple[list[T], torch.Tensor, list[tuple[int, str]]]:
-    """A dataset's items (index, value or reason) -> (values, their indices int64, [(index, reason)])."""
+    """A dataset's items (index, value or reason) -> (values, their indices int64 [n], [(index, reason)])."""
     good = [(index, value) for index, value in items if not isinstance(value, str)]
     bad = [(index, value) for index, value in items if isinstance(value, str)]
     return [value for _, value in good], torch.tensor([index for index, _ in good], dtype=torch.int64), bad
 
 
 def stacked(images: Sequence[np.ndarray]) -> torch.Tensor:
-    """Stack uint8 arrays of one shape; in a loader's process right into memory that it shares with the main one."""
+    """Stack uint8 arrays of one shape; in a loader's process directly into memory shared with the main process."""
     shape = (len(images), *images[0].shape)
     if get_worker_info() is None:
         out = torch.empty(shape, dtype=torch.uint8)
@@ -88,11 +93,15 @@ Batch = tuple[torch.Tensor, torch.Tensor, list[tuple[int, str]]]
 
 
 class EpochBatches(Sampler):
-    """Batches of (index, draw) of one epoch's shuffled order, from batch ``start`` on, a function of its arguments.
-    Under torchrun it yields this process's share of each batch.
+    """Batches of (index, draw) in one epoch's shuffled order; under torchrun this process's share of each batch.
 
-    stream tells independent shuffles of the same list apart (0 training batches, 1 second batches). The last, smaller
-    batch is left out unless it is the only one.
+    The order depends on the arguments alone. The last, smaller batch is skipped unless it is the only one.
+
+    Args:
+        n: Number of records.
+        batch_size: Of all processes together.
+        stream: Tells independent shuffles of one list apart: 0 training batches, 1 second batches.
+        start: Number of the first batch.
     """
 
     def __init__(self, n: int, batch_size: int, seed: int, epoch: int, stream: int = 0, start: int = 0) -> None:
@@ -101,8 +110,10 @@ class EpochBatches(Sampler):
         self._steps = list(range(start, batches_per_epoch(n, batch_size)))
 
     def keep_every(self, every: int, offset: int) -> None:
-        """Keep only the batches whose number in the run (``offset`` + number in the epoch) is a multiple of ``every``;
-        none when it is 0."""
+        """Keep the batches whose number in the run, ``offset`` + number in the epoch, is a multiple of ``every``.
+
+        None if ``every`` is 0.
+        """
         self._steps = [step for step in self._steps if every and (offset + step) % every == 0]
 
     def __len__(self) -> int:
@@ -122,7 +133,7 @@ def batches_per_epoch(n: int, batch_size: int) -> int:
 
 
 class _InOrder(Sampler):
-    """Batches of (index, None) for the indices of a range, in their order, the last one possibly smaller."""
+    """Batches of (index, None) for a range of indices, in order; the last one may be smaller."""
 
     def __init__(self, indices: range, batch_size: int) -> None:
         self._indices, self._batch_size = indices, batch_size
@@ -136,28 +147,29 @@ class _InOrder(Sampler):
 
 
 def _quiet_worker(_worker: int) -> None:
-    # Ctrl-C and SIGTERM reach the whole process group; the main process decides, workers end when it lets them go.
+    # Ctrl-C and SIGTERM reach the whole process group. The main process handles them and ends the workers.
     ignore_stop_signals()
     torch.set_num_threads(1)
 
 
 class _Loader(DataLoader):
-    """A DataLoader that says in one line that one of its processes is gone."""
+    """A DataLoader that raises UserError if one of its processes was killed."""
 
     def __iter__(self) -> Iterator[Batch]:
         try:
-            # It starts processes, which take the mask over: until they ignore signals they must not get any.
+            # The processes that are started inherit the signal mask: they get no signal until they ignore them.
             with stop_signals_wait():
                 batches = super().__iter__()
             yield from batches
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            raise UserError("a process that reads images was killed, perhaps for want of memory; use fewer "
-                            "--num_workers") from error  # fmt: skip
+            what = "a process that reads images was killed, perhaps it ran out of memory"
+            raise UserError(f"{what}; use fewer --num_workers") from error
 
 
-def _loader(frames: Dataset, batches: Sampler, num_workers: int, pin_memory: bool) -> DataLoader:
+def training_loader(frames: Dataset, batches: Sampler, num_workers: int, pin_memory: bool = False) -> DataLoader:
+    """Loader of the given batches of Frames or RawFrames, collated by ``frames.collate``."""
     return _Loader(
         frames,
         batch_sampler=batches,
@@ -168,21 +180,16 @@ def _loader(frames: Dataset, batches: Sampler, num_workers: int, pin_memory: boo
     )
 
 
-def training_loader(frames: Dataset, batches: EpochBatches, num_workers: int, pin_memory: bool = False) -> DataLoader:
-    """Loader of the batches of one epoch, as ``frames.collate`` makes them: of Frames, or of RawFrames."""
-    return _loader(frames, batches, num_workers, pin_memory)
-
-
 def scoring_loader(
     frames: Frames, batch_size: int, num_workers: int, pin_memory: bool = False, indices: range | None = None
 ) -> DataLoader:
-    """Loader of the records of ``indices``, or of all, once, in their order; batches cross video borders."""
+    """Loader of the records of ``indices`` (None for all), once, in order; a batch may hold several videos."""
     order = _InOrder(range(len(frames)) if indices is None else indices, batch_size)
-    return _loader(frames, order, num_workers, pin_memory)
+    return training_loader(frames, order, num_workers, pin_memory)
 
 
 def own_videos(records: Sequence[Record]) -> range:
-    """This process's share of the records under torchrun; a video belongs to one process."""
+    """This process's share of the records under torchrun. The frames of a video stay together."""
     part = share(len(records))
     return range(_start_of_video(records, part.start), _start_of_video(records, part.stop))
 

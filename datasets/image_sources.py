@@ -1,5 +1,4 @@
-"""Where the images of records come from: anything with ``read(index)``. Files are one source; see also
-``crop_cache.CachedCrops`` and ``perturbations.CompressedVideos``."""
+"""Where the images of records come from. See also ``crop_cache.CachedCrops`` and ``perturbations.PerturbedImages``."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -11,10 +10,10 @@ from datasets.transforms import read_image
 
 
 class ImageSource(Protocol):
-    """Gives the image of the record number ``index``, HWC RGB uint8, perhaps not writable; ImageError as by
-    ``read_image``."""
+    """Anything that reads images by record number."""
 
-    def read(self, index: int) -> np.ndarray: ...
+    def read(self, index: int) -> np.ndarray:
+        """The image uint8 [H, W, 3] RGB, perhaps not writable. Raises ImageError as ``read_image`` does."""
 
 
 class ImageFiles:

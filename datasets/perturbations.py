@@ -1,8 +1,8 @@
 """The robustness suite: seven perturbations at five levels, applied to a crop before the resize.
 
-Defined as by the public code of DeeperForensics-1.0 (Jiang et al., CVPR 2020), where level 5 is the worst. Three things
-differ: crops are perturbed, not the videos they were cut from; values are rounded to the nearest integer, not cut off;
-and compression sees the chosen crops of a video as a clip of their own.
+As in the public code of DeeperForensics-1.0 (Jiang et al., CVPR 2020), where level 5 is the worst. Three things differ:
+crops are perturbed, not the videos they were cut from; values are rounded to the nearest integer, not cut off; and the
+chosen crops of a video are compressed as a clip of their own.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ SUITE: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Perturbation:
-    """One perturbation of the suite at a level of 1 to 5, the worst. ``str`` gives the text it is asked for by."""
+    """One perturbation of the suite at a level of 1 to 5 (worst). ``str`` gives NAME:LEVEL."""
 
     name: str
     level: int
@@ -50,7 +50,7 @@ def whole_suite() -> list[Perturbation]:
 
 
 def parse_perturbation(text: str) -> Perturbation:
-    """``NAME:LEVEL`` -> the perturbation; UserError for any other text."""
+    """NAME:LEVEL -> the perturbation. Raises UserError for any other text."""
     named = {str(perturbation): perturbation for perturbation in whole_suite()}
     if text not in named:
         raise UserError(
@@ -60,9 +60,12 @@ def parse_perturbation(text: str) -> Perturbation:
 
 
 def record_rng(seed: int, perturbation: Perturbation, record: Record) -> np.random.Generator:
-    """The generator of a record's draws, a function of the seed, the perturbation's name and the record's video and
-    frame (of an image that is no video's, its name: not how its path is spelled). Levels share the draws: a stronger
-    noise is the same noise scaled, more blocks are added to the same ones."""
+    """The random generator of a record.
+
+    It depends on the seed, the perturbation's name, and the record's video and frame (for an image without a video its
+    file name), not on the folder. Levels share the draws: stronger noise is the same noise scaled, more blocks include
+    those of lower levels.
+    """
     video = record.video if record.video != record.path else ""
     identity = "\0".join((perturbation.name, video, record.frame))
     digest = hashlib.sha256(identity.encode("utf-8", errors="surrogateescape")).digest()
@@ -70,14 +73,14 @@ def record_rng(seed: int, perturbation: Perturbation, record: Record) -> np.rand
 
 
 def perturb(image: np.ndarray, perturbation: Perturbation, rng: np.random.Generator) -> np.ndarray:
-    """Perturb a crop, HWC RGB uint8, into the same shape and dtype; compression makes it a clip of one frame.
+    """Perturb a crop, uint8 [H, W, 3] RGB, into the same shape and dtype.
 
-    - saturation: Cb and Cr scaled about grey, Y (ITU-R BT.601) kept; level 5 is grey.
-    - contrast: all values scaled towards black, as the public code does, not about the mean.
+    - saturation: scale Cb and Cr about grey, keep Y (ITU-R BT.601); level 5 is grey.
+    - contrast: scale all values towards black, as the public code does, not about the mean.
     - blockwise: (min(H, W) // 256) * parameter grey blocks, see ``grey_blocks``. Below 256 px the public code draws
       none; here a smaller crop counts as 256 px.
     - noise, blur, pixelation: see ``gaussian_noise``, ``gaussian_blur`` and ``pixelate``.
-    - compression: see ``compress_clip``.
+    - compression: ``compress_clip`` of one frame.
     """
     parameter = perturbation.parameter
     match perturbation.name:
@@ -100,20 +103,28 @@ def perturb(image: np.ndarray, perturbation: Perturbation, rng: np.random.Genera
 
 
 def _saturate(image: np.ndarray, factor: float) -> np.ndarray:
-    # Scaling Cb and Cr with Y kept is the mix of the image with its luma: a colour between two that are in gamut.
+    # Scaling Cb and Cr with Y kept mixes the image with its luma: a colour between two that are in gamut.
     rgb = image.astype(np.float32)
     luma = (rgb @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[..., np.newaxis]
     return np.rint(luma + np.float32(factor) * (rgb - luma)).astype(np.uint8)
 
 
 def compress_clip(frames: Sequence[np.ndarray], crf: int) -> list[np.ndarray]:
-    """Encode frames of one size, HWC RGB uint8, in order as an H.264 clip and decode it: the same number and shape.
+    """Encode frames of one size as an H.264 clip and decode it.
 
-    libx264 with its default preset, yuv420p (BT.601, studio swing), 25 frames a second. An odd size is padded with its
-    last row and column for the encoder and cut again. The same frames give the same result on any machine with this
-    ffmpeg: one thread, exact colour conversion (ffmpeg's quick one darkens by 1.3 grey levels).
+    libx264 with its default preset, yuv420p (BT.601, studio swing), 25 frames a second. Odd sizes are padded with their
+    last row and column for the encoder. The same frames give the same result on any machine with this ffmpeg: one
+    thread, exact colour conversion (ffmpeg's fast one darkens by 1.3 grey levels).
 
-    OSError when ffmpeg cannot run or fails.
+    Args:
+        frames: Each uint8 [H, W, 3] RGB, in order.
+        crf: Constant rate factor.
+
+    Returns:
+        As many frames of the same shape.
+
+    Raises:
+        OSError: ffmpeg cannot run or fails.
     """
     height, width = frames[0].shape[:2]
     padded = [np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") for frame in frames]
@@ -138,7 +149,7 @@ def _ffmpeg(arguments: list[str], content: bytes) -> bytes:
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments]
     except (ImportError, RuntimeError) as error:  # RuntimeError: the package without its binary
         raise OSError(f"imageio-ffmpeg has no ffmpeg ({error})") from error
-    # A session of its own: Ctrl-C is for the script, which stops its workers itself.
+    # In a new session: Ctrl-C must reach the script alone, which stops its workers itself.
     done = subprocess.run(command, input=content, capture_output=True, check=False, start_new_session=True)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
@@ -147,18 +158,17 @@ def _ffmpeg(arguments: list[str], content: bytes) -> bytes:
 
 
 def compression_unavailable() -> str | None:
-    """Why clips cannot be compressed on this machine, found by compressing one; None where they can be."""
+    """Why clips cannot be compressed on this machine, found by compressing one; None if they can."""
     try:
         compress_clip([np.full((16, 16, 3), 128, dtype=np.uint8)], 30)
     except OSError as error:
-        return (
-            f"perturbation compression needs ffmpeg with libx264: {error}; pip install --force-reinstall imageio-ffmpeg"
-        )
+        fix = "pip install --force-reinstall imageio-ffmpeg"
+        return f"perturbation compression needs ffmpeg with libx264: {error}; {fix}"
     return None
 
 
 class PerturbedImages:
-    """An image source: another one's, each perturbed by itself. The seed and the record seed its draws."""
+    """An image source that perturbs each image of another one. The seed and the record seed the draws."""
 
     def __init__(self, images: ImageSource, records: Sequence[Record], perturbation: Perturbation, seed: int) -> None:
         self._source, self._records, self._perturbation, self._seed = images, records, perturbation, seed
@@ -170,9 +180,10 @@ class PerturbedImages:
 
 
 class CompressedVideos:
-    """An image source: another one's after video compression. All readable images of a video make one clip (one for
-    each image size), in the records' order; it is read and compressed when one of them is asked for, and kept until
-    another video is: read the records of a video one after the other.
+    """An image source that compresses the videos of another one.
+
+    All readable images of a video make one clip (one for each image size), in the records' order. The clip is made when
+    one of them is read, and kept until another video is: read the records of a video one after the other.
     """
 
     def __init__(self, images: ImageSource, records: Sequence[Record], crf: int) -> None:
@@ -195,7 +206,7 @@ class CompressedVideos:
         return image
 
     def _compress(self, indices: list[int]) -> dict[int, np.ndarray | str]:
-        """Record index -> compressed image, or the reason why there is none."""
+        """Record index -> compressed image, or the reason why it is unreadable."""
         images: dict[int, np.ndarray | str] = {}
         sizes: dict[tuple[int, ...], list[int]] = {}
         for index in indices:
@@ -207,7 +218,7 @@ class CompressedVideos:
         for members in sizes.values():
             try:
                 clip = compress_clip([images[index] for index in members], self._crf)
-            except OSError as error:  # sides that no encoder takes
+            except OSError as error:  # sizes that no encoder takes
                 clip = [f"unreadable_image: no video can be made of it ({error})"] * len(members)
             images.update(zip(members, clip, strict=True))
         return images

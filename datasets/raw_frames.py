@@ -1,4 +1,4 @@
-"""The torch Dataset of --augment_on device: records -> whole crops and what is to happen to them, by batches."""
+"""The torch Dataset of --augment_on device: batches of full crops, and the perturbation that each is to get."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +20,10 @@ _PAGE = 4096  # bytes, the least that is read from a disk
 
 @dataclass(frozen=True)
 class MappedCrops:
-    """Crops of one size in a crop cache, to be stacked by the process that needs them: the mapped file is memory that
-    all processes share already. It takes the place of a tensor uint8 [n, H, W, 3]."""
+    """Crops of one size in a crop cache, in place of a tensor uint8 [n, H, W, 3].
+
+    The process that needs them stacks them: all processes share the memory of the mapped file already.
+    """
 
     crops: list[MappedCrop]
 
@@ -40,11 +42,13 @@ class MappedCrops:
 
 
 class SizeGroup(NamedTuple):
-    """The crops of a batch that have one size, in the order of their perturbations: none, then KINDS.
+    """The crops of a batch that have one size, ordered by perturbation: none, then KINDS.
 
-    crops: uint8 [n, H, W, 3] RGB, or where they lie in a cache. counts: how many have each of KINDS; the first
-    n - sum(counts) have none. strengths: int64 [n], index in STRENGTHS[kind]. places: corners of the blocks of those
-    with blocks, int64 [count, blocks, 2]. seeds: of the noise of those with noise.
+    crops: uint8 [n, H, W, 3] RGB, or where they lie in a cache.
+    counts: How many have each of KINDS; the first n - sum(counts) have none.
+    strengths: int64 [n], index in STRENGTHS[kind].
+    places: Corners (y, x) of the blocks of those with blocks, int64 [count, blocks, 2].
+    seeds: Of those with noise.
     """
 
     crops: torch.Tensor | MappedCrops
@@ -55,16 +59,16 @@ class SizeGroup(NamedTuple):
 
 
 class RawBatch(NamedTuple):
-    """groups: the crops by size. order: the place of each of the batch's images among the groups' crops, int64 [B]."""
+    """groups: the crops by size. order: int64 [B], the place of each image of the batch among the groups' crops."""
 
     groups: list[SizeGroup]
     order: torch.Tensor
 
 
 class RawFrames(Dataset):
-    """Item (index, draw) -> (index, (crop, its perturbation, seed of its noise) or the reason why there is none).
+    """Item (index, draw) -> (index, (crop, perturbation or None, seed of its noise) or why it is unreadable).
 
-    The draws are those of ``Frames`` for the same item. They and the seed depend on the item alone.
+    Perturbations are those of ``Frames`` for the same item. They and the seed depend on the item alone.
     """
 
     def __init__(
@@ -94,7 +98,7 @@ class RawFrames(Dataset):
             return self._images.read(index)
         crop = self._images.find(index)
         if isinstance(crop, MappedCrop):
-            crop.view().reshape(-1)[::_PAGE].max()  # the disk is read here, not by the process that trains
+            crop.view().reshape(-1)[::_PAGE].max()  # read the disk here, not in the process that trains
         return crop
 
     @staticmethod
@@ -135,7 +139,7 @@ def _group(items: list[_Item]) -> SizeGroup:
 
 
 def _places(places: list[np.ndarray]) -> torch.Tensor:
-    """Corners [blocks, 2] of each crop -> [crops, most blocks, 2]; the first of a crop's blocks fills its rest up."""
+    """Corners [blocks, 2] of each crop -> [crops, most blocks, 2], padded with the crop's first block."""
     most = max(map(len, places), default=0)
     filled = [np.concatenate((each, each[:1].repeat(most - len(each), axis=0))) for each in places]
     return torch.from_numpy(np.array(filled, dtype=np.int64).reshape(len(places), most, 2))

@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
+from datasets.crop_manifest import UNFINISHED, unfinished
 from datasets.sampling import evenly_spaced_indices
-from datasets.unfinished import UNFINISHED, unfinished
 from utils.cli import UserError
+
+if TYPE_CHECKING:  # NumPy, which --help does without
+    import numpy as np
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 T = TypeVar("T")
@@ -21,9 +22,11 @@ T = TypeVar("T")
 class Record:
     """One image of a data set.
 
-    path: image file. video: id unique within the data set (the image itself in image sets). label: 0 real, 1 fake.
-    code: node vector as digits in node order, "" when not known. method: manipulation, "real", or "". frame: the file
-    name without its ending.
+    path: Image file.
+    video: Id, unique within the data set (the image itself in image sets).
+    label: 0 real, 1 fake.
+    code: Node vector as digits in node order, "" if not known.
+    method: Manipulation, "real", or "".
     """
 
     path: str
@@ -34,6 +37,7 @@ class Record:
 
     @property
     def frame(self) -> str:
+        """The file name without its ending."""
         return PurePath(self.path).stem
 
 
@@ -49,8 +53,13 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """What a reader returns. videos_listed: videos that should be there. dropped: those of them that are not used.
-    image_level: True where a row is a whole sample (no videos). source: where it was read, for people."""
+    """What a reader returns.
+
+    videos_listed: Videos that should be there.
+    dropped: Those of them that are not used.
+    image_level: Whether every image counts for itself (no videos).
+    source: Where it was read, for people.
+    """
 
     name: str
     records: list[Record]
@@ -60,13 +69,15 @@ class DataSet:
     source: str = ""
 
 
-def node_code(vector: np.ndarray) -> str:
+def node_code(vector: "np.ndarray") -> str:
     """Node vector [nodes] of 0, 1, 2 -> digits in node order."""
     return "".join(str(int(value)) for value in vector)
 
 
-def node_vector(code: str) -> np.ndarray:
+def node_vector(code: str) -> "np.ndarray":
     """Digits in node order -> float32 [nodes]."""
+    import numpy as np
+
     return np.frombuffer(code.encode("ascii"), dtype=np.uint8).astype(np.float32) - ord("0")
 
 
@@ -76,8 +87,10 @@ def evenly_spaced(items: Sequence[T], n: int) -> list[T]:
 
 
 def by_video(data: DataSet, n_frames: int | None) -> DataSet:
-    """The records in order of video and path, so that the order of a list changes nothing; of each video at most
-    ``n_frames``, evenly spaced, or all of them when it is None."""
+    """Sort the records by video and path, so that the order of a list changes nothing.
+
+    Of each video at most ``n_frames`` are kept, evenly spaced; all of them if it is None.
+    """
     videos: dict[str, list[Record]] = {}
     for record in sorted(data.records, key=lambda record: (record.video, record.path)):
         videos.setdefault(record.video, []).append(record)
@@ -93,19 +106,29 @@ def as_images(data: DataSet, name: str) -> DataSet:
 
 
 def list_images(folder: Path) -> list[str]:
-    """Paths of the images directly in ``folder``, sorted by name; [] when there is no such folder."""
+    """Paths of the images directly in ``folder``, sorted by name; [] if there is no such folder."""
+    names = [entry.name for entry in _entries(folder)]
+    return [str(Path(folder) / name) for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Names of the folders in ``folder``, sorted, without hidden ones; [] if there is no such folder."""
+    return [entry.name for entry in _entries(folder) if Path(entry).is_dir()]
+
+
+def _entries(folder: Path) -> list["os.DirEntry[str]"]:
+    """What is directly in a folder and not hidden, sorted by name. Raises UserError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)]
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, ValueError) as error:  # ValueError: a NUL in a name from a list
         raise UserError(f"cannot list {str(folder)!r} ({error}); check its name and permissions") from error
-    return [str(Path(folder) / name) for name in sorted(names) if not name.startswith(".")]
 
 
 def images_below(folder: Path) -> list[str]:
-    """Paths of the images in ``folder`` and below, sorted; links are followed, hidden files and folders are not."""
+    """Paths of the images in ``folder`` and below, sorted; links are followed, hidden files and folders are skipped."""
 
     def refuse(error: OSError) -> None:
         raise UserError(f"cannot list {error.filename} ({error.strerror}); check its permissions") from error
@@ -113,20 +136,9 @@ def images_below(folder: Path) -> list[str]:
     images = []
     for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        images += [
-            f"{parent}/{name}" for name in names if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-        ]
+        shown = (name for name in names if not name.startswith("."))
+        images += [f"{parent}/{name}" for name in shown if name.lower().endswith(IMAGE_SUFFIXES)]
     return sorted(images)
-
-
-def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in ``folder``, sorted, without hidden ones; [] when there is no such folder."""
-    try:
-        return sorted(path.name for path in Path(folder).iterdir() if path.is_dir() and not path.name.startswith("."))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise UserError(f"cannot list {folder} ({error.strerror}); check its permissions") from error
 
 
 def folder_ids(folders: Iterable[str]) -> dict[str, str]:
@@ -138,10 +150,11 @@ def folder_ids(folders: Iterable[str]) -> dict[str, str]:
     return {folder: Path(folder).relative_to(shared).as_posix() for folder in folders}
 
 
-def locate(images: Sequence[str], folders: Sequence[Path]) -> tuple[list[str], list[int]]:
-    """(paths of images named relative to the current folder or to one of ``folders``, positions of missing ones).
+def find_images(images: Sequence[str], folders: Sequence[Path]) -> tuple[list[str], list[int]]:
+    """Find images that are named relative to the current folder or to one of ``folders``.
 
-    A missing image is placed where most of the others are.
+    Returns:
+        (paths of all images, positions of those that do not exist). A missing image is placed where most others are.
     """
     bases = ["", *map(str, folders)]
     # os.path, because a list has 100,000s of lines and Path costs 10 times as much.
@@ -155,11 +168,21 @@ def locate(images: Sequence[str], folders: Sequence[Path]) -> tuple[list[str], l
 def video_folders_to_dataset(
     name: str, videos: Sequence[tuple[str, Path, int, str, str]], n_frames: int, where: str, fewest: int = 1
 ) -> DataSet:
-    """Videos given as (video id, folder of crops, label, code, method) -> their records, ``n_frames`` evenly spaced.
+    """Make records of videos.
 
-    A video without crops is dropped with the reason no_crops, one whose extraction did not end with unfinished, one
-    with fewer than ``fewest`` crops with too_few_crops. UserError when no video is left; ``where`` tells the user which
-    folders were looked at.
+    Args:
+        name: Of the data set.
+        videos: (video id, folder of crops, label, code, method) of each.
+        n_frames: Frames per video at most, evenly spaced.
+        where: Which folders were looked at, for people.
+        fewest: Videos with fewer crops are dropped with the reason too_few_crops.
+
+    Returns:
+        The data set. A video without crops is dropped with the reason no_crops, one whose extraction did not end with
+        unfinished.
+
+    Raises:
+        UserError: No video is left.
     """
     records, dropped = [], []
     half_done = unfinished(folder for _, folder, *_ in videos)

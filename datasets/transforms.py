@@ -1,5 +1,7 @@
-"""Image reading, resizing and the perturbations of training and robustness tests. Images are HWC RGB uint8 until
-``normalise``."""
+"""Image reading, resizing and the perturbations of training and robustness tests.
+
+Images are uint8 [H, W, 3] RGB until ``normalise``.
+"""
 
 import functools
 import io
@@ -25,12 +27,11 @@ FROM_YCBCR = np.linalg.inv(TO_YCBCR).astype(np.float32)
 
 
 class ImageError(Exception):
-    """An image that cannot be read. The message is the reason, without the path: a code (missing_file,
-    unreadable_image), and after a colon what is wrong."""
+    """An image cannot be read. The message is the reason without the path: missing_file, or unreadable_image: why."""
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Image file -> HWC RGB uint8. Raises ImageError for a missing, truncated, oversized or foreign file."""
+    """Image file -> uint8 [H, W, 3] RGB. Raises ImageError for a missing, truncated, oversized or other file."""
     try:
         return read_rgb(path)
     except FileNotFoundError as error:
@@ -42,7 +43,7 @@ def read_image(path: str | Path) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """HWC RGB uint8 -> [size, size, 3] uint8 by PIL's antialiased bicubic, also for images that are not square.
+    """uint8 [H, W, 3] RGB -> uint8 [size, size, 3] by PIL's antialiased bicubic; the image need not be square.
 
     PyTorch's resize of float images differs by 0.3 grey levels on average, which moves P(fake) by up to 9e-3.
     """
@@ -50,9 +51,11 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def resize_for_training(image: np.ndarray, size: int) -> np.ndarray:
-    """As ``resize``, by PyTorch's kernel for bytes, in an eighth of PIL's time: it computes as PIL does with shorter
-    coefficients, so that about 0.5% of the values differ, by one grey level."""
-    import torch  # as in normalise
+    """As ``resize``, by PyTorch's kernel for bytes, in an eighth of PIL's time.
+
+    It computes as PIL does, with shorter coefficients: about 0.5% of the values differ, by one grey level.
+    """
+    import torch
     from torch.nn import functional
 
     pixels = torch.from_numpy(image.copy()).permute(2, 0, 1).unsqueeze(0)  # a cache's crop is not writable
@@ -68,19 +71,19 @@ def normalise(images: "torch.Tensor") -> "torch.Tensor":
 
 @functools.lru_cache(maxsize=32)
 def _mean_and_std(device: "torch.device") -> tuple["torch.Tensor", "torch.Tensor"]:
-    import torch  # which all else here, and command lines that name perturbations, do without
+    import torch  # not at the top: options that name perturbations must not wait for it
 
-    with torch.inference_mode(False):  # kept for training too, whoever asks first
+    with torch.inference_mode(False):  # cached for training too
         return tuple(torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD))
 
 
 def grey_places(height: int, width: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Corners (y, x) of ``n`` uniformly drawn blocks of 8 x 8 pixels, which may overlap, int64 [n, 2]."""
+    """Draw the corners (y, x) of ``n`` blocks of 8 x 8 pixels uniformly -> int64 [n, 2]; blocks may overlap."""
     return rng.integers([max(height - 8, 0) + 1, max(width - 8, 0) + 1], size=(n, 2))
 
 
 def grey_blocks(image: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Blocks of 8 x 8 pixels of grey 128 at ``places``, see ``grey_places``."""
+    """Paint blocks of 8 x 8 pixels of grey 128. places: see ``grey_places``."""
     out = image.copy()
     for y, x in places.tolist():
         out[y : y + 8, x : x + 8] = 128
@@ -88,7 +91,7 @@ def grey_blocks(image: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def gaussian_noise(image: np.ndarray, variance: float, rng: np.random.Generator) -> np.ndarray:
-    """White noise of ``variance`` on [0, 1], added to each channel of 8-bit studio-swing YCbCr."""
+    """Add white noise of ``variance`` (values on [0, 1]) to each channel of 8-bit studio-swing YCbCr."""
     rgb = np.divide(image, np.float32(255), dtype=np.float32) @ TO_YCBCR.T
     noise = rng.standard_normal(image.shape, dtype=np.float32)
     noise *= np.float32(255 * variance**0.5)
@@ -111,7 +114,7 @@ def pixelate(image: np.ndarray, factor: int) -> np.ndarray:
 
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
-    """Encoded as JPEG, with Pillow's 4:2:0 subsampling, and decoded."""
+    """Encode as JPEG of ``quality`` (1 to 100), with Pillow's 4:2:0 subsampling, and decode."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer))

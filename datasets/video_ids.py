@@ -1,4 +1,4 @@
-"""Which rows of a table are one video, where other systems' files use a name for several."""
+"""Which rows of a table are one video, if files of other systems give several videos one name."""
 
 import re
 from collections import defaultdict
@@ -8,24 +8,30 @@ VIDEO_ENDING = re.compile(r"\.(?:avi|mkv|mov|mp4|webm)$", re.IGNORECASE)
 
 
 def folder_of(path: str) -> str:
-    """The part of a path before its last slash, either kind of slash; "" where it has none."""
+    """The part of a path before its last slash, either kind of slash; "" if it has none."""
     return path.replace("\\", "/").rstrip("/").rpartition("/")[0]
 
 
 def bare_id(video: str) -> str:
-    """A video id without folders and a video file's ending: FakeCDF/id0_0000.mp4 -> id0_0000."""
+    """A video id without folders and ending: FakeCDF/id0_0000.mp4 -> id0_0000."""
     return VIDEO_ENDING.sub("", video.replace("\\", "/").rstrip("/").rpartition("/")[2])
 
 
 def separate_videos(
     videos: Sequence[str], methods: Sequence[str], paths: Sequence[str], datasets: Sequence[str]
 ) -> tuple[list[str], list[str]]:
-    """(video id of every row [N], what was decided, a line each). methods, paths, datasets: [N], "" where not known.
+    """Give different videos of one name different ids.
 
     A name under several methods is several videos, <method>/<video>: the four FF++ manipulations of a pair. So is a
-    name without a method in several trees, <tree>/<video>, where a tree is what lies above the first folder of the
-    video's name (or above the video file, for scores of whole videos). Folders inside the video's own never separate
-    its rows, and neither do folders where none has the video's name: there each frame may have its own.
+    name without a method in several trees, <tree>/<video>. A tree is what lies above the first folder of the video's
+    name, or above the video file for scores of whole videos. Folders below that folder never separate rows. Neither do
+    the folders of a path without the video's name: each frame may have its own folder there.
+
+    Args:
+        videos, methods, paths, datasets: Of each row, [N]; "" if not known.
+
+    Returns:
+        (video id of each row [N], what was decided, one line each).
     """
     keys = list(zip(datasets, videos, strict=True))
     trees = [_tree(video, path) for video, path in zip(videos, paths, strict=True)]
@@ -55,7 +61,7 @@ def separate_videos(
 
 
 def _tree(video: str, path: str) -> str | None:
-    """What lies above the video's first folder, or above its file; None where the path has no part of its name."""
+    """What lies above the video's first folder, or above its file; None if the path does not hold its name."""
     place, is_video = VIDEO_ENDING.subn("", path.replace("\\", "/"))
     name = VIDEO_ENDING.sub("", video.replace("\\", "/")).strip("/")
     above, found, _ = f"/{place if is_video else folder_of(place)}/".partition(f"/{name}/")
@@ -63,7 +69,7 @@ def _tree(video: str, path: str) -> str | None:
 
 
 def differing_parts(paths: Collection[str]) -> dict[str, str]:
-    """Path -> what is left of it without the folders that all share at the beginning and at the end."""
+    """Path -> the path without the folders that all share at the beginning and at the end."""
     parts = {path: path.split("/") for path in paths}
     shortest = min(map(len, parts.values()), default=0)
     head = next((i for i in range(shortest) if len({part[i] for part in parts.values()}) > 1), shortest)

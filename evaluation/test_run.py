@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from datasets.perturbations import compression_unavailable
-from datasets.test_sets import READERS, WITHOUT_USUAL_PLACE, Wanted, frames_per_video
+from datasets.test_sets import TEST_SETS, ReadOptions, frames_per_video
 from evaluation.calibration import read_calibration
 from evaluation.dataset_test import DatasetTest, ModelSetup
 from evaluation.predictions import refuse_other_source
@@ -71,9 +71,9 @@ def run(args: argparse.Namespace) -> None:
 def _test_data_set(name: str, setup: ModelSetup, folder: Path, log: logging.Logger) -> dict:
     """Read, score and report one data set, with all that the command line asks for; returns its metrics."""
     args, started = setup.args, time.perf_counter()
-    wanted = _wanted(setup)
-    data = READERS[name](wanted)
-    if name in WITHOUT_USUAL_PLACE:
+    options, needs_datapath = _read_options(setup), TEST_SETS[name].needs_datapath
+    data = TEST_SETS[name].read(options)
+    if needs_datapath:
         on_main(lambda: refuse_other_source(folder, data.source))
     place = folder
     if args.perturb:
@@ -81,13 +81,13 @@ def _test_data_set(name: str, setup: ModelSetup, folder: Path, log: logging.Logg
         place = output_dir(folder / f"{args.perturb.name}_{args.perturb.level}")
     else:
         on_main(lambda: remove_robustness(folder))
-    test = DatasetTest(setup, data, frames_per_video(name, data, wanted))
+    test = DatasetTest(setup, data, frames_per_video(name, data, options))
     metrics = test.score(place, args.perturb)
     auc = metrics[test.headline]
     log_metrics(metrics, log)
     if args.auc:
         log_auc(auc, metrics, log)
-    if setup.crops and not metrics["crops"] and not data.image_level and name not in WITHOUT_USUAL_PLACE:
+    if setup.crops and not metrics["crops"] and not data.image_level and not needs_datapath:
         log.info("  no manifest.json lies beside these crops: whether they are like the training's is not known")
     seconds = time.perf_counter() - started
     log.info(f"  {seconds:.1f} s, {metrics['frames'] / seconds:.1f} frames/s; {place / 'predictions.csv'}")
@@ -100,10 +100,10 @@ def _test_data_set(name: str, setup: ModelSetup, folder: Path, log: logging.Logg
     return metrics
 
 
-def _wanted(setup: ModelSetup) -> Wanted:
+def _read_options(setup: ModelSetup) -> ReadOptions:
     """The command line as the readers take it."""
     args = setup.args
-    return Wanted(
+    return ReadOptions(
         data_root=Path(args.data_root),
         datapath=Path(args.datapath) if args.datapath else None,
         compression=args.compression or "c23",
@@ -112,5 +112,4 @@ def _wanted(setup: ModelSetup) -> Wanted:
         seed=args.seed,
         n_frames=args.n_frames,
         tree=setup.model.tree,
-        trees=TREES,
     )

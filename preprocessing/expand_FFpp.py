@@ -16,7 +16,7 @@ if __name__ == "__main__":
 import argparse
 from collections.abc import Sequence
 
-from datasets.readers.ffpp_methods import REGION_CODES, SPLITS
+from datasets.readers.ffpp import REGION_CODES, SPLITS
 from utils.cli import ArgumentParser, positive_int, script, seed
 from utils.cpu import available_cores
 

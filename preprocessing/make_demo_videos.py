@@ -14,7 +14,7 @@ if __name__ == "__main__":
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
 
-from datasets.readers.ffpp_methods import SPLITS
+from datasets.readers.ffpp import SPLITS
 from utils.cli import ArgumentParser, non_negative_int, positive_int, script
 from utils.cpu import available_cores
 

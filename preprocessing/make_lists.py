@@ -17,7 +17,7 @@ if __name__ == "__main__":
 import argparse
 from collections.abc import Sequence
 
-from datasets.readers.ffpp_methods import SPLITS
+from datasets.readers.ffpp import SPLITS
 from utils.cli import ArgumentParser, non_negative_int, positive_int, probability, script, seed
 
 TRAIN_ONLY = ("balance", "expansion", "shuffle_codes")

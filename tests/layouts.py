@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from datasets.readers.ffpp_methods import METHOD_CODES, compression_dir
+from datasets.readers.ffpp import METHOD_CODES, compression_dir
 
 PAIRS = [["000", "001"], ["002", "003"]]
 REALS = ["000", "001", "002", "003"]

@@ -1,7 +1,7 @@
 """Crops of data sets: how many there are, and which videos have none, too few, or only a part of theirs.
 
-An account maps a video to what became of its wanted frames: the rows of preprocessing/extract_faces.py (status, path of
-the crop, n_frames). None stands for crops that come without one, of other tools.
+Below, ``rows_of`` maps a video to the rows of preprocessing/extract_faces.py for its wanted frames (status, path of the
+crop, n_frames), as ``crop_manifest.rows_by_video`` reads them. It is None for crops of other tools, which have none.
 """
 
 import os
@@ -12,64 +12,70 @@ from typing import NamedTuple
 
 from datasets.checks.findings import Finding
 from datasets.checks.list_checks import short_video
-from datasets.checks.official_counts import Group
+from datasets.crop_manifest import Row, rows_by_video, unfinished
+from datasets.data_set_format import CropGroup
 from datasets.records import list_images
-from datasets.unfinished import unfinished
 from utils.progress import progress_bar
 
-Account = Mapping[str, Sequence[Mapping[str, str]]]
+VideoRows = Mapping[str, Sequence[Row]] | None
 _NEW, _REMOVED = "not extracted", "removed since the extraction"
 
 
-class Counted(NamedTuple):
-    """counts: split -> class -> numbers. sizes: image -> bytes. tested: images of the test split. videos: of the test
-    split, -> the folder of its crops."""
+class CountedCrops(NamedTuple):
+    """What a data set of videos or images holds.
+
+    counts: Split -> class -> numbers.
+    sizes: Image -> bytes.
+    tested: The same for the test split.
+    videos: Videos of the test split -> folder of their crops.
+    """
 
     counts: dict[str, dict]
     sizes: dict[str, int]
-    tested: list[str]
+    tested: dict[str, int]
     videos: dict[str, Path]
     findings: list[Finding]
 
 
-def check_groups(
-    name: str, groups: Sequence[Group], accounts: Mapping[Path, Account | None], n_frames: int | None, subset: bool
-) -> Counted:
-    """A data set of videos. accounts: folder beside which the crops lie -> its account. n_frames: fewest crops. subset:
-    videos without crops are no finding, unless there are no others or their crops were removed."""
-    found = Counted({}, {}, [], {}, [])
+def check_groups(name: str, groups: Sequence[CropGroup], n_frames: int | None, subset: bool) -> CountedCrops:
+    """Check a data set of videos.
+
+    Args:
+        name: Of the data set.
+        groups: Its classes by split.
+        n_frames: Fewest crops of a video.
+        subset: Videos without crops are no finding, unless there are no others or their crops were removed.
+    """
+    found = CountedCrops({}, {}, {}, {}, [])
+    rows_in = {folder: rows_by_video(folder) for folder in {group.faces.parent for group in groups}}
     for group in progress_bar(groups, desc=name, unit="class", leave=False, delay=1):
-        account = accounts[group.faces.parent]
+        rows_of = rows_in[group.faces.parent]
         crops = {video: list_images(group.faces / video) for video in group.videos}
         sizes = sizes_of(image for paths in crops.values() for image in paths)
+        status = Counter(row["status"] for video in crops for row in (rows_of or {}).get(video, []))
         found.counts.setdefault(group.split, {})[group.label] = {
             "videos": len(crops),
             "with_crops": sum(map(bool, crops.values())),
             "official": group.official,
             "crops": len(sizes),
-            "manifest": statuses(account, crops),
+            "manifest": dict(status.most_common()),
         }
         found.sizes.update(sizes)
         if group.split == "test":
-            found.tested.extend(sizes)
+            found.tested.update(sizes)
             found.videos.update((v if "/" in v else f"{group.label}/{v}", group.faces / v) for v in crops)
-        found.findings.extend(check_group(group, crops, account, n_frames, subset))
-        found.findings.extend(empty_files(sizes, f"remove it, then {command_of(group, account)}"))
+        found.findings.extend(_check_group(group, crops, rows_of, n_frames, subset))
+        found.findings.extend(empty_files(sizes, f"remove it, then {_command_of(group, rows_of)}"))
     return found
 
 
-def statuses(account: Account | None, videos: Iterable[str]) -> dict[str, int]:
-    """What became of the wanted frames of the videos: status -> number, the most first."""
-    return dict(Counter(row["status"] for video in videos for row in (account or {}).get(video, [])).most_common())
-
-
-def check_group(
-    group: Group, crops: Mapping[str, Sequence[str]], account: Account | None, n_frames: int | None, subset: bool
+def _check_group(
+    group: CropGroup, crops: Mapping[str, Sequence[str]], rows_of: VideoRows, n_frames: int | None, subset: bool
 ) -> list[Finding]:
     """Findings of one class of a data set. crops: video -> its images."""
-    findings, command = [], command_of(group, account)
+    findings, command = [], _command_of(group, rows_of)
     without = [video for video in crops if not crops[video]]
-    reasons = Counter(reason_of((account or {}).get(video, [])) for video in without)
+    reasons = Counter(_reason_of((rows_of or {}).get(video, [])) for video in without)
     if without and (not subset or len(without) == len(crops) or _REMOVED in reasons):
         told = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
         message = (
@@ -86,22 +92,22 @@ def check_group(
     for video, paths in crops.items():
         folder = group.faces / video
         if paths:
-            findings += unfinished_video(folder, paths, account, video, folder in half_done, command)
+            findings += _unfinished_video(folder, paths, rows_of, video, folder in half_done, command)
         if n_frames and (paths or folder.is_dir()):
             findings += short_video(len(paths), n_frames, str(folder), None, group.command)
     return findings
 
 
-def unfinished_video(
-    folder: Path, paths: Sequence[str], account: Account | None, video: str, half_done: bool, command: str
+def _unfinished_video(
+    folder: Path, paths: Sequence[str], rows_of: VideoRows, video: str, half_done: bool, command: str
 ) -> list[Finding]:
-    """The finding that the crops of a video are only a part of what the extraction would make, or not of its making."""
-    rows = (account or {}).get(video, [])
+    """The finding that crops of a video are missing, or that the extraction did not make them."""
+    rows = (rows_of or {}).get(video, [])
     wanted = {row["path"].rpartition("/")[2] for row in rows if row["status"] == "ok"}
     gone = wanted.difference(path.rpartition("/")[2] for path in paths)
     if half_done:
         message = f"{len(paths)} crops, but their extraction did not end"
-    elif account is not None and video not in account:
+    elif rows_of is not None and video not in rows_of:
         message = f"{len(paths)} crops that the manifest beside does not name: no extraction of them has ended"
         command = f"move this folder away, then {command}"
     elif gone:
@@ -111,14 +117,14 @@ def unfinished_video(
     return [Finding("unfinished", str(folder), None, message, command)]
 
 
-def command_of(group: Group, account: Account | None) -> str:
-    """The command that extracts the group, with as many frames of a video as the account tells of its videos."""
-    numbers = {row["n_frames"] for video in group.videos for row in (account or {}).get(video, [])[:1]} - {""}
+def _command_of(group: CropGroup, rows_of: VideoRows) -> str:
+    """The command that extracts the group, with as many frames per video as the rows tell."""
+    numbers = {row["n_frames"] for video in group.videos for row in (rows_of or {}).get(video, [])[:1]} - {""}
     return group.command + (f" --n_frames {numbers.pop()}" if len(numbers) == 1 else "")
 
 
-def reason_of(rows: Sequence[Mapping[str, str]]) -> str:
-    """Why a video has no crops, by its rows."""
+def _reason_of(rows: Sequence[Mapping[str, str]]) -> str:
+    """Why a video has no crops, from its rows."""
     status = Counter(row["status"] for row in rows)
     if not status:
         return _NEW

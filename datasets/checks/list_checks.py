@@ -3,28 +3,28 @@
 import os
 import re
 import stat
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.checks.findings import Finding, drop_lines, sed
-from datasets.checks.official_counts import extraction_of, is_class_folder
+from datasets.checks.corrected_list import read_list_lines
+from datasets.checks.findings import DROP, DROP_LINE, Edit, Finding, repeated_line
+from datasets.checks.folder_labels import is_class_folder, method_of
+from datasets.readers.ffpp import EXPANSION_FOLDER, extraction_of
 from datasets.readers.ffsc import CODES
-from datasets.readers.method_folders import method_of
-from datasets.readers.txt_list import CodeBook, split_line
+from datasets.readers.txt_list import split_line
 from datasets.records import list_images
+from models.label_tree import FFPP, TREES, LabelTree
 from utils.cli import UserError
-from utils.files import text_file
 from utils.progress import progress_bar
-
-_EXPANSION_FOLDER = re.compile(r"/expansion/[^/]+/[^/]+/[^/]+/[^/_]+_\d+_\d+$")
 
 
 class Row(NamedTuple):
-    """A line of a list. file: where the image lies, links of folders resolved. size: bytes, None without a file. The
-    images of a data set are rows, too, without line and code."""
+    """A line of a list, or (without line and code) an image of a data set.
+
+    path: As written. file: Where the image lies, links of folders resolved. size: Bytes, None if there is no file.
+    """
 
     line: int | None
     path: str
@@ -32,9 +32,14 @@ class Row(NamedTuple):
     file: str
     size: int | None
 
+    @property
+    def folder(self) -> str:
+        """The folder of ``file``."""
+        return self.file.rpartition("/")[0]
 
-class Checked(NamedTuple):
-    """A list and what its codes mean: code -> is it fake, or the reason why it cannot stand there."""
+
+class CheckedList(NamedTuple):
+    """A list and what its codes mean: code -> whether it is fake, or the reason why it is wrong."""
 
     path: Path
     rows: list[Row]
@@ -44,12 +49,62 @@ class Checked(NamedTuple):
         """The rows whose code is known, and whether they are fake."""
         return [(row, fake) for row in self.rows if isinstance(fake := self.codes[row.code], bool)]
 
+    def first_rows(self) -> dict[str, Row]:
+        """Folder -> the first row in it."""
+        folders: dict[str, Row] = {}
+        for row in self.rows:
+            folders.setdefault(row.folder, row)
+        return folders
 
-def read_rows(path: Path, data_folders: Sequence[Path] = ()) -> tuple[list[Row], list[Finding]]:
-    """The lines of a list that have the form `path code`, and findings for those that have not. data_folders: where its
-    reader tries relative paths after the current folder and the list's own."""
+
+def check_txt_lists(
+    paths: Mapping[str, Path], data_root: Path, labels_allowed: bool, data_folders: Sequence[Path] = ()
+) -> tuple[dict[str, CheckedList], dict[str, dict], list[Finding]]:
+    """Check each line of lists that should have one form.
+
+    The form is the length of code that most lines have, of those that a tree has.
+
+    Args:
+        paths: Name -> list.
+        data_root: Missing images are looked for there too, to say how the list is fixed.
+        labels_allowed: Whether lines may end in 0 or 1 instead of a code.
+        data_folders: Where the reader tries relative paths after the current folder and the list's own.
+
+    Returns:
+        (name -> checked list, name -> counts, findings).
+    """
+    read = {name: _read_rows(path, data_folders) for name, path in paths.items()}
+    lengths = Counter(len(row.code) for rows, _ in read.values() for row in rows)
+    forms: dict[int, LabelTree | None] = {tree.code_length: tree for tree in TREES.values()}
+    forms |= {1: None} if labels_allowed else {}
+    length = next((length for length, _ in lengths.most_common() if length in forms), FFPP.code_length)
+    lists, counts, findings = {}, {}, []
+    for name, (rows, odd_lines) in read.items():
+        codes = Counter(row.code for row in rows)
+        checked = CheckedList(paths[name], rows, _code_meanings(codes, length, forms[length]))
+        lists[name] = checked
+        if not rows and not odd_lines:
+            message, fix = "the list holds no line", "write it with preprocessing/make_lists.py"
+            findings.append(Finding("empty", str(paths[name]), None, message, fix))
+        findings += sorted(odd_lines + _check_rows(checked, data_root), key=lambda finding: finding.line)
+        fakes = [fake for _, fake in checked.labelled()]
+        counts[name] = {
+            "lines": len(rows) + len(odd_lines),
+            "images": len({row.file for row in rows if row.size}),
+            "real": fakes.count(False),
+            "fake": fakes.count(True),
+            "folders": len({row.folder for row in rows}),
+            "digits": length,
+            "codes": dict(codes.most_common()),
+            "methods": _count_methods(checked),
+        }
+    return lists, counts, findings
+
+
+def _read_rows(path: Path, data_folders: Sequence[Path]) -> tuple[list[Row], list[Finding]]:
+    """The lines that have the form `path code`, and findings for the others."""
     try:
-        lines = text_file(path).read_bytes().decode("utf-8-sig", errors="surrogateescape").split("\n")
+        lines = read_list_lines(path)
     except OSError as error:
         raise UserError(f"cannot read the list {path} ({error.strerror}); check the path") from error
     rows, findings = [], []
@@ -62,16 +117,15 @@ def read_rows(path: Path, data_folders: Sequence[Path] = ()) -> tuple[list[Row],
             message, fix = f"{line[:80]!r} is not UTF-8 text", "save the list as UTF-8"
             findings.append(Finding("unknown_code", str(path), number, message, fix))
         elif line and not code:
-            message = f"expected `path code`, got {line[:80]!r}"
-            fix = f"write the code after the path, or drop the line: {drop_lines(path, number)}"
-            findings.append(Finding("unknown_code", str(path), number, message, fix))
+            message, fix = f"expected `path code`, got {line[:80]!r}", f"write the code after the path, or {DROP_LINE}"
+            findings.append(Finding("unknown_code", str(path), number, message, fix, DROP))
         elif line:
-            rows.append(Row(number, image, code, *locate(image, bases, folders)))
+            rows.append(Row(number, image, code, *_file_and_size(image, bases, folders)))
     return rows, findings
 
 
-def locate(image: str, bases: Sequence[str], folders: dict[str, str]) -> tuple[str, int | None]:
-    """(place of the file, its size in bytes or None); bases are put before the image in turn.
+def _file_and_size(image: str, bases: Sequence[str], folders: dict[str, str]) -> tuple[str, int | None]:
+    """(place of the file, its size in bytes or None); the bases are put before the image in turn.
 
     folders: folder -> the same with links resolved, filled here.
     """
@@ -89,8 +143,8 @@ def locate(image: str, bases: Sequence[str], folders: dict[str, str]) -> tuple[s
     return os.path.abspath(image), None  # noqa: PTH100
 
 
-def code_meanings(codes: Iterable[str], length: int, tree: CodeBook | None) -> dict[str, bool | str]:
-    """What each code means in a list whose codes have ``length`` digits; see Checked. tree: None for labels."""
+def _code_meanings(codes: Iterable[str], length: int, tree: LabelTree | None) -> dict[str, bool | str]:
+    """What each code means in a list whose codes have ``length`` digits; see CheckedList. tree: None for labels."""
     meanings: dict[str, bool | str] = {}
     for code in codes:
         if len(code) != length:
@@ -105,51 +159,10 @@ def code_meanings(codes: Iterable[str], length: int, tree: CodeBook | None) -> d
     return meanings
 
 
-def check_lists(
-    paths: Mapping[str, Path],
-    trees: Sequence[CodeBook],
-    data_root: Path,
-    labels_allowed: bool,
-    data_folders: Sequence[Path] = (),
-) -> tuple[dict[str, Checked], dict[str, dict], list[Finding]]:
-    """Each line of lists that should have one form -> (name -> list, name -> counts, findings).
-
-    The form is the length of code that most lines have, of those that a tree has. labels_allowed: or 0 and 1.
-    data_root: missing images are looked for there too, to say how the list is mended. data_folders: see ``read_rows``.
-    """
-    read = {name: read_rows(path, data_folders) for name, path in paths.items()}
-    lengths = Counter(len(row.code) for rows, _ in read.values() for row in rows)
-    forms: dict[int, CodeBook | None] = {tree.code_length: tree for tree in trees}
-    forms |= {1: None} if labels_allowed else {}
-    length = next((length for length, _ in lengths.most_common() if length in forms), trees[0].code_length)
-    lists, counts, findings = {}, {}, []
-    for name, (rows, odd_lines) in read.items():
-        codes = Counter(row.code for row in rows)
-        checked = Checked(paths[name], rows, code_meanings(codes, length, forms[length]))
-        lists[name] = checked
-        if not rows and not odd_lines:
-            message, fix = "the list holds no line", "write it with preprocessing/make_lists.py"
-            findings.append(Finding("empty", str(paths[name]), None, message, fix))
-        bad = odd_lines + check_rows(checked, data_root)
-        findings += sorted(bad, key=lambda finding: finding.line)
-        fakes = [fake for _, fake in checked.labelled()]
-        counts[name] = {
-            "lines": len(rows) + len(odd_lines),
-            "images": len({row.file for row in rows if row.size}),
-            "real": fakes.count(False),
-            "fake": fakes.count(True),
-            "folders": len({row.file.rpartition("/")[0] for row in rows}),
-            "digits": length,
-            "codes": dict(codes.most_common()),
-            "methods": count_methods(checked),
-        }
-    return lists, counts, findings
-
-
-def count_methods(checked: Checked) -> dict[str, dict[str, int]]:
-    """Class -> method -> number of lines. The code says the class (unknown: it has none); the folder, where it lies or
-    as it is listed, says the method: that of a class whose folders tell nothing is real or unknown."""
-    numbers = Counter((row.code, row.file.rpartition("/")[0], row.path.rpartition("/")[0]) for row in checked.rows)
+def _count_methods(checked: CheckedList) -> dict[str, dict[str, int]]:
+    """Class -> method -> number of lines. The code says the class (unknown if it has none), the folder says the method,
+    where it lies or as it is listed; if it says nothing, the method is real or unknown."""
+    numbers = Counter((row.code, row.folder, row.path.rpartition("/")[0]) for row in checked.rows)
     counts: dict[str, Counter[str]] = {"real": Counter(), "fake": Counter(), "unknown": Counter()}
     for (code, place, listed), number in numbers.items():
         fake = checked.codes[code]
@@ -159,87 +172,60 @@ def count_methods(checked: Checked) -> dict[str, dict[str, int]]:
     return {label: dict(sorted(methods.items())) for label, methods in counts.items() if methods}
 
 
-def check_rows(checked: Checked, data_root: Path) -> list[Finding]:
+def _check_rows(checked: CheckedList, data_root: Path) -> list[Finding]:
     """Codes, files and repeated files of one list."""
     path, findings = str(checked.path), []
     first: dict[str, Row] = {}
-    moves: dict[str, str | None] = {}
-    there = sorted(row.path for row in checked.rows if row.size is not None)
+    moves: dict[str, tuple[str, str] | None] = {}
     for row in checked.rows:
         meaning = checked.codes[row.code]
         if isinstance(meaning, str):
-            fix = "give the code that make_lists.py writes (one form for both lists), or drop the line: "
-            fix += drop_lines(path, row.line)
-            findings.append(Finding("unknown_code", path, row.line, f"{row.path}: {meaning}", fix))
+            fix = f"give the code that make_lists.py writes (one form for both lists), or {DROP_LINE}"
+            findings.append(Finding("unknown_code", path, row.line, f"{row.path}: {meaning}", fix, DROP))
         if row.size is None:
-            folder = os.path.dirname(row.path)  # noqa: PTH120
-            if folder not in moves:
-                moves[folder] = move_command(row.path, checked.path, data_root, there)
-            fix = moves[folder] or f"put the file there, or drop the line: {drop_lines(path, row.line)}"
-            findings.append(Finding("missing_file", path, row.line, f"{row.path[:200]} does not exist", fix))
+            fix, edit = _fix_of_missing(row.path, checked.path, data_root, moves)
+            findings.append(Finding("missing_file", path, row.line, f"{row.path[:200]} does not exist", fix, edit))
         elif row.size == 0:
-            fix = f"extract or copy the image again, or drop the line: {drop_lines(path, row.line)}"
-            findings.append(Finding("unreadable_image", path, row.line, f"{row.path} is empty (0 bytes)", fix))
+            fix = f"extract or copy the image again, or {DROP_LINE}"
+            findings.append(Finding("unreadable_image", path, row.line, f"{row.path} is empty (0 bytes)", fix, DROP))
         earlier = first.setdefault(row.file, row)
         if earlier.line != row.line:
-            kind = "duplicate" if earlier.code == row.code else "label_conflict"
-            message = f"{row.path} is on line {earlier.line} too"
-            message += "" if kind == "duplicate" else f", with code {earlier.code} instead of {row.code}"
-            fix = drop_lines(path, row.line) if kind == "duplicate" else "keep the right one of the two lines"
-            findings.append(Finding(kind, path, row.line, message, fix))
+            finding = repeated_line(checked.path, row.line, row.path, earlier.line)
+            if earlier.code != row.code:
+                message = f"{finding.message}, with code {earlier.code} instead of {row.code}"
+                fix = "keep the right one of the two lines"
+                finding = Finding("label_conflict", path, row.line, message, fix)
+            findings.append(finding)
     return findings
 
 
-def move_command(image: str, list_path: Path, data_root: Path, there: Sequence[str]) -> str | None:
-    """The command that gives the list the right folder, when the image lies elsewhere under a folder we know.
+def _fix_of_missing(
+    image: str, list_path: Path, data_root: Path, moves: dict[str, tuple[str, str] | None]
+) -> tuple[str, Edit]:
+    """(fix, edit) of an image that does not exist: write the path where it lies, or drop the line.
 
-    there: the paths of the list that need no mend, sorted; the command changes none of them.
+    moves: folder as listed -> (its start, what replaces it), None if the images lie nowhere; filled here.
     """
     plain = image.replace("\\", "/")
-    parts = plain.split("/")
-    for start in range(len(parts)):
-        tail = "/".join(parts[start:])
-        for root in ("", f"{data_root}/", f"{list_path.parent}/"):
+    folder = plain.rpartition("/")[0]
+    if folder not in moves:
+        moves[folder] = _moved(plain, image, list_path, data_root)
+    if moves[folder] is None:
+        return f"put the file there, or {DROP_LINE}", DROP
+    old, new = moves[folder]
+    what = f"replace {old!r} at the start of such paths by {new!r}" if old or new else "write / instead of \\"
+    path = new + plain[len(old) :]
+    return f"{what}; --fix OUT.txt does that", Edit(lambda line: line.replace(image, path, 1))
+
+
+def _moved(plain: str, image: str, list_path: Path, data_root: Path) -> tuple[str, str] | None:
+    """(start of the path, what replaces it) for an image that lies elsewhere under a folder we know."""
+    for start in (0, *(match.end() for match in re.finditer("/", plain))):
+        old, tail = plain[:start], plain[start:]
+        for root, new in (("", ""), (f"{data_root}/", f"{data_root}/"), (f"{list_path.parent}/", "")):
             if (start or root or plain != image) and tail and os.path.isfile(root + tail):  # noqa: PTH113
-                for end in range(start, len(parts)):
-                    old = "".join(f"{part}/" for part in parts[:end])
-                    if not _any_starts(there, image[: len(old)]):
-                        new = "" if root == f"{list_path.parent}/" else root
-                        new += "".join(f"{part}/" for part in parts[start:end])
-                        return _replace_start(list_path, image[: len(old)], new, plain != image)
-                return None
+                return old, new
     return None
-
-
-def _any_starts(paths: Sequence[str], start: str) -> bool:
-    """Whether one of the sorted paths starts so."""
-    place = bisect_left(paths, start)
-    return place < len(paths) and paths[place].startswith(start)
-
-
-def _replace_start(list_path: Path, old: str, new: str, back_slashes: bool) -> str | None:
-    """The command for all lines that start with ``old``; back_slashes: turn these too. None for too odd names."""
-    mark = next((mark for mark in "|#%@!~=" if mark not in old + new), None)
-    if mark is None:
-        return None
-    with_slashes, new = (_escaped(text) for text in (old.replace("\\", "/"), new))
-    replace = f"s{mark}^([[:space:]]*){with_slashes}{mark}\\1{new}{mark}"
-    if not back_slashes:
-        return sed(list_path, replace)
-    return sed(list_path, f"\\{mark}^[[:space:]]*{_escaped(old)}{mark}{{s{mark}\\\\{mark}/{mark}g;{replace}}}")
-
-
-def _escaped(text: str) -> str:
-    """The text as an extended regular expression; good for a replacement, too."""
-    return re.sub(r"([][\\.*^$|+?(){}&])", r"\\\1", text)
-
-
-def first_rows(checked: Checked) -> dict[str, Row]:
-    """Folder -> the first row in it."""
-    folders: dict[str, Row] = {}
-    for row in checked.rows:
-        folders.setdefault(row.file.rpartition("/")[0], row)
-    return folders
 
 
 def folders_without_videos(labelled: Iterable[tuple[Row, bool]]) -> set[str]:
@@ -247,24 +233,26 @@ def folders_without_videos(labelled: Iterable[tuple[Row, bool]]) -> set[str]:
     classes: dict[str, set[bool]] = {}
     of_images = set()
     for row, fake in labelled:
-        folder = row.file.rpartition("/")[0]
-        classes.setdefault(folder, set()).add(fake)
+        classes.setdefault(row.folder, set()).add(fake)
         if len(row.code) == len(CODES["real"]):
-            of_images.add(folder)
+            of_images.add(row.folder)
     mixed = {folder for folder, both in classes.items() if len(both) > 1}
     return of_images | mixed | {folder for folder in classes if is_class_folder(folder.rpartition("/")[2])}
 
 
-def check_list_crops(lists: Sequence[Checked], no_videos: Collection[str], n_frames: int) -> list[Finding]:
+def check_list_crops(lists: Sequence[CheckedList], no_videos: Collection[str], n_frames: int) -> list[Finding]:
     """short_video for the crops that lie in the folder of each listed video (a list may take fewer of them).
 
-    no_videos: folders whose images are no frames of one video. Folders without any listed image tell nothing.
+    Args:
+        lists: Folders of which no listed image exists are skipped.
+        no_videos: Folders whose images are not frames of one video.
+        n_frames: Fewest crops.
     """
     findings = []
     for checked in lists:
         there = checked._replace(rows=[row for row in checked.rows if row.size is not None])
-        for folder, row in first_rows(there).items():
-            if folder not in no_videos and not _EXPANSION_FOLDER.search(folder):
+        for folder, row in there.first_rows().items():
+            if folder not in no_videos and not EXPANSION_FOLDER.search(folder):
                 n_crops, command = len(list_images(Path(folder))), extraction_of(folder)
                 findings += short_video(n_crops, n_frames, str(checked.path), row.line, command, folder)
     return findings
@@ -273,7 +261,7 @@ def check_list_crops(lists: Sequence[Checked], no_videos: Collection[str], n_fra
 def short_video(
     n_crops: int, n_frames: int, path: str, line: int | None, command: str | None, folder: str = "the video"
 ) -> list[Finding]:
-    """The finding that a video has fewer crops than ``n_frames``. command: extracts it, None where it is not known."""
+    """The finding that a video has fewer crops than ``n_frames``. command: extracts it, None if it is not known."""
     if n_crops >= n_frames:
         return []
     more = f"--n_frames {n_frames}"

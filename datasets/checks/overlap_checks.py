@@ -1,37 +1,38 @@
 """What training, validation and test share, whether a list names it or a data set is tested on it.
 
-Two sides share an image by one file (overlap_path) or by two files with the same bytes (overlap_content), and a video
-by one folder of crops or, where folders are FF++'s or of fakes made of FF++, by one source video under any method
-(overlap_video).
+Two splits share an image by one file (overlap_path) or by two files with the same bytes (overlap_content). They share a
+video by one folder of crops or, for FF++ and fakes made of it, by one source video under any method (overlap_video).
 """
 
 import os
-import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets.checks.findings import Finding, drop_lines, same_content
-from datasets.checks.list_checks import Checked, Row, first_rows
+from datasets.checks.findings import DROP, Finding
+from datasets.checks.list_checks import CheckedList, Row
+from datasets.test_sets import TEST_SETS
+from utils.files import file_sha256
+from utils.progress import progress_bar
 
-# Folders of crops whose names tell the FF++ videos they show: the reals and fakes, FaceShifter, DeeperForensics, and
-# the images of preprocessing/expand_FFpp.py.
-_SOURCES = (
-    re.compile(r"/(?:original|manipulated)_sequences/.*/(\d+)(?:_(\d+))?$"),
-    re.compile(r"/FSh/.*/(\d+)_(\d+)$"),
-    re.compile(r"/DF-1\.0/.*/(\d+)_[WM]\d+$"),
-    re.compile(r"/expansion/[^/]+/[^/]+/[^/]+/[^/_]+_(\d+)_(\d+)$"),
-)
+_SOURCES = [pattern for data_set in TEST_SETS.values() for pattern in data_set.ffpp_sources]
 _FIX = "a source video belongs to one split: make the lists with preprocessing/make_lists.py from the official "
+_SAMPLE = 64  # bytes from the middle of a file, compared before whole files are
 
 
 class SplitContents(NamedTuple):
-    """Images of one stage (train, val, test), of a list or of a data set. rows: file -> its first row; those of a data
-    set have no line. folders: folder of a video's crops -> its first row, of lists. videos: a key of each video (see
-    video_keys) -> who shows it, in words."""
+    """Images of one split, of a list or of a data set.
 
-    stage: str
+    split: train, val or test.
+    name: The list or data set.
+    rows: File -> its first row; those of a data set have no line.
+    folders: Folder of a video's crops -> its first row, of lists.
+    videos: Key of each video (see video_keys) -> who shows it, in words.
+    """
+
+    split: str
     name: str
     rows: Mapping[str, Row]
     folders: Mapping[str, Row]
@@ -41,22 +42,21 @@ class SplitContents(NamedTuple):
         return f"line {row.line} of {self.name}" if row.line else f"a test image of {self.name}"
 
 
-def list_side(stage: str, checked: Checked, no_videos: Collection[str]) -> SplitContents:
-    """The side of a list. no_videos: folders whose images are no frames of one video."""
+def list_contents(split: str, checked: CheckedList, no_videos: Collection[str]) -> SplitContents:
+    """The contents of a list. no_videos: folders whose images are not frames of one video."""
     rows: dict[str, Row] = {}
     for row in checked.rows:
         rows.setdefault(row.file, row)
-    folders = {folder: row for folder, row in first_rows(checked).items() if folder not in no_videos}
+    folders = {folder: row for folder, row in checked.first_rows().items() if folder not in no_videos}
     videos: dict[str, str] = {}
     for folder, row in folders.items():
         for key in video_keys(folder):
             videos.setdefault(key, f"{row.path}, line {row.line} of {checked.path}")
-    return SplitContents(stage, str(checked.path), rows, folders, videos)
+    return SplitContents(split, str(checked.path), rows, folders, videos)
 
 
-def data_set_side(name: str, sizes: Mapping[str, int], videos: Mapping[str, Path], of_ffpp: bool) -> SplitContents:
-    """The side of a data set's test split. sizes: image -> bytes. videos: video -> folder of its crops. of_ffpp:
-    whether the names of these folders are numbers of FF++ videos."""
+def data_set_contents(name: str, sizes: Mapping[str, int], videos: Mapping[str, Path]) -> SplitContents:
+    """The contents of a data set's test split. sizes: image -> bytes. videos: video -> folder of its crops."""
     real: dict[str, str] = {}
     rows = {}
     for image, size in sizes.items():
@@ -65,6 +65,7 @@ def data_set_side(name: str, sizes: Mapping[str, int], videos: Mapping[str, Path
             real[folder] = os.path.realpath(folder)
         rows[f"{real[folder]}/{file}"] = Row(None, image, "", f"{real[folder]}/{file}", size)
     shown = {}
+    of_ffpp = bool(TEST_SETS[name].ffpp_sources)
     for video, folder in videos.items():
         sources = [part for part in folder.name.split("_") if part.isdigit()] if of_ffpp else []
         for key in [os.path.realpath(folder), *map(_ffpp_key, sources)]:
@@ -73,7 +74,7 @@ def data_set_side(name: str, sizes: Mapping[str, int], videos: Mapping[str, Path
 
 
 def video_keys(folder: str) -> list[str]:
-    """By what the video of a folder of crops is known: the FF++ videos it shows, under any method, or else itself."""
+    """Keys of the source videos of a folder of crops: the FF++ videos it shows, under any method, or else itself."""
     match = next(filter(None, (pattern.search(folder) for pattern in _SOURCES)), None)
     return [_ffpp_key(name) for name in match.groups() if name] if match else [folder]
 
@@ -82,55 +83,99 @@ def _ffpp_key(name: str) -> str:
     return f"FF++ video {name}"
 
 
-def check_overlaps(sides: Sequence[SplitContents]) -> list[Finding]:
-    """What sides of different stages share. Found at the later side of two: data sets come before lists."""
-    pairs = [(other, side) for other, side in combinations(sides, 2) if other.stage != side.stage]
-    stages: dict[str, dict[str, int]] = {}
-    for side in {id(side): side for pair in pairs for side in pair}.values():
-        sizes = stages.setdefault(side.stage, {})
-        sizes.update((file, row.size) for file, row in side.rows.items() if row.size)
-    twins = same_content(list(stages.values()))
+def check_overlaps(contents: Sequence[SplitContents]) -> list[Finding]:
+    """What different splits share. Found at the later of two: give data sets before lists."""
+    pairs = [(other, own) for other, own in combinations(contents, 2) if other.split != own.split]
+    sizes: dict[str, dict[str, int]] = {}
+    for own in {id(own): own for pair in pairs for own in pair}.values():
+        sizes.setdefault(own.split, {}).update((file, row.size) for file, row in own.rows.items() if row.size)
+    twins = _same_content(list(sizes.values()))
     findings = []
-    for other, side in pairs:
-        findings += _same_files(other, side) + _same_bytes(other, side, twins) + _same_videos(other, side)
+    for other, own in pairs:
+        findings += _same_files(other, own) + _same_bytes(other, own, twins) + _same_videos(other, own)
     return findings
 
 
-def _same_files(other: SplitContents, side: SplitContents) -> list[Finding]:
+def _same_files(other: SplitContents, own: SplitContents) -> list[Finding]:
     findings = []
-    for file, row in side.rows.items():
+    for file, row in own.rows.items():
         if file in other.rows:
             message = f"{row.path} is {other.place(other.rows[file])} too"
-            findings.append(Finding("overlap_path", side.name, row.line, message, _drop(other, side, row)))
+            findings.append(Finding("overlap_path", own.name, row.line, message, _fix(other, own), DROP))
     return findings
 
 
-def _same_bytes(other: SplitContents, side: SplitContents, twins: Iterable[Sequence[str]]) -> list[Finding]:
+def _same_bytes(other: SplitContents, own: SplitContents, twins: Iterable[Sequence[str]]) -> list[Finding]:
     findings = []
     for files in twins:
         twin = next((other.rows[file] for file in files if file in other.rows), None)
         for file in files if twin else ():
-            if file in side.rows and file not in other.rows:
-                row = side.rows[file]
+            if file in own.rows and file not in other.rows:
+                row = own.rows[file]
                 message = f"{row.path} has the same bytes as {twin.path}, {other.place(twin)}"
-                findings.append(Finding("overlap_content", side.name, row.line, message, _drop(other, side, row)))
+                findings.append(Finding("overlap_content", own.name, row.line, message, _fix(other, own), DROP))
     return findings
 
 
-def _same_videos(other: SplitContents, side: SplitContents) -> list[Finding]:
-    """One finding for each folder of crops whose video, or a source of it, the other side has."""
+def _same_videos(other: SplitContents, own: SplitContents) -> list[Finding]:
+    """One finding for each folder of crops whose video, or a source of it, the other split has."""
     findings = []
-    for folder, row in side.folders.items():
+    for folder, row in own.folders.items():
         key = next((key for key in video_keys(folder) if key in other.videos), None)
         if key is not None:
             what, files = ("is of the same video as", "splits, or keep this video in one of them")
             if key != folder:
                 what, files = f"shows {key}, as does", "split files"
             message = f"{row.path} {what} {other.videos[key]}"
-            findings.append(Finding("overlap_video", side.name, row.line, message, _FIX + files))
+            findings.append(Finding("overlap_video", own.name, row.line, message, _FIX + files))
     return findings
 
 
-def _drop(other: SplitContents, side: SplitContents, row: Row) -> str:
-    why = " (it is tested)" if other.stage == "test" else ""
-    return f"{other.name} keeps it{why}; drop it from {side.name}: {drop_lines(side.name, row.line)}"
+def _fix(other: SplitContents, own: SplitContents) -> str:
+    why = " (it is tested)" if other.split == "test" else ""
+    return f"{other.name} keeps it{why}; drop this line from {own.name}, --fix OUT.txt does that"
+
+
+def _same_content(splits: Sequence[Mapping[str, int]]) -> list[list[str]]:
+    """Groups of files with the same bytes and different paths, each of files of two splits at least.
+
+    splits: file -> its size in bytes. Files are grouped by size, then by a few bytes, then by all bytes (SHA-256); only
+    groups that are left are opened. A file that cannot be read equals none.
+    """
+    sizes = {file: size for files in splits for file, size in files.items()}
+    keys = {
+        "sizes": sizes.get,
+        "comparing": lambda file: _bytes_of_middle(file, sizes[file]),
+        "hashing": _digest,
+    }
+    groups = [list(sizes)]
+    for stage, key in keys.items():
+        alike = []
+        for files in progress_bar(groups, desc=stage, unit="group", leave=False, delay=1):
+            by_key: dict[object, list[str]] = defaultdict(list)
+            for file in files:
+                by_key[key(file)].append(file)
+            by_key.pop(None, None)
+            alike += [twins for twins in by_key.values() if _of_two_splits(twins, splits)]
+        groups = alike
+    return groups
+
+
+def _of_two_splits(files: Sequence[str], splits: Sequence[Mapping[str, int]]) -> bool:
+    return len(files) > 1 and sum(any(file in own for file in files) for own in splits) > 1
+
+
+def _bytes_of_middle(file: str, size: int) -> bytes | None:
+    try:
+        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - 100,000s of files, and Path doubles the time
+            opened.seek(size // 2)
+            return opened.read(_SAMPLE)
+    except OSError:
+        return None
+
+
+def _digest(file: str) -> str | None:
+    try:
+        return file_sha256(Path(file))
+    except OSError:
+        return None

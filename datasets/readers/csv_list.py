@@ -2,37 +2,48 @@
 
 import csv
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.records import DataSet, Dropped, Record, locate
+from datasets.data_set_format import DataSetFormat
+from datasets.records import DataSet, Dropped, Record, by_video, find_images
 from datasets.video_ids import separate_videos
 from utils.cli import UserError
 from utils.files import text_file
 
-Row = tuple[int, dict[str, str]]  # line number; path, label, video and method, "" where there is none
+Row = tuple[int, dict[str, str]]  # line number; path, label, video and method, "" if there is none
 
 
 def read_csv_list(path: Path) -> DataSet:
-    """The images of a CSV file; other columns are ignored. Paths are relative to the current folder, else the file's,
-    with either slash.
+    """Read the images of a CSV file; other columns are ignored.
 
-    An image without video counts for itself. Where a video name occurs under several methods, its ids are
+    An image without video counts for itself. If a video name occurs under several methods, its ids are
     <method>/<video>: the four FF++ manipulations of a pair are four videos. Without methods, the folders above those of
     the video's name tell such videos apart; see ``separate_videos``. An image that is listed again is dropped with the
-    reason duplicate. UserError with file:line for a row that cannot be read, for a video with two labels, and for an
-    image that is listed again with another label, video or method.
+    reason duplicate.
+
+    Args:
+        path: The file. Paths in it are relative to the current folder, else to its own, with either slash.
+
+    Raises:
+        UserError: With file:line for a row that cannot be read, a video with two labels, and an image that is listed
+            again with another label, video or method.
     """
     path = Path(path)
     rows = _read_rows(path)
-    images = _locate([row["path"] for _, row in rows], path.parent)
+    images = _find([row["path"] for _, row in rows], path.parent)
     columns = ([row[name] for _, row in rows] for name in ("video", "method", "path"))
     videos, _ = separate_videos(*columns, [""] * len(rows))
     records, dropped, labels = [], [], {}
-    again = _listed_again(path, rows, images)
-    for (number, row), image, video, is_again in zip(rows, images, videos, again, strict=True):
+    earlier: dict[str, Row] = {}
+    for (number, row), image, video in zip(rows, images, videos, strict=True):
+        file = os.path.abspath(image)  # noqa: PTH100 - Path costs 10 times as much
+        first, values = earlier.setdefault(file, (number, row))
+        for name in ("label", "video", "method"):
+            if row[name] != values[name]:
+                both = f"{row[name] or 'none'} here and {values[name] or 'none'} above (line {first})"
+                raise UserError(f"{path}:{number}: image {image} has {name} {both}; keep one")
         record = Record(image, video if row["video"] else image, int(row["label"]), "", row["method"])
-        if is_again:
+        if first != number:
             dropped.append(Dropped(record.video, image, record.label, "duplicate"))
             continue
         if labels.setdefault(record.video, record.label) != record.label:
@@ -43,35 +54,18 @@ def read_csv_list(path: Path) -> DataSet:
     return DataSet("csv", records, len({record.video for record in records}), dropped, alone, str(path))
 
 
-def _listed_again(path: Path, rows: Sequence[Row], images: Sequence[str]) -> list[bool]:
-    """Whether the row's image is that of an earlier row; UserError where the two rows contradict each other."""
-    earlier: dict[str, Row] = {}
-    again = []
-    for (number, row), image in zip(rows, images, strict=True):
-        file = os.path.abspath(image)  # noqa: PTH100 - Path costs 10 times as much
-        first, values = earlier.setdefault(file, (number, row))
-        for name in ("label", "video", "method"):
-            if row[name] != values[name]:
-                raise UserError(
-                    f"{path}:{number}: image {image} has {name} {row[name] or 'none'} here and "
-                    f"{values[name] or 'none'} above (line {first}); keep one"
-                )
-        again.append(first != number)
-    return again
-
-
-def _locate(paths: list[str], folder: Path) -> list[str]:
-    """Places of the images; names that are not found as written are tried with the slashes of Linux."""
-    images, missing = locate(paths, [folder])
+def _find(paths: list[str], folder: Path) -> list[str]:
+    """Paths of the images; names that are not found as written are tried with forward slashes."""
+    images, missing = find_images(paths, [folder])
     if not any("\\" in paths[i] for i in missing):
         return images
     for i in missing:
         paths[i] = paths[i].replace("\\", "/")
-    return locate(paths, [folder])[0]
+    return find_images(paths, [folder])[0]
 
 
 def _read_rows(path: Path) -> list[Row]:
-    """The rows below the header; UserError for one without a path or with another label than 0 or 1."""
+    """The rows below the header. Raises UserError for one without a path or with another label than 0 or 1."""
     try:
         with text_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -91,3 +85,11 @@ def _read_rows(path: Path) -> list[Row]:
             raise UserError(f"{path}:{number}: expected a path and the label 0 (real) or 1 (fake)")
         cleaned.append((number, values))
     return cleaned
+
+
+FORMAT = DataSetFormat(
+    name="csv",
+    read=lambda o: by_video(read_csv_list(o.datapath), o.n_frames),
+    needs_datapath="FILE",
+    all_frames=True,
+)

@@ -7,12 +7,16 @@ root.
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from datasets.readers.ffpp_methods import METHOD_CODES, REAL_CODE
-from datasets.readers.txt_list import CodeBook
+from datasets.data_set_format import DataSetFormat
+from datasets.readers.ffpp import METHOD_CODES, REAL_CODE
 from datasets.records import DataSet, Dropped, Record, evenly_spaced, node_code
 from utils.cli import UserError
 from utils.files import read_json
+
+if TYPE_CHECKING:  # NumPy, which --help does without
+    from models.label_tree import LabelTree
 
 # Labels of FaceForensics++ -> list code.
 _CODES = {
@@ -25,14 +29,21 @@ _CODES = {
 
 
 def read_deepfakebench_json(
-    path: Path, data_root: Path, tree: CodeBook | None, n_frames: int, compression: str = "c23", split: str = "test"
+    path: Path, data_root: Path, tree: "LabelTree | None", n_frames: int, compression: str = "c23", split: str = "test"
 ) -> DataSet:
-    """The videos of ``split``, each with ``n_frames`` evenly spaced ones of its listed frames (by their number).
+    """Read the videos of a split. Video ids are <label>/<video>.
 
-    Video ids are <label>/<video>. data_root: what the frames' paths are relative to, also where they start with a
-    slash. tree: the FF++ tree gives FaceForensics++ its node codes; None leaves them empty. A frame that is not there
-    stays in the records, so that scoring drops it with its reason; one that is listed twice counts once. A video of no
-    frames (or null) is dropped. UserError for a file of another form, and for a label of no known class.
+    A frame that does not exist stays in the records, so that scoring drops it with its reason; one that is listed twice
+    counts once. A video without frames (or null) is dropped.
+
+    Args:
+        path: The JSON file.
+        data_root: What the frames' paths are relative to, also if they start with a slash.
+        tree: The FF++ tree gives FaceForensics++ its node codes; None leaves them empty.
+        n_frames: Frames per video at most, evenly spaced by their number.
+
+    Raises:
+        UserError: The file is of another form, or a label is neither real nor fake.
     """
     path = Path(path)
     records: list[Record] = []
@@ -44,7 +55,8 @@ def read_deepfakebench_json(
         taken.add(video)
         fake = _is_fake(path, label, f"{place}/{split}/{name}")
         code = node_code(tree.encode(_CODES[label])) if tree and label in _CODES else ""
-        ordered = sorted(dict.fromkeys(_rooted(frame, data_root) for frame in frames), key=_frame_order)
+        paths = dict.fromkeys(str(Path(data_root) / frame.replace("\\", "/").lstrip("/")) for frame in frames)
+        ordered = sorted(paths, key=_frame_order)
         records += [Record(frame, video, fake, code, label) for frame in evenly_spaced(ordered, n_frames)]
         if not frames:
             dropped.append(Dropped(video, "", fake, "no_crops"))
@@ -54,7 +66,7 @@ def read_deepfakebench_json(
 
 
 def _is_fake(path: Path, label: str, where: str) -> int:
-    """0 real, 1 fake; the last word decides where a label holds both (RealSwap_fake)."""
+    """0 real, 1 fake; the last word decides if a label holds both (RealSwap_fake)."""
     words = re.findall("real|fake|^ff-", label.lower())
     if not words:
         raise UserError(f"{path}: the label {label[:80]!r} of {where} is neither real nor fake; write one into it")
@@ -65,10 +77,6 @@ def _frame_order(frame: str) -> list[tuple[int, str]]:
     """Sorts 2.png before 10.png."""
     parts = re.split(r"(\d+)", frame)  # text, number, text ...
     return [(len(number := part.lstrip("0")), number) if i % 2 else (0, part) for i, part in enumerate(parts)]
-
-
-def _rooted(frame: str, data_root: Path) -> str:
-    return str(Path(data_root) / frame.replace("\\", "/").lstrip("/"))
 
 
 def _videos(path: Path, compression: str, split: str) -> Iterator[tuple[str, str, str, list[str]]]:
@@ -101,3 +109,13 @@ def _mapping(path: Path, value: object, where: str) -> Mapping:
     if not isinstance(value, Mapping):
         raise UserError(f"{path}: {where} is no object of DeepfakeBench's form (data set, label, split, video)")
     return value
+
+
+FORMAT = DataSetFormat(
+    name="json",
+    read=lambda o: read_deepfakebench_json(
+        o.datapath, o.data_root, o.ffpp_tree, o.frames_per_video, o.compression, o.split
+    ),
+    needs_datapath="FILE",
+    has_splits=True,
+)

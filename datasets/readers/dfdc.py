@@ -4,16 +4,32 @@ A part of the download has metadata.json instead: file name -> {"label": "FAKE" 
 """
 
 import csv
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from datasets.checks.findings import (
+    Edit,
+    Finding,
+    count_findings,
+    error_finding,
+    label_findings,
+    refuse_wrong_lines,
+    repeated_line,
+)
+from datasets.data_set_format import CheckedGroups, CropGroup, DataSetFormat, extraction_command
+from datasets.raw_videos import VideoSet, folder_of_videos, require_download, video_set
 from datasets.records import DataSet, video_folders_to_dataset
 from utils.cli import UserError
 from utils.files import read_json, text_file
 
 LABEL_FILES = ("labels.csv", "metadata.json", "videos/metadata.json", "test/metadata.json")
+OFFICIAL = {"real": 2500, "fake": 2500}  # test set
+_AGAIN = "take labels.csv of the DFDC test set"
 _LABELS = {"0": 0, "1": 1, "real": 0, "fake": 1}
+# The first column, which may be quoted; the label; the end of the line or the next columns.
+_ROW = re.compile(r'^((?:"(?:[^"]|"")*"|[^",][^,]*),)"?[ \t]*(real|fake|0|1)[ \t]*"?(,.*|\r?)$', re.IGNORECASE)
 
 
 class Entry(NamedTuple):
@@ -31,10 +47,12 @@ class Entry(NamedTuple):
 
 
 def read_dfdc(root: Path, n_frames: int, drop_short: bool = False) -> DataSet:
-    """The videos of labels.csv or metadata.json, crops under faces/<name without ending>/, which is the video id too.
+    """Read the videos of labels.csv or metadata.json. Video ids are the file names without ending.
 
-    root: the data set's folder, or its faces folder. drop_short: drop videos with fewer than ``n_frames`` crops, as the
-    reference does.
+    Args:
+        root: The data set's folder, or its faces folder. Crops lie under faces/<video>/.
+        n_frames: Frames per video at most, evenly spaced.
+        drop_short: Drop videos with fewer than ``n_frames`` crops, as the reference does.
     """
     root = Path(root)
     if root.name == "faces" and labels_file(root.parent).is_file():
@@ -47,32 +65,48 @@ def read_dfdc(root: Path, n_frames: int, drop_short: bool = False) -> DataSet:
 
 
 def labels_file(root: Path) -> Path:
-    """The first of LABEL_FILES that is there in the data set's folder; labels.csv when none is."""
+    """The first of LABEL_FILES that is there in the data set's folder; labels.csv if none is."""
     return next((root / name for name in LABEL_FILES if (root / name).is_file()), root / LABEL_FILES[0])
 
 
 def read_labels(path: Path) -> list[tuple[str, int]]:
-    """[(file name of the video, 0 real or 1 fake)] of labels.csv or metadata.json, in its order, each once. UserError
-    says what is wrong."""
-    entries, odd_lines = parse_labels(path)
-    if odd_lines and odd_lines[0][0] == 1:
-        raise UserError(f"{path} does not start with the line filename,label; take the file of the DFDC test set")
-    odd_lines += [(entry.line, f"{entry.file},{entry.text}") for entry in entries if entry.text not in ("0", "1")]
-    if odd_lines:
-        raise UserError(f"{path}:{min(odd_lines)[0]}: expected a file name and 0 or 1, such as aalscayrfi.mp4,1")
+    """[(file name of the video, 0 real or 1 fake)] of labels.csv or metadata.json, in its order, each once.
+
+    Raises UserError if the file cannot be read or a line of it is wrong.
+    """
+    entries, findings = _read_labels(path)
+    refuse_wrong_lines(findings)
+    return [(entry.file, entry.label) for entry in entries]
+
+
+def _read_labels(path: Path) -> tuple[list[Entry], list[Finding]]:
+    """(first line of each video, what is wrong with the file). Raises UserError if the file cannot be read.
+
+    Words (REAL) are understood here. Entries of metadata.json are numbered as they come.
+    """
+    entries, findings = (_parse_metadata(path), []) if path.suffix == ".json" else _parse_csv(path)
     videos: dict[str, Entry] = {}
+    words = []
     for entry in entries:
-        earlier = videos.setdefault(entry.video, entry)
-        if why := clash(entry, earlier):
-            raise UserError(f"{path}:{entry.line}: {why}; keep the right line")
-    return [(entry.file, entry.label) for entry in videos.values()]
+        first = videos.setdefault(entry.video, entry)
+        if entry.file != first.file or entry.label != first.label:
+            both = f"{entry.file} and {first.file} share a name"
+            why = f"{entry.file} has two different labels" if entry.file == first.file else both
+            message, fix = f"{why}; see line {first.line}", "keep the right one of the two lines"
+            findings.append(Finding("label_conflict", str(path), entry.line, message, fix))
+        elif first is not entry:
+            findings.append(repeated_line(path, entry.line, entry.file, first.line))
+        if entry.text not in ("0", "1"):
+            words.append((entry.line, f"{entry.file} has {entry.text!r}, but labels are 0 for real and 1 for fake"))
+    fix = "write 0 and 1; SJEDD_check_data.py --dataset DFDC --fix OUT.txt does that"
+    return list(videos.values()), findings + label_findings(path, words, len(entries), fix, Edit(_with_number))
 
 
-def parse_labels(path: Path) -> tuple[list[Entry], list[tuple[int, str]]]:
-    """(lines of labels.csv, (number, text) of those that are none; number 1 is a wrong header). UserError when the file
-    cannot be read, and for an entry of metadata.json that is none. Its entries are numbered as they come."""
-    if path.suffix == ".json":
-        return _parse_metadata(path), []
+def _with_number(line: str) -> str:
+    return _ROW.sub(lambda m: f"{m[1]}{_LABELS[m[2].lower()]}{m[3]}", line)
+
+
+def _parse_csv(path: Path) -> tuple[list[Entry], list[Finding]]:
     try:
         with text_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
@@ -80,14 +114,17 @@ def parse_labels(path: Path) -> tuple[list[Entry], list[tuple[int, str]]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}); it comes with the DFDC test set") from error
     header = rows[0][1] if rows else []
-    entries, odd_lines = [], [] if header[:2] == ["filename", "label"] else [(1, ",".join(header))]
+    entries, odd = [], [] if header[:2] == ["filename", "label"] else [(1, "the header filename,label", header)]
     for number, row in rows[1:]:
         label = _LABELS.get(row[1].strip(" \t").lower()) if len(row) > 1 else None
         if label is not None and _is_file_name(row[0]):
             entries.append(Entry(number, row[0], label, row[1]))
         elif row:
-            odd_lines.append((number, ",".join(row)))
-    return entries, odd_lines
+            odd.append((number, "a file name and 0 or 1", row))
+    return entries, [
+        Finding("unknown_code", str(path), number, f"expected {what}, got {','.join(row)[:80]!r}", _AGAIN)
+        for number, what, row in odd
+    ]
 
 
 def _parse_metadata(path: Path) -> list[Entry]:
@@ -107,8 +144,36 @@ def _is_file_name(name: str) -> bool:
     return Path(name).name == name and name.strip(".") != ""
 
 
-def clash(entry: Entry, earlier: Entry) -> str | None:
-    """Why two lines of one video do not go together; None for the same line twice."""
-    if entry.file != earlier.file:
-        return f"{entry.file} and {earlier.file} share a name"
-    return f"{entry.file} has two different labels" if entry.label != earlier.label else None
+def _videos(data_root: Path, _compression: str, _splits: Sequence[str]) -> list[VideoSet]:
+    """Every video of labels.csv or metadata.json; in videos, test or beside them."""
+    root = require_download(data_root / "DFDC", "the DFDC test set")
+    videos = folder_of_videos(root, "videos", "test", ".")
+    labels = read_labels(labels_file(root))
+    return [video_set(root, [(Path(name).stem, videos / name, ("real", "fake")[label]) for name, label in labels])]
+
+
+def _crop_groups(data_root: Path, datapath: Path | None, _compression: str) -> CheckedGroups:
+    root = datapath or data_root / "DFDC"
+    root = root.parent if root.name == "faces" else root
+    path = labels_file(root)
+    if not path.is_file():
+        return [], [Finding("missing_file", str(path), None, "there is no labels.csv and no metadata.json", _AGAIN)]
+    try:
+        entries, findings = _read_labels(path)
+    except UserError as error:
+        return [], [error_finding("unknown_code", path, error)]
+    command = extraction_command("DFDC", root.parent if root.name == "DFDC" else data_root)
+    groups = []
+    for i, (label, official) in enumerate(OFFICIAL.items()):
+        names = [entry.video for entry in entries if entry.label == i]
+        groups.append(CropGroup("test", label, official, root / "faces", names, command))
+        findings += count_findings(path, f"{label} videos", len(names), official, _AGAIN)
+    return groups, findings
+
+
+FORMAT = DataSetFormat(
+    name="DFDC",
+    read=lambda o: read_dfdc(o.datapath or o.data_root / "DFDC", o.frames_per_video, o.protocol == "reference"),
+    videos=_videos,
+    crop_groups=_crop_groups,
+)

@@ -2,16 +2,30 @@
 
 from pathlib import Path
 
-from datasets.readers.txt_list import CodeBook, read_txt_list
-from datasets.records import DataSet, as_images
+from datasets.data_set_format import DataSetFormat, ReadOptions
+from datasets.readers.txt_list import read_txt_list
+from datasets.records import DataSet, as_images, by_video
 
 
-def read_diffusion(name: str, data_root: Path, place: Path | None, tree: CodeBook) -> DataSet:
-    """The list ``data_root``/<name>/<name>test.txt, or ``place`` (the list, or the folder it lies in).
+def _list_of(name: str, data_root: Path, datapath: Path | None) -> Path:
+    """``data_root``/<name>/<name>test.txt, or ``datapath``: the list, or the folder it lies in."""
+    path = datapath or data_root / name
+    return path / f"{name}test.txt" if path.is_dir() or datapath is None else path
 
-    Relative paths are tried from the current folder, the list's, the data set's and ``data_root``.
-    """
-    home = Path(data_root) / name
-    path = Path(place or home)
-    path = path / f"{name}test.txt" if path.is_dir() or place is None else path
-    return as_images(read_txt_list(path, tree, missing_allowed=True, folders=(home, Path(data_root))), name)
+
+def _read(name: str, options: ReadOptions) -> DataSet:
+    """The images of the list. Relative paths are tried from the current folder, the list's, the data set's and
+    ``data_root``."""
+    path = _list_of(name, options.data_root, options.datapath)
+    folders = (options.data_root / name, options.data_root)
+    data = read_txt_list(path, options.tree, missing_allowed=True, folders=folders)
+    return by_video(as_images(data, name), None)
+
+
+def _format(name: str) -> DataSetFormat:
+    return DataSetFormat(
+        name=name, read=lambda o: _read(name, o), image_list=lambda root, place: _list_of(name, root, place)
+    )
+
+
+DIFF, DIFFUSION_FACE = _format("DiFF"), _format("DiffusionFace")

@@ -1,22 +1,57 @@
 """FaceShifter: the fakes of FF++'s test pairs, crops under FSh/<compression>/faces/<a>_<b>; the reals are FF++'s."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.readers.ffpp import fakes_beside_reals
-from datasets.readers.ffpp_methods import split_names
+from datasets.data_set_format import CheckedGroups, DataSetFormat, ReadOptions, extraction_command
+from datasets.raw_videos import VideoSet, all_videos, mp4_files, video_set
+from datasets.readers.ffpp import check_fakes_of_ffpp, compression_dir, fakes_beside_reals, split_names, tested_names
 from datasets.records import DataSet
 
+METHOD = "FaceShifter"
 
-def read_faceshifter(
-    data_root: Path, place: Path | None, n_frames: int, compression: str = "c23", split: str = "test"
-) -> DataSet:
-    """Fakes and FF++ reals of ``split``. Video ids are FaceShifter/<a>_<b> and real/<a>.
 
-    place: the fakes' folder if not ``data_root``/FSh: one that holds <compression>/faces or faces, or the crops itself.
-    """
-    root = Path(place or Path(data_root) / "FSh")
+def _faces(data_root: Path, datapath: Path | None, compression: str) -> Path:
+    """The folder of the fakes' crops. datapath: holds <compression>/faces or faces, or the crops themselves."""
+    root = datapath or data_root / "FSh"
     inside = (root / compression / "faces", root / "faces")
-    default = root if place else inside[0]
-    faces = next((folder for folder in inside if folder.is_dir()), default)
-    reals, fakes = split_names(data_root, split)
-    return fakes_beside_reals("FSh", "FaceShifter", faces, fakes, reals, data_root, compression, n_frames)
+    return next((folder for folder in inside if folder.is_dir()), root if datapath else inside[0])
+
+
+def _read(options: ReadOptions) -> DataSet:
+    """Fakes and FF++ reals of the split. Video ids are FaceShifter/<a>_<b> and real/<a>."""
+    root, compression = options.data_root, options.compression
+    reals, fakes = split_names(root, options.split)
+    faces = _faces(root, options.datapath, compression)
+    return fakes_beside_reals("FSh", METHOD, faces, fakes, reals, root, compression, options.frames_per_video)
+
+
+def _videos(data_root: Path, compression: str, splits: Sequence[str]) -> list[VideoSet]:
+    """The fakes of the FF++ test pairs, or all; in FSh, or where FF++'s download has them."""
+    root = data_root / "FSh" / compression
+    of_ffpp = compression_dir(data_root, METHOD, compression) / "videos"
+    folder = root / "videos" if mp4_files(root / "videos") or not mp4_files(of_ffpp) else of_ffpp
+    if "all" not in splits:
+        names = tested_names(data_root)[1]
+        return [video_set(root, [(name, folder / f"{name}.mp4", METHOD) for name in names])]
+    return [video_set(root, [(path.stem, path, METHOD) for path in all_videos(folder)])]
+
+
+def _crop_groups(data_root: Path, datapath: Path | None, compression: str) -> CheckedGroups:
+    faces = _faces(data_root, datapath, compression)
+    home = next((folder.parent for folder in faces.parents if folder.name == "FSh"), data_root)
+    command = extraction_command("FSh", home, "--compression", compression)
+    return check_fakes_of_ffpp(METHOD, faces, "", data_root, compression, command, by_target=False)
+
+
+FORMAT = DataSetFormat(
+    name="FSh",
+    read=_read,
+    has_splits=True,
+    videos=_videos,
+    video_splits=("test", "all"),
+    videos_by_compression=True,
+    crop_groups=_crop_groups,
+    ffpp_sources=(re.compile(r"/FSh/.*/(\d+)_(\d+)$"),),
+)

@@ -1,24 +1,104 @@
-"""FaceForensics++ test set: crops in the official layout, videos of the official split file.
+"""FaceForensics++: official layout, list codes of the manipulations, pairs of the split files, and its test set.
 
 Its reals are those of FaceShifter and DeeperForensics too, whose fakes lie elsewhere.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from datasets.readers.ffpp_methods import METHOD_CODES, REAL_CODE, compression_dir, ffpp_root, split_videos
-from datasets.readers.txt_list import CodeBook
-from datasets.records import DataSet, node_code, video_folders_to_dataset
+from datasets.checks.findings import Finding, count_findings, error_finding
+from datasets.data_set_format import CheckedGroups, CropGroup, DataSetFormat, extraction_command
+from datasets.raw_videos import VideoSet, video_set
+from datasets.records import DataSet, node_code, subfolders, video_folders_to_dataset
 from utils.cli import UserError
+from utils.files import read_json
+
+if TYPE_CHECKING:  # NumPy, which --help does without
+    from models.label_tree import LabelTree
+
+REAL_CODE = "1000000000"
+# Manipulation folder -> list code (the order of digits is explained in models/label_tree.py).
+METHOD_CODES = {
+    "Deepfakes": "0101011111",
+    "Face2Face": "0110001100",
+    "FaceSwap": "0101011111",
+    "NeuralTextures": "0110001100",
+}
+# Region transplanted from a fake onto its real frame by the data set expansion -> list code.
+REGION_CODES = {"eyes": "0100110000", "nose": "0100100010", "mouth": "0100101100"}
+OFFICIAL = {"train": 720, "val": 140, "test": 140}  # reals, and fakes of each method: two per pair
+OFFICIAL_FAKES = 1000  # of FaceShifter and of DeeperForensics' end_to_end: one for each real video
+SPLITS = tuple(OFFICIAL)
+
+_EXPANSION = r"expansion/[^/]+/[^/]+"  # expansion/<compression>/<split>/<region>
+EXPANSION_FOLDER = re.compile(rf"/{_EXPANSION}/[^/]+/[^/_]+_(\d+)_(\d+)$")
+_METHOD = re.compile(rf"/(?:original_sequences|manipulated_sequences/([^/]+)|{_EXPANSION}/([^/]+))/")
+_VIDEO = re.compile(r"(.*)/(?:original_sequences/youtube|manipulated_sequences/[^/]+)/(c23|c40|raw)/faces/[^/]+")
+
+
+def ffpp_root(data_root: Path) -> Path:
+    """The FF++ folder: ``data_root``/FF++, or ``data_root`` itself if it is the one."""
+    data_root = Path(data_root)
+    return data_root if (data_root / "original_sequences").is_dir() else data_root / "FF++"
+
+
+def compression_dir(data_root: Path, method: str, compression: str) -> Path:
+    """The folder that holds ``videos`` and ``faces``. method: "real" or the folder of a manipulation."""
+    root = ffpp_root(data_root)
+    if method == "real":
+        return root / "original_sequences" / "youtube" / compression
+    return root / "manipulated_sequences" / method / compression
+
+
+def read_pairs(data_root: Path, split: str) -> list[tuple[str, str]]:
+    """The pairs (a, b) of FF++/<split>.json: reals a and b, fakes a_b and b_a of every method.
+
+    Raises:
+        UserError: The file is missing or is not a list of pairs.
+    """
+    path = ffpp_root(data_root) / f"{split}.json"
+    if not path.is_file():
+        raise UserError(f"{path} is missing; put the official FF++ split files there or set --data_root")
+    pairs = read_json(path)
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(_is_video_name, pair)) for pair in pairs
+    ):
+        raise UserError(f'{path} must be a list of pairs such as [["000", "003"]]; download the official file again')
+    return [(a, b) for a, b in pairs]
+
+
+def _is_video_name(value: object) -> bool:
+    """Whether it is text that can name a file in a folder, and no other place."""
+    return isinstance(value, str) and value not in ("", ".", "..") and not {"/", "\\", "\0"} & set(value)
+
+
+def split_names(data_root: Path, split: str) -> tuple[list[str], list[str]]:
+    """(reals a, fakes a_b and b_a) of a split's pairs, each sorted and once. Raises UserError as ``read_pairs``."""
+    pairs = read_pairs(data_root, split)
+    reals = sorted({name for pair in pairs for name in pair})
+    return reals, sorted({f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1])})
+
+
+def split_videos(data_root: Path, split: str) -> list[tuple[str, str]]:
+    """(method, video) of every video of a split: reals first, then method by method, each sorted by name."""
+    reals, fakes = split_names(data_root, split)
+    return [("real", video) for video in reals] + [(method, video) for method in METHOD_CODES for video in fakes]
 
 
 def read_ffpp(
-    data_root: Path, tree: CodeBook | None, n_frames: int, compression: str = "c23", split: str = "test"
+    data_root: Path, tree: "LabelTree | None", n_frames: int, compression: str = "c23", split: str = "test"
 ) -> DataSet:
-    """Reals and the four methods' fakes of ``split``. Video ids are real/<a> and <method>/<a>_<b>.
+    """Read the reals and the four methods' fakes of a split. Video ids are real/<a> and <method>/<a>_<b>.
 
-    data_root: the folder that holds FF++/, or FF++/ itself.
-    tree: the FF++ tree gives records their node codes; None (another tree's model) leaves them empty.
+    Args:
+        data_root: The folder that holds FF++/, or FF++/ itself.
+        tree: The FF++ tree gives records their node codes; None (another tree's model) leaves them empty.
+        n_frames: Frames per video at most, evenly spaced.
+
+    Raises:
+        UserError: The split file cannot be read, or there are no crops.
     """
     videos = []
     for method, video in split_videos(data_root, split):
@@ -27,6 +107,92 @@ def read_ffpp(
         vector = node_code(tree.encode(code)) if tree else ""
         videos.append((f"{method}/{video}", folder, int(method != "real"), vector, method))
     return video_folders_to_dataset("FFpp", videos, n_frames, f"{ffpp_root(data_root)}/.../{compression}/faces")
+
+
+def _videos(data_root: Path, compression: str, splits: Sequence[str]) -> list[VideoSet]:
+    """The reals and four manipulations of the official splits, one set each."""
+    named: dict[str, set[str]] = {method: set() for method in ("real", *METHOD_CODES)}
+    for split in SPLITS if "all" in splits else splits:
+        for method, name in split_videos(data_root, split):
+            named[method].add(name)
+    sets = []
+    for method, names in named.items():
+        root = compression_dir(data_root, method, compression)
+        sets.append(video_set(root, [(name, root / "videos" / f"{name}.mp4", method) for name in names]))
+    return sets
+
+
+def _check_split(data_root: Path, split: str) -> tuple[list[str], list[str], list[Finding]]:
+    """(reals and fakes as ``split_names`` gives them, what is wrong with the split file)."""
+    path = ffpp_root(data_root) / f"{split}.json"
+    try:
+        reals, fakes = split_names(data_root, split)
+    except UserError as error:
+        return [], [], [error_finding("unknown_code" if path.is_file() else "missing_file", path, error)]
+    what, fix = f"real videos in the {split} pairs", f"download the official {split}.json of FaceForensics++ again"
+    return reals, fakes, count_findings(path, what, len(reals), OFFICIAL[split], fix)
+
+
+def _group(data_root: Path, compression: str, split: str, method: str, videos: list[str]) -> CropGroup:
+    faces = compression_dir(data_root, method, compression) / "faces"
+    options = ("--compression", compression, "--split", split)
+    command = extraction_command("FFpp", ffpp_root(data_root).parent, *options)
+    return CropGroup(split, method, OFFICIAL[split], faces, videos, command)
+
+
+def _crop_groups(data_root: Path, datapath: Path | None, compression: str) -> CheckedGroups:
+    data_root = datapath or data_root
+    groups, findings = [], []
+    for split in SPLITS:
+        reals, fakes, wrong = _check_split(data_root, split)
+        findings += wrong
+        if reals:
+            groups.append(_group(data_root, compression, split, "real", reals))
+            groups += [_group(data_root, compression, split, method, fakes) for method in METHOD_CODES]
+    return groups, findings
+
+
+def extraction_of(folder: str) -> str | None:
+    """The command that extracted the crops in a folder; None if it is not a folder of FF++."""
+    match = _VIDEO.fullmatch(folder)
+    if match is None:
+        return None
+    root = Path(match[1] or "/")
+    return extraction_command("FFpp", root.parent if root.name == "FF++" else root, "--compression", match[2])
+
+
+def _method_of(folder: str) -> str | None:
+    """real, a manipulation, or expansion/<region>."""
+    if match := _METHOD.search(folder):
+        method, region = match.groups()
+        return f"expansion/{region}" if region else method or "real"
+    return None
+
+
+FORMAT = DataSetFormat(
+    name="FFpp",
+    read=lambda o: read_ffpp(o.datapath or o.data_root, o.ffpp_tree, o.frames_per_video, o.compression, o.split),
+    has_splits=True,
+    videos=_videos,
+    video_splits=(*SPLITS, "all"),
+    videos_by_compression=True,
+    crop_groups=_crop_groups,
+    method_of=_method_of,
+    ffpp_sources=(re.compile(r"/(?:original|manipulated)_sequences/.*/(\d+)(?:_(\d+))?$"), EXPANSION_FOLDER),
+)
+
+
+# FaceShifter and DeeperForensics: fakes of FF++ videos.
+
+
+def tested_names(data_root: Path) -> tuple[list[str], list[str]]:
+    """``split_names`` of the test, for the extraction of fakes. Raises UserError that names --split all."""
+    try:
+        return split_names(data_root, "test")
+    except UserError as error:
+        raise UserError(
+            f"which fakes are tested follows from FF++'s test.json: {error} (or use --split all)"
+        ) from error
 
 
 def fakes_beside_reals(
@@ -39,9 +205,9 @@ def fakes_beside_reals(
     compression: str,
     n_frames: int,
 ) -> DataSet:
-    """Fakes of FF++ videos, with crops in ``faces``/<fake>, and FF++'s reals under ``data_root``.
+    """Read fakes of FF++ videos with crops in ``faces``/<fake>, and FF++'s reals under ``data_root``.
 
-    Video ids are <method>/<fake> and real/<a>. UserError when all crops of a class are missing.
+    Video ids are <method>/<fake> and real/<a>. Raises UserError if all crops of a class are missing.
     """
     real_faces = compression_dir(data_root, "real", compression) / "faces"
     videos = [(f"real/{video}", real_faces / video, 0, "", "real") for video in reals]
@@ -53,3 +219,40 @@ def fakes_beside_reals(
     if 0 not in labels:
         raise UserError(f"{name}: its reals are FF++'s, but {real_faces} has no crops of them; extract them first")
     return data
+
+
+def check_fakes_of_ffpp(
+    label: str,
+    faces: Path,
+    prefix: str,
+    data_root: Path,
+    compression: str,
+    command: str,
+    by_target: bool,
+) -> CheckedGroups:
+    """The groups of fakes of FF++ videos, and of the FF++ test reals they are tested against.
+
+    All fakes are compared with the official number only if more than those of the test are there.
+
+    Args:
+        label: Class of the fakes.
+        faces: Folder of the crops.
+        prefix: Folder below ``faces`` that holds the fakes, with a slash; or "".
+        command: Extracts the fakes.
+        by_target: Whether those fakes are tested whose first video is a test real; else the fakes of the test pairs.
+    """
+    there = [f"{prefix}{folder}" for folder in subfolders(faces / prefix)]
+    reals, tested, findings = _check_split(data_root, "test")
+    groups = []
+    if reals:
+        if by_target:
+            tested = [video for video in there if video.removeprefix(prefix).split("_")[0] in reals]
+            what = "fakes of FF++ test videos"
+            findings += count_findings(faces / prefix, what, len(tested), OFFICIAL["test"], command)
+        groups.append(_group(data_root, compression, "test", "real", reals))
+        groups.append(CropGroup("test", label, OFFICIAL["test"], faces, tested, command))
+    if not set(there) <= set(tested):
+        everything = f"{command} --split all"
+        groups.append(CropGroup("all", label, OFFICIAL_FAKES, faces, there, everything))
+        findings += count_findings(faces / prefix, f"{label} fakes", len(there), OFFICIAL_FAKES, everything)
+    return groups, findings

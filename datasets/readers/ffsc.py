@@ -8,11 +8,15 @@ Assumptions: Val and the in-distribution fakes of Test (the description shows ne
 a Real folder of its own, Protocol-1 takes the reals of Test; StyleRes-expr is smile (UNVERIFIED).
 """
 
+import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from datasets.readers.txt_list import CodeBook, read_txt_list
-from datasets.records import DataSet, Record, as_images, images_below, subfolders
+from datasets.checks.findings import Finding, error_finding
+from datasets.data_set_format import DataSetFormat, ReadOptions
+from datasets.readers.txt_list import read_txt_list
+from datasets.records import DataSet, Record, as_images, by_video, images_below, subfolders
 from utils.cli import UserError
 
 # What was changed -> list code: a digit per node of the FFSC tree, 2 where the data set does not tell.
@@ -48,20 +52,25 @@ PROTOCOL1_METHODS = {
 }
 UNVERIFIED = {"StyleRes-expr": "its images are taken as smile; no source tells whether they smile or look surprised"}
 FOLDERS = {"train": "Train", "val": "Val", "test": "Test"}
+_METHOD_FOLDER = re.compile(r"/(?:train|val|test)/(?:protocol-1/)?([^/]+)(?:/|$)", re.IGNORECASE)
 
 
 def ffsc_root(data_root: Path) -> Path:
-    """The FFSC folder: ``data_root`` itself when it holds Train, Val or Test, else ``data_root``/FFSC."""
+    """The FFSC folder: ``data_root`` itself if it holds Train, Val or Test, else ``data_root``/FFSC."""
     own = any(_child(data_root, name) for name in FOLDERS.values())
     return Path(data_root) if own else Path(data_root) / "FFSC"
 
 
 def read_ffsc(data_root: Path, split: str) -> dict[str, list[Record]]:
-    """List name -> its records, sorted by path; codes are node codes, and list codes too.
+    """Read the images of a split from their folders.
 
-    train and val give one list of the same name. test gives "test" when fakes lie directly in Test, and
-    "test_protocol1" when Test holds Protocol-1; both may hold the same reals.
-    UserError for a missing or empty folder, a folder of no known method, and an image whose code is not known.
+    Returns:
+        List name -> its records, sorted by path; their codes are node codes, and list codes too. train and val give one
+        list of the same name. test gives "test" if fakes lie directly in Test, and "test_protocol1" if Test holds
+        Protocol-1; both may hold the same reals.
+
+    Raises:
+        UserError: A folder is missing, empty or of no known method, or the code of an image is not known.
     """
     root = ffsc_root(data_root)
     folder = _child(root, FOLDERS[split])
@@ -69,33 +78,36 @@ def read_ffsc(data_root: Path, split: str) -> dict[str, list[Record]]:
         raise UserError(f"{root / FOLDERS[split]} is missing; set --data_root, or choose other splits with --split")
     if split != "test":
         reals, fakes = _read(folder, METHODS)
-        return {split: _whole(folder, reals, fakes)}
+        return {split: _sorted_by_path(folder, reals, fakes)}
     protocol1 = _child(folder, "Protocol-1")
     reals, fakes = _read(folder, METHODS, besides=protocol1)
-    lists = {"test": _whole(folder, reals, fakes)} if fakes or protocol1 is None else {}
+    lists = {"test": _sorted_by_path(folder, reals, fakes)} if fakes or protocol1 is None else {}
     if protocol1:
         own_reals, unseen = _read(protocol1, PROTOCOL1_METHODS)
-        lists["test_protocol1"] = _whole(protocol1, own_reals or reals, unseen)
+        lists["test_protocol1"] = _sorted_by_path(protocol1, own_reals or reals, unseen)
     return lists
 
 
-def read_ffsc_test(data_root: Path, place: Path | None, tree: CodeBook, codes: bool) -> DataSet:
+def _read_test(options: ReadOptions) -> DataSet:
     """The test images: a list (lines end in a code of the FFSC tree, or in a label), or all lists of ``read_ffsc``.
 
-    place: the list, or FFSC's folder. Without it ``data_root``/FFSC/FFSCtest.txt is the list if it is there. From the
-    folders come the fakes of Test and of Protocol-1 together (figures per method tell them apart), each real once.
-    tree: FFSC. codes: whether records keep their node codes; those of another tree's model do not.
+    datapath is the list, or FFSC's folder. Without it ``data_root``/FFSC/FFSCtest.txt is the list if it is there. From
+    the folders come the fakes of Test and of Protocol-1 together (figures per method tell them apart), each real once.
+    Records for a model of another tree have no node codes.
     """
-    usual = Path(data_root) / "FFSC"
-    home = Path(place) if place else usual
+    from models.label_tree import FFSC
+
+    place = options.datapath
+    usual = options.data_root / "FFSC"
+    home = place or usual
     path = home / "FFSCtest.txt" if place is None or home.is_dir() else home
     if path.is_file() or path == home:
-        data = read_txt_list(path, tree, missing_allowed=True, folders=(usual, Path(data_root)))
+        data = read_txt_list(path, FFSC, missing_allowed=True, folders=(usual, options.data_root))
     else:
-        data = _folders_as_test(home if place else Path(data_root), path)
-    if not codes:
+        data = _folders_as_test(place or options.data_root, path)
+    if options.tree is not FFSC:
         data = replace(data, records=[replace(record, code="") for record in data.records])
-    return as_images(data, "FFSC")
+    return by_video(as_images(data, "FFSC"), None)
 
 
 def _folders_as_test(data_root: Path, missing_list: Path) -> DataSet:
@@ -121,10 +133,10 @@ def _folders(folder: Path) -> list[Path]:
 def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) -> tuple[list[Record], list[Record]]:
     """(reals, fakes) of the method folders in ``folder``, but not of ``besides``."""
     reals, fakes = [], []
-    named = {path: _method(path, methods) for path in _folders(folder) if path != besides}
+    named = {path: _method(path.name, methods) for path in _folders(folder) if path != besides}
     if unknown := [path.name for path, method in named.items() if method is None]:
-        raise UserError(f"{folder} has {', '.join(unknown)}, folders of no known method; known here are Real, "
-                        f"{', '.join(methods)}: rename them, or move them away")  # fmt: skip
+        known = f"known here are Real, {', '.join(methods)}: rename them, or move them away"
+        raise UserError(f"{folder} has {', '.join(unknown)}, folders of no known method; {known}")
     for path, method in named.items():
         images = list(images_below(path))
         if method == "fomm-expr":
@@ -134,10 +146,9 @@ def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) ->
     return reals, fakes
 
 
-def _method(folder: Path, methods: dict[str, str]) -> str | None:
-    """The method of a folder: its name in any case, what was changed may follow (FNeVR-pose, InfoSwap_identity). None
-    for another name."""
-    name = folder.name.lower().replace("_", "-")
+def _method(name: str, methods: dict[str, str]) -> str | None:
+    """The method of a folder's name, in any case; what was changed may follow (FNeVR-pose, InfoSwap_identity)."""
+    name = name.lower().replace("_", "-")
     for method, changed in {"real": "", **methods}.items():
         plain = method.lower().replace("_", "-")
         if name in (plain, f"{plain}-{changed}"):
@@ -148,13 +159,51 @@ def _method(folder: Path, methods: dict[str, str]) -> str | None:
 def _refuse_other_expressions(images: list[str]) -> None:
     odd = [image for image in images if not Path(image).stem.lower().endswith("_surprised")]
     if odd:
-        raise UserError(f"{odd[0]}: {len(odd)} of {len(images)} images of fomm-expr do not end in _surprised, and the "
-                        "code of other expressions is not known; move them away")  # fmt: skip
+        what = f"{len(odd)} of {len(images)} images of fomm-expr do not end in _surprised"
+        raise UserError(f"{odd[0]}: {what}, and the code of other expressions is not known; move them away")
 
 
-def _whole(folder: Path, reals: list[Record], fakes: list[Record]) -> list[Record]:
+def _sorted_by_path(folder: Path, reals: list[Record], fakes: list[Record]) -> list[Record]:
+    """All records. Raises UserError if a class has none."""
     for records, what in ((reals, "real"), (fakes, "fake")):
         if not records:
-            raise UserError(f"no {what} image under {folder}; unpack the data set again, or choose other splits "
-                            "with --split")  # fmt: skip
+            fix = "unpack the data set again, or choose other splits with --split"
+            raise UserError(f"no {what} image under {folder}; {fix}")
     return sorted(reals + fakes, key=lambda record: record.path)
+
+
+def _count_images(data_root: Path, subset: bool) -> tuple[dict[str, dict[str, int]], dict[str, bool], list[Finding]]:
+    """No official numbers are known, but every method must have images unless it is a subset on purpose."""
+    root = ffsc_root(data_root)
+    counts: dict[str, dict[str, int]] = {}
+    findings, images = [], {}
+    for split, folder in FOLDERS.items():
+        try:
+            lists = read_ffsc(data_root, split)
+        except UserError as error:
+            findings.append(error_finding("count_mismatch", root / folder, error))
+            continue
+        for name, records in lists.items():
+            number = Counter(record.method for record in records)
+            methods = PROTOCOL1_METHODS if name == "test_protocol1" else METHODS
+            counts[name] = {method: number[method] for method in ("real", *methods)}
+            images |= dict.fromkeys((record.path for record in records), split == "test")
+            for method in methods:
+                if not number[method] and not subset:
+                    message, fix = f"no image of {method} ({name} list)", f"unpack FFSC's {folder} again"
+                    findings.append(Finding("count_mismatch", str(root / folder), None, message, fix))
+    return counts, images, findings
+
+
+def _method_of(folder: str) -> str | None:
+    match = _METHOD_FOLDER.search(folder)
+    return _method(match[1], METHODS | PROTOCOL1_METHODS) if match else None
+
+
+FORMAT = DataSetFormat(
+    name="FFSC",
+    read=_read_test,
+    image_list=lambda _data_root, datapath: datapath if datapath and datapath.is_file() else None,
+    count_images=_count_images,
+    method_of=_method_of,
+)

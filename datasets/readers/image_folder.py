@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
+from datasets.crop_manifest import UNFINISHED, unfinished
+from datasets.data_set_format import DataSetFormat
 from datasets.records import DataSet, Dropped, Record, evenly_spaced, folder_ids, images_below, subfolders
-from datasets.unfinished import UNFINISHED, unfinished
 from utils.cli import UserError
 
 _CLASSES = {"real": 0, "fake": 1, "0_real": 0, "1_fake": 1}
 
 
 def read_image_folder(root: Path, n_frames: int) -> DataSet:
-    """The images below the class folders of ``root``. An image directly in a class folder counts for itself; a folder
-    below it that holds images, at any depth, is a video, of which ``n_frames`` evenly spaced frames are taken.
+    """Read the images below the class folders of ``root``.
 
-    A video's id is its folder relative to the deepest folder all images share. One whose extraction did not end is
-    dropped.
+    An image directly in a class folder counts for itself. A folder below it that holds images, at any depth, is a
+    video, of which ``n_frames`` evenly spaced frames are taken. Its id is its folder relative to the deepest folder all
+    images share. A video whose extraction did not end is dropped.
     """
     root = Path(root)
     videos: dict[str, list[str]] = {}  # folder of images -> its images
@@ -48,3 +49,10 @@ def read_image_folder(root: Path, n_frames: int) -> DataSet:
         raise UserError(f"{root}: no video is left ({UNFINISHED}); run preprocessing/extract_faces.py again")
     listed = len({record.video for record in records}) + len(dropped)
     return DataSet("folder", records, listed, dropped, alone == set(videos), str(root))
+
+
+FORMAT = DataSetFormat(
+    name="folder",
+    read=lambda o: read_image_folder(o.datapath, o.frames_per_video),
+    needs_datapath="DIR, the folder that holds real/ and fake/",
+)

@@ -8,25 +8,18 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from datasets.records import DataSet, Record, folder_ids, locate, node_code
+from datasets.data_set_format import DataSetFormat
+from datasets.records import DataSet, Record, by_video, find_images, folder_ids, node_code
 from utils.cli import UserError
 from utils.files import text_file
 
+if TYPE_CHECKING:  # NumPy, which --help does without
+    from models.label_tree import LabelTree
+
 _LAST_NUMBER = re.compile(r"(.*[\s,])(\d+)", re.DOTALL)
 _SEPARATORS = " \t\r\f\v,"
-
-
-class CodeBook(Protocol):
-    """The part of a label tree that a list needs."""
-
-    code_length: int
-
-    def encode(self, code: str) -> np.ndarray:
-        """List code -> node vector [nodes]; UserError for a code of no state."""
 
 
 class _Line(NamedTuple):
@@ -39,7 +32,7 @@ class _Line(NamedTuple):
 
 def read_txt_list(
     path: str | Path,
-    tree: CodeBook,
+    tree: "LabelTree",
     name: str = "list",
     labels_allowed: bool = True,
     missing_allowed: bool = False,
@@ -47,66 +40,72 @@ def read_txt_list(
 ) -> DataSet:
     """Read a list file.
 
-    tree: turns codes into node vectors. labels_allowed: whether lines may end in a label (0 real, 1 fake) instead of a
-    code; such records have no code. All lines of a file use the same form. missing_allowed: whether images that do not
-    exist become records too (scoring them drops them with that reason). folders: where relative paths are tried after
-    the current folder and the list's own.
+    The video of an image is its folder relative to the deepest folder all images share; the name of the folder if there
+    is one only. If a folder mixes labels, folders are not videos and every image counts for itself.
 
-    The video of an image is its folder relative to the deepest folder all images share; the name of the folder when
-    there is one only. When a folder mixes labels, folders are not videos and every image counts for itself.
+    Args:
+        path: The list.
+        tree: Turns codes into node vectors.
+        name: Of the data set.
+        labels_allowed: Whether lines may end in a label (0 real, 1 fake) instead of a code; such records have no code.
+            All lines of a file use the same form.
+        missing_allowed: Whether images that do not exist become records too (scoring drops them with that reason).
+        folders: Where relative paths are tried after the current folder and the list's own.
 
-    UserError with file:line for a line that cannot be read, a code of another tree, another code length than the
-    first line's, an image that does not exist, or an image listed with two labels; UserError for an empty list.
+    Raises:
+        UserError: With file:line for a line that cannot be read, a code of another tree, another code length than the
+            first line's, an image that does not exist, or an image listed with two codes; for an empty list.
     """
     path = Path(path)
-    lines, vectors = _parse(path, tree, labels_allowed)
-    images, missing = locate([line.image for line in lines], [path.parent, *folders])
+    lines, meanings = _parse(path, tree, labels_allowed)
+    images, missing = find_images([line.image for line in lines], [path.parent, *folders])
     if missing and not missing_allowed:
         line = lines[missing[0]]
-        raise UserError(
-            f"{path}:{line.number}: image {line.image[:200]} does not exist, nor beside the list; mend the path or "
-            "remove the line"
-        )
+        what = f"image {line.image[:200]} does not exist, nor beside the list"
+        raise UserError(f"{path}:{line.number}: {what}; fix the path or remove the line")
     _refuse_two_codes(path, lines, images)
-    labels = [int(vectors[line.code][0]) for line in lines]
-    videos, image_level = videos_of_images(images, labels)
-    codes = {code: "" if len(code) == 1 else node_code(vector) for code, vector in vectors.items()}
+    videos, image_level = videos_of_images(images, [meanings[line.code][0] for line in lines])
     records = [
-        Record(image, video, label, codes[line.code])
-        for line, image, video, label in zip(lines, images, videos, labels, strict=True)
+        Record(image, video, *meanings[line.code]) for line, image, video in zip(lines, images, videos, strict=True)
     ]
     return DataSet(name, records, len(set(videos)), [], image_level, str(path))
 
 
-def _parse(path: Path, tree: CodeBook, labels_allowed: bool) -> tuple[list[_Line], dict[str, np.ndarray]]:
-    """(the lines that are not blank, code -> node vector)."""
+def _parse(path: Path, tree: "LabelTree", labels_allowed: bool) -> tuple[list[_Line], dict[str, tuple[int, str]]]:
+    """(the lines that are not blank, code -> its label and node code)."""
     lines: list[_Line] = []
-    vectors: dict[str, np.ndarray] = {}
-    lengths = (tree.code_length, 1) if labels_allowed else (tree.code_length,)
+    meanings: dict[str, tuple[int, str]] = {}
     for number, text in enumerate(_read_lines(path), start=1):
         if not text.strip():
             continue
-        where = f"{path}:{number}"
         image, code = split_line(text.strip())
         if not code:
-            raise UserError(f"{where}: expected `path code`, got {text.strip()[:80]!r}")
-        if lines and len(code) != len(lines[0].code):
-            raise UserError(
-                f"{where}: code {code} has {len(code)} digits, the lines above have {len(lines[0].code)}; one form per "
-                "list"
-            )
-        if len(code) not in lengths:
-            raise UserError(f"{where}: code {code!r} has {len(code)} digits, the tree's codes have {tree.code_length} "
-                            "(10 are FF++'s, 12 FFSC's): take the script, checkpoint or list of the other")  # fmt: skip
-        if code not in vectors:
+            raise UserError(f"{path}:{number}: expected `path code`, got {text.strip()[:80]!r}")
+        if code not in meanings:
             try:
-                vectors[code] = _label_vector(code) if len(code) == 1 else tree.encode(code)
+                meanings[code] = _meaning(code, lines[0].code if lines else code, tree, labels_allowed)
             except UserError as error:
-                raise UserError(f"{where}: {error}") from error
+                raise UserError(f"{path}:{number}: {error}") from error
         lines.append(_Line(number, image, code))
     if not lines:
         raise UserError(f"{path} lists no image; each line must be `path code`")
-    return lines, vectors
+    return lines, meanings
+
+
+def _meaning(code: str, first: str, tree: "LabelTree", labels_allowed: bool) -> tuple[int, str]:
+    """(label, node vector as digits, "" for a label) of a code. first: the first code of the list."""
+    digits = f"{len(code)} digits"
+    if len(code) != len(first):
+        raise UserError(f"code {code} has {digits}, the lines above have {len(first)}; one form per list")
+    if len(code) == 1 and labels_allowed:
+        if code not in "01":
+            raise UserError(f"label {code} is neither 0 (real) nor 1 (fake)")
+        return int(code), ""
+    if len(code) != tree.code_length:
+        trees = "(10 are FF++'s, 12 FFSC's): take the script, checkpoint or list of the other"
+        raise UserError(f"code {code!r} has {digits}, the tree's codes have {tree.code_length} {trees}")
+    vector = tree.encode(code)
+    return int(vector[0]), node_code(vector)
 
 
 def _refuse_two_codes(path: Path, lines: Sequence[_Line], images: Sequence[str]) -> None:
@@ -114,14 +113,12 @@ def _refuse_two_codes(path: Path, lines: Sequence[_Line], images: Sequence[str])
     for line, image in zip(lines, images, strict=True):
         first = earlier.setdefault(os.path.abspath(image), line)  # noqa: PTH100 - Path costs 10 times as much
         if first.code != line.code:
-            raise UserError(
-                f"{path}:{line.number}: {image} has code {line.code} here and {first.code} on line {first.number}; "
-                "keep one of them"
-            )
+            here = f"{image} has code {line.code} here and {first.code} on line {first.number}"
+            raise UserError(f"{path}:{line.number}: {here}; keep one of them")
 
 
 def split_line(line: str) -> tuple[str, str]:
-    """`path code` or `path flag code` -> (path, code), read from the right; ("", "") when the line is neither."""
+    """`path code` or `path flag code` -> (path, code), read from the right; ("", "") if the line is neither."""
     code = _LAST_NUMBER.fullmatch(line)
     if code is None:
         return "", ""
@@ -140,12 +137,6 @@ def _read_lines(path: Path) -> list[str]:
         raise UserError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
 
 
-def _label_vector(label: str) -> np.ndarray:
-    if label not in "01":
-        raise UserError(f"label {label} is neither 0 (real) nor 1 (fake)")
-    return np.array([float(label)], dtype=np.float32)
-
-
 def videos_of_images(images: Sequence[str], labels: Sequence[int]) -> tuple[list[str], bool]:
     """(video id of every image, whether every image counts for itself); see ``read_txt_list``."""
     folders = [os.path.dirname(os.path.abspath(image)) for image in images]  # noqa: PTH100, PTH120 - see _refuse_two_codes
@@ -154,3 +145,11 @@ def videos_of_images(images: Sequence[str], labels: Sequence[int]) -> tuple[list
         return list(images), True
     names = folder_ids(label_of)
     return [names[folder] for folder in folders], False
+
+
+FORMAT = DataSetFormat(
+    name="list",
+    read=lambda o: by_video(read_txt_list(o.datapath, o.tree, missing_allowed=True), o.n_frames),
+    needs_datapath="FILE",
+    all_frames=True,
+)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import imageio_ffmpeg
 import numpy as np
 
-from datasets.readers.ffpp_methods import METHOD_CODES, SPLITS, compression_dir
+from datasets.readers.ffpp import METHOD_CODES, SPLITS, compression_dir
 from preprocessing.demo.faces import FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
 from utils.cli import UserError
 from utils.files import atomic_path, output_dir, read_json, write_json

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from datasets.readers.ffpp_methods import REGION_CODES
+from datasets.readers.ffpp import REGION_CODES
 from preprocessing.expansion.compose import make_image
 from preprocessing.expansion.planning import COLUMNS, Job, Plan, make_plan
 from preprocessing.extraction import manifest

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from datasets.readers.ffpp_methods import METHOD_CODES, REGION_CODES, compression_dir, ffpp_root, split_videos
+from datasets.readers.ffpp import METHOD_CODES, REGION_CODES, compression_dir, ffpp_root, split_videos
 from preprocessing.detection.align import similarity_matrix
 from preprocessing.expansion.regions import face_of, map_points
 from preprocessing.extraction import manifest

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datasets.readers.ffpp_methods import METHOD_CODES, REGION_CODES
+from datasets.readers.ffpp import METHOD_CODES, REGION_CODES
 from preprocessing.expansion.compose import CropError, compose
 from preprocessing.expansion.planning import Job
 from preprocessing.lists.choosing import in_turn

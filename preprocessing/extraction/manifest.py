@@ -6,7 +6,6 @@ video is finished if and only if its row file exists. The row files are merged i
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,22 +13,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.cli import UserError
-from utils.files import TEMPORARY, atomic_path, text_file, write_text
-
-POINTS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-COLUMNS = (
-    ("video", "frame", "status", "x1", "y1", "x2", "y2", "score")
-    + tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
-    + ("faces_in_frame", "path", "wanted_frame", "n_frames", "video_bytes")
+from datasets.crop_manifest import (  # noqa: F401 - some for those who import this module
+    COLUMNS,
+    NO_VIDEO,
+    POINTS,
+    STATUSES,
+    Row,
+    finished_videos,
+    read_rows,
+    row_file,
 )
-NO_VIDEO = ("video_missing", "video_unreadable")  # one row for a whole video, its frame numbers empty
-# What can become of a wanted frame. `frame` is a neighbour of `wanted_frame` where that has no good face itself.
-STATUSES = ("ok", "no_face", "low_confidence", "too_small", "bad_landmarks", "not_tracked", "decode_error", *NO_VIDEO)
-
-Row = dict[str, str]
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
-_FRAME = re.compile(r"[0-9]{1,18}")
+from utils.files import atomic_path, write_text
 
 
 def frame_row(
@@ -61,18 +55,6 @@ def landmarks_of(row: Row) -> np.ndarray:
     return np.array([float(row[column]) for column in COLUMNS[8:18]]).reshape(5, 2)
 
 
-def row_file(folder: Path, video: str) -> Path:
-    """Where the rows of one video lie; ``folder`` is the manifest's, ``video`` may hold slashes."""
-    return Path(folder) / ".manifest" / f"{video}.csv"
-
-
-def finished_videos(folder: Path) -> list[str]:
-    """The videos that have a row file, sorted by name."""
-    root = Path(folder) / ".manifest"
-    files = (path for path in root.rglob("*.csv") if not path.name.startswith(TEMPORARY))
-    return sorted(path.relative_to(root).as_posix().removesuffix(".csv") for path in files)
-
-
 def table_text(rows: Iterable[Row], columns: Sequence[str]) -> str:
     """Format rows as CSV with a header."""
     rows = list(rows)
@@ -89,36 +71,6 @@ def write_rows(path: Path, rows: Iterable[Row], columns: Sequence[str] = COLUMNS
     """Write rows as CSV in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, table_text(rows, columns))
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a row file or a manifest; none when there is no such file. UserError for a damaged one."""
-    if not path.is_file():
-        return []
-    again = "remove it and run extract_faces.py again"
-    try:
-        with text_file(path).open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows, header = list(reader), tuple(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is damaged ({error}); {again}") from error
-    if header != COLUMNS:
-        raise UserError(f"{path} is no manifest of face crops, or one of an older version; {again}")
-    for number, row in enumerate(rows, start=1):
-        if not _is_whole(row):
-            raise UserError(f"{path} is damaged in row {number}; {again}")
-    return rows
-
-
-def _is_whole(row: Row) -> bool:
-    """Every column is there, and what the status promises."""
-    if None in row or None in row.values() or row["status"] not in STATUSES:
-        return False
-    if row["status"] in NO_VIDEO:
-        return row["frame"] == ""
-    numbers = [row[column] for column in COLUMNS[3:18]] if row["status"] == "ok" else []
-    has_path = bool(row["path"]) or not numbers
-    return bool(_FRAME.fullmatch(row["frame"])) and has_path and all(map(_NUMBER.fullmatch, numbers))
 
 
 class Account(NamedTuple):

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from datasets.test_sets import TEST_SETS
 from utils.cli import ArgumentParser, UserError, between, non_negative_int, positive_int
 from utils.cpu import default_workers
 from utils.ranks import not_numbers, rank, world_size
@@ -13,14 +14,17 @@ DETECTORS = ("auto", "mtcnn", "retinaface")
 # Defaults that depend on --protocol.
 OURS = {"detector": "auto", "n_frames": 32, "detect_side": 640, "retry": 3, "track": False}
 REFERENCE = {"detector": "retinaface", "n_frames": "all", "detect_side": "full", "retry": 0, "track": False}
-FOREIGN = {  # data set -> options that do not go with it
-    "FFpp": ("video_path", "save_path"),
-    "CDF": ("video_path", "save_path", "compression"),
-    "FSh": ("video_path", "save_path"),
-    "Deeper": ("video_path", "save_path", "compression"),
-    "DFDC": ("video_path", "save_path", "compression", "split"),
-    "videos": ("data_root", "compression", "split"),
-}
+VIDEO_SETS = {name: data_set for name, data_set in TEST_SETS.items() if data_set.videos}
+
+
+def foreign_options(dataset: str) -> list[str]:
+    """The options that do not go with a data set, or with "videos"."""
+    if dataset == "videos":
+        return ["data_root", "compression", "split"]
+    named = VIDEO_SETS[dataset]
+    foreign = ["video_path", "save_path"]
+    foreign += [] if named.videos_by_compression else ["compression"]
+    return foreign + ([] if named.video_splits else ["split"])
 
 
 def number_or(word: str, lowest: int = 1) -> Callable[[str], int | str]:
@@ -44,7 +48,7 @@ def shard_type(text: str) -> tuple[int, int]:
 def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Cut aligned face crops out of videos.")
     data = parser.add_argument_group("data")
-    data.add_argument("--dataset", required=True, choices=tuple(FOREIGN), help="layout of the videos")
+    data.add_argument("--dataset", required=True, choices=(*VIDEO_SETS, "videos"), help="layout of the videos")
     data.add_argument("--data_root", type=Path, help="folder that holds FF++, CDF, FSh, DF-1.0, DFDC (default: data)")
     data.add_argument("--compression", choices=("c23", "c40", "raw"), help="FFpp, FSh: which files (default: c23)")
     data.add_argument("--split", nargs="+", choices=("train", "val", "test", "all"), help="FFpp: official splits "
@@ -89,13 +93,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the options and fill in defaults. Exits with code 2 if they contradict each other."""
     parser = get_args_parser()
     args = parser.parse_args(argv)
-    for name in FOREIGN[args.dataset]:
+    for name in foreign_options(args.dataset):
         if getattr(args, name) is not None:
             parser.error(f"--{name} does not go with --dataset {args.dataset}")
     if args.dataset == "videos" and not (args.video_path and args.save_path):
         parser.error("--dataset videos needs --video_path and --save_path")
-    if args.split and args.dataset != "FFpp" and not {"test", "all"}.issuperset(args.split):
-        parser.error(f"--dataset {args.dataset} has the splits test and all")
+    splits = VIDEO_SETS[args.dataset].video_splits if args.split else ()
+    if args.split and not set(args.split) <= set(splits):
+        parser.error(f"--dataset {args.dataset} has the splits {' and '.join(splits)}")
     for name, value in (REFERENCE if args.protocol == "reference" else OURS).items():
         if getattr(args, name) is None:
             setattr(args, name, value)

@@ -10,9 +10,8 @@ from pathlib import Path
 import cv2
 import torch
 
-from datasets import video_layouts
-from datasets.readers.ffpp_methods import SPLITS
-from datasets.video_layouts import Video, VideoSet
+from datasets.raw_videos import Video, VideoSet
+from datasets.test_sets import TEST_SETS
 from preprocessing.detection.detectors import choose_detector, detector_device
 from preprocessing.detection.retinaface import load_weights
 from preprocessing.extraction import manifest
@@ -27,17 +26,8 @@ from utils.text_table import text_table
 
 def video_sets(args: argparse.Namespace) -> list[VideoSet]:
     """The videos of the data set, at most --limit of each class."""
-    root, everything = args.data_root, "all" in args.split
-    if args.dataset == "FFpp":
-        sets = video_layouts.ffpp(root, args.compression, SPLITS if everything else args.split)
-    elif args.dataset == "CDF":
-        sets = video_layouts.celeb_df(root, everything)
-    elif args.dataset == "FSh":
-        sets = video_layouts.faceshifter(root, args.compression, everything)
-    elif args.dataset == "Deeper":
-        sets = video_layouts.deeperforensics(root, everything)
-    elif args.dataset == "DFDC":
-        sets = video_layouts.dfdc(root)
+    if args.dataset in TEST_SETS:
+        sets = TEST_SETS[args.dataset].videos(args.data_root, args.compression, args.split)
     else:
         videos = [Video(name, path, "videos") for name, path in find_videos(args.video_path).items()]
         sets = [VideoSet(args.save_path, args.save_path, videos)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets.checks.findings import same_content
 from datasets.crop_settings import differences
-from datasets.readers.ffpp_methods import SPLITS, ffpp_root, read_pairs
+from datasets.readers.ffpp import SPLITS, ffpp_root, read_pairs
 from preprocessing.lists.choosing import Lists
 from utils.cli import UserError
 from utils.files import read_json

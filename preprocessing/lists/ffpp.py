@@ -14,7 +14,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-from datasets.readers.ffpp_methods import METHOD_CODES, REAL_CODE, REGION_CODES, compression_dir, split_videos
+from datasets.readers.ffpp import METHOD_CODES, REAL_CODE, REGION_CODES, compression_dir, split_videos
 from datasets.records import evenly_spaced, list_images
 from preprocessing.expansion.planning import CropFormat, expansion_dir
 from preprocessing.extraction import manifest

@@ -4,8 +4,7 @@ import pytest
 
 from datasets.readers.celeb_df import read_celeb_df
 from datasets.readers.dfdc import read_dfdc, read_labels
-from datasets.readers.ffpp import read_ffpp
-from datasets.readers.ffpp_methods import METHOD_CODES, compression_dir
+from datasets.readers.ffpp import METHOD_CODES, compression_dir, read_ffpp
 from datasets.readers.image_folder import read_image_folder
 from datasets.records import evenly_spaced, node_code, node_vector
 from models.label_tree import FFPP
@@ -126,7 +125,7 @@ def test_dfdc_videos_listed_twice_count_once(tmp_path):
     for line, message in (
         ("a.avi,1", ":4: a.avi and a.mp4 share a name"),
         ("b.mp4,1", ":4: b.mp4 has two different labels"),
-        ("c.mp4,REAL", ":4: expected a file name and 0 or 1"),
+        ("c.mp4,REAL", ":4: c.mp4 has 'REAL', but labels are 0 for real and 1 for fake; write 0 and 1"),
         ("..,1", ":4: expected a file name and 0 or 1"),
     ):
         labels.write_text(f"filename,label\na.mp4,1\nb.mp4,0\n{line}\n")
@@ -134,7 +133,7 @@ def test_dfdc_videos_listed_twice_count_once(tmp_path):
             read_labels(labels)
     for text in ("", "\n", "a.mp4,1\n"):
         labels.write_text(text)
-        with pytest.raises(UserError, match="does not start with the line filename,label"):
+        with pytest.raises(UserError, match=r"labels\.csv:1: expected the header filename,label, got"):
             read_labels(labels)
 
 

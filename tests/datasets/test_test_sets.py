@@ -2,14 +2,16 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from datasets.records import IMAGE_SUFFIXES
-from datasets.test_sets import READERS, Wanted, frames_per_video
-from models.label_tree import FFPP, FFSC, TREES
-from tests.conftest import REAL, SWAP
+from datasets.test_sets import TEST_SETS, ReadOptions, frames_per_video
+from models.label_tree import FFPP, FFSC
+from tests.conftest import REAL, ROOT, SWAP
 from tests.layouts import FAKES, FFSC_AGE, FFSC_REAL, REALS
 from utils.cli import UserError
 
@@ -25,7 +27,7 @@ def read(name, root, **settings):
         "n_frames": 2,
         "tree": FFPP,
     }
-    return READERS[name](Wanted(data_root=Path(root), trees=TREES, **(usual | settings)))
+    return TEST_SETS[name].read(ReadOptions(data_root=Path(root), **(usual | settings)))
 
 
 def videos(data):
@@ -47,6 +49,21 @@ def empty_video(tmp_path):
         return folder
 
     return make
+
+
+def test_the_registry_is_light_to_import():
+    """Scripts take their choices from it: --help must not wait for NumPy or torch."""
+    code = "import sys, datasets.test_sets; sys.exit(bool({'numpy', 'torch', 'cv2'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_every_data_set_of_videos_names_its_videos_and_its_crops():
+    assert [name for name, data_set in TEST_SETS.items() if data_set.videos] == ["FFpp", "CDF", "FSh", "Deeper", "DFDC"]
+    for name, data_set in TEST_SETS.items():
+        assert data_set.name == name
+        assert bool(data_set.videos) == bool(data_set.crop_groups), name
+        assert not (data_set.crop_groups and data_set.image_list), name
+        assert not data_set.video_splits or data_set.video_splits[-1] == "all", name
 
 
 def test_faceshifter_tests_the_fakes_of_the_test_pairs_against_the_ffpp_reals(layouts):

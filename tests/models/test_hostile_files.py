@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.readers.ffpp_methods import read_pairs
+from datasets.readers.ffpp import read_pairs
 from datasets.readers.txt_list import read_txt_list
 from models.label_tree import FFPP
 from prediction.results import is_whole

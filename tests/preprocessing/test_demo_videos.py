@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from datasets.readers.ffpp_methods import METHOD_CODES, SPLITS, compression_dir, split_videos
+from datasets.readers.ffpp import METHOD_CODES, SPLITS, compression_dir, split_videos
 from preprocessing.demo.faces import FRAME, draw_scene, manipulate, play
 from preprocessing.demo.videos import Job, make_video
 from preprocessing.extraction.video import read_frames

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.readers.ffpp_methods import METHOD_CODES, REGION_CODES, compression_dir
+from datasets.readers.ffpp import METHOD_CODES, REGION_CODES, compression_dir
 from preprocessing import expand_FFpp, extract_faces
 from preprocessing.detection.align import similarity_matrix
 from preprocessing.expansion import output

@@ -10,7 +10,7 @@ import time
 import cv2
 import pytest
 
-from datasets.readers.ffpp_methods import METHOD_CODES, compression_dir
+from datasets.readers.ffpp import METHOD_CODES, compression_dir
 from preprocessing.extract_faces import main
 from tests.conftest import ROOT
 from tests.platforms import posix_only

@@ -8,7 +8,7 @@ import pytest
 
 from datasets.readers.celeb_df import read_celeb_df
 from datasets.readers.dfdc import read_dfdc
-from datasets.readers.ffpp_methods import compression_dir
+from datasets.readers.ffpp import compression_dir
 from preprocessing.extract_faces import main
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.readers.ffpp_methods import compression_dir
+from datasets.readers.ffpp import compression_dir
 from preprocessing.demo.videos import write_video
 from preprocessing.detection.align import similarity_matrix, template
 from preprocessing.extract_faces import main

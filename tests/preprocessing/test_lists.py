@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.readers.ffpp_methods import METHOD_CODES, REAL_CODE, REGION_CODES, compression_dir, split_videos
+from datasets.readers.ffpp import METHOD_CODES, REAL_CODE, REGION_CODES, compression_dir, split_videos
 from datasets.readers.ffsc import METHODS, PROTOCOL1_METHODS
 from datasets.readers.txt_list import read_txt_list
 from models.label_tree import FFPP, FFSC

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.readers.ffpp_methods import REGION_CODES
+from datasets.readers.ffpp import REGION_CODES
 from preprocessing.detection.align import align_face, similarity_matrix, template
 from preprocessing.expansion.regions import (
     REGIONS,

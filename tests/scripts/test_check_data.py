@@ -14,15 +14,17 @@ import pytest
 from PIL import Image
 
 import SJEDD_check_data
-from datasets import video_layouts
-from datasets.checks import findings as data_checks
-from datasets.checks import official_counts
+from datasets.checks import overlap_checks
+from datasets.checks.corrected_list import write_corrected_list
+from datasets.checks.findings import DROP, DROP_LINE, Finding
+from datasets.readers import dfdc as dfdc_reader
+from datasets.readers import ffpp as ffpp_reader
 from datasets.readers.celeb_df import LIST_NAME, read_celeb_df
 from datasets.readers.dfdc import read_labels
-from datasets.readers.diffusion import read_diffusion
-from datasets.readers.ffpp_methods import METHOD_CODES
-from datasets.readers.ffsc import read_ffsc_test
-from models.label_tree import FFPP, FFSC
+from datasets.readers.ffpp import METHOD_CODES
+from datasets.readers.ffsc import METHODS
+from datasets.test_sets import TEST_SETS, ReadOptions
+from models.label_tree import FFPP
 from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_folder import _started_file
 from preprocessing.extraction.options import parse_args
@@ -30,7 +32,7 @@ from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
 from utils.cli import UserError
 
 main = SJEDD_check_data.main
-IMAGE_LISTS = SJEDD_check_data.IMAGE_LISTS
+IMAGE_LISTS = ("DiFF", "DiffusionFace")
 FFSC_REAL, FFSC_AGE = "000000000000", "110000100001"
 
 
@@ -47,6 +49,20 @@ def check(capsys):
             assert finding["message"] and finding["fix"]
         assert code == (2 if out["findings"] else 0)
         return code, out["findings"], out["counts"]
+
+    return call
+
+
+@pytest.fixture
+def fix(check):
+    """Check with --fix, then put the corrected copy in the place of the list."""
+
+    def call(path, *arguments):
+        before, copy = path.read_bytes(), path.with_name("corrected.txt")
+        findings = check(*arguments, "--fix", copy)[1]
+        assert path.read_bytes() == before
+        copy.replace(path)
+        return findings
 
     return call
 
@@ -192,7 +208,7 @@ def test_empty_list(check, crops, text):
 
 
 @pytest.mark.parametrize("change", [("crops/", "/old disk/[1]/crops/"), ("crops/", "crops\\"), ("crops/", "gone/")])
-def test_the_fix_of_moved_images_is_a_command_that_works(check, crops, monkeypatch, tmp_path_factory, change):
+def test_fix_writes_the_paths_of_moved_images(check, fix, crops, monkeypatch, tmp_path_factory, change):
     path = good_lists(crops)[1]
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     path.write_text(path.read_text().replace(*change))
@@ -201,7 +217,7 @@ def test_the_fix_of_moved_images_is_a_command_that_works(check, crops, monkeypat
     if change[1] == "gone/":
         assert findings[0]["fix"].startswith("put the file there")
         return
-    subprocess.run(shlex.split(findings[0]["fix"]), check=True)
+    fix(path, "--txt_path_train", path)
     assert check("--txt_path_train", path)[1] == []
 
 
@@ -369,7 +385,7 @@ def test_files_of_sizes_of_their_own_are_not_opened(crops, monkeypatch):
     for i, path in enumerate(sorted((crops / "crops").glob("*/*.png"))):
         path.write_bytes(b"x" * (i + 1))
     opened = []
-    monkeypatch.setattr(data_checks, "_middle", lambda file, size: opened.append(file))
+    monkeypatch.setattr(overlap_checks, "_bytes_of_middle", lambda file, size: opened.append(file))
     assert main(arguments) == 0 and opened == []
 
 
@@ -422,7 +438,7 @@ def test_images_are_decoded_with_deep_only(check, crops):
         _, findings, _ = check(*arguments, "--deep", "--workers", workers)
         assert [(f["kind"], f["path"], f["line"]) for f in findings] == [("unreadable_image", str(arguments[1]), 6)]
         assert "truncated" in findings[0]["message"]
-    assert findings[0]["fix"].endswith(f"again, or drop: sed -i 6z {arguments[1]}")
+    assert findings[0]["fix"].endswith("again, or drop this line; --fix OUT.txt does that")
 
 
 def test_deep_decodes_the_crops_of_data_sets(check, crops_copy):
@@ -594,7 +610,7 @@ def test_videos_that_an_extraction_cropped_in_part_are_unfinished(check, celeb_d
     assert "unfinished" not in kinds(check(*arguments)[1])  # crops of other tools, of which nothing is known
 
 
-def test_celeb_df_labels_are_one_for_real(check, celeb_df):
+def test_celeb_df_labels_are_one_for_real(check, fix, celeb_df):
     path = celeb_df / LIST_NAME
     lines = path.read_text().splitlines()
     path.write_text("\n".join(["0" + lines[0][1:], *lines[1:]]) + "\n")
@@ -605,7 +621,7 @@ def test_celeb_df_labels_are_one_for_real(check, celeb_df):
     _, findings, _ = check("--dataset", "CDF", "--data_root", celeb_df.parent)
     assert kinds(findings) == {"label_orientation": 1}
     assert findings[0]["message"].startswith("518 of 518 labels")
-    subprocess.run(shlex.split(findings[0]["fix"]), check=True)
+    fix(path, "--dataset", "CDF", "--data_root", celeb_df.parent)
     assert check("--dataset", "CDF", "--data_root", celeb_df.parent)[0] == 0
 
 
@@ -627,12 +643,12 @@ def test_test_extraction_and_check_read_the_celeb_df_list_alike(tmp_path, text):
     data = read_celeb_df(tmp_path / "CDF", 1)
     assert [(record.video, record.label) for record in data.records] == list(zip(videos, (0, 1, 0), strict=True))
     assert data.videos_listed == 3 and not data.dropped
-    (extracted,) = video_layouts.celeb_df(tmp_path, everything=False)
+    (extracted,) = TEST_SETS["CDF"].videos(tmp_path, "c23", ["test"])
     assert sorted(video.name for video in extracted.videos) == sorted(videos)
     assert {str(video.path.relative_to(tmp_path / "CDF")) for video in extracted.videos} == {
         "YouTube-real/videos/00170.mp4", "Celeb-synthesis/videos/id1_id0_0007.mp4", "Celeb-real/videos/id0_0001.mp4",
     }  # fmt: skip
-    groups, findings = official_counts.layout("CDF", tmp_path, None, "c23")
+    groups, findings = TEST_SETS["CDF"].crop_groups(tmp_path, None, "c23")
     assert {video for group in groups for video in group.videos} == set(videos)
     assert Counter(f.kind for f in findings) == {"count_mismatch": 2} | ({"duplicate": 2} if b"\xef" in text else {})
 
@@ -641,31 +657,27 @@ def test_test_extraction_and_check_read_the_celeb_df_list_alike(tmp_path, text):
 def test_lines_of_no_celeb_df_video_are_refused_by_all_three(tmp_path, line):
     (tmp_path / "CDF").mkdir()
     write(tmp_path / "CDF" / LIST_NAME, "0 Celeb-synthesis/b.mp4", line)
-    for read in (lambda: read_celeb_df(tmp_path / "CDF", 1), lambda: video_layouts.celeb_df(tmp_path, False)):
+    for read in (
+        lambda: read_celeb_df(tmp_path / "CDF", 1),
+        lambda: TEST_SETS["CDF"].videos(tmp_path, "c23", ["test"]),
+    ):
         with pytest.raises(UserError, match=r"testing_videos\.txt:2: .* names no Celeb-DF v2 video"):
             read()
-    _, findings = official_counts.layout("CDF", tmp_path, None, "c23")
+    _, findings = TEST_SETS["CDF"].crop_groups(tmp_path, None, "c23")
     assert [(f.kind, f.line) for f in findings if f.kind == "unknown_code"] == [("unknown_code", 2)]
     (tmp_path / "CDF" / LIST_NAME).write_bytes(b"1 Celeb-real/\xe9.mp4\n")
-    _, findings = official_counts.layout("CDF", tmp_path, None, "c23")
+    _, findings = TEST_SETS["CDF"].crop_groups(tmp_path, None, "c23")
     assert findings[0].kind == "unknown_code" and findings[0].message.startswith("cannot read")
 
 
 def test_swapped_celeb_df_labels_stop_test_and_extraction(celeb_df):
     write(celeb_df / LIST_NAME, "1 Celeb-real/00000.mp4", "1 Celeb-synthesis/00200.mp4")
-    for read in (lambda: read_celeb_df(celeb_df, 1), lambda: video_layouts.celeb_df(celeb_df.parent, False)):
+    for read in (lambda: read_celeb_df(celeb_df, 1), lambda: TEST_SETS["CDF"].videos(celeb_df.parent, "c23", ["test"])):
         with pytest.raises(UserError, match=r":2: Celeb-synthesis/00200\.mp4 has 1, but 1 is real .* SJEDD_check_data"):
             read()
 
 
-def mend(findings, kind):
-    """Run the commands that mend all findings of a kind, as a person would paste them."""
-    for fix in dict.fromkeys(finding["fix"] for finding in findings if finding["kind"] == kind):
-        assert fix.startswith("sed "), fix
-        subprocess.run(fix, shell=True, check=True)
-
-
-def test_mend_of_celeb_df_labels_changes_the_first_column_only(check, celeb_df):
+def test_fix_of_celeb_df_labels_changes_the_first_column_only(check, fix, celeb_df):
     path = celeb_df / LIST_NAME
     names = ["1 0 Celeb-synthesis", "0", "1", "x & y", "Celeb-synthesis"]
     good = [f"1 Celeb-real/{name}.mp4" for name in names] + ["  1 YouTube-real/1 0.mp4"]
@@ -675,33 +687,31 @@ def test_mend_of_celeb_df_labels_changes_the_first_column_only(check, celeb_df):
         for i in wrong:
             lines[i] = re.sub(r"[01]", lambda digit: str(1 - int(digit[0])), lines[i], count=1)
         path.write_bytes(b"\xef\xbb\xbf" + "\n".join(lines).encode())
-        _, findings, _ = check("--dataset", "CDF", "--data_root", celeb_df.parent)
+        findings = fix(path, "--dataset", "CDF", "--data_root", celeb_df.parent)
         assert kinds(findings)["label_orientation"] == (1 if len(wrong) == len(good) else 3)
-        mend(findings, "label_orientation")
         assert path.read_bytes().decode() == "\n".join(good)
         assert "label_orientation" not in kinds(check("--dataset", "CDF", "--data_root", celeb_df.parent)[1])
 
 
-def test_mend_of_dfdc_labels_changes_the_second_column_only(check, dfdc, monkeypatch):
-    monkeypatch.setattr(official_counts, "DFDC", {"real": 4, "fake": 5})
+def test_fix_of_dfdc_labels_changes_the_second_column_only(check, fix, dfdc, monkeypatch):
+    monkeypatch.setattr(dfdc_reader, "OFFICIAL", {"real": 4, "fake": 5})
     good = ["filename,label", "real.mp4,0", "x fake.mp4,1", '"a,REAL,b.mp4",1', '"c"",fake,"".mp4",0,real', "v,1",
             'q"REAL.mp4,1,FAKE', "1 0.mp4,1", "FAKE,0", "REAL,0"]  # fmt: skip
     bad = ["filename,label", "real.mp4,REAL", "x fake.mp4,FAKE", '"a,REAL,b.mp4",fake ', '"c"",fake,"".mp4", real,real',
            'v,"Fake"', 'q"REAL.mp4, 1,FAKE', "1 0.mp4,1", "FAKE,0 ", "REAL,Real"]  # fmt: skip
     for end in ("\n", "\r\n"):
         (dfdc / "labels.csv").write_text(end.join([*bad, ""]), newline="")
-        _, findings, _ = check("--dataset", "DFDC", "--data_root", dfdc.parent)
+        findings = fix(dfdc / "labels.csv", "--dataset", "DFDC", "--data_root", dfdc.parent)
         assert kinds(findings)["label_orientation"] == 1 and "unknown_code" not in kinds(findings)
-        mend(findings, "label_orientation")
         assert (dfdc / "labels.csv").read_bytes().decode() == end.join([*good, ""])
         read_labels(dfdc / "labels.csv")
         assert set(kinds(check("--dataset", "DFDC", "--data_root", dfdc.parent)[1])) <= {"count_mismatch"}
     write(dfdc / "labels.csv", *good[:-1], "REAL,real")  # one wrong line among good ones
-    mend(check("--dataset", "DFDC", "--data_root", dfdc.parent)[1], "label_orientation")
+    fix(dfdc / "labels.csv", "--dataset", "DFDC", "--data_root", dfdc.parent)
     assert (dfdc / "labels.csv").read_text().splitlines() == good
 
 
-def test_mend_of_image_lists_changes_the_labels_only(check, tmp_path):
+def test_fix_of_image_lists_changes_the_labels_only(check, fix, tmp_path):
     names = ["real/a 0", "real/1 x", "real/0,1", "fake/b 1", "fake/x", "fake/1 0 "]
     flags = ["", " 1", "", " 1", " 0", ""]  # of lines `path flag label`
     good = [f"{n}.png{flag} {int(n.startswith('fake'))}" for n, flag in zip(names, flags, strict=True)]
@@ -711,9 +721,8 @@ def test_mend_of_image_lists_changes_the_labels_only(check, tmp_path):
     path = tmp_path / "DiFF/DiFFtest.txt"
     swapped = [re.sub(r"[01](?=\s*$)", lambda digit: str(1 - int(digit[0])), line) for line in good]
     path.write_bytes("\n".join(swapped).encode("utf-8-sig"))
-    _, findings, _ = check("--dataset", "DiFF", "--data_root", tmp_path)
+    findings = fix(path, "--dataset", "DiFF", "--data_root", tmp_path)
     assert kinds(findings) == {"label_orientation": 1}
-    mend(findings, "label_orientation")
     assert path.read_bytes().decode() == "\n".join(good)
     assert check("--dataset", "DiFF", "--data_root", tmp_path)[1] == []
     codes = [(FFSC_REAL, FFSC_AGE)[name.startswith("real")] for name in names]
@@ -721,14 +730,8 @@ def test_mend_of_image_lists_changes_the_labels_only(check, tmp_path):
     assert "write the list again" in one(check("--dataset", "DiFF", "--datapath", path)[1], "label_orientation")["fix"]
 
 
-def printed_mends(out):
-    """The commands at the end of the mends of a printed report."""
-    mends = [line for line in out.splitlines() if line.startswith("  mend: ")]
-    return [line[line.index("sed -i") :] for line in mends if "sed -i" in line]
-
-
 @pytest.mark.parametrize("backwards", [False, True])
-def test_printed_commands_drop_all_bad_lines_in_any_order_and_twice(check, crops, capsys, backwards):
+def test_fix_drops_all_bad_lines_of_one_list_at_a_time(check, fix, crops, capsys, backwards):
     train, val = good_lists(crops)[1::2]
     touch(crops / "crops/e/empty.png", b"")
     touch(crops / "crops/g/0.png", (crops / "crops/b/1.png").read_bytes())
@@ -740,53 +743,86 @@ def test_printed_commands_drop_all_bad_lines_in_any_order_and_twice(check, crops
     before = kinds(check(*lists)[1])
     assert before == {"duplicate": 9, "label_conflict": 1, "missing_file": 2, "unknown_code": 2, "unreadable_image": 1,
                       "overlap_path": 1, "overlap_content": 1, "overlap_video": 1}  # fmt: skip
-    main([*map(str, lists)])
-    out = capsys.readouterr().out
-    assert f"  mend: sed -i '9,16z;18z' {train}\n" in out
-    assert f"  mend: put the file there, or drop the line: sed -i '17z;20z' {train}\n" in out
-    assert f"  mend: {train} keeps it; drop it from {val}: sed -i 8z {val}\n" in out
-    commands = printed_mends(out)
-    assert len(commands) == 7
-    for command in commands[:: -1 if backwards else 1] + commands:
-        subprocess.run(command, shell=True, check=True)
+    main([*map(str, lists), "--fix", str(crops / "out.txt")])
+    out, err = capsys.readouterr()
+    assert out.count("  fix: drop this line; --fix OUT.txt does that\n") == 1
+    assert out.count("  fix: put the file there, or drop this line; --fix OUT.txt does that\n") == 1
+    assert f"  fix: {train} keeps it; drop this line from {val}, --fix OUT.txt does that\n" in out
+    assert f"{train} and {val} have lines to fix; check one at a time" in err and not (crops / "out.txt").exists()
+    for option, path in list(zip(lists[::2], lists[1::2], strict=True))[:: -1 if backwards else 1]:
+        fix(path, option, path)
+    fix(val, *lists)
     assert check(*lists)[1] == []
-    assert tuple("\n".join(path.read_text().split()) for path in (train, val)) == tuple(
-        "\n".join(text.split()) for text in good
-    )
+    assert train.read_bytes() == good[0].encode() and val.read_bytes() == good[1].replace("\n", "\r\n").encode()
 
 
-def test_a_tested_image_is_dropped_from_the_training_list(check, crops):
+def test_a_tested_image_is_dropped_from_the_training_list(check, fix, crops):
     train = good_lists(crops)[1]
     image(crops / "crops/g/0.png")
     test = write(crops / "DiFFtest.txt", "crops/a/0.png 0", "crops/g/0.png 0")
     arguments = ("--txt_path_train", train, "--dataset", "DiFF", "--datapath", test)
-    fix = one(check(*arguments)[1], "overlap_path")["fix"]
-    assert fix == f"{test} keeps it (it is tested); drop it from {train}: sed -i 1z {train}"
-    subprocess.run(fix.partition(": ")[2], shell=True, check=True)
+    found = one(check(*arguments)[1], "overlap_path")
+    assert found["fix"] == f"{test} keeps it (it is tested); drop this line from {train}, --fix OUT.txt does that"
+    lines = train.read_text().splitlines()
+    fix(train, *arguments)
+    assert train.read_text().splitlines() == lines[1:]
     assert check(*arguments)[1] == []
 
 
-def test_repeated_lines_of_official_lists_are_dropped_by_one_command(check, celeb_df, dfdc, capsys):
+def test_repeated_lines_of_official_lists_are_dropped(check, fix, celeb_df, dfdc):
     arguments = ["--dataset", "CDF", "DFDC", "--data_root", str(dfdc.parent)]
-    add(celeb_df / LIST_NAME, *(celeb_df / LIST_NAME).read_text().splitlines()[:20:2])
-    add(dfdc / "labels.csv", "v1.mp4,1", "v2.mp4,0")
+    places = {"CDF": celeb_df / LIST_NAME, "DFDC": dfdc / "labels.csv"}
+    good = {name: path.read_text() for name, path in places.items()}
+    add(places["CDF"], *good["CDF"].splitlines()[:20:2])
+    add(places["DFDC"], "v1.mp4,1", "v2.mp4,0")
     assert kinds(check(*arguments)[1]) == {"duplicate": 12}
-    main(arguments)
-    commands = printed_mends(capsys.readouterr().out)
-    assert len(commands) == 2
-    for command in commands:
-        subprocess.run(command, shell=True, check=True)
+    for name, path in places.items():
+        fix(path, "--dataset", name, "--data_root", dfdc.parent)
+    assert {name: path.read_text() for name, path in places.items()} == good
     assert check(*arguments)[0] == 0
 
 
-def test_many_scattered_lines_are_dropped_by_commands_of_bearable_length(tmp_path):
+def test_many_scattered_lines_are_dropped(tmp_path):
     path = write(tmp_path / "x y.txt", *range(1, 25001))
-    command = data_checks.drop_lines(path, *range(2, 25001, 2))
-    parts = command.split(" && ")
-    assert len(parts) == 3 and max(map(len, parts)) < 2**17
-    for part in parts:
-        subprocess.run(part, shell=True, check=True)
-    assert path.read_text().split() == [str(i) for i in range(1, 25001, 2)]
+    found = [Finding("duplicate", str(path), i, "twice", DROP_LINE, DROP) for i in range(2, 25001, 2)]
+    told = write_corrected_list(found, tmp_path / "out.txt")
+    assert told == f"wrote {tmp_path}/out.txt: {path} with 12500 lines dropped and 0 changed"
+    assert (tmp_path / "out.txt").read_text().split() == [str(i) for i in range(1, 25001, 2)]
+
+
+def test_fix_overwrites_nothing_and_writes_nothing_in_vain(check, crops, capsys):
+    train, out = good_lists(crops)[1], crops / "out.txt"
+    run = ["--txt_path_train", str(train), "--fix", str(out)]
+    assert main(run) == 0
+    assert f"{out} is not written: there is no line that --fix can correct" in capsys.readouterr().out
+    add(train, f"gone/0.png {REAL}")
+    out.write_text("mine")
+    assert main(run) == 2 and out.read_text() == "mine"
+    assert f"error: {out} is there already; give --fix a new file" in capsys.readouterr().err
+    out.unlink()
+    out.symlink_to("nowhere")
+    assert main(run) == 2 and not out.exists()
+    assert main([*run[:-1], str(crops / "no folder/out.txt")]) == 2
+    assert "cannot write" in capsys.readouterr().err
+    out.unlink()
+    assert main(run) == 2  # the findings of the list itself
+    assert f"wrote {out}: {train} with 1 lines dropped and 0 changed" in capsys.readouterr().out
+    assert train.read_text() == out.read_text() + f"gone/0.png {REAL}\n"
+    val = write(crops / "val.txt", f"gone/0.png {REAL}", f"gone/1.png {REAL}")
+    assert main(["--txt_path_val", str(val), "--fix", str(crops / "none.txt")]) == 2
+    assert f"--fix would drop all lines of {val}" in capsys.readouterr().err and not (crops / "none.txt").exists()
+
+
+def test_a_corrected_list_must_find_its_images(check, crops, monkeypatch, capsys, tmp_path_factory):
+    train, other = good_lists(crops)[1], tmp_path_factory.mktemp("other") / "out.txt"
+    add(train, "no code")
+    check("--txt_path_train", train, "--fix", other)  # the images are found from the current folder
+    assert other.is_file()
+    other.unlink()
+    monkeypatch.chdir(other.parent)
+    assert main(["--txt_path_train", str(train), "--fix", str(other)]) == 2
+    assert f"is named from the folder of {train}; give --fix a file in {crops}" in capsys.readouterr().err
+    assert not other.exists()
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -801,10 +837,7 @@ def test_images_of_a_list_are_looked_for_where_its_reader_does(check, tmp_path, 
     for i, folder in enumerate((tmp_path / "cwd", path.parent, root / name, root)):
         image(folder / f"x/{i}.png")
     write(path, *(f"x/{i}.png {i % 2}" for i in range(5 if gone else 4)))
-    if name == "FFSC":
-        data = read_ffsc_test(root, path, FFSC, codes=False)
-    else:
-        data = read_diffusion(name, root, path if given else None, FFPP)
+    data = TEST_SETS[name].read(ReadOptions(root, FFPP, path if given else None))
     arguments = ["--dataset", name, "--data_root", root, *(["--datapath", path] if given else [])]
     _, findings, counts = check(*arguments)
     assert all(Path(record.path).is_file() for record in data.records) is not gone
@@ -812,7 +845,7 @@ def test_images_of_a_list_are_looked_for_where_its_reader_does(check, tmp_path, 
     assert counts[name]["images"] == 4
 
 
-def test_mend_of_moved_images_changes_their_lines_only(check, crops):
+def test_fix_of_moved_images_changes_their_lines_only(check, fix, crops):
     for path in ("x|y/o(l)d & #1/a", "x|y/o(l)d & #1/b", "here/a", "here/s/a"):
         image(crops / "root" / path / "0.png")
     image(crops / "here/a/1.png")
@@ -821,9 +854,8 @@ def test_mend_of_moved_images_changes_their_lines_only(check, crops):
     lines = ["/gone/x|y/o(l)d & #1/a/0.png", "  /gone/x|y/o(l)d & #1/b/0.png", "here/a/1.png", "x/here/a/1.png",
              "here/s/a/0.png", "/gone\\here\\a\\0.png"]  # fmt: skip
     path.write_bytes("\n".join(f"{line} {REAL}" for line in lines).encode("utf-8-sig"))
-    _, findings, _ = check("--txt_path_train", path, "--data_root", crops / "root")
+    findings = fix(path, "--txt_path_train", path, "--data_root", crops / "root")
     assert kinds(findings) == {"missing_file": 4}
-    mend(findings, "missing_file")
     assert path.read_text().splitlines()[2:4] == [f"here/a/1.png {REAL}", f"x/here/a/1.png {REAL}"]
     assert check("--txt_path_train", path, "--data_root", crops / "root")[1] == []
 
@@ -841,8 +873,8 @@ def test_bad_lines_of_the_celeb_df_list_do_not_end_the_check(check, celeb_df):
 @pytest.fixture
 def ffpp(tmp_path, monkeypatch):
     """A small FF++ of 2, 1 and 1 pairs, officially as many, with FaceShifter and DeeperForensics of its test pair."""
-    monkeypatch.setattr(official_counts, "FFPP", {"train": 4, "val": 2, "test": 2})
-    monkeypatch.setattr(official_counts, "FAKES_OF_FFPP", 4)
+    monkeypatch.setattr(ffpp_reader, "OFFICIAL", {"train": 4, "val": 2, "test": 2})
+    monkeypatch.setattr(ffpp_reader, "OFFICIAL_FAKES", 4)
     root = tmp_path / "data"
     splits = {"train": [["000", "001"], ["002", "003"]], "val": [["004", "005"]], "test": [["006", "007"]]}
     for split, pairs in splits.items():
@@ -911,7 +943,7 @@ def test_fakes_of_ffpp_videos_are_compared_with_the_test_pairs_and_with_all(chec
 
 @pytest.fixture
 def dfdc(tmp_path, monkeypatch):
-    monkeypatch.setattr(official_counts, "DFDC", {"real": 3, "fake": 3})
+    monkeypatch.setattr(dfdc_reader, "OFFICIAL", {"real": 3, "fake": 3})
     root = tmp_path / "data" / "DFDC"
     for i in range(6):
         touch(root / f"faces/v{i}/0000.png")
@@ -919,7 +951,7 @@ def dfdc(tmp_path, monkeypatch):
     return root
 
 
-def test_dfdc_counts_and_labels(check, dfdc):
+def test_dfdc_counts_and_labels(check, fix, dfdc):
     arguments = ("--dataset", "DFDC", "--data_root", dfdc.parent)
     assert check(*arguments)[0] == 0
     assert check("--dataset", "DFDC", "--datapath", dfdc / "faces")[0] == 0
@@ -927,7 +959,7 @@ def test_dfdc_counts_and_labels(check, dfdc):
     (dfdc / "labels.csv").write_text(good.replace(",1\n", ",FAKE\n").replace(",0\n", ",REAL\n"))
     _, findings, _ = check(*arguments)
     assert kinds(findings) == {"label_orientation": 1}
-    subprocess.run(shlex.split(findings[0]["fix"]), check=True)
+    fix(dfdc / "labels.csv", *arguments)
     assert (dfdc / "labels.csv").read_text() == good
     write(dfdc / "labels.csv", "filename,label", "v0.mp4,0", "v1.mp4,1", "v1.mp4,0", "v2.mp4,x")
     assert kinds(check(*arguments)[1]) == {"label_conflict": 1, "unknown_code": 1, "count_mismatch": 2}
@@ -941,7 +973,7 @@ def test_dfdc_counts_and_labels(check, dfdc):
     assert kinds(check(*arguments)[1]) == {"missing_file": 1}
 
 
-def test_image_lists_whose_folders_contradict_their_labels(check, tmp_path):
+def test_image_lists_whose_folders_contradict_their_labels(check, fix, tmp_path):
     root = tmp_path / "fake news" / "data"
     for i in range(4):
         image(root / "DiFF" / ("original" if i < 2 else "fake/T2I") / f"{i}.png")
@@ -958,7 +990,7 @@ def test_image_lists_whose_folders_contradict_their_labels(check, tmp_path):
     write(path, *(line[:-1] + str(1 - int(line[-1])) for line in lines))
     _, findings, _ = check(*arguments)
     assert kinds(findings) == {"label_orientation": 1}
-    subprocess.run(shlex.split(findings[0]["fix"]), check=True)
+    fix(path, *arguments)
     assert path.read_text().splitlines() == lines
     write(path, *lines, "original/0.png 1", "gone.png 0", "original/1.png 3")
     _, findings, _ = check(*arguments)
@@ -974,7 +1006,7 @@ def test_a_list_that_is_not_there_does_not_end_the_check(check, tmp_path, ffpp):
 def test_ffsc_folders_and_list(check, tmp_path):
     root = tmp_path / "data"
     for folder in ("Train", "Val", "Test"):
-        for method in ("Real", *official_counts.METHODS):
+        for method in ("Real", *METHODS):
             name = "0_surprised.png" if method == "fomm-expr" else "0.png"
             touch(root / "FFSC" / folder / method / name)
     code, _, counts = check("--dataset", "FFSC", "--data_root", root)
@@ -1006,7 +1038,7 @@ def test_report_for_people(crops, celeb_df, capsys):
     assert main([*map(str, arguments)]) == 2
     out, err = capsys.readouterr()
     assert "missing_file (15)" in out and "... and 5 more" in out
-    assert out.count("does not exist") == 10 and out.count("mend:") == 1
+    assert out.count("does not exist") == 10 and out.count("fix:") == 1
     assert err.strip() == "error: 15 findings: 15 missing_file"
 
 

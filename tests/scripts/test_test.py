@@ -226,7 +226,7 @@ def test_results_of_another_list_are_never_overwritten(run, crop_lists, tmp_path
 
 
 def test_ffpp_reads_the_official_layout(run, golden_crops, tmp_path):
-    from datasets.readers.ffpp_methods import METHOD_CODES, compression_dir
+    from datasets.readers.ffpp import METHOD_CODES, compression_dir
 
     (tmp_path / "FF++").mkdir()
     (tmp_path / "FF++" / "test.json").write_text('[["000", "001"]]')

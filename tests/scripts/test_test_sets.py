@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import SJEDD_test
-from datasets.test_sets import READERS
+from datasets.test_sets import TEST_SETS
 from evaluation.metrics import evaluate
 from tests.layouts import FFSC_AGE, FFSC_REAL
 
@@ -145,7 +145,7 @@ def test_options_that_are_surely_a_mistake(call, capsys, arguments, message):
 
 
 def test_every_data_set_that_is_not_there_is_one_line(call, tmp_path, capsys):
-    for name in READERS:
+    for name in TEST_SETS:
         place = ["--datapath", tmp_path / "nothing"] if name in ("list", "json", "folder", "csv") else []
         assert call("--dataset", name, *place) == 2, name
         error = capsys.readouterr().err

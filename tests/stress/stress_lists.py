@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 import SJEDD_check_data
 import SJEDD_predict
 import SJEDD_report
+from datasets.crop_manifest import rows_by_video
 from datasets.crop_settings import crop_settings, differences
 from datasets.readers.celeb_df import listed_videos
 from datasets.readers.csv_list import read_csv_list
 from datasets.readers.deepfakebench_json import read_deepfakebench_json
 from datasets.readers.dfdc import read_labels
-from datasets.readers.ffpp_methods import split_videos
+from datasets.readers.ffpp import split_videos
 from datasets.readers.txt_list import read_txt_list
-from datasets.records import DataSet, Record
-from datasets.test_sets import by_video
+from datasets.records import DataSet, Record, by_video
 from datasets.transforms import ImageError, read_image
 from evaluation.calibration import calibrated_checkpoint, read_calibration
 from evaluation.prediction_table import read_predictions
@@ -226,7 +226,7 @@ READERS = {
                       listed_videos),
     "list, SJEDD_check_data.py": ("list.txt", lines(*CODE_LINES), check_data),
     "manifest.csv": ("manifest.csv", MANIFESTS,
-                     lambda path: (manifest.read_rows(path), SJEDD_check_data.account_of(path.parent))),
+                     lambda path: (manifest.read_rows(path), rows_by_video(path.parent))),
     "manifest.json": ("manifest.json", json_of(st.one_of(RECIPE, VALUES)), read_settings),
     "table, SJEDD_report.py": ("predictions.csv", lines(*REPORT_LINES, header="p_fake,label,path\n"), report),
     "predictions.csv": ("predictions.csv", table(**PREDICTIONS), lambda path: read_predictions(str(path))),

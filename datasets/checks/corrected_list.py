@@ -1,0 +1,65 @@
+"""The corrected copy of a list that SJEDD_check_data.py --fix writes."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets.checks.findings import Finding
+from datasets.readers.txt_list import split_line
+from utils.cli import UserError
+from utils.files import text_file, write_bytes
+
+
+def write_corrected_list(findings: Sequence[Finding], out: Path) -> str:
+    """Write a corrected copy of the one list that has findings with an ``edit``; the list itself is not changed.
+
+    Args:
+        findings: Of all lists.
+        out: New file. A byte order mark is left out, line ends are kept.
+
+    Returns:
+        What was done, in one line.
+
+    Raises:
+        UserError: Several lists have such findings, no line would be left, ``out`` is there already or cannot be
+            written, or images are named relative to the folder of the list and ``out`` is in another one.
+    """
+    paths = list(dict.fromkeys(finding.path for finding in findings if finding.edit))
+    if not paths:
+        return f"{out} is not written: there is no line that --fix can correct"
+    if len(paths) > 1:
+        raise UserError(f"--fix corrects one list, and {' and '.join(paths)} have lines to fix; check one at a time")
+    path = Path(paths[0])
+    lines = read_list_lines(path)
+    fixed: list[str | None] = list(lines)
+    for finding in findings:
+        if finding.edit:
+            for i in range(len(lines)) if finding.edit.every_line else [finding.line - 1]:
+                fixed[i] = None if fixed[i] is None else finding.edit.change(fixed[i])
+    kept = [line for line in fixed if line is not None]
+    if not any(line.strip() for line in kept):
+        raise UserError(f"--fix would drop all lines of {path}; see the findings, and fix their cause")
+    _refuse_other_folder(path, kept, out)
+    if os.path.lexists(out):
+        raise UserError(f"{out} is there already; give --fix a new file")
+    try:
+        write_bytes(out, "\n".join(kept).encode(errors="surrogateescape"))
+    except OSError as error:
+        raise UserError(f"cannot write {out} ({error.strerror}); give --fix another file") from error
+    n_changed = sum(new not in (None, old) for old, new in zip(lines, fixed, strict=True))
+    return f"wrote {out}: {path} with {len(lines) - len(kept)} lines dropped and {n_changed} changed"
+
+
+def read_list_lines(path: Path) -> list[str]:
+    """The lines of a text file without a byte order mark; bytes that are not UTF-8 as surrogates."""
+    return text_file(path).read_bytes().decode("utf-8-sig", errors="surrogateescape").split("\n")
+
+
+def _refuse_other_folder(path: Path, lines: Sequence[str], out: Path) -> None:
+    """UserError if images are found from the folder of the list only, and ``out`` is not in it."""
+    if out.absolute().parent.resolve() == path.absolute().parent.resolve():
+        return
+    for line in lines:
+        image, _ = split_line(line.strip())
+        if image and not os.path.isfile(image) and os.path.isfile(os.path.join(path.parent, image)):  # noqa: PTH113, PTH118
+            raise UserError(f"{image[:200]} is named from the folder of {path}; give --fix a file in {path.parent}")

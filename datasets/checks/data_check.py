@@ -1,0 +1,173 @@
+"""All checks of SJEDD_check_data.py, and its report."""
+
+import argparse
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from datasets.checks.crop_checks import CountedCrops, check_groups, empty_files, sizes_of
+from datasets.checks.findings import DROP, DROP_LINE, KINDS, Finding
+from datasets.checks.folder_labels import contradictions
+from datasets.checks.list_checks import CheckedList, check_list_crops, check_txt_lists, folders_without_videos
+from datasets.checks.overlap_checks import check_overlaps, data_set_contents, list_contents
+from datasets.test_sets import TEST_SETS
+from datasets.transforms import ImageError, read_image
+from utils.cpu import available_cores
+from utils.pool import run_jobs
+from utils.text_table import text_table
+
+_EXAMPLES = 10  # findings of a kind that a person is shown
+_FIXES = 8
+
+
+def check_data(args: argparse.Namespace) -> tuple[list[Finding], dict[str, dict]]:
+    """Run all checks that the options of SJEDD_check_data.py ask for.
+
+    Returns:
+        (findings, counts: list -> numbers, or data set -> split -> class -> numbers).
+
+    Raises:
+        UserError: A list cannot be read.
+    """
+    paths = {name: path for name, path in (("train", args.txt_path_train), ("val", args.txt_path_val)) if path}
+    lists, counts, findings = check_txt_lists(paths, args.data_root, labels_allowed=False)
+    for number, path in enumerate(args.txt_path_test, start=1):
+        name = "test" if len(args.txt_path_test) == 1 else f"test {number}"
+        listed, numbers, more = check_txt_lists({name: path}, args.data_root, labels_allowed=True)
+        lists, counts, findings = lists | listed, counts | numbers, findings + more
+    for name, checked in lists.items():
+        findings += _contradictions(checked, counts[name])
+    no_videos = folders_without_videos(row for checked in lists.values() for row in checked.labelled())
+    contents = [list_contents(name.split()[0], checked, no_videos) for name, checked in lists.items()]
+    if args.n_frames:
+        findings += check_list_crops(list(lists.values()), no_videos, args.n_frames)
+    sizes: dict[str, int] = {}
+    for name in dict.fromkeys(args.dataset):
+        image_list = TEST_SETS[name].image_list
+        path = image_list(args.data_root, args.datapath) if image_list else None
+        if path is not None and not path.is_file():
+            fix = f"put the list of {name} there, or set --data_root or --datapath"
+            findings.append(Finding("missing_file", str(path), None, f"the list of {name} is not there", fix))
+        elif path is not None:
+            folders = (args.data_root / name, args.data_root)  # as the readers of image lists do
+            listed, numbers, more = check_txt_lists({name: path}, args.data_root, True, folders)
+            findings += more + _contradictions(listed[name], numbers[name])
+            contents.insert(0, list_contents("test", listed[name], {*listed[name].first_rows()}))
+            lists, counts = lists | listed, counts | numbers
+        else:
+            found = _check_data_set(name, args)
+            counts[name] = found.counts
+            findings += found.findings
+            sizes |= found.sizes
+            if paths:
+                contents.insert(0, data_set_contents(name, found.tested, found.videos))
+    findings += check_overlaps(contents)
+    if args.deep:
+        findings += _decode(list(lists.values()), sizes, args.workers or min(8, available_cores()))
+    told = {finding[:4]: finding for finding in reversed(findings)}  # data sets may share videos, such as FF++'s reals
+    return list(told.values())[::-1], counts
+
+
+def _contradictions(checked: CheckedList, counts: Mapping) -> list[Finding]:
+    rows = [(row.line, row.path, fake) for row, fake in checked.labelled()]
+    return contradictions(checked.path, rows, labels=counts["digits"] == 1)
+
+
+def _check_data_set(name: str, args: argparse.Namespace) -> CountedCrops:
+    """Counts, crops and findings of a data set in folders."""
+    data_set = TEST_SETS[name]
+    if data_set.count_images:
+        counts, images, findings = data_set.count_images(args.datapath or args.data_root, args.subset)
+        sizes = sizes_of(images)
+        tested = {image: size for image, size in sizes.items() if images[image]}
+        return CountedCrops(counts, sizes, tested, {}, findings + empty_files(sizes, f"unpack {name} again"))
+    groups, findings = data_set.crop_groups(args.data_root, args.datapath, args.compression)
+    if args.subset:
+        findings = [finding for finding in findings if finding.kind != "count_mismatch"]
+    found = check_groups(name, groups, args.n_frames, args.subset)
+    return found._replace(findings=findings + found.findings)
+
+
+def _decode(lists: Sequence[CheckedList], sizes: Mapping[str, int], workers: int) -> list[Finding]:
+    """unreadable_image for every image of the lists, and of ``sizes`` (image -> bytes), that cannot be decoded."""
+    listed = [(checked.path, row) for checked in lists for row in checked.rows if row.size]
+    places = [(row.file, str(path), row.line, row.path) for path, row in listed]
+    places += [(image, image, None, "the image") for image, size in sizes.items() if size]
+    files = list(dict.fromkeys(file for file, *_ in places))
+    reasons = dict(zip(files, run_jobs(_why_unreadable, files, workers, "image"), strict=True))
+    findings = []
+    for file, path, line, name in places:
+        if reasons[file]:
+            message = f"{name}: {reasons[file].removeprefix('unreadable_image: ')}"
+            fix = f"extract or copy the image again, or {DROP_LINE if line else 'remove it'}"
+            findings.append(Finding("unreadable_image", path, line, message, fix, DROP if line else None))
+    return findings
+
+
+def _why_unreadable(image: str) -> str | None:
+    try:
+        read_image(image)
+    except ImageError as error:
+        return str(error)
+    return None
+
+
+def as_json(findings: Sequence[Finding], counts: Mapping) -> str:
+    """{"findings": [{"kind", "path", "line", "message", "fix"}], "counts": {...}}."""
+    shown = [{key: value for key, value in finding._asdict().items() if key != "edit"} for finding in findings]
+    return json.dumps({"findings": shown, "counts": counts}, indent=2)
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """One line: how many findings of which kinds."""
+    numbers = Counter(finding.kind for finding in findings)
+    told = ", ".join(f"{numbers[kind]} {kind}" for kind in KINDS if numbers[kind])
+    return f"{len(findings)} finding{'s' * (len(findings) > 1)}: {told}"
+
+
+def report_lines(findings: Sequence[Finding], counts: Mapping[str, dict]) -> list[str]:
+    """The report for people: counts as tables, findings by kind."""
+    lists = [{"list": name} | numbers for name, numbers in counts.items() if "lines" in numbers]
+    methods = [
+        {"list": numbers["list"], "class": label, "method": method, "lines": number}
+        for numbers in lists
+        for label, by_method in numbers["methods"].items()
+        for method, number in by_method.items()
+    ]
+    videos, images = [], []
+    for name, splits in counts.items():
+        for split, classes in splits.items() if "lines" not in splits else ():
+            for label, numbers in classes.items():
+                row = {"data set": name, "split": split, "class": label}
+                if isinstance(numbers, dict):
+                    told = ", ".join(f"{number} {status}" for status, number in numbers["manifest"].items())
+                    videos.append(row | numbers | {"manifest": told or None})
+                else:
+                    images.append(row | {"images": numbers})
+    lines = []
+    for rows in (lists, methods, videos, images):
+        if rows:
+            header = [key for key in rows[0] if key not in ("codes", "methods")]
+            lines += text_table(header, [[row[key] for key in header] for row in rows])
+    return lines + (_finding_lines(findings) if findings else ["nothing wrong was found"])
+
+
+def _finding_lines(findings: Iterable[Finding]) -> list[str]:
+    """The first findings of each kind, and how to fix them."""
+    groups = defaultdict(list)
+    for finding in findings:
+        groups[finding.kind].append(finding)
+    lines = []
+    for kind in (kind for kind in KINDS if kind in groups):
+        group = groups[kind]
+        lines += ["", f"{kind} ({len(group)})"]
+        for finding in group[:_EXAMPLES]:
+            place = finding.path if finding.line is None else f"{finding.path}:{finding.line}"
+            lines.append(f"  {place}: {finding.message}")
+        if len(group) > _EXAMPLES:
+            lines.append(f"  ... and {len(group) - _EXAMPLES} more; --json lists all")
+        fixes = list(dict.fromkeys(finding.fix for finding in group))
+        lines += [f"  fix: {fix}" for fix in fixes[:_FIXES]]
+        if len(fixes) > _FIXES:
+            lines.append(f"  ... and {len(fixes) - _FIXES} more ways to fix them; --json lists all")
+    return [line.encode(errors="backslashreplace").decode() for line in lines]

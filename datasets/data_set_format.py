@@ -1,0 +1,115 @@
+"""What a reader module tells about its data set: how it is read, where its videos and crops lie, how many there are.
+
+Each module of datasets/readers exports one or more ``DataSetFormat``; datasets/test_sets.py lists them.
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from datasets.checks.findings import Finding
+from datasets.raw_videos import VideoSet
+from datasets.records import DataSet
+
+if TYPE_CHECKING:  # NumPy, which --help does without
+    from models.label_tree import LabelTree
+
+PROTOCOLS = ("ours", "reference")
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a test asks of a reader.
+
+    data_root: Folder of all data sets.
+    tree: Label tree of the model that is tested.
+    datapath: Where the data set lies if not in its usual place under ``data_root``.
+    protocol: One of PROTOCOLS.
+    seed: Of the draw of fakes of the reference's protocol.
+    n_frames: Frames per video; None for the model's usual number, and for all frames of a list or CSV file.
+    """
+
+    data_root: Path
+    tree: "LabelTree"
+    datapath: Path | None = None
+    compression: str = "c23"
+    split: str = "test"
+    protocol: str = "ours"
+    seed: int = 0
+    n_frames: int | None = None
+
+    @property
+    def frames_per_video(self) -> int:
+        """``n_frames``, or what the model's paper takes: 64 for the FF++ tree, 32 for the FFSC tree."""
+        return self.n_frames or (64 if self.ffpp_tree else 32)
+
+    @property
+    def ffpp_tree(self) -> "LabelTree | None":
+        """The model's tree if it is FF++'s, else None."""
+        from models.label_tree import FFPP
+
+        return self.tree if self.tree is FFPP else None
+
+
+class CropGroup(NamedTuple):
+    """The videos of one class in one split, for SJEDD_check_data.py.
+
+    official: How many videos there should be.
+    faces: Folder of the crops: those of a video lie in faces/<video>, the manifest beside faces.
+    command: Extracts the crops.
+    """
+
+    split: str
+    label: str
+    official: int
+    faces: Path
+    videos: list[str]
+    command: str
+
+
+CheckedGroups = tuple[list[CropGroup], list[Finding]]
+
+
+@dataclass(frozen=True)
+class DataSetFormat:
+    """A data set or list format.
+
+    name: Value of --dataset.
+    read: Reads the test set.
+    needs_datapath: What --datapath must be if there is no usual place; else "".
+    has_splits: Whether --split and --compression of a test change what is read.
+    all_frames: Whether all frames of a video are taken unless --n_frames is given.
+    videos: (data_root, compression, splits) -> the raw videos, of data sets of videos. Raises UserError if the download
+        is not there.
+    video_splits: Splits that ``videos`` knows; () if it takes none.
+    videos_by_compression: Whether the videos lie in a folder for each compression.
+    crop_groups: (data_root, datapath, compression) -> the groups to check, and what is wrong with the official lists.
+    image_list: (data_root, datapath) -> the list to check, of data sets of images; None if there is none.
+    count_images: (data_root, subset) -> counts by list and method, image -> whether it is of the test split, findings.
+        Of data sets of images in folders. subset: missing methods are no finding.
+    method_of: Folder of an image -> "real", a method, or None for another folder.
+    ffpp_sources: Patterns of crop folders whose groups are the numbers of the FF++ videos that are shown.
+    """
+
+    name: str
+    read: Callable[[ReadOptions], DataSet]
+    needs_datapath: str = ""
+    has_splits: bool = False
+    all_frames: bool = False
+    videos: Callable[[Path, str, Sequence[str]], list[VideoSet]] | None = None
+    video_splits: tuple[str, ...] = ()
+    videos_by_compression: bool = False
+    crop_groups: Callable[[Path, Path | None, str], CheckedGroups] | None = None
+    image_list: Callable[[Path, Path | None], Path | None] | None = None
+    count_images: Callable[[Path, bool], tuple[dict, dict[str, bool], list[Finding]]] | None = None
+    method_of: Callable[[str], str | None] | None = None
+    ffpp_sources: tuple[re.Pattern, ...] = ()
+
+
+def extraction_command(name: str, data_root: Path, *options: str) -> str:
+    """The command that extracts the crops of a data set."""
+    words = ["python", "preprocessing/extract_faces.py", "--dataset", name, "--data_root", str(data_root), *options]
+    return shlex.join(words)
