@@ -176,33 +176,37 @@ class Run:
         return self.data.batches(size, self.device, progress.epoch, progress.step, stream, every)
 
     def _finish_epoch(self, started: float, log: logging.Logger, metrics: MetricsLog | None) -> None:
-        """Validate, log the epoch and write its checkpoints."""
+        """Validate, write the epoch's checkpoints and log it."""
         progress, figures = self.progress, validate(self.trainer, self.data)
-        score = figures["val_frame_auc" if self.data.val_set.image_level else "val_video_auc"]
         row = {"epoch": progress.epoch, "lr": self.trainer.learning_rate} | epoch_row(self.trainer, progress) | figures
         row["seconds"] = round(time.perf_counter() - started, 2)
-        best = progress.best
-        better = not best or (score, -figures["val_loss"]) > (best["score"], -best["val_loss"])
-        progress.epochs_without_better = 0 if better else progress.epochs_without_better + 1
-        if better:
-            progress.best = {"score": score, "epoch": progress.epoch} | figures
-            self._save("ckpt_best.pth")
-        if self.settings.keep:
-            self._save(f"ckpt_epoch{progress.epoch:03d}.pth")
-            for old in sorted(self.folder.glob("ckpt_epoch*.pth"))[: -self.settings.keep] if is_main() else ():
-                old.unlink()
+        self._save_epoch(figures)
         self.trainer.weighting.after_epoch([row[f"loss_{task}"] for task in TASKS])
         if metrics:
             metrics.add(row)
         losses = " ".join(f"{row[f'loss_{task}']:.4f}" for task in TASKS)
         weights = " ".join(f"{weight:.4f}" for weight in row["lambdas"])
         aucs = f"frame AUC {100 * figures['val_frame_auc']:.2f}"
-        aucs += "" if self.data.val_set.image_level else f", video AUC {100 * figures['val_video_auc']:.2f}"
-        log.info(
-            f"epoch {progress.epoch}: losses {losses}; lambda {weights}; validation {aucs}; {row['seconds']:.0f} s"
-        )
+        if figures["val_video_auc"] is not None:
+            aucs += f", video AUC {100 * figures['val_video_auc']:.2f}"
+        seconds = f"{row['seconds']:.0f} s"
+        log.info(f"epoch {progress.epoch}: losses {losses}; lambda {weights}; validation {aucs}; {seconds}")
         progress.next_epoch()
         self.save_last()
+
+    def _save_epoch(self, figures: dict) -> None:
+        """Write ckpt_best.pth if the epoch is the best so far (ties: lower loss), and what --keep asks for."""
+        progress, best, keep = self.progress, self.progress.best, self.settings.keep
+        score = figures["val_frame_auc"] if figures["val_video_auc"] is None else figures["val_video_auc"]
+        better = not best or (score, -figures["val_loss"]) > (best["score"], -best["val_loss"])
+        progress.epochs_without_better = 0 if better else progress.epochs_without_better + 1
+        if better:
+            progress.best = {"score": score, "epoch": progress.epoch} | figures
+            self._save("ckpt_best.pth")
+        if keep:
+            self._save(f"ckpt_epoch{progress.epoch:03d}.pth")
+            for old in sorted(self.folder.glob("ckpt_epoch*.pth"))[:-keep] if is_main() else ():
+                old.unlink()
 
     def save_last(self) -> None:
         """Write ckpt_last.pth, from which --resume continues exactly."""
