@@ -61,7 +61,7 @@ ablation: .venv/.runtime
 	rm -rf $(DEMO_OUT)/ablation
 	$(BIN)/python benchmarks/ablation.py --lists $(DEMO_LISTS) --output $(DEMO_OUT)/ablation
 
-# The quick tests: under 5 minutes on 2 cores.
+# The quick tests: about 4 minutes on 2 cores.
 test: .venv/.dev
 	$(PYTEST) -m "not slow"
 

@@ -19,8 +19,16 @@ _ZIP = b"PK\x03\x04"  # first bytes of torch.save's files, except those of old v
 # In published checkpoints beside tensors and plain types. yacs need not be installed: its CfgNode is a dict.
 _ALLOWED_GLOBALS = [argparse.Namespace, (collections.OrderedDict, "yacs.config.CfgNode")]
 # What our code, open_clip or torch may raise when a model is built from malformed content.
-MALFORMED = (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError)
-MALFORMED += (AssertionError, ZeroDivisionError, OverflowError, MemoryError)
+MALFORMED = (
+    LookupError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    RuntimeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+)
 # Allowed in weights; PyTorch cannot compute with some others.
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
 _DTYPES |= {torch.int8, torch.int16, torch.int32, torch.int64}

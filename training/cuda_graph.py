@@ -35,16 +35,18 @@ class Recorded:
     def __init__(self, function: Callable[..., torch.Tensor]) -> None:
         self._function = function
         self._key: object = None
+        self._recording: tuple[Replay, torch.Tensor] | None = None
 
     def __call__(self, settings: object, *inputs: torch.Tensor) -> torch.Tensor:
         """settings: numbers fixed in the recording; when they change, the function is recorded again."""
         key = settings, [values.shape for values in inputs]
-        if key != self._key:
-            self._replay = self._result = None  # frees the last recording's memory first
+        if key != self._key or self._recording is None:
+            self._recording = None  # frees the last recording's memory first
             self._inputs: Sequence[torch.Tensor] = [values.clone() for values in inputs]
-            self._replay, self._result = record(lambda: self._function(*self._inputs))
+            self._recording = record(lambda: self._function(*self._inputs))
             self._key = key
         for kept, values in zip(self._inputs, inputs, strict=True):
             kept.copy_(values)
-        self._replay()
-        return self._result
+        replay, result = self._recording
+        replay()
+        return result

@@ -97,7 +97,7 @@ def combine(
         tasks = range(len(rows))
         if method == "pcgrad":
             rng = np.random.default_rng(seed)
-            factors = pcgrad_factors(gram, [rng.permutation([j for j in tasks if j != i]) for i in tasks])
+            factors = pcgrad_factors(gram, [rng.permutation([j for j in tasks if j != i]).tolist() for i in tasks])
         else:
             factors = cagrad_factors(gram)
         weights = (factors * weights).tolist()

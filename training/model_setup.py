@@ -55,7 +55,7 @@ def build_model(settings: ModelSettings, resumed: Mapping | None, tree: LabelTre
     """The model of the resumed run, of --init_from, with CLIP's weights, or with random ones (demo)."""
     torch.manual_seed(settings.seed)
     if resumed is not None:
-        return checkpoint.build_model(resumed, settings.resume, tree)
+        return checkpoint.build_model(resumed, str(settings.resume), tree)
     if settings.init_from:
         model = checkpoint.load_model(settings.init_from, tree=tree)
         if settings.VM != "init" and model.architecture != architecture(settings.VM):

@@ -77,8 +77,9 @@ def rng_state() -> dict:
 
     Training draws nothing from CUDA generators, so a run may continue on another number of devices.
     """
-    name, keys, position, has_gauss, gauss = np.random.get_state()
-    numpy_state = [name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)]
+    numpy = np.random.get_state(legacy=False)
+    keys, position = torch.from_numpy(numpy["state"]["key"].astype(np.int64)), int(numpy["state"]["pos"])
+    numpy_state = [numpy["bit_generator"], keys, position, int(numpy["has_gauss"]), float(numpy["gauss"])]
     return {"torch": torch.get_rng_state(), "numpy": numpy_state}
 
 

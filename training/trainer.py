@@ -199,7 +199,7 @@ class Trainer:
                 self.loss_scale.update(not overflow)
             if overflow:
                 return StepResult(losses, self.weights, None, True, asked)
-            if hypergradient:
+            if hypergradient and isinstance(self.weighting, AutoLambda):
                 self._check(hypergradient, "hypergradient")
                 self.weighting.update(torch.tensor(hypergradient))
             weights = self.weights
