@@ -15,7 +15,7 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from utils.ranks import is_main, rank
 
@@ -61,7 +61,7 @@ class ArgumentParser(argparse.ArgumentParser):
         kwargs: As argparse.ArgumentParser takes them.
     """
 
-    def __init__(self, instead: Mapping[str, str] | None = None, **kwargs: object) -> None:
+    def __init__(self, instead: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         kwargs.setdefault("formatter_class", _HelpFormatter)
         super().__init__(allow_abbrev=False, **kwargs)
         self._instead = instead or {}
@@ -156,7 +156,13 @@ def _name(signum: int) -> str:
     return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
 
 
-def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[str] | None], int]:
+class Main(Protocol):
+    """The main function of a script; returns the exit code."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
+
+
+def script(main: Callable[[Sequence[str] | None], None]) -> Main:
     """Make a script's ``main(argv=None)`` return the project's exit codes, and stop cleanly by Ctrl-C and SIGTERM.
 
     Without ``argv`` it is the whole process: signals that come after ``main`` has ended are ignored.
@@ -191,7 +197,7 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Callable[[Sequence[s
     return wrapper
 
 
-def _handle_stop_signals() -> dict[int, object]:
+def _handle_stop_signals() -> dict[int, Any]:
     """Let ``_stop`` handle Ctrl-C and SIGTERM; returns the handlers before. An ignored Ctrl-C stays ignored."""
     signums = [signal.SIGTERM]
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background jobs ignore it

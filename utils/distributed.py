@@ -109,7 +109,7 @@ def gather(value: T) -> list[T] | None:
     """In the main process the values of all processes, in order of rank; None in the others."""
     if world_size() == 1:
         return [value]
-    values: list[T | None] | None = [None] * world_size() if is_main() else None
+    values: list | None = [None] * world_size() if is_main() else None
     dist.gather_object(value, values)
     return values
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.synchronize import Event
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import cv2
 
@@ -78,7 +78,7 @@ def run_jobs(
         return [crew.results[number] for number in sorted(crew.results)]
 
 
-class _Crew:
+class _Crew(Generic[Job, Result]):
     """Runs jobs in processes. ``results``: number of a job -> its result."""
 
     def __init__(
@@ -92,7 +92,9 @@ class _Crew:
         waiting = deque(range(len(self.jobs)))
         while waiting and self.stop.signum is None:
             suspects = deque(self._work(waiting, workers, _JOBS_PER_WORKER))
-            if suspects and on_crash is None and self.stop.signum is None:
+            if not suspects or self.stop.signum is not None:
+                continue
+            if on_crash is None:
                 raise WorkerDied(
                     "a worker process was killed, or ran out of memory; finished work is kept: run this again, with "
                     "fewer --workers if memory is short"
@@ -144,5 +146,7 @@ def _start_worker(stop: Event) -> None:
 
 def _exit_with_parent() -> None:
     """A parent that was killed cannot tell its workers to stop."""
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
     os._exit(1)

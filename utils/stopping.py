@@ -48,7 +48,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signum: int | None = None
         self._since = 0.0
-        self._previous: dict[int, object] = {}
+        self._previous: dict = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
@@ -83,4 +83,4 @@ class StopRequest:
         """Raise KeyboardInterrupt or Stopped, whichever the signal stands for."""
         if self.signum == signal.SIGINT:
             raise KeyboardInterrupt
-        raise Stopped(self.signum)
+        raise Stopped(self.signum or signal.SIGTERM)

@@ -89,7 +89,7 @@ def check_overlaps(contents: Sequence[SplitContents]) -> list[Finding]:
     sizes: dict[str, dict[str, int]] = {}
     for own in {id(own): own for pair in pairs for own in pair}.values():
         sizes.setdefault(own.split, {}).update((file, row.size) for file, row in own.rows.items() if row.size)
-    twins = _same_content(list(sizes.values()))
+    twins = same_content(list(sizes.values()))
     findings = []
     for other, own in pairs:
         findings += _same_files(other, own) + _same_bytes(other, own, twins) + _same_videos(other, own)
@@ -136,7 +136,7 @@ def _fix(other: SplitContents, own: SplitContents) -> str:
     return f"{other.name} keeps it{why}; drop this line from {own.name}, --fix OUT.txt does that"
 
 
-def _same_content(splits: Sequence[Mapping[str, int]]) -> list[list[str]]:
+def same_content(splits: Sequence[Mapping[str, int]]) -> list[list[str]]:
     """Groups of files with the same bytes and different paths, each of files of two splits at least.
 
     splits: file -> its size in bytes. Files are grouped by size, then by a few bytes, then by all bytes (SHA-256); only

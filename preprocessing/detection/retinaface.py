@@ -157,7 +157,7 @@ class RetinaFaceDetector:
     @torch.inference_mode()
     def detect(self, images: list[np.ndarray]) -> list[Faces]:
         """Find faces. images: each [H, W, 3] uint8 RGB, of any size. Returns the faces of each image, or none."""
-        found: list[Faces | None] = [None] * len(images)
+        found: dict[int, Faces] = {}
         for shape in {image.shape for image in images}:
             group = [i for i, image in enumerate(images) if image.shape == shape]
             step = max(1, self.batch_pixels // (shape[0] * shape[1]))
@@ -165,7 +165,7 @@ class RetinaFaceDetector:
                 part = group[start : start + step]
                 for i, faces in zip(part, self._detect(np.stack([images[i] for i in part])), strict=True):
                     found[i] = faces
-        return found
+        return [found[i] for i in range(len(images))]
 
     def _detect(self, images: np.ndarray) -> list[Faces]:
         """images: [B, H, W, 3] uint8 RGB."""

@@ -19,4 +19,4 @@ def save_image(path: Path, image: np.ndarray, quality: int | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     options = [] if quality is None else [cv2.IMWRITE_JPEG_QUALITY, quality]
     with atomic_path(path) as temporary:
-        temporary.write_bytes(cv2.imencode(path.suffix, image, options)[1])
+        temporary.write_bytes(cv2.imencode(path.suffix, image, options)[1].tobytes())

@@ -59,9 +59,9 @@ def table_text(rows: Iterable[Row], columns: Sequence[str]) -> str:
     """Format rows as CSV with a header."""
     rows = list(rows)
     # The csv module cannot read a lone carriage return that it wrote without quotes.
-    quoting = csv.QUOTE_ALL if any("\r" in value for row in rows for value in row.values()) else csv.QUOTE_MINIMAL
+    lone = any("\r" in value for row in rows for value in row.values())
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", quoting=quoting)
+    writer = csv.DictWriter(text, columns, lineterminator="\n", quoting=csv.QUOTE_ALL if lone else csv.QUOTE_MINIMAL)
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from datasets.checks.findings import same_content
+from datasets.checks.overlap_checks import same_content
 from datasets.crop_settings import differences
 from datasets.readers.ffpp import SPLITS, ffpp_root, read_pairs
 from preprocessing.lists.choosing import Lists
