@@ -123,12 +123,6 @@ def boolean(text: str) -> bool:
     return words[text.lower()]
 
 
-def answer_first(name: str, get_args_parser: Callable[[], ArgumentParser]) -> None:
-    """To be deleted: scripts now import heavy modules inside main(), after parsing."""
-    if name == "__main__":
-        get_args_parser().parse_args()
-
-
 def printable(text: str) -> str:
     """Replace control characters and lone surrogates by question marks; ends of lines stay."""
     shown = text.encode("utf-8", "replace").decode()
