@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -74,7 +74,7 @@ def train_epoch(
     second_batches: Iterator[TrainingBatch],
     flags: Callable[[], Sequence[bool]],
     log: logging.Logger,
-) -> Iterator[StepResult]:
+) -> Generator[StepResult, None, None]:
     """Make the steps that are left of ``progress.epoch``, one each time the caller asks for the next result.
 
     Args:
@@ -128,6 +128,6 @@ def _log_health(trainer: Trainer, images: torch.Tensor, labels: torch.Tensor, lo
 def epoch_row(trainer: Trainer, progress: Progress) -> dict:
     """Mean task losses and hypergradient of the finished epoch, and the task weights, named as in metrics.jsonl."""
     weights = trainer.weights
-    row = {f"loss_{task}": value / progress.step for task, value in zip(TASKS, progress.losses, strict=True)}
+    row: dict = {f"loss_{task}": value / progress.step for task, value in zip(TASKS, progress.losses, strict=True)}
     row |= {"lambdas": weights, "lambda_ratios": [weight / sum(weights) for weight in weights]}
     return row | {"hypergradient": [value / max(progress.lambda_updates, 1) for value in progress.hypergradient]}

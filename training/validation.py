@@ -14,7 +14,7 @@ from utils.distributed import sum_over_ranks
 from utils.progress import progress_bar
 
 
-def validate(trainer: Trainer, data: TrainingData) -> dict[str, float | None]:
+def validate(trainer: Trainer, data: TrainingData) -> dict:
     """Score the validation list.
 
     Returns:
