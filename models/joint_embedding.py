@@ -58,6 +58,12 @@ class JointEmbedding(nn.Module):
         ValueError: the architecture does not have OpenAI's layout.
     """
 
+    clip: open_clip.CLIP
+    prompt_rows: torch.Tensor  # row of PromptEmbedding at each position of the packed prompts
+    prompt_depths: torch.Tensor
+    prompt_mask: torch.Tensor
+    prompt_ends: torch.Tensor
+
     def __init__(self, architecture: dict, tree: LabelTree, score: str = "product", empty: bool = False) -> None:
         super().__init__()
         if score not in SCORES:
@@ -131,7 +137,7 @@ def weight_shapes(architecture: dict) -> dict[str, torch.Size]:
         return {name: weight.shape for name, weight in _build_clip(architecture).state_dict().items()}
 
 
-def _empty_clip(architecture: dict) -> nn.Module:
+def _empty_clip(architecture: dict) -> open_clip.CLIP:
     """As ``_build_clip``, without initialisation, which takes seconds."""
     with torch.device("meta"):
         clip = _build_clip(architecture)
@@ -143,7 +149,7 @@ def _empty_clip(architecture: dict) -> nn.Module:
     return clip
 
 
-def _build_clip(architecture: dict) -> nn.Module:
+def _build_clip(architecture: dict) -> open_clip.CLIP:
     vision = architecture["vision_cfg"]
     odd = (set(vision) - _VISION_KEYS) | (set(architecture["text_cfg"]) - _TEXT_KEYS)
     if odd or not architecture["quick_gelu"]:
@@ -163,7 +169,7 @@ def _build_clip(architecture: dict) -> nn.Module:
     return clip
 
 
-def _quiet_clip(embed_dim: int, vision_cfg: dict, text_cfg: dict, quick_gelu: bool) -> nn.Module:
+def _quiet_clip(embed_dim: int, vision_cfg: dict, text_cfg: dict, quick_gelu: bool) -> open_clip.CLIP:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         return open_clip.CLIP(embed_dim, dict(vision_cfg), dict(text_cfg), quick_gelu=quick_gelu)

@@ -118,7 +118,7 @@ def virtual_step(
 def finite_difference_hypergradient(
     train_parts: Sequence[Part],
     parameters: Sequence[nn.Parameter],
-    direction: Sequence[torch.Tensor],
+    direction: list[torch.Tensor],
     lr: float,
     eps: float = 0.01,
 ) -> torch.Tensor:

@@ -89,6 +89,7 @@ class TrainingData:
         """
         settings, records = self.settings, self.train_set.records
         probability = settings.aug_probs if settings.aug else 0.0
+        frames: Frames | RawFrames
         if settings.augment_on == "device":
             frames = RawFrames(records, probability, self._train_images)
             to_device = partial(augmented, size=size, device=device)

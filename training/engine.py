@@ -128,8 +128,6 @@ def _log_health(trainer: Trainer, images: torch.Tensor, labels: torch.Tensor, lo
 def epoch_row(trainer: Trainer, progress: Progress) -> dict:
     """Mean task losses and hypergradient of the finished epoch, and the task weights, named as in metrics.jsonl."""
     weights = trainer.weights
-    row: dict[str, object] = {
-        f"loss_{task}": value / progress.step for task, value in zip(TASKS, progress.losses, strict=True)
-    }
+    row: dict = {f"loss_{task}": value / progress.step for task, value in zip(TASKS, progress.losses, strict=True)}
     row |= {"lambdas": weights, "lambda_ratios": [weight / sum(weights) for weight in weights]}
     return row | {"hypergradient": [value / max(progress.lambda_updates, 1) for value in progress.hypergradient]}

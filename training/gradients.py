@@ -35,7 +35,7 @@ def gradients_of(
     parts: Sequence[Part],
     objectives: torch.Tensor,
     parameters: Sequence[nn.Parameter],
-    into: Sequence[Sequence[torch.Tensor]],
+    into: Sequence[list[torch.Tensor]],
     context: TowerContext = contextlib.nullcontext,
     done: Callable[[int], object] = lambda _: None,
 ) -> torch.Tensor:
@@ -61,17 +61,18 @@ def gradients_of(
             # The losses' small graph is differentiated once for all sums, the towers' graph once for each.
             by_scores = torch.autograd.grad(of_tasks, scores, objectives, is_grads_batched=True)[0]
             for i, gradient in enumerate(into):
-                new = torch.autograd.grad(
-                    scores, parameters, by_scores[i], retain_graph=i < len(into) - 1, materialize_grads=True
+                last = i == len(into) - 1
+                computed = torch.autograd.grad(
+                    scores, parameters, by_scores[i], retain_graph=not last, materialize_grads=True
                 )
-                new = [values.detach() for values in new]  # in torch 2.6 the zeros for unused parameters need gradients
+                new = [values.detach() for values in computed]  # torch 2.6: zeros for unused parameters need gradients
                 if number == 0:
                     copy_all(gradient, new)
                 else:
                     torch._foreach_add_(gradient, new)
                 if number == len(parts) - 1:
                     done(i)
-                del new
+                del computed, new
             del scores, of_tasks  # frees the part's graph before the next one is built
     return torch.stack(losses).sum(0)
 
