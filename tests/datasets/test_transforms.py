@@ -155,7 +155,7 @@ def test_blocks_are_grey_and_counted_by_size():
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
 def test_more_than_8_bits_a_channel_is_refused_not_clipped(tmp_path, dtype):
     Image.fromarray(np.full((8, 8), 300, dtype)).save(tmp_path / "deep.tif")
-    with pytest.raises(ImageError, match="8 bits a channel"):
+    with pytest.raises(ImageError, match="8 bits per channel"):
         read_image(tmp_path / "deep.tif")
 
 
