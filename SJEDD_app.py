@@ -3,8 +3,9 @@
 Only this machine (127.0.0.1) reaches the page, unless --host says otherwise. It needs no internet and keeps nothing:
 uploads and results are deleted once the answer is given. If the page is killed, its next start deletes what was left.
 
-A program sends a file to /predict (curl -F file=@clip.mp4 http://127.0.0.1:7860/predict) and gets the content of
-prediction.json, without settings and pictures. An error has a status of 400 or more and the content {"error": "..."}.
+A program sends a file to /predict and gets the content of prediction.json, without settings and pictures. An error has
+a status of 400 or more and the content {"error": "..."}. Example:
+curl -F file=@clip.mp4 http://127.0.0.1:7860/predict
 """
 
 import sys
