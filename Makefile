@@ -61,7 +61,7 @@ ablation: .venv/.runtime
 	rm -rf $(DEMO_OUT)/ablation
 	$(BIN)/python benchmarks/ablation.py --lists $(DEMO_LISTS) --output $(DEMO_OUT)/ablation
 
-# The quick tests: about 4 minutes on 2 cores.
+# The quick tests. Times are in CONTRIBUTING.md.
 test: .venv/.dev
 	$(PYTEST) -m "not slow"
 
@@ -73,7 +73,7 @@ test-all: .venv/.dev
 test-cpus: .venv/.dev
 	$(BIN)/python -m tests.other_cpus -n $(TEST_PROCESSES) --dist worksteal
 
-# Hostile files and the like: minutes, and not part of `make test`.
+# Hostile files, faults and load: docs/reliability.md. Not part of the tests above.
 stress: .venv/.dev
 	$(BIN)/python -m pytest -o python_files='stress_*.py' tests/stress
 

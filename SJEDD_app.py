@@ -1,11 +1,11 @@
 """A web page for SJEDD_predict.py: choose a photograph or a video, see the verdict, its explanation and pictures.
 
-The page is for this machine (127.0.0.1) unless --host says otherwise. It needs no internet and keeps nothing: uploads
-and results are removed with the answer, what a killed page left when the next one starts.
+Only this machine (127.0.0.1) reaches the page, unless --host says otherwise. It needs no internet and keeps nothing:
+uploads and results are deleted once the answer is given. If the page is killed, its next start deletes what was left.
 
-Programs send a file to /predict and get the content of prediction.json, without settings and pictures:
+A program sends a file to /predict and gets the content of prediction.json, without settings and pictures. An error has
+a status of 400 or more and the content {"error": "..."}. Example:
 curl -F file=@clip.mp4 http://127.0.0.1:7860/predict
-Errors have a status of 400 or more and the content {"error": "..."}.
 """
 
 import sys
@@ -18,7 +18,7 @@ from utils.cli import ArgumentParser, UserError, port, positive_float, script
 
 def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all of this machine")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: open to other machines")
     parser.add_argument("--port", type=port, default=7860, help="port to listen at")
     parser.add_argument("--max_mb", type=positive_float, default=200, help="largest upload, MB")
     parser.add_argument("--max_seconds", type=positive_float, default=120, help="longest video, s")
@@ -28,7 +28,7 @@ def get_args_parser() -> ArgumentParser:
         nargs="+",
         default=[],
         metavar="PATH",
-        help="photographs, videos, or folders of them to choose from on the page",
+        help="photographs, videos, or folders of them, offered on the page as examples",
     )
     add_prediction_options(parser)
     return parser

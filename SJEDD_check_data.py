@@ -1,12 +1,13 @@
-"""Check lists, crops and splits before any GPU hour: everything that is wrong, with its place and how to fix it.
+"""Find what is wrong with lists, crops and splits before a run. Every finding names its place and its fix.
 
-Lists: every line is checked. unknown_code is a line without a code, a code of another length than most lines of both
-lists have (10 digits: FF++, 12: FFSC) or a code of no state. Training, validation and test (lists, and the test splits
-of data sets) must not share an image (overlap_path: one file; overlap_content: two files with the same bytes) or a
-video (overlap_video: one folder of crops, or, for folders of FF++, one source video under any method). Data sets: the
-videos with crops are compared with the official numbers, videos are found whose extraction did not end (unfinished) or
-whose labels are swapped; the extraction's manifest tells why crops are missing. Images are decoded with --deep only.
-Exit code 0: nothing found; 2: findings, or bad arguments.
+Lists: every line is checked. unknown_code means no code, a code that does not belong to the tree, or another length
+than most lines have (10 digits: FF++, 12: FFSC). Training, validation and test (lists, and the test splits of data
+sets) must not share an image or a video. overlap_path: the same file; overlap_content: two files with the same bytes;
+overlap_video: the same folder of crops, or, for FF++, the same source video under any method.
+
+Data sets: the number of videos with crops is compared with the official one (count_mismatch). Videos whose extraction
+did not finish (unfinished) and swapped labels (label_orientation) are found. The extraction's manifest tells why crops
+are missing. Only --deep decodes images. Exit code 0: nothing found; 2: findings, or bad arguments.
 """
 
 import argparse
@@ -34,12 +35,12 @@ def get_args_parser() -> ArgumentParser:
     data.add_argument(
         "--datapath",
         type=Path,
-        help="place of the one --dataset: its root or faces folder; FSh, Deeper: of the fakes; DiFF, DiffusionFace: "
-        "the list; FFSC: the folder, or a list",
+        help="where the one --dataset lies: its root or faces folder; FSh, Deeper: that of the fakes; DiFF, "
+        "DiffusionFace: the list; FFSC: the folder, or a list",
     )
-    data.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="of FFpp and FSh")
+    data.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="compression of FFpp and FSh")
     how = parser.add_argument_group("how it is checked")
-    help_of_subset = "a part of the data sets is here on purpose: do not compare it with the official numbers"
+    help_of_subset = "only a part of the data sets is here, on purpose: do not compare with the official numbers"
     how.add_argument("--subset", action="store_true", help=help_of_subset)
     how.add_argument("--n_frames", type=positive_int, help="report videos with fewer crops than this")
     how.add_argument("--deep", action="store_true", help="decode every image")

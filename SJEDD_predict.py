@@ -1,8 +1,8 @@
-"""Judge photographs and videos: for each person in them P(fake), what was altered, and where.
+"""Judge photographs and videos: for each person P(fake), what was altered, and where.
 
-P(fake) is the probability of fake: 0 is real, 1 is fake. For a person it is the mean over the used frames, for an input
-the largest of its people. Each input gets a folder below --output with prediction.json, the annotated photograph or
-video (without sound), heat maps and timelines; predictions.csv has a row per input. An input is skipped if its
+P(fake) is the probability of fake: 0 is real, 1 is fake. A person's P(fake) is the mean over the scored frames, an
+input's the largest of its people. Each input gets a folder below --output with prediction.json, the marked photograph
+or video (without sound), heat maps and timelines; predictions.csv has a row per input. An input is skipped if its
 prediction.json was made from the same file with the same settings.
 """
 

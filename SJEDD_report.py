@@ -1,4 +1,4 @@
-"""Metrics of predictions files under four conventions, plots and one HTML page; or a temperature fitted on one.
+"""Report on predictions: metrics under four conventions, plots, one HTML page. Or a summary, or a calibration.
 
 Reads predictions.csv of SJEDD_test.py and any CSV with path or video, label and a score. Labels are 0 real, 1 fake
 (or the words); a higher score means more fake. Several files are compared with the first on the videos they share.
@@ -18,7 +18,7 @@ def get_args_parser() -> ArgumentParser:
         "files",
         nargs="+",
         metavar="FILE.csv",
-        help="predictions, of ours (or the folder of a test) or of another system",
+        help="predictions.csv of SJEDD_test.py (or its folder), or another system's CSV file",
     )
     parser.add_argument("--output", metavar="DIR", help="folder for report.html, report.json and PNGs")
     parser.add_argument(
@@ -28,20 +28,20 @@ def get_args_parser() -> ArgumentParser:
         "--output",
     )
     parser.add_argument(
-        "--seeds", action="store_true", help="the files are seeds of one setting: mean and standard deviation"
+        "--seeds", action="store_true", help="the files are seeds of one setting: give mean and standard deviation too"
     )
     parser.add_argument(
         "--threshold",
         type=probability,
-        help="decision threshold from validation, beside 0.5 (default: that of each file's metrics.json)",
+        help="second decision threshold beside 0.5 (default: the one in the metrics.json beside each file)",
     )
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="instead of a report, fit a temperature on the one file's logit_fake and write calibration.json",
+        help="instead of a report, fit a temperature on one file's logit_fake and write calibration.json into --output",
     )
     columns = parser.add_argument_group(
-        "columns of another system's file", "of several files, one without such a column is read by the usual name"
+        "columns of another system's file", "if one of several files lacks the named column, the usual name is taken"
     )
     columns.add_argument("--score_column", default="p_fake", help="score, higher means more fake")
     columns.add_argument("--label_column", default="label", help="0 or real, 1 or fake")

@@ -29,46 +29,46 @@ def get_args_parser() -> ArgumentParser:
         "--protocol",
         choices=PROTOCOLS,
         default="ours",
-        help="Deeper: fakes of test targets, or the reference's draw; DFDC: all videos, or those with n_frames crops",
+        help="reference: for Deeper draw from all fakes, for DFDC drop videos of fewer than --n_frames crops",
     )
-    add("--seed", type=seed_type, default=0, help="of perturbations, and of the draw of --protocol reference")
+    add("--seed", type=seed_type, default=0, help="seed of perturbations, and of the draw of --protocol reference")
     add(
         "--perturb",
         type=parse_perturbation,
         metavar="NAME:LEVEL",
         help=f"perturb crops by {', '.join(SUITE)}; level 1 to 5",
     )
-    add("--robustness", action="store_true", help="then test under all perturbations at all levels: a table and a plot")
+    add("--robustness", action="store_true", help="also test under all perturbations at all levels: a table and a plot")
     add("--data_root", default="data", help="folder that holds CDF/, FF++/ and the other data sets")
     add("--datapath", help="place of the one --dataset: root or faces folder (FSh, Deeper: of the fakes), or file")
-    add("--split", choices=SPLITS, help="of FFpp, FSh, Deeper, json (default: test)")
-    add("--compression", choices=("c23", "c40", "raw"), help="of the same (default: c23)")
-    add("--n_frames", type=positive_int, help="frames per video (default: 64, FFSC model 32; list and csv: all listed)")
+    add("--split", choices=SPLITS, help="split of FFpp, FSh, Deeper, json (default: test)")
+    add("--compression", choices=("c23", "c40", "raw"), help="compression of the same four (default: c23)")
+    add("--n_frames", type=positive_int, help="frames per video (default: 64; FFSC model: 32; list and csv: all)")
     add = parser.add_argument_group("the model").add_argument
     add("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
     add("--train_dataset", choices=tuple(TREES), help="tree of a checkpoint that does not name it (default: ffpp)")
-    add("--calibration", metavar="FILE", help="of SJEDD_report.py --calibrate; adds the column p_fake_calibrated")
+    add("--calibration", metavar="FILE", help="calibration.json of SJEDD_report.py; adds the column p_fake_calibrated")
     add = parser.add_argument_group("the machine").add_argument
     add(
         "--batch_size",
         type=positive_int,
         default=1,
-        help="videos per forward; image sets, and lists without --n_frames: images; at least 64 frames in each case",
+        help="videos per forward pass, at least 64 frames; for image sets and lists without --n_frames: images",
     )
     add("--num_workers", type=non_negative_int, default=default_workers(), help="processes that read images")
-    add("--crop_cache", type=folder_name, metavar="DIR", help="keep decoded crops in DIR (SSD; 0.3 MB each) for later")
-    add("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
+    add("--crop_cache", type=folder_name, metavar="DIR", help="keep decoded crops in DIR (SSD, 0.3 MB each) for reuse")
+    add("--gpu", type=non_negative_int, help="number of the CUDA device (default: 0; the CPU without CUDA)")
     add(
         "--precision",
         choices=PRECISIONS,
         default="float32",
-        help="of the image tower; tf32: CUDA only; float16: the reference's, for --protocol reference on CUDA",
+        help="precision of the image tower; tf32 needs CUDA; float16 is that of --protocol reference and needs CUDA",
     )
     add = parser.add_argument_group("results").add_argument
     add("--output", default="output", help="folder for all runs")
     add("--name", default="SJEDD_test", help="folder of this test under --output")
     add("--auc", action="store_true", help="print the video AUC (image sets: frame AUC) in percent")
-    add("--test_log", type=boolean, nargs="?", const=True, default=False, help="append to test_log.txt")
+    add("--test_log", type=boolean, nargs="?", const=True, default=False, help="append the AUC to test_log.txt")
     return parser
 
 

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", default="output/demo/ablation", help="folder for runs, tests and table.md")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="which to run")
     parser.add_argument("--num_epoch", type=positive_int, default=2, help="epochs of every training")
-    parser.add_argument("--every", type=positive_int, default=2, help="train on one of so many lines of train.txt")
+    parser.add_argument("--every", type=positive_int, default=2, help="train on every n-th line of train.txt")
     parser.add_argument("--batch_size", type=positive_int, default=32, help="images per step")
     args = parser.parse_args(argv)
     output, source = output_dir(Path(args.output)), Path(args.lists)

@@ -23,6 +23,7 @@ if __name__ == "__main__":
     sys.path[0] = str(ROOT)
 
 VIDEO = "data/demo/FF++/manipulated_sequences/Face2Face/c23/videos/198_199.mp4"
+CHECKPOINT = "output/demo/train/demo/ckpt_best.pth"
 NOTE = "A synthetic fake of the demo, made from a public-domain photograph. The model is the demo's small tower."
 OFF, INK, GREY = "#8a94a0", "#1c2733", "#68747f"
 WIDTH = 2.45  # of a node
@@ -32,8 +33,8 @@ def get_args_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", type=Path, default=ROOT / VIDEO, help="video with one face")
-    parser.add_argument("--resume", type=Path, default=ROOT / "output/demo/train/demo/ckpt_best.pth", metavar="CKPT")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs/images/overview.png")
+    parser.add_argument("--resume", type=Path, default=ROOT / CHECKPOINT, metavar="CKPT", help="of the demo")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs/images/overview.png", help="PNG")
     return parser
 
 

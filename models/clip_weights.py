@@ -37,8 +37,8 @@ def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, t
             weights = open_clip.download_pretrained(config, prefer_hf_hub=False)
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"cannot download the OpenAI weights of {name} ({first_line(error)}); on a machine with internet get "
-                f"{file_name} (see pretrained/README.md) into pretrained/{file_name}, or use --clip_weights FILE"
+                f"cannot download the OpenAI weights of {name} ({first_line(error)}); download them elsewhere "
+                f"(see pretrained/README.md) and put them at pretrained/{file_name}, or use --clip_weights FILE"
             ) from error
     path = Path(weights)
     if path.suffix == ".safetensors":

@@ -32,7 +32,9 @@ def get_args_parser() -> ArgumentParser:
     add = parser.add_argument
     add("--data_root", type=Path, default=Path("data/demo"), help="folder that will hold FF++")
     for split, number in zip(SPLITS, (320, 40, 80), strict=True):
-        add(f"--n_{split}", type=even_int, default=number, help=f"real videos in {split}; an even number")
+        add(
+            f"--n_{split}", type=even_int, default=number, help=f"real videos in {split}, an even number; fakes: 4 each"
+        )
     add("--frames", type=positive_int, default=6, help="frames of each video")
     add("--seed", type=non_negative_int, default=0, help="seed of all random draws")
     add("--workers", type=positive_int, default=min(8, available_cores()), help="number of processes")

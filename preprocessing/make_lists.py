@@ -38,10 +38,10 @@ def get_args_parser() -> ArgumentParser:
     add("--output", type=Path, required=True, help="folder for the lists and their recipes")
     add = parser.add_argument_group("FFpp only").add_argument
     add("--compression", choices=("c23", "c40", "raw"), default="c23", help="which crops")
-    help_text = "crops per video at most, evenly spaced; fake videos give fewer in a balanced train.txt"
+    help_text = "most crops per video, evenly spaced; fake videos give fewer in a balanced train.txt"
     add("--n_frames", type=positive_int, default=32, help=help_text)
     add("--expansion", action="store_true", help="add the images of expand_FFpp.py to train.txt")
-    help_text = "largest share of the expansion in the fakes of train.txt; 1 with --balance none: the whole expansion"
+    help_text = "largest share of expanded images among the fakes of train.txt; with --balance none, 1 takes them all"
     add("--expansion_share", type=probability, default=0.25, help=help_text)
     return parser
 

@@ -50,31 +50,31 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     run("--keep", type=non_negative_int, default=0, metavar="N", help="also keep the weights of the last N epochs")
     run("--save_minutes", type=non_negative_float, default=10, metavar="M", help="minutes between saves of "
         "ckpt_last.pth within an epoch")  # fmt: skip
-    run("--resume", metavar="CKPT", help="continue exactly from a ckpt_last.pth, with its settings")
-    run("--init_from", metavar="CKPT", help="start from the weights of this checkpoint")
+    run("--resume", metavar="CKPT", help="continue a run exactly from its ckpt_last.pth, with its settings")
+    run("--init_from", metavar="CKPT", help="start a new run from the weights of this checkpoint")
 
     data = parser.add_argument_group("data").add_argument
     data("--txt_path_train", metavar="FILE", help="training list, lines `path code`")
     data("--txt_path_val", metavar="FILE", help="validation list, lines `path code`")
     data("--batch_size", type=positive_int, default=32, help="images per step, over all devices")
-    data("--num_workers", type=non_negative_int, default=default_workers(), help="image reading processes")
+    data("--num_workers", type=non_negative_int, default=default_workers(), help="processes that read images")
     data("--aug", action="store_true", help="perturb training images")
-    data("--aug_probs", type=probability, default=0.3, help="share of training images that --aug perturbs")
-    data("--crop_cache", type=folder_name, metavar="DIR", help="cache decoded crops in DIR (SSD; 0.3 MB per crop)")
+    data("--aug_probs", type=probability, default=0.3, help="share of the training images that --aug perturbs")
+    data("--crop_cache", type=folder_name, metavar="DIR", help="keep decoded crops in DIR (SSD, 0.3 MB each) for reuse")
     data("--augment_on", choices=("cpu", "device"), default="cpu", help="where training crops are perturbed and "
          "resized; device: the training device (values differ by at most one grey level)")  # fmt: skip
-    data("--unknown", choices=("zero", "mask"), default="zero", help="code digit 2 (FFSC): train the node as off, or "
-         "ignore it (--loss nll always sums over both states)")  # fmt: skip
+    data("--unknown", choices=("zero", "mask"), default="zero", help="what to do with a node whose code digit is 2 "
+         "(FFSC). zero: train it as off; mask: leave it out (--loss nll always sums over both states)")  # fmt: skip
 
     model = parser.add_argument_group("model").add_argument
     model("--VM", choices=MODEL_NAMES, help="CLIP model (default: ViT-B/32); demo: small, trained from scratch")
     model("--clip_weights", metavar="FILE", help="local OpenAI or open_clip weights of --VM")
-    model("--precision", choices=PRECISIONS, default="float32", help="of the image tower; tf32 and float16 need CUDA; "
-          "float16 (with a loss scale) is for GPUs without bfloat16")  # fmt: skip
+    model("--precision", choices=PRECISIONS, default="float32", help="precision of the image tower; tf32 and float16 "
+          "need CUDA; float16 (with a loss scale) is for GPUs without bfloat16")  # fmt: skip
     model("--compile", action="store_true", help="torch.compile both towers; needs a C++ compiler")
     model("--cuda_graph", action="store_true", help="record the CUDA kernels of a step and replay them; faster for "
           "small models; one device only")  # fmt: skip
-    model("--grad_checkpointing", action="store_true", help="ViT: less memory, a third more computing")
+    model("--grad_checkpointing", action="store_true", help="save memory for a third more computing (ViT only)")
 
     optim = parser.add_argument_group("optimisation").add_argument
     optim("--accum", type=positive_int, default=1, metavar="N", help="compute each batch in N parts to save memory; "
@@ -91,16 +91,18 @@ def get_args_parser(description: str = "") -> ArgumentParser:
           "none: summed")  # fmt: skip
     tasks("--task", nargs="+", choices=TASKS, default=["binary"], help="primary task(s) of auto-lambda")
     tasks("--autol_init", type=finite_float, default=1.0, help="autol: initial weight of each task")
-    tasks("--autol_lr", type=positive_float, default=1e-3, help="Adam learning rate of the weights of autol and uncert")
+    tasks(
+        "--autol_lr", type=positive_float, default=1e-3, help="Adam learning rate of autol's and uncert's task weights"
+    )
     tasks("--lambda_every", type=positive_int, default=1, help="steps between two lambda updates")
 
     ablation = parser.add_argument_group("ablation and parity with the reference").add_argument
     ablation("--score", choices=SCORES, help="product: of the embeddings / 10; cosine: times CLIP's learned scale "
              "(default: product, or as in the --init_from checkpoint)")  # fmt: skip
-    ablation("--no_tree", action="store_true", help="real or fake only: a tree of the root, binary task only")
-    ablation("--freeze", nargs="+", choices=TOWERS, default=[], help="do not train this tower")
-    ablation("--loss", choices=LOSSES, default="fidelity", help="bce: of each node's probability; nll: -log p of the "
-             "labelled state, by levels")  # fmt: skip
+    ablation("--no_tree", action="store_true", help="train the root alone: real or fake, one task")
+    ablation("--freeze", nargs="+", choices=TOWERS, default=[], help="tower that is not trained")
+    ablation("--loss", choices=LOSSES, default="fidelity", help="fidelity: the paper's; bce: binary cross-entropy of "
+             "each node's probability; nll: -log p of the labelled state, by levels")  # fmt: skip
     ablation("--hypergrad", choices=("exact", "fd"), default="exact", help="fd: the reference's finite difference")
 
     # Accepted for older commands: --auc is always on, auto-l means --weight autol.

@@ -47,10 +47,13 @@ class Stopped(BaseException):
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Show defaults in --help, except None and False."""
+    """Show defaults in --help, except None, False and empty lists; the values of a list without brackets."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        default = action.default
+        if isinstance(default, list | tuple):
+            return f"{action.help} (default: {' '.join(map(str, default))})" if default else action.help
+        return action.help if default is None or default is False else super()._get_help_string(action)
 
 
 class ArgumentParser(argparse.ArgumentParser):

@@ -53,7 +53,7 @@ def get_args_parser() -> ArgumentParser:
     data.add_argument("--data_root", type=Path, help="folder that holds FF++, CDF, FSh, DF-1.0, DFDC (default: data)")
     data.add_argument("--compression", choices=("c23", "c40", "raw"), help="FFpp, FSh: which files (default: c23)")
     data.add_argument("--split", nargs="+", choices=("train", "val", "test", "all"), help="FFpp: official splits "
-                      "(default: all); CDF, FSh, Deeper: test, the videos of the tests (default), or all")  # fmt: skip
+                      "(default: all); CDF, FSh, Deeper: test (what SJEDD_test.py needs, default) or all")  # fmt: skip
     data.add_argument("--video_path", type=Path, nargs="+", metavar="PATH", help="videos: folders to search, with "
                       "their subfolders, video files, and .txt files with one path per line")  # fmt: skip
     data.add_argument("--save_path", type=Path, help="videos: folder for crops and manifest")
@@ -61,7 +61,7 @@ def get_args_parser() -> ArgumentParser:
     crops = parser.add_argument_group("crops")
     crops.add_argument("--protocol", choices=("ours", "reference"), default="ours", help="reference: every frame, "
                        "RetinaFace on full frames, the largest of its raw boxes without non-maximum suppression, "
-                       "landmarks cut to whole pixels, no least size of a face")  # fmt: skip
+                       "landmarks cut to whole pixels, faces of any size")  # fmt: skip
     crops.add_argument("--n_frames", type=number_or("all"), metavar="N|all", help="frames per video, evenly spaced "
                        "(default: 32)")  # fmt: skip
     crops.add_argument("--retry", type=non_negative_int, metavar="FRAMES", help="if a chosen frame has no good face, "
@@ -77,14 +77,14 @@ def get_args_parser() -> ArgumentParser:
                        "downscaled to this longer side; crops come from the full frame (default: 640)")  # fmt: skip
     crops.add_argument("--size", type=between(16, 4096), default=317, help="side of a crop, px")
     crops.add_argument("--scale", type=between(0.5, 4, float), default=1.3, help="crop width / width of the tight face")
-    crops.add_argument("--format", choices=("png", "jpg"), default="png", help="of the crops")
-    crops.add_argument("--quality", type=between(1, 100), help="of jpg crops, 1 to 100 (default: 95)")
+    crops.add_argument("--format", choices=("png", "jpg"), default="png", help="file format of the crops")
+    crops.add_argument("--quality", type=between(1, 100), help="quality of jpg crops, 1 to 100 (default: 95)")
     work = parser.add_argument_group("work")
     work.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one")
     work.add_argument("--workers", type=positive_int, help="processes, each on one video (default: one per core, at "
                       "most 8); with 1 a video that crashes its decoder ends the run")  # fmt: skip
-    work.add_argument("--shard", type=shard_type, metavar="i/n", help="only each n-th video, from the i-th on, for job "
-                      "arrays; torchrun sets it by RANK and WORLD_SIZE")  # fmt: skip
+    work.add_argument("--shard", type=shard_type, metavar="i/n", help="every n-th video only, from the i-th on, for "
+                      "job arrays; under torchrun each process takes its own shard")  # fmt: skip
     work.add_argument("--overwrite", action="store_true", help="crop finished videos again; if the settings differ "
                       "from those of the existing crops, all these crops are removed first")  # fmt: skip
     return parser
