@@ -1,18 +1,17 @@
 """The demonstration data set: split files and short H.264 videos in the layout of FF++."""
 
 import json
-import subprocess
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-import imageio_ffmpeg
 import numpy as np
 
 from datasets.readers.ffpp import METHOD_CODES, SPLITS, compression_dir
 from preprocessing.demo.faces import FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
+from utils import video_writer
 from utils.cli import UserError
-from utils.files import atomic_path, output_dir, read_json, write_json
+from utils.files import output_dir, read_json, write_json
 from utils.locks import exclusive_folder
 from utils.pool import run_jobs
 
@@ -33,9 +32,7 @@ def make_data_set(data_root: Path, numbers: dict[str, int], frames: int, seed: i
     """Make the videos that do not exist yet in data_root/FF++.
 
     numbers: split -> number of its real videos, even. frames: frames of each video. workers: number of processes.
-
-    Raises:
-        UserError: The folder holds another data set or a demo made with other settings, or is in use.
+    Raises UserError if the folder holds another data set or a demo made with other settings, or is in use.
     """
     root = data_root / "FF++"
     recipe = {"seed": seed, "frames": frames, "frame_px": FRAME, "videos": numbers}
@@ -61,8 +58,7 @@ def _write_recipe(root: Path, recipe: dict[str, object]) -> None:
 
 def _list_jobs(data_root: Path, numbers: dict[str, int], frames: int, seed: int) -> list[Job]:
     """Write the split files and make the folders. Returns all videos of the demo."""
-    jobs = []
-    first = 0
+    jobs, first = [], 0
     for split, number in numbers.items():
         reals = [f"{i:03d}" for i in range(first, first + number)]
         first += number
@@ -77,7 +73,7 @@ def _list_jobs(data_root: Path, numbers: dict[str, int], frames: int, seed: int)
 
 
 def make_video(job: Job) -> None:
-    """Draw, render and encode one video. All random draws depend on the seed and the video's own numbers only."""
+    """Make one video. All random draws depend on nothing but the seed and the video's method and name."""
     numbers = [int(part) for part in job.name.split("_")]
     kind = ("real", *METHOD_CODES).index(job.method)
     scene = draw_scene(np.random.default_rng([job.seed, numbers[0]]), person=numbers[0] % 2, frames=job.frames)
@@ -90,18 +86,10 @@ def make_video(job: Job) -> None:
 
 
 def write_video(path: Path, frames: np.ndarray, crf: int) -> None:
-    """Encode frames as H.264 (yuv420p, 25 per second). The same frames give the same file. Raises OSError if it fails.
+    """Encode frames [T, H, W, 3] uint8 RGB as H.264, FPS per second; the same frames give the same file.
 
-    Args:
-        frames: [T, H, W, 3] uint8 RGB, H and W even.
-        crf: Constant rate factor of x264, 0 (lossless) to 51.
+    crf: Constant rate factor of x264, 0 (lossless) to 51.
     """
-    height, width = frames.shape[1:3]
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FPS), "-i", "-"]
-    codec = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", str(crf), "-pix_fmt", "yuv420p", "-threads", "1"]
-    exact = ["-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact"]
-    with atomic_path(path) as temporary:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *source, *codec, *exact, str(temporary)]
-        done = subprocess.run(command, input=frames.tobytes(), capture_output=True, check=False)
-        if done.returncode:
-            raise OSError(f"ffmpeg could not write {path}: {done.stderr.decode(errors='replace').strip()}")
+    encoding = ["-preset", "ultrafast", "-crf", str(crf), "-threads", "1"]
+    encoding += ["-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact"]
+    video_writer.write_video(path, frames, FPS, encoding)

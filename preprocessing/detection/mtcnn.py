@@ -1,4 +1,4 @@
-"""MTCNN, a cascade of three small networks. The facenet-pytorch package brings their weights."""
+"""MTCNN, a cascade of three small networks, with the weights of the facenet-pytorch package."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +14,16 @@ from preprocessing.detection.faces import Faces
 
 
 class Mtcnn:
-    """MTCNN (Zhang et al., IEEE Signal Processing Letters 2016) with the weights of facenet-pytorch.
+    """MTCNN (Zhang et al., IEEE Signal Processing Letters 2016).
 
     The first network scans an image pyramid; the second and the third one score and refine the boxes that are left.
-    The weights were trained with this box arithmetic (1-based pixels, square boxes). An image's faces do not depend on
-    the other images of a call: boxes compete within their image only.
+    The weights were trained with this box arithmetic (1-based pixels, square boxes). The faces of an image do not
+    depend on the other images of a call.
     """
 
     min_face = 20  # px, smallest face searched for
     pyramid_step = 0.709
-    thresholds = (0.6, 0.7, 0.7)  # least score after each network
+    thresholds = (0.6, 0.7, 0.7)  # smallest score after each network
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = torch.device(device)
@@ -35,7 +35,7 @@ class Mtcnn:
 
     @torch.inference_mode()
     def detect(self, images: list[np.ndarray]) -> list[Faces]:
-        """Find faces. images: each [H, W, 3] uint8 RGB, of any size. Returns the faces of each image, or none."""
+        """Find the faces of each image. images: [H, W, 3] uint8 RGB, of any size."""
         if not images:
             return []
         boxes = [np.zeros((0, 4), np.float32)] * len(images)
@@ -46,7 +46,7 @@ class Mtcnn:
         return self._finish(images, self._refine(images, boxes))
 
     def _propose(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """First network. images: of one size. Returns square boxes [n, 4] for each."""
+        """First network. images: of one size. Returns square boxes [n, 4] for each image."""
         factors = []
         factor = 12 / self.min_face
         while min(images[0].shape[:2]) * factor >= 12:
@@ -99,7 +99,7 @@ class Mtcnn:
     def _patches(
         self, images: list[np.ndarray], boxes: list[np.ndarray], side: int
     ) -> tuple[list[np.ndarray], np.ndarray]:
-        """The boxes that touch their image, and the patches of all images, [n, side, side, 3]."""
+        """The boxes that overlap their image, and their patches in all images, [n, side, side, 3]."""
         kept, patches = [], []
         for image, candidates in zip(images, boxes, strict=True):
             height, width = image.shape[:2]
@@ -113,8 +113,8 @@ class Mtcnn:
         return kept, np.array(patches, dtype=np.uint8).reshape(-1, side, side, 3)
 
     def _run(self, net: torch.nn.Module, patches: np.ndarray, boxes: list[np.ndarray]) -> list[list[np.ndarray]]:
-        """A network's outputs for each image: arrays of n rows, the last one the face scores [n]."""
-        # The networks cannot take an empty batch: add a blank patch, and drop its outputs.
+        """The outputs of a network for each image: arrays of n rows; the last array holds the face scores [n]."""
+        # The networks cannot take an empty batch: add a blank patch and drop its outputs.
         padded = np.concatenate([patches, np.zeros((1, *patches.shape[1:]), np.uint8)])
         parts = [net(self._batch(padded[i : i + 512])) for i in range(0, len(padded), 512)]
         outputs = [torch.cat(column)[:-1].cpu().numpy() for column in zip(*parts, strict=True)]
@@ -156,7 +156,7 @@ def _nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def _nms_nested(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """As _nms, with the overlap measured against the smaller box: a box inside another one goes."""
+    """As _nms, with the overlap as a share of the smaller box, so that a box inside another one is dropped."""
     order, picked = np.argsort(-scores, kind="stable"), []
     areas = _area(boxes)
     while len(order):

@@ -1,4 +1,4 @@
-"""Make one image of the expansion: read its two crops, lay the fake's region over the real face, save the result."""
+"""Make one image of the expansion: lay a region of the fake crop over the real crop, save the result."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ class CropError(Exception):
 
 
 def read_crop(path: Path, size: int) -> np.ndarray:
-    """Read a crop. Returns [size, size, 3] uint8 BGR. Raises CropError if it cannot be read or has another size."""
+    """Read a crop [size, size, 3] uint8 BGR. Raises CropError if it cannot be read or has another size."""
     try:
         crop = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR)
     except ImageError as error:

@@ -21,7 +21,7 @@ from utils.files import read_json
 LOCAL = slice(5, None)  # digits of a list code for eye, lip, mouth, nose, skin
 GROW = (0.95, 1.15)  # range of the factor on a region's radii
 FEATHER = (0.05, 0.09)  # range of the blur of a mask's edge (standard deviation), in units of the face
-MAX_SHIFT = 0.5  # units of the face: landmarks of fake and real that differ by more show different faces
+MAX_SHIFT = 0.5  # units of the face; landmarks of fake and real that differ by more belong to different faces
 COLUMNS = (
     ("path", "region", "code", "method", "video", "frame")  # path: relative to the expansion's folder
     + ("real", "fake")  # crops, relative to --data_root
@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 class CropFormat(NamedTuple):
-    """How the crops were made. The images are saved in the same way: nothing but the face may tell them from crops."""
+    """How the crops were made. The images are saved alike, so that only the face differs from a crop."""
 
     size: int
     scale: float
@@ -73,9 +73,9 @@ def expansion_dir(data_root: Path, compression: str, split: str) -> Path:
 
 
 def can_give(method: str, region: str) -> bool:
-    """Does the method manipulate everything that the region's code names?"""
+    """Whether the method manipulates all parts that the region's code names."""
     digits = zip(METHOD_CODES[method][LOCAL], REGION_CODES[region][LOCAL], strict=True)
-    return all(own == "1" for own, needed in digits if needed == "1")
+    return all(own >= needed for own, needed in digits)
 
 
 def read_crops(folder: Path) -> dict[str, dict[int, manifest.Row]]:
@@ -91,7 +91,7 @@ def read_crops(folder: Path) -> dict[str, dict[int, manifest.Row]]:
 
 
 def read_crop_format(folder: Path) -> CropFormat:
-    """How the crops of a folder were made. Raises UserError unless its manifest.json says so."""
+    """How the crops of a folder were made, by its manifest.json. Raises UserError if that does not tell."""
     note = read_json(folder / "manifest.json")
     size, scale, suffix, quality = map(note.get, CropFormat._fields) if isinstance(note, dict) else (None,) * 4
     measures = type(size) is int and type(scale) in (int, float) and size > 0 and scale > 0
@@ -101,9 +101,9 @@ def read_crop_format(folder: Path) -> CropFormat:
 
 
 def place_pair(real: manifest.Row, fake: manifest.Row, made: CropFormat) -> tuple[np.ndarray, ...] | None:
-    """(real_matrix, fake_matrix, points) of a Pair; None unless both crops show one face in one place.
+    """(real_matrix, fake_matrix, points) of a Pair; None if the crops show different faces.
 
-    real, fake: rows of the crops in manifest.csv. The points are rounded as in the expansion's manifest.csv.
+    real, fake: Rows of the crops in manifest.csv. The points are rounded as in the expansion's manifest.csv.
     """
     try:
         landmarks = [manifest.landmarks_of(row) for row in (real, fake)]
@@ -112,18 +112,15 @@ def place_pair(real: manifest.Row, fake: manifest.Row, made: CropFormat) -> tupl
         unit = face_of(points).unit
     except ValueError:
         return None
-    if not np.linalg.norm(points - fake_points, axis=1).mean() <= MAX_SHIFT * unit:  # so NaN counts as far
-        return None
-    return *matrices, points.round(2)
+    near = np.linalg.norm(points - fake_points, axis=1).mean() <= MAX_SHIFT * unit  # False for NaN
+    return (*matrices, points.round(2)) if near else None
 
 
 def make_plan(args: argparse.Namespace, split: str) -> Plan:
     """Choose the images of a split and print what is left out. args: the options of expand_FFpp.py.
 
-    All random draws depend on the seed and on the image's own names only.
-
-    Raises:
-        UserError: The crops were made in several ways, or a manifest is damaged.
+    All random draws depend on nothing but the seed and the image's region, method, video and frame. Raises UserError if
+    the crops were made in several ways or a manifest is damaged.
     """
     folders = {method: compression_dir(args.data_root, method, args.compression) for method in ("real", *METHOD_CODES)}
     crops = {method: read_crops(folder) for method, folder in folders.items()}
@@ -136,7 +133,9 @@ def make_plan(args: argparse.Namespace, split: str) -> Plan:
     wanted = [region for region in REGION_CODES if region in args.regions]
     jobs, left_out = [], Counter()
     for method, video in split_videos(args.data_root, split):
-        regions = [r for r in wanted if method != "real" and (args.donors == "any" or can_give(method, r))]
+        if method == "real":
+            continue
+        regions = [region for region in wanted if args.donors == "any" or can_give(method, region)]
         if not regions:
             continue
         reals, fakes = crops["real"].get(video.split("_")[0], {}), crops[method].get(video, {})

@@ -1,4 +1,4 @@
-"""The options of extract_faces.py: their defaults, and which of them exclude each other."""
+"""Options of extract_faces.py: their defaults, and which exclude each other."""
 
 import argparse
 import os
@@ -17,14 +17,13 @@ REFERENCE = {"detector": "retinaface", "n_frames": "all", "detect_side": "full",
 VIDEO_SETS = {name: data_set for name, data_set in TEST_SETS.items() if data_set.videos}
 
 
-def foreign_options(dataset: str) -> list[str]:
+def _foreign_options(dataset: str) -> list[str]:
     """The options that do not go with a data set, or with "videos"."""
     if dataset == "videos":
         return ["data_root", "compression", "split"]
     named = VIDEO_SETS[dataset]
-    foreign = ["video_path", "save_path"]
-    foreign += [] if named.videos_by_compression else ["compression"]
-    return foreign + ([] if named.video_splits else ["split"])
+    wrong = {"compression": not named.videos_by_compression, "split": not named.video_splits}
+    return ["video_path", "save_path", *(name for name in wrong if wrong[name])]
 
 
 def number_or(word: str, lowest: int = 1) -> Callable[[str], int | str]:
@@ -38,7 +37,7 @@ def number_or(word: str, lowest: int = 1) -> Callable[[str], int | str]:
 
 
 def shard_type(text: str) -> tuple[int, int]:
-    """argparse type: i/n with 0 <= i <= n. Whether i starts at 0 or 1, the n shards cover all videos."""
+    """argparse type: i/n with 0 <= i <= n. Shards may be numbered from 0 or from 1."""
     number, _, count = text.partition("/")
     if not (number.isdecimal() and count.isdecimal() and int(number) <= int(count) > 0):
         raise argparse.ArgumentTypeError(f"{text} is not i/n, such as 0/4, 1/4, 2/4 and 3/4")
@@ -60,7 +59,7 @@ def get_args_parser() -> ArgumentParser:
     crops = parser.add_argument_group("crops")
     crops.add_argument("--protocol", choices=("ours", "reference"), default="ours", help="reference: every frame, "
                        "RetinaFace on full frames, the largest of its raw boxes without non-maximum suppression, "
-                       "landmarks cut to whole pixels, no least size of a face")  # fmt: skip
+                       "landmarks cut to whole pixels, no smallest size of a face")  # fmt: skip
     crops.add_argument("--n_frames", type=number_or("all"), metavar="N|all", help="frames per video, evenly spaced "
                        "(default: 32)")  # fmt: skip
     crops.add_argument("--retry", type=non_negative_int, metavar="FRAMES", help="if a chosen frame has no good face, "
@@ -93,7 +92,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the options and fill in defaults. Exits with code 2 if they contradict each other."""
     parser = get_args_parser()
     args = parser.parse_args(argv)
-    for name in foreign_options(args.dataset):
+    for name in _foreign_options(args.dataset):
         if getattr(args, name) is not None:
             parser.error(f"--{name} does not go with --dataset {args.dataset}")
     if args.dataset == "videos" and not (args.video_path and args.save_path):

@@ -11,7 +11,7 @@ from preprocessing.extraction.video import VIDEO_SUFFIXES, files_below, listed_f
 from utils.cli import UserError
 from utils.images import DamagedImageError, read_rgb
 
-# Suffixes of the files that are taken from folders; a GIF is read as a video.
+# Files that are taken from folders; a GIF is read as a video.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", *VIDEO_SUFFIXES)
 
 
@@ -32,10 +32,9 @@ def read_photo(path: Path) -> np.ndarray | None:
         return read_rgb(path, upright=True)
     except UnidentifiedImageError:
         return None
-    except FileNotFoundError as error:
-        raise PhotoError(f"a damaged or unsuitable photograph ({error.strerror})") from error
-    except DamagedImageError as error:
-        raise PhotoError(f"a damaged or unsuitable photograph ({error})") from error
+    except (FileNotFoundError, DamagedImageError) as error:
+        reason = getattr(error, "strerror", error)
+        raise PhotoError(f"a damaged or unsuitable photograph ({reason})") from error
 
 
 def find_inputs(paths: Iterable[Path]) -> list[Path]:
@@ -60,5 +59,5 @@ def find_inputs(paths: Iterable[Path]) -> list[Path]:
         else:
             found.append(path)
     if not found:
-        raise UserError("the folders or lists of --input name no photograph and no video")
+        raise UserError("no photograph and no video in the folders and lists of --input; check the paths")
     return list(dict.fromkeys(found))

@@ -1,4 +1,4 @@
-"""Follow faces through the frames of a video, by their places and their looks."""
+"""Follow faces through the frames of a video by place and appearance."""
 
 import itertools
 from collections import OrderedDict
@@ -14,33 +14,29 @@ from preprocessing.detection.faces import Faces
 
 MAX_STEP = 1.0  # mean distance of a face's landmarks in consecutive frames, in face sides
 MAX_GROWTH = 2.0  # ratio of a face's sides in consecutive frames
-MAX_GAP = 30  # frames that a track may be interrupted (or twice the distance of the frames seen, if that is more)
-# Correlation of two views. Measured on benchmarks/footage.py: one person in consecutive frames 0.79 to 1, two people
-# 0.35 to 0.71. Tracks in different places need more to be joined.
+MAX_GAP = 30  # frames that a track may be interrupted, or twice the distance of the last two frames if that is more
+# Smallest correlation of two views of one person. On benchmarks/footage.py one person in consecutive frames has 0.79 to
+# 1, two people have 0.35 to 0.71. Joining two tracks needs more.
 MIN_LIKENESS, MIN_LIKENESS_APART = 0.7, 0.85
 VIEW = 12  # px, side of a view
 MAX_VIEWS = 32  # of a track, compared when tracks are joined
-MAX_TRACKS = 200  # compared, those with most presence
+MAX_TRACKS = 200  # compared: those with the largest presence
 
 
 class FrameFaces(NamedTuple):
     """The faces of one frame."""
 
     faces: Faces
-    views: np.ndarray  # [n, 3 * VIEW^2] their looks, see views_of; [0] without tracking
+    views: np.ndarray  # [n, 3 * VIEW^2], see views_of; [0] without tracking
 
 
 def views_of(frame: np.ndarray, faces: Faces) -> np.ndarray:
-    """Describe how each face looks; the scalar product of two views is their correlation.
+    """Describe the appearance of the n faces of a frame [H, W, 3] uint8 RGB.
 
     A view is the aligned face without hair and background, in CIELAB at VIEW x VIEW px, minus its mean colour.
 
-    Args:
-        frame: [H, W, 3] uint8 RGB.
-        faces: The n faces in it.
-
     Returns:
-        [n, 3 * VIEW^2] float32, unit vectors; zeros for landmarks that all coincide.
+        [n, 3 * VIEW^2] float32, unit vectors, so a scalar product is a correlation; zeros if all landmarks coincide.
     """
     views = np.zeros((len(faces.scores), 3 * VIEW**2), np.float32)
     for view, landmarks in zip(views, faces.landmarks, strict=True):
@@ -57,7 +53,7 @@ def views_of(frame: np.ndarray, faces: Faces) -> np.ndarray:
 class _Track:
     members: dict[int, int] = field(default_factory=dict)  # frame -> index of the face in it
     presence: float = 0.0  # px, sum of the face's sides over the frames
-    frame: int = 0  # the last one; the three below are of this frame too
+    frame: int = 0  # the last frame; side, landmarks and view belong to it
     side: float = 0.0
     landmarks: np.ndarray | None = None
     view: np.ndarray | None = None
@@ -89,11 +85,11 @@ def people(seen: dict[int, FrameFaces], min_confidence: float) -> list[dict[int,
 
     Args:
         seen: Frame number -> its faces.
-        min_confidence: Least score of a face.
+        min_confidence: Smallest score of a face.
 
     Returns:
-        For each person frame number -> index of the face. First comes the person with the largest presence, the sum of
-        box sides over the frames: a face that stays beats one that comes close for a moment.
+        For each person frame number -> index of the face, sorted by presence, the sum of box sides over the frames: a
+        face that stays comes before one that was close for a moment.
     """
     tracks: list[_Track] = []
     recent: OrderedDict[int, None] = OrderedDict()  # the tracks' numbers, by their last frames
@@ -128,7 +124,7 @@ def _live(tracks: list[_Track], recent: OrderedDict[int, None], since: int) -> l
 
 
 def _step(track: _Track, here: FrameFaces, index: int) -> float | None:
-    """Distance of a face from a track's last one: face sides moved, plus 1 - correlation; None for another face."""
+    """Distance of a face from a track's last face: movement in face sides + 1 - correlation; None for another person."""
     side = _side(here.faces, index)
     if not 1 / MAX_GROWTH <= side / track.side <= MAX_GROWTH:
         return None
@@ -139,7 +135,7 @@ def _step(track: _Track, here: FrameFaces, index: int) -> float | None:
 
 
 def _joined(tracks: list[_Track], seen: dict[int, FrameFaces]) -> list[list[_Track]]:
-    """Groups of tracks of one face; the most alike are joined first, none with two faces in one frame."""
+    """Group the tracks of one person, most alike first; tracks that share a frame are never joined."""
     tracks = sorted(tracks, key=lambda track: -track.presence)[:MAX_TRACKS]
     views = [track.some_views(seen) for track in tracks]
     pairs = itertools.combinations(range(len(tracks)), 2)

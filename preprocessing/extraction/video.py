@@ -127,8 +127,8 @@ def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
             files with one path per line, relative to the current folder. Listed videos may be missing.
 
     Returns:
-        Name -> file, sorted by name. The name is the path below the folder without its suffix; for single and listed
-        files it is the path below the deepest folder that they share.
+        Name -> file, sorted by name. A name is the path without its suffix, below the searched folder or, for single
+        and listed files, below the deepest folder that they share.
 
     Raises:
         UserError: A path is missing, a list cannot be read, or two videos get the same name.
@@ -161,11 +161,9 @@ def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Find files in a folder and its subfolders, without hidden ones.
+    """Find files in a folder and its subfolders, without hidden ones. Links are followed; no folder is searched twice.
 
-    Args:
-        folder: The folder. Links are followed, but no folder is entered twice.
-        suffixes: Allowed suffixes, in lower case.
+    suffixes: Allowed suffixes, in lower case.
     """
     files, entered = [], set()
     for parent, folders, names in os.walk(folder, followlinks=True):

@@ -12,7 +12,7 @@ from utils.locks import exclusive_folder
 def write_lists(output: Path, lists: Lists, seed_of_codes: int | None) -> None:
     """Write all lists to the folder ``output``. Raises UserError if another run works in it.
 
-    seed_of_codes: shuffle the codes of the train list with this seed; None keeps them.
+    seed_of_codes: Shuffle the codes of the train list with this seed; None keeps them.
     """
     with exclusive_folder(output) as folder:
         for name, (images, facts) in lists.items():
