@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-# Left eye, right eye, nose tip, left and right mouth corner in a tight face of 112x112 px. It is the ArcFace template of
-# a face 96 px wide, shifted by 8 px.
+# Left eye, right eye, nose tip, left and right mouth corner in a tight face of 112x112 px: the ArcFace template of a
+# face 96 px wide, shifted by 8 px.
 TEMPLATE_112 = np.array(
     [[30.2946, 51.6963], [65.5318, 51.5014], [48.0252, 71.7366], [33.5493, 92.3655], [62.7299, 92.2041]]
 ) + [8.0, 0.0]

@@ -55,10 +55,13 @@ class Detector:
         self.max_side = max_side
 
     def detect(self, images: list[np.ndarray]) -> list[Faces]:
-        """Find faces. images: each [H, W, 3] uint8 RGB, of any size. Returns each image's faces in its own pixels."""
+        """Find the faces of each image, in its own pixels. images: [H, W, 3] uint8 RGB, of any size."""
         small = [_downscaled(image, self.max_side) for image in images]
-        found = self.network.detect(small)
-        return [_mapped_back(faces, *pair) for faces, *pair in zip(found, small, images, strict=True)]
+        found: dict[int, Faces] = {}
+        for shape in {image.shape for image in small}:
+            group = [i for i, image in enumerate(small) if image.shape == shape]
+            found |= zip(group, self.network.detect([small[i] for i in group]), strict=True)
+        return [_mapped_back(found[i], small[i], image) for i, image in enumerate(images)]
 
 
 def _downscaled(image: np.ndarray, max_side: int | None) -> np.ndarray:

@@ -35,18 +35,11 @@ class Mtcnn:
 
     @torch.inference_mode()
     def detect(self, images: list[np.ndarray]) -> list[Faces]:
-        """Find the faces of each image. images: [H, W, 3] uint8 RGB, of any size."""
-        if not images:
-            return []
-        boxes = [np.zeros((0, 4), np.float32)] * len(images)
-        for shape in {image.shape for image in images}:
-            group = [i for i, image in enumerate(images) if image.shape == shape]
-            for i, found in zip(group, self._propose([images[i] for i in group]), strict=True):
-                boxes[i] = found
-        return self._finish(images, self._refine(images, boxes))
+        """Find the faces of each image. images: At least one, [H, W, 3] uint8 RGB, all of one size."""
+        return self._finish(images, self._refine(images, self._propose(images)))
 
     def _propose(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """First network. images: of one size. Returns square boxes [n, 4] for each image."""
+        """First network. Returns square boxes [n, 4] for each image."""
         factors = []
         factor = 12 / self.min_face
         while min(images[0].shape[:2]) * factor >= 12:
@@ -71,7 +64,7 @@ class Mtcnn:
         return proposals
 
     def _refine(self, images: list[np.ndarray], boxes: list[np.ndarray]) -> list[np.ndarray]:
-        """Second network. boxes: square, [n, 4] per image. Returns the refined ones that passed."""
+        """Second network. boxes: [n, 4] per image. Returns those that passed, refined and square."""
         boxes, batch = self._patches(images, boxes, 24)
         refined = []
         for kept, (shifts, scores) in zip(boxes, self._run(self.refine, batch, boxes), strict=True):
@@ -82,7 +75,7 @@ class Mtcnn:
         return refined
 
     def _finish(self, images: list[np.ndarray], boxes: list[np.ndarray]) -> list[Faces]:
-        """Third network. boxes: square, [n, 4] per image."""
+        """Third network. boxes: [n, 4] per image."""
         boxes, batch = self._patches(images, boxes, 48)
         faces = []
         for kept, (shifts, points, scores) in zip(boxes, self._run(self.output, batch, boxes), strict=True):
@@ -124,7 +117,7 @@ class Mtcnn:
 
     def _batch(self, images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
         """N images [H, W, 3] uint8 of one size -> [N, 3, H, W] float32 in -1..1 on the device."""
-        pixels = torch.from_numpy(np.stack(list(images))).to(self.device).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.stack(images)).to(self.device).permute(0, 3, 1, 2)
         return (pixels.float() - 127.5) / 128
 
 
@@ -139,7 +132,6 @@ def _area(boxes: np.ndarray) -> np.ndarray:
 
 
 def _square(boxes: np.ndarray) -> np.ndarray:
-    """Grow boxes [n, 4] to squares about their centres."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
     return np.hstack([centre - half, centre + half])

@@ -147,16 +147,10 @@ class RetinaFaceDetector:
 
     @torch.inference_mode()
     def detect(self, images: list[np.ndarray]) -> list[Faces]:
-        """Find the faces of each image. images: [H, W, 3] uint8 RGB, of any size."""
-        found: dict[int, Faces] = {}
-        for shape in {image.shape for image in images}:
-            group = [i for i, image in enumerate(images) if image.shape == shape]
-            step = max(1, self.batch_pixels // (shape[0] * shape[1]))
-            for start in range(0, len(group), step):
-                part = group[start : start + step]
-                for i, faces in zip(part, self._detect(np.stack([images[i] for i in part])), strict=True):
-                    found[i] = faces
-        return [found[i] for i in range(len(images))]
+        """Find the faces of each image. images: At least one, [H, W, 3] uint8 RGB, all of one size."""
+        step = max(1, self.batch_pixels // images[0][..., 0].size)
+        parts = (np.stack(images[start : start + step]) for start in range(0, len(images), step))
+        return [faces for part in parts for faces in self._detect(part)]
 
     def _detect(self, images: np.ndarray) -> list[Faces]:
         """images: [B, H, W, 3] uint8 RGB."""

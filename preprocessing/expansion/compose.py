@@ -27,10 +27,9 @@ def read_crop(path: Path, size: int) -> np.ndarray:
 
 
 def compose(job: Job) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Transplant one region. Raises CropError if a crop cannot be used.
+    """Transplant one region: (real, fake, mask, result). Raises CropError if a crop cannot be used.
 
-    Returns:
-        (real, fake, mask, result): [S, S, 3] uint8 BGR in the alignment of the real crop; mask: [S, S] float32 in 0..1.
+    The pictures are [S, S, 3] uint8 BGR in the alignment of the real crop; the mask is [S, S] float32 in 0..1.
     """
     pair, row = job.pair, job.row
     real, fake = (read_crop(path, pair.crops.size) for path in (pair.real, pair.fake))

@@ -23,13 +23,10 @@ UNFINISHED = ".unfinished.csv"  # the rows of all images that a run keeps or is 
 
 
 def expand_splits(args: argparse.Namespace) -> list[Job]:
-    """Make the images of all splits and print their numbers. args: the options of expand_FFpp.py.
+    """Make the images of all splits and print their numbers; returns the jobs whose images exist now.
 
-    Returns:
-        The jobs whose images exist now.
-
-    Raises:
-        UserError: No image can be made, or a folder holds foreign files or an expansion with other settings.
+    args: the options of expand_FFpp.py. Raises UserError if no image can be made, or a folder holds foreign files or an
+    expansion with other settings.
     """
     plans = [plan for split in dict.fromkeys(args.split) if (plan := make_plan(args, split)).jobs]
     for plan in plans:

@@ -1,4 +1,4 @@
-"""Masks of face regions, drawn from the landmarks of an aligned crop, and ways to lay one face over another inside them.
+"""Masks of face regions, drawn from the landmarks of an aligned crop, and ways to blend two faces inside them.
 
 The unit of lengths is the eye distance or the distance from eyes to mouth (scaled to the template's proportion),
 whichever is larger. Turning the head shortens the first, nodding the second, so the unit hardly changes.

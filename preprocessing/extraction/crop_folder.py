@@ -13,7 +13,6 @@ import contextlib
 import hashlib
 import sys
 import uuid
-from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from utils.locks import claim, hold
 
 
 def is_finished(job: Job) -> bool:
-    """Whether a video's rows and crops are there, made from the same file with the same --n_frames.
+    """Whether the rows and crops of a video exist, made from the same file with the same --n_frames.
 
     A video that was missing or could not be read is not finished: the next run tries it again.
     """
@@ -64,14 +63,6 @@ def record_crash(job: Job) -> bool:
         return mine
 
 
-def merge(root: Path) -> dict[str, Counter[str]]:
-    """``manifest.merge`` of all finished videos, those of other runs too. Raises UserError if the folder is gone."""
-    with hold(root / ".manifest" / ".turn.lock"):
-        if not (root / "manifest.json").is_file():
-            raise UserError(f"{root} was removed while this run worked in it; run it again")
-        return manifest.merge(root)
-
-
 @contextlib.contextmanager
 def working_in(
     root: Path, jobs: Collection[Job], all_names: Collection[str], recipe: dict[str, object], overwrite: bool
@@ -81,7 +72,6 @@ def working_in(
     During the block no other run can change the settings.
 
     Args:
-        root: The folder.
         jobs: The videos of this run.
         all_names: The videos of the data set, those of other shards too.
         recipe: The settings, for manifest.json.
@@ -89,8 +79,8 @@ def working_in(
 
     Raises:
         UserError: The settings or numbers of frames differ without ``overwrite``; crops of videos that are not in
-            ``all_names`` would be lost; a crop folder holds files of the user; or another run works with other
-            settings. Nothing has been changed. Or the folder is removed during the block.
+            ``all_names`` would be lost; a crop folder holds files of the user; another run works with other settings;
+            or the folder is removed meanwhile. Nothing has been changed.
     """
     hidden = output_dir(output_dir(root) / ".manifest")
     with contextlib.ExitStack() as stack, require_folder(hidden):
@@ -118,7 +108,6 @@ def _claim_video(job: Job) -> contextlib.AbstractContextManager[bool]:
 def _check_settings(
     root: Path, jobs: Collection[Job], all_names: Collection[str], recipe: dict[str, object], overwrite: bool
 ) -> None:
-    """Check the settings and write them, as ``working_in`` says."""
     note = root / "manifest.json"
     alone = not _run_at_work(root / ".manifest")
     changed = manifest.changed_settings(read_json(note), recipe) if note.is_file() else ""
@@ -151,11 +140,9 @@ def _check_settings(
 def _remove_traces_of_killed_runs(root: Path) -> None:
     hidden = root / ".manifest"
     remove_leftovers(root)
-    for path in [*hidden.rglob(f"{TEMPORARY}*"), *hidden.glob(".claim-*.lock")]:
+    finished = (path for path in hidden.rglob("*.new") if path.is_file() and path.with_suffix(".csv").is_file())
+    for path in [*hidden.rglob(f"{TEMPORARY}*"), *hidden.glob(".claim-*.lock"), *finished]:
         path.unlink(missing_ok=True)
-    for path in hidden.rglob("*.new"):
-        if path.is_file() and path.with_suffix(".csv").is_file():
-            path.unlink()
 
 
 def _started_file(root: Path, name: str) -> Path:
@@ -170,7 +157,7 @@ def _forget(root: Path, names: Collection[str]) -> None:
 
 
 def _refuse_other_numbers(jobs: Collection[Job]) -> None:
-    """Refuse another --n_frames than that of this run's finished videos."""
+    """Refuse a --n_frames that differs from that of the finished videos."""
     for job in jobs:
         rows = manifest.read_rows(manifest.row_file(job.root, job.name))
         if rows and rows[0]["status"] not in manifest.NO_VIDEO and rows[0]["n_frames"] != str(job.n_frames or "all"):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from preprocessing.detection.align import align_face, misfit
-from preprocessing.detection.detectors import Detector, build_detector
+from preprocessing.detection.detectors import build_detector
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_files import OWN_FILE, save_image

@@ -4,6 +4,7 @@ Every video has a row file of its own in the hidden folder .manifest. It is writ
 video is finished if and only if its row file exists. The row files are merged into manifest.csv.
 """
 
+import contextlib
 import csv
 import io
 from collections import Counter
@@ -22,7 +23,9 @@ from datasets.crop_manifest import (  # noqa: F401 - some are only re-exported
     read_rows,
     row_file,
 )
+from utils.cli import UserError
 from utils.files import atomic_path, write_text
+from utils.locks import hold
 
 MOVED = "moved"
 
@@ -72,13 +75,18 @@ def write_rows(path: Path, rows: Iterable[Row], columns: Sequence[str] = COLUMNS
 
 
 def merge(folder: Path) -> dict[str, Counter[str]]:
-    """Merge the row files of a folder into its manifest.csv, sorted by video and frame.
+    """Merge the row files of a folder, those of other runs too, into its manifest.csv, sorted by video and frame.
 
-    Returns:
-        video -> status -> number of rows. MOVED counts those crops that show a neighbour of the wanted frame.
+    Returns video -> status -> number of rows; MOVED counts the crops of a neighbour of the wanted frame. Raises
+    UserError if the folder is gone.
     """
     counts = {}
-    with atomic_path(folder / "manifest.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as merged:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(hold(folder / ".manifest" / ".turn.lock"))
+        if not (folder / "manifest.json").is_file():
+            raise UserError(f"{folder} was removed while this run worked in it; run it again")
+        temporary = stack.enter_context(atomic_path(folder / "manifest.csv"))
+        merged = stack.enter_context(temporary.open("w", encoding="utf-8", newline=""))
         merged.write(_table_text([], COLUMNS))
         for video in finished_videos(folder):
             rows = read_rows(row_file(folder, video))

@@ -27,7 +27,7 @@ def _foreign_options(dataset: str) -> list[str]:
 
 
 def number_or(word: str, lowest: int = 1) -> Callable[[str], int | str]:
-    """Make an argparse type: a whole number of at least ``lowest``, or one word."""
+    """Make an argparse type for a whole number of at least ``lowest``, or a word."""
 
     def parse(text: str) -> int | str:
         return text if text == word else between(lowest, 10**9)(text)
@@ -63,8 +63,8 @@ def get_args_parser() -> ArgumentParser:
     crops.add_argument("--n_frames", type=number_or("all"), metavar="N|all", help="frames per video, evenly spaced "
                        "(default: 32)")  # fmt: skip
     crops.add_argument("--retry", type=non_negative_int, metavar="FRAMES", help="if a chosen frame has no good face, "
-                       "take the nearest frame that has one, at most FRAMES away; not if most chosen frames have none "
-                       "(default: 3)")  # fmt: skip
+                       "take the nearest frame that has one, at most FRAMES away; no search if most chosen frames "
+                       "have none (default: 3)")  # fmt: skip
     crops.add_argument("--track", action="store_true", default=None, help="follow one face through the video (the one "
                        "with the largest sum of box sides) instead of taking the largest of each frame")  # fmt: skip
     crops.add_argument("--detector", choices=DETECTORS, help="face detector; auto: retinaface if its weights are in "
@@ -75,14 +75,14 @@ def get_args_parser() -> ArgumentParser:
                        "downscaled to this longer side; crops come from the full frame (default: 640)")  # fmt: skip
     crops.add_argument("--size", type=between(16, 4096), default=317, help="side of a crop, px")
     crops.add_argument("--scale", type=between(0.5, 4, float), default=1.3, help="crop width / width of the tight face")
-    crops.add_argument("--format", choices=("png", "jpg"), default="png", help="of the crops")
-    crops.add_argument("--quality", type=between(1, 100), help="of jpg crops, 1 to 100 (default: 95)")
+    crops.add_argument("--format", choices=("png", "jpg"), default="png", help="file format of the crops")
+    crops.add_argument("--quality", type=between(1, 100), help="quality of jpg crops, 1 to 100 (default: 95)")
     work = parser.add_argument_group("work")
     work.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one")
     work.add_argument("--workers", type=positive_int, help="processes, each on one video (default: one per core, at "
                       "most 8); with 1 a video that crashes its decoder ends the run")  # fmt: skip
-    work.add_argument("--shard", type=shard_type, metavar="i/n", help="only each n-th video, from the i-th on, for job "
-                      "arrays; torchrun sets it by RANK and WORLD_SIZE")  # fmt: skip
+    work.add_argument("--shard", type=shard_type, metavar="i/n", help="only every n-th video, from the i-th on, for "
+                      "job arrays; under torchrun i is RANK and n WORLD_SIZE")  # fmt: skip
     work.add_argument("--overwrite", action="store_true", help="crop finished videos again; if the settings differ "
                       "from those of the existing crops, all these crops are removed first")  # fmt: skip
     return parser
@@ -112,13 +112,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     # The reference draws DeeperForensics fakes from all of them.
     everything = args.dataset == "FFpp" or (args.dataset == "Deeper" and args.protocol == "reference")
     args.split = args.split or (["all"] if everything else ["test"])
-    args.shard = args.shard or _shard_of_torchrun()
+    if not args.shard and world_size() > 1 and not_numbers("RANK"):
+        raise UserError(f"WORLD_SIZE is set, but RANK is {os.environ.get('RANK')!r}; unset it, or give --shard")
+    args.shard = args.shard or (rank() % world_size(), world_size())
     args.workers = args.workers or min(8, default_workers())
     return args
-
-
-def _shard_of_torchrun() -> tuple[int, int]:
-    """(rank, number of processes) under torchrun, else (0, 1)."""
-    if world_size() > 1 and not_numbers("RANK"):
-        raise UserError(f"WORLD_SIZE is set, but RANK is {os.environ.get('RANK')!r}; unset it, or give --shard")
-    return rank() % world_size(), world_size()

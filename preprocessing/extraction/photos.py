@@ -20,13 +20,10 @@ class PhotoError(Exception):
 
 
 def read_photo(path: Path) -> np.ndarray | None:
-    """Read a photograph, turned upright as its EXIF orientation says.
+    """Read a photograph [H, W, 3] uint8 RGB, turned upright as its EXIF orientation says.
 
-    Returns:
-        [H, W, 3] uint8 RGB; None for another kind of file, which may be a video.
-
-    Raises:
-        PhotoError: The photograph is damaged, too large, or has more than 8 bits per channel.
+    Returns None for another kind of file, which may be a video. Raises PhotoError if the photograph is damaged, too
+    large, or has more than 8 bits per channel.
     """
     try:
         return read_rgb(path, upright=True)
@@ -38,17 +35,11 @@ def read_photo(path: Path) -> np.ndarray | None:
 
 
 def find_inputs(paths: Iterable[Path]) -> list[Path]:
-    """Find the photographs and videos that the paths stand for; they need not exist.
+    """Find the photographs and videos that the paths name; they need not exist.
 
-    Args:
-        paths: Files, folders (searched with their subfolders), and .txt files with one path per line, relative to the
-            current folder.
-
-    Returns:
-        Each file once, those of a folder in sorted order.
-
-    Raises:
-        UserError: A list cannot be read, or nothing is found.
+    paths: Files, folders (searched with their subfolders), and .txt files with one path per line, relative to the
+    current folder. Returns each file once, those of a folder in sorted order. Raises UserError if a list cannot be read
+    or nothing is found.
     """
     found: list[Path] = []
     for path in paths:

@@ -15,7 +15,7 @@ from datasets.test_sets import TEST_SETS
 from preprocessing.detection.detectors import choose_detector, detector_device
 from preprocessing.detection.retinaface import load_weights
 from preprocessing.extraction import manifest
-from preprocessing.extraction.crop_folder import crop_unclaimed, is_finished, merge, record_crash, working_in
+from preprocessing.extraction.crop_folder import crop_unclaimed, is_finished, record_crash, working_in
 from preprocessing.extraction.face_crops import MAX_MISFIT, MIN_CONFIDENCE, MIN_FACE, Job, Settings
 from preprocessing.extraction.video import VIDEO_SUFFIXES, find_videos
 from utils.cli import UserError
@@ -91,8 +91,7 @@ def _print_summary(sets: list[VideoSet], counts: dict[Path, dict[str, Counter[st
 def run(args: argparse.Namespace) -> None:
     """Crop the faces of a data set's videos. args: the options of extract_faces.py.
 
-    Raises:
-        UserError: There is no video, none can be read, or the folder holds other crops.
+    Raises UserError if there is no video, none can be read, or the folder holds other crops.
     """
     device = detector_device(args.device)
     detector, weights = choose_detector(args.detector, args.detector_weights)
@@ -125,7 +124,7 @@ def run(args: argparse.Namespace) -> None:
         try:
             cropped = run_jobs(crop_unclaimed, jobs, args.workers, "video", record_crash)
         finally:
-            counts = {group.root: merge(group.root) for group in sets}
+            counts = {group.root: manifest.merge(group.root) for group in sets}
     seconds = time.perf_counter() - start
     _print_summary(sets, counts, n_frames)
     done = [counts[job.root][job.name] for job, mine in zip(jobs, cropped, strict=True) if mine]

@@ -2,7 +2,6 @@
 
 import itertools
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import cv2
@@ -49,27 +48,6 @@ def views_of(frame: np.ndarray, faces: Faces) -> np.ndarray:
     return views
 
 
-@dataclass
-class _Track:
-    members: dict[int, int] = field(default_factory=dict)  # frame -> index of the face in it
-    presence: float = 0.0  # px, sum of the face's sides over the frames
-    frame: int = 0  # the last frame; side, landmarks and view belong to it
-    side: float = 0.0
-    landmarks: np.ndarray | None = None
-    view: np.ndarray | None = None
-
-    def add(self, frame: int, index: int, here: FrameFaces) -> None:
-        self.members[frame] = index
-        self.frame, self.side, self.landmarks = frame, _side(here.faces, index), here.faces.landmarks[index]
-        self.presence += self.side
-        self.view = here.views[index]
-
-    def some_views(self, seen: dict[int, FrameFaces]) -> np.ndarray:
-        members = list(self.members.items())
-        chosen = (members[i] for i in evenly_spaced_indices(len(members), MAX_VIEWS))
-        return np.array([seen[frame].views[index] for frame, index in chosen])
-
-
 def _side(faces: Faces, index: int) -> float:
     """Geometric mean of a box's width and height, px."""
     x1, y1, x2, y2 = faces.boxes[index]
@@ -91,26 +69,24 @@ def people(seen: dict[int, FrameFaces], min_confidence: float) -> list[dict[int,
         For each person frame number -> index of the face, sorted by presence, the sum of box sides over the frames: a
         face that stays comes before one that was close for a moment.
     """
-    tracks: list[_Track] = []
-    recent: OrderedDict[int, None] = OrderedDict()  # the tracks' numbers, by their last frames
+    tracks: list[dict[int, int]] = []  # frame -> index of the face, in rising order
+    recent: OrderedDict[int, None] = OrderedDict()  # numbers of the tracks, ordered by their last frames
     previous = 0
     for frame in sorted(seen):
-        here, gap = seen[frame], max(MAX_GAP, 2 * (frame - previous))
+        oldest = frame - max(MAX_GAP, 2 * (frame - previous))
         previous = frame
-        free = [index for index in range(len(here.faces.scores)) if here.faces.scores[index] >= min_confidence]
-        live = _live(tracks, recent, frame - gap)
-        steps = sorted((step, t, i) for t in live for i in free if (step := _step(tracks[t], here, i)) is not None)
-        for _, t, i in steps:
-            if tracks[t].frame != frame and i in free:
-                tracks[t].add(frame, i, here)
+        free = np.flatnonzero(seen[frame].faces.scores >= min_confidence).tolist()
+        live = sorted(itertools.takewhile(lambda t: next(reversed(tracks[t])) >= oldest, reversed(recent)))  # noqa: B023
+        steps = ((_step(seen, tracks[t], frame, i), t, i) for t in live for i in free)
+        for _, t, i in sorted(step for step in steps if step[0] is not None):
+            if frame not in tracks[t] and i in free:
+                tracks[t][frame] = i
                 recent.move_to_end(t)
                 free.remove(i)
         for i in free:
             recent[len(tracks)] = None
-            tracks.append(_Track())
-            tracks[-1].add(frame, i, here)
-    groups = sorted(_joined(tracks, seen), key=lambda group: -sum(track.presence for track in group))
-    return [{frame: index for track in group for frame, index in track.members.items()} for group in groups]
+            tracks.append({frame: i})
+    return sorted(_joined(tracks, seen), key=lambda person: -_presence(person, seen))
 
 
 def follow_face(seen: dict[int, FrameFaces], min_confidence: float) -> dict[int, int]:
@@ -118,33 +94,36 @@ def follow_face(seen: dict[int, FrameFaces], min_confidence: float) -> dict[int,
     return next(iter(people(seen, min_confidence)), {})
 
 
-def _live(tracks: list[_Track], recent: OrderedDict[int, None], since: int) -> list[int]:
-    """The numbers of the tracks whose last frame is ``since`` or later."""
-    return sorted(itertools.takewhile(lambda t: tracks[t].frame >= since, reversed(recent)))
+def _presence(track: dict[int, int], seen: dict[int, FrameFaces]) -> float:
+    return sum(_side(seen[frame].faces, index) for frame, index in track.items())
 
 
-def _step(track: _Track, here: FrameFaces, index: int) -> float | None:
-    """Distance of a face from a track's last face: movement in face sides + 1 - correlation; None for another person."""
-    side = _side(here.faces, index)
-    if not 1 / MAX_GROWTH <= side / track.side <= MAX_GROWTH:
+def _step(seen: dict[int, FrameFaces], track: dict[int, int], frame: int, index: int) -> float | None:
+    """Distance of a face from the last one of a track: face sides moved + 1 - correlation; None for another person."""
+    last, face = next(reversed(track.items()))
+    before, here = seen[last], seen[frame]
+    side, side_before = _side(here.faces, index), _side(before.faces, face)
+    if not 1 / MAX_GROWTH <= side / side_before <= MAX_GROWTH:
         return None
-    moved = np.linalg.norm(here.faces.landmarks[index] - track.landmarks, axis=1).mean()
-    step = float(moved / np.sqrt(side * track.side))
-    likeness = float(track.view @ here.views[index])
+    moved = np.linalg.norm(here.faces.landmarks[index] - before.faces.landmarks[face], axis=1).mean()
+    step = float(moved / np.sqrt(side * side_before))
+    likeness = float(before.views[face] @ here.views[index])
     return step + 1 - likeness if step <= MAX_STEP and likeness >= MIN_LIKENESS else None
 
 
-def _joined(tracks: list[_Track], seen: dict[int, FrameFaces]) -> list[list[_Track]]:
-    """Group the tracks of one person, most alike first; tracks that share a frame are never joined."""
-    tracks = sorted(tracks, key=lambda track: -track.presence)[:MAX_TRACKS]
-    views = [track.some_views(seen) for track in tracks]
-    pairs = itertools.combinations(range(len(tracks)), 2)
+def _joined(tracks: list[dict[int, int]], seen: dict[int, FrameFaces]) -> list[dict[int, int]]:
+    """Join the tracks of one person, most alike first; tracks that share a frame are never joined."""
+    persons = [dict(track) for track in sorted(tracks, key=lambda track: -_presence(track, seen))[:MAX_TRACKS]]
+    views = []
+    for person in persons:
+        faces = list(person.items())
+        chosen = (faces[i] for i in evenly_spaced_indices(len(faces), MAX_VIEWS))
+        views.append(np.array([seen[frame].views[index] for frame, index in chosen]))
+    pairs = itertools.combinations(range(len(persons)), 2)
     alike = [(float((views[a] @ views[b].T).max()), a, b) for a, b in pairs]
-    group_of = [([track], set(track.members)) for track in tracks]  # the tracks of a group and its frames
     for likeness, a, b in sorted(alike, key=lambda pair: -pair[0]):
-        one, other = group_of[a], group_of[b]
-        if likeness >= MIN_LIKENESS_APART and one is not other and one[1].isdisjoint(other[1]):
-            one[0].extend(other[0])
-            one[1].update(other[1])
-            group_of = [one if group is other else group for group in group_of]
-    return list({id(group): group for group, _ in group_of}.values())
+        one, other = persons[a], persons[b]
+        if likeness >= MIN_LIKENESS_APART and one is not other and one.keys().isdisjoint(other):
+            one.update(other)
+            persons = [one if person is other else person for person in persons]
+    return list({id(person): person for person in persons}.values())

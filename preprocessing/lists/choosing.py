@@ -101,14 +101,14 @@ def balanced_videos(
     fake = {video: number for video, number in there.items() if video[0] != "real"}
     n_real = sum(real.values()) if equal else None
     n_fake, n_expansion = fake_numbers(n_real, sum(fake.values()), len(expansion), share)
-    frames = dict(there)
     if equal:
         if not n_real or not n_fake + n_expansion:
             what = f"the train split has no {'fake' if n_real else 'real'} crops, which --balance equal needs"
             raise UserError(f"{what}; run preprocessing/extract_faces.py, or give --balance none")
         numbers = spread(real, n_fake + n_expansion, rng) + spread(fake, n_fake, rng)
-        frames = {video: numbers[video] for video in there}
-    return frames, draw(expansion, n_expansion, rng, lambda image: (image.method, image.video), lambda i: i.method)
+        there = {video: numbers[video] for video in there}
+    chosen = draw(expansion, n_expansion, rng, lambda image: (image.method, image.video), lambda image: image.method)
+    return dict(there), chosen
 
 
 def balanced_classes(images: Sequence[ListedImage], seed: int) -> list[ListedImage]:

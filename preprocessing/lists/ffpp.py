@@ -31,8 +31,7 @@ Settings = dict[str, object] | None  # of crops; None if unknown
 def ffpp_lists(args: argparse.Namespace) -> Lists:
     """The lists of the chosen splits; prints what is left out. args: the options of make_lists.py.
 
-    Raises:
-        UserError: Splits overlap, crops or expansion do not fit or are damaged, or a path cannot stand in a list.
+    Raises UserError if splits overlap, crops or expansion do not fit or are damaged, or a list cannot hold a path.
     """
     check_splits(args.data_root, args.split)
     folders = {method: compression_dir(args.data_root, method, args.compression) for method in CODES}
@@ -94,11 +93,10 @@ def crops_of_video(folder: Path, video: str, finished: dict[str, list[str]] | No
 
 
 def read_expansion(args: argparse.Namespace, split: str, crops: Settings) -> tuple[list[ListedImage], object]:
-    """Read the expansion of a split: (its images, the content of its manifest.json, None without one).
+    """Read the expansion of a split: (its images, the content of its manifest.json or None).
 
-    Raises:
-        UserError: It is missing, damaged, of another split, or made of crops with other settings than ``crops``: their
-            size or format would tell fakes from reals.
+    Raises UserError if it is missing, damaged, of another split, or made of crops with other settings than ``crops``:
+    their size or format would tell fakes from reals.
     """
     folder = expansion_dir(args.data_root, args.compression, split)
     table, note, again = folder / "manifest.csv", folder / "manifest.json", "run preprocessing/expand_FFpp.py again"
@@ -148,11 +146,11 @@ def _choose_images(
         for (method, video), number in frames.items()
         for path in evenly_spaced(crops[method, video], number)
     ]
-    numbers = {"real": [], "fake": []}
+    numbers: dict[str, list[int]] = {"real": [], "fake": []}
     for (method, _), number in frames.items():
         numbers["real" if method == "real" else "fake"].append(number)
     facts = {"dataset": "FFpp", "split": split, "compression": args.compression, "crops": settings}
     facts |= {"n_frames": args.n_frames, "balance": balance, "expansion": expansion_facts, "seed": args.seed}
-    facts["videos"] = {name: len(counts) for name, counts in numbers.items()}  # that have crops
+    facts["videos"] = {name: len(counts) for name, counts in numbers.items()}  # those with crops
     facts["frames_per_video"] = {name: [min(c, default=0), max(c, default=0)] for name, c in numbers.items()}
     return images + chosen, facts
