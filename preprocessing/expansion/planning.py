@@ -41,7 +41,7 @@ class CropFormat(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """The crops of one frame of a fake video and of its real video."""
+    """The crops of one frame in a fake video and in its real video."""
 
     real: Path
     fake: Path
@@ -52,7 +52,7 @@ class Pair(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One image to make. row: its row of the expansion's manifest.csv, which says how."""
+    """One image to make. row: Its row in the expansion's manifest.csv, which tells how."""
 
     path: Path
     row: manifest.Row
@@ -60,7 +60,7 @@ class Job(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The images of one split. target: their folder, named after the split. recipe: the settings, for manifest.json."""
+    """The images of one split. target: Their folder, named after the split. recipe: The settings, for manifest.json."""
 
     target: Path
     jobs: list[Job]
@@ -68,7 +68,6 @@ class Plan(NamedTuple):
 
 
 def expansion_dir(data_root: Path, compression: str, split: str) -> Path:
-    """The folder of the expansion of a split."""
     return ffpp_root(data_root) / "expansion" / compression / split
 
 
@@ -131,12 +130,10 @@ def make_plan(args: argparse.Namespace, split: str) -> Plan:
     made = formats.pop() if formats else None
     target = expansion_dir(args.data_root, args.compression, split)
     wanted = [region for region in REGION_CODES if region in args.regions]
+    given = {method: [r for r in wanted if args.donors == "any" or can_give(method, r)] for method in METHOD_CODES}
     jobs, left_out = [], Counter()
     for method, video in split_videos(args.data_root, split):
-        if method == "real":
-            continue
-        regions = [region for region in wanted if args.donors == "any" or can_give(method, region)]
-        if not regions:
+        if not given.get(method):
             continue
         reals, fakes = crops["real"].get(video.split("_")[0], {}), crops[method].get(video, {})
         shared = sorted(reals.keys() & fakes.keys())
@@ -151,7 +148,7 @@ def make_plan(args: argparse.Namespace, split: str) -> Plan:
                 pairs[frame] = Pair(*files, *placed, made)
         if len(pairs) < len(shared):
             left_out["frames show another face than their real"] += len(shared) - len(pairs)
-        for region in regions:
+        for region in given[method]:
             key = [args.seed, list(REGION_CODES).index(region), *f"{method}/{video}".encode()]
             chosen = np.random.default_rng(key).permutation(np.array(list(pairs), int))[: args.per_video]
             for frame in sorted(chosen.tolist()):

@@ -19,7 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from preprocessing.extraction import manifest
-from preprocessing.extraction.face_crops import Job, crop_video, remove_crops, write_account
+from preprocessing.extraction.face_crops import Job, crop_video, remove_crops, write_row_file
 from utils.cli import UserError
 from utils.files import TEMPORARY, output_dir, read_json, remove_leftovers, require_folder, write_json
 from utils.locks import claim, hold
@@ -57,7 +57,7 @@ def record_crash(job: Job) -> bool:
     with _claim_video(job) as mine:
         if mine:
             remove_crops(job.faces / job.name)
-            write_account(job, [manifest.frame_row(job.name, None, "video_unreadable")])
+            write_row_file(job, [manifest.frame_row(job.name, None, "video_unreadable")])
             _started_file(job.root, job.name).unlink(missing_ok=True)
             tqdm.write(f"{job.video}: decoding it crashed the process twice; it counts as video_unreadable", sys.stderr)
         return mine

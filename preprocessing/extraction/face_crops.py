@@ -64,6 +64,9 @@ class Pick(NamedTuple):
     face: int | None = None
 
 
+DECODE_ERROR = Pick("decode_error")
+
+
 def remove_crops(folder: Path) -> None:
     """Remove the crops and temporary files of earlier runs from one video's folder."""
     if folder.is_dir():
@@ -180,20 +183,20 @@ def crop_path(job: Job, index: int) -> Path:
     return job.faces / job.name / f"{index:04d}.{job.settings.format}"
 
 
-def _detect_wanted(job: Job, wanted: Sequence[int]) -> tuple[dict[int, FrameFaces], set[int]]:
-    """Detect the faces of the wanted frames; without --track also save the crops of good ones, while decoded.
-
-    Returns:
-        (frame -> its faces, frames whose crop is saved)
-    """
+def _crop_frames(job: Job, count: int) -> list[manifest.Row]:
+    """Crop a video of ``count`` frames. Returns its rows."""
+    wanted = frame_indices(count, job.n_frames)
     seen, saved = {}, set()
     for index, frame, frame_faces in detect_frames(job, wanted):
         seen[index] = frame_faces
         pick = None if job.settings.track else pick_largest(frame_faces.faces, job.settings)
-        if pick and pick.status == "ok":
+        if pick and pick.status == "ok":  # saved now, so that the frame need not be decoded again
             save_crop(job, index, frame, frame_faces.faces.landmarks[pick.face])
             saved.add(index)
-    return seen, saved
+    if wanted[-1] not in seen and (true_count := count_frames(job.video, decode=True)) < count:
+        remove_crops(job.faces / job.name)  # the container claims more frames than there are
+        return _crop_frames(job, true_count)
+    return _crop_rest(job, wanted, count, seen, saved)
 
 
 def _crop_rest(
@@ -202,41 +205,30 @@ def _crop_rest(
     """Search the neighbours of frames without a good face, save the missing crops, and return all rows."""
     settings = job.settings
     picks = pick_faces(seen, settings)
-    lost = [index for index in wanted if index not in picks or picks[index].status != "ok"]
+    lost = [index for index in wanted if picks.get(index, DECODE_ERROR).status != "ok"]
     if nearby := frames_nearby(wanted, lost, settings.retry, count):
         seen = seen | {index: frame_faces for index, _, frame_faces in detect_frames(job, nearby)}
         picks = pick_faces(seen, settings)
     used = frames_used(wanted, picks, settings.retry, count)
-    late = {index for index in used.values() if index in picks and picks[index].status == "ok"} - saved
-    for index, frame in read_frames(job.video, late):
+    unsaved = {index for index in used.values() if picks.get(index, DECODE_ERROR).status == "ok"} - saved
+    for index, frame in read_frames(job.video, unsaved):
         save_crop(job, index, frame, seen[index].faces.landmarks[picks[index].face])
         saved.add(index)
-    return [_row(job, index, used[index], seen, picks, saved) for index in wanted]
+    picks |= dict.fromkeys(unsaved - saved, DECODE_ERROR)
+    return [_row(job, index, used[index], seen, picks) for index in wanted]
 
 
-def _row(
-    job: Job, wanted: int, used: int, seen: dict[int, FrameFaces], picks: dict[int, Pick], saved: set[int]
-) -> manifest.Row:
-    pick = picks.get(used, Pick("decode_error"))
-    if pick.status == "decode_error" or (pick.status == "ok" and used not in saved):
-        return manifest.frame_row(job.name, used, "decode_error", wanted=wanted)
+def _row(job: Job, wanted: int, used: int, seen: dict[int, FrameFaces], picks: dict[int, Pick]) -> manifest.Row:
+    pick = picks.get(used, DECODE_ERROR)
+    if pick == DECODE_ERROR:
+        return manifest.frame_row(job.name, used, pick.status, wanted=wanted)
     faces = seen[used].faces
     number = len(confident(faces, job.settings)) if job.settings.protocol == "ours" else None  # candidates, not faces
     path = crop_path(job, used).relative_to(job.root).as_posix() if pick.status == "ok" else ""
     row = manifest.frame_row(job.name, used, pick.status, number, path, wanted)
     if pick.face is not None:
-        row |= manifest.face_values(faces.boxes[pick.face], faces.scores[pick.face], faces.landmarks[pick.face])
+        row |= manifest.face_values(*(values[pick.face] for values in faces))
     return row
-
-
-def _crop_frames(job: Job, count: int) -> list[manifest.Row]:
-    """Crop a video of ``count`` frames. Returns its rows."""
-    wanted = frame_indices(count, job.n_frames)
-    seen, saved = _detect_wanted(job, wanted)
-    if wanted[-1] not in seen and (true_count := count_frames(job.video, decode=True)) < count:
-        remove_crops(job.faces / job.name)  # the container claims more frames than there are
-        return _crop_frames(job, true_count)
-    return _crop_rest(job, wanted, count, seen, saved)
 
 
 def crop_video(job: Job) -> None:
@@ -246,10 +238,10 @@ def crop_video(job: Job) -> None:
         rows = _crop_frames(job, count_frames(job.video))
     except VideoError as error:
         rows = [manifest.frame_row(job.name, None, "video_missing" if error.code == "missing" else "video_unreadable")]
-    write_account(job, rows)
+    write_row_file(job, rows)
 
 
-def write_account(job: Job, rows: Sequence[manifest.Row]) -> None:
+def write_row_file(job: Job, rows: Sequence[manifest.Row]) -> None:
     """Write the row file of a video."""
     size = job.video.stat().st_size if job.video.is_file() else ""
     shared = {"n_frames": str(job.n_frames or "all"), "video_bytes": str(size)}

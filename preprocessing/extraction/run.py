@@ -42,18 +42,8 @@ def _by_label(videos: list[Video]) -> dict[str, list[Video]]:
     return groups
 
 
-def _settings(args: argparse.Namespace, detector: str, weights: Path | None) -> Settings:
-    return Settings(
-        detector=detector,
-        min_confidence=MIN_CONFIDENCE[detector],
-        weights=file_sha256(weights) if weights else None,
-        detect_side=None if args.detect_side == "full" else args.detect_side,
-        **{name: getattr(args, name) for name in ("protocol", "retry", "track", "size", "scale", "format", "quality")},
-    )
-
-
 def _recipe(args: argparse.Namespace, settings: Settings) -> dict[str, object]:
-    """The content of manifest.json: all that decides the crops, and the versions of the libraries."""
+    """The content of manifest.json: all settings that change the crops, and the versions of the libraries."""
     recipe = settings._asdict() | {"dataset": args.dataset}
     if args.protocol == "ours":
         recipe |= {"min_face": MIN_FACE, "max_misfit": MAX_MISFIT}
@@ -97,7 +87,13 @@ def run(args: argparse.Namespace) -> None:
     detector, weights = choose_detector(args.detector, args.detector_weights)
     if weights:
         load_weights(weights)  # refuse a bad file before folders are made
-    settings = _settings(args, detector, weights)
+    settings = Settings(
+        detector=detector,
+        min_confidence=MIN_CONFIDENCE[detector],
+        weights=file_sha256(weights) if weights else None,
+        detect_side=None if args.detect_side == "full" else args.detect_side,
+        **{name: getattr(args, name) for name in ("protocol", "retry", "track", "size", "scale", "format", "quality")},
+    )
     recipe = _recipe(args, settings)
     sets = _find_videos(args)
     videos = [(group, video) for group in sets for video in group.videos]
