@@ -38,8 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from preprocessing.demo.videos import make_data_set
 
-    numbers = {split: getattr(args, f"n_{split}") for split in SPLITS}
-    make_data_set(args.data_root, numbers, args.frames, args.seed, args.workers)
+    make_data_set(args)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The demonstration data set: split files and short H.264 videos in the layout of FF++."""
 
+import argparse
 import json
 import time
 from pathlib import Path
@@ -28,21 +29,21 @@ class Job(NamedTuple):
     seed: int
 
 
-def make_data_set(data_root: Path, numbers: dict[str, int], frames: int, seed: int, workers: int) -> None:
-    """Make the videos that do not exist yet in data_root/FF++.
+def make_data_set(args: argparse.Namespace) -> None:
+    """Make the videos that do not exist yet in data_root/FF++. args: the options of make_demo_videos.py.
 
-    numbers: split -> number of its real videos, even. frames: frames of each video. workers: number of processes.
     Raises UserError if the folder holds another data set or a demo made with other settings, or is in use.
     """
-    root = data_root / "FF++"
-    recipe = {"seed": seed, "frames": frames, "frame_px": FRAME, "videos": numbers}
+    root = args.data_root / "FF++"
+    numbers = {split: getattr(args, f"n_{split}") for split in SPLITS}
+    recipe = {"seed": args.seed, "frames": args.frames, "frame_px": FRAME, "videos": numbers}
     recipe |= {"strengths": STRENGTHS, "render": RENDER}
     with exclusive_folder(root):
         _write_recipe(root, json.loads(json.dumps(recipe)))
-        jobs = _list_jobs(data_root, numbers, frames, seed)
+        jobs = _list_jobs(args, numbers)
         missing = [job for job in jobs if not job.path.is_file()]
         start = time.perf_counter()
-        run_jobs(make_video, missing, workers, "video")
+        run_jobs(make_video, missing, args.workers, "video")
     print(f"{len(jobs)} videos in {root}, {len(missing)} of them made now in {time.perf_counter() - start:.1f} s")
 
 
@@ -56,7 +57,7 @@ def _write_recipe(root: Path, recipe: dict[str, object]) -> None:
     write_json(note, recipe)
 
 
-def _list_jobs(data_root: Path, numbers: dict[str, int], frames: int, seed: int) -> list[Job]:
+def _list_jobs(args: argparse.Namespace, numbers: dict[str, int]) -> list[Job]:
     """Write the split files and make the folders. Returns all videos of the demo."""
     jobs, first = [], 0
     for split, number in numbers.items():
@@ -65,10 +66,10 @@ def _list_jobs(data_root: Path, numbers: dict[str, int], frames: int, seed: int)
         pairs = list(zip(reals[::2], reals[1::2], strict=True))
         fakes = [f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1])]
         for method in ("real", *METHOD_CODES):
-            folder = output_dir(compression_dir(data_root, method, "c23") / "videos")
+            folder = output_dir(compression_dir(args.data_root, method, "c23") / "videos")
             names = reals if method == "real" else fakes
-            jobs += [Job(folder / f"{name}.mp4", method, name, frames, seed) for name in names]
-        write_json(data_root / "FF++" / f"{split}.json", pairs)
+            jobs += [Job(folder / f"{name}.mp4", method, name, args.frames, args.seed) for name in names]
+        write_json(args.data_root / "FF++" / f"{split}.json", pairs)
     return jobs
 
 

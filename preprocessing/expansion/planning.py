@@ -147,7 +147,7 @@ def make_plan(args: argparse.Namespace, split: str) -> Plan:
                 files = (folders["real"] / reals[frame]["path"], folders[method] / fakes[frame]["path"])
                 pairs[frame] = Pair(*files, *placed, made)
         if len(pairs) < len(shared):
-            left_out["frames show another face than their real"] += len(shared) - len(pairs)
+            left_out["frames show another face than the real video"] += len(shared) - len(pairs)
         for region in given[method]:
             key = [args.seed, list(REGION_CODES).index(region), *f"{method}/{video}".encode()]
             chosen = np.random.default_rng(key).permutation(np.array(list(pairs), int))[: args.per_video]

@@ -112,8 +112,8 @@ def _check_settings(
     alone = not _run_at_work(root / ".manifest")
     changed = manifest.changed_settings(read_json(note), recipe) if note.is_file() else ""
     if changed and not overwrite:
-        raise UserError(f"{root} holds crops made with other settings ({changed}); repeat those, "
-                        "or give --overwrite to remove these crops")  # fmt: skip
+        raise UserError(f"{root} holds crops made with other settings ({changed}); use the same "
+                        "settings, or give --overwrite to remove these crops")  # fmt: skip
     _refuse_foreign_images(root, jobs)
     if alone:
         _remove_traces_of_killed_runs(root)
@@ -123,8 +123,8 @@ def _check_settings(
         finished = manifest.finished_videos(root)
         if others := set(finished).difference(all_names):
             raise UserError(f"{root} holds crops of {len(others)} videos that are not in this run, such as "
-                            f"{min(others)}, made with other settings ({changed}); take them into the run, "
-                            "or choose another place")  # fmt: skip
+                            f"{min(others)}, made with other settings ({changed}); add them to the run, "
+                            "or choose another folder")  # fmt: skip
         for job in jobs:
             if job.name not in finished and _started_file(root, job.name).is_file():
                 remove_crops(job.faces / job.name)
@@ -161,7 +161,7 @@ def _refuse_other_numbers(jobs: Collection[Job]) -> None:
     for job in jobs:
         rows = manifest.read_rows(manifest.row_file(job.root, job.name))
         if rows and rows[0]["status"] not in manifest.NO_VIDEO and rows[0]["n_frames"] != str(job.n_frames or "all"):
-            raise UserError(f"video {job.name} has crops with --n_frames {rows[0]['n_frames']}; repeat that, give "
+            raise UserError(f"video {job.name} has crops with --n_frames {rows[0]['n_frames']}; use that, give "
                             "--overwrite to crop it again, or choose other videos with --split")  # fmt: skip
 
 
@@ -172,5 +172,5 @@ def _refuse_foreign_images(root: Path, jobs: Collection[Job]) -> None:
             continue
         folder = job.faces / job.name
         if folder.is_dir() and any(path.is_file() for path in folder.iterdir()):
-            raise UserError(f"{folder} holds files that no extraction made (the manifest does not know them); "
-                            "move them, or choose another place for the crops")  # fmt: skip
+            raise UserError(f"{folder} holds files that no extraction made (they are not in the manifest); "
+                            "move them, or choose another folder for the crops")  # fmt: skip

@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
     videos = [(group, video) for group in sets for video in group.videos]
     if not any(video.path.is_file() for _, video in videos):
         where = f"none of {len(videos)} videos is there, such as {videos[0][1].path}" if videos else "there is no video"
-        hint = f"{', '.join(VIDEO_SUFFIXES)} count" if args.dataset == "videos" else "check --data_root"
+        hint = f"{', '.join(VIDEO_SUFFIXES)} files are taken" if args.dataset == "videos" else "check --data_root"
         raise UserError(f"{where}; {hint}")
     number, count = args.shard
     auto = " (auto: no RetinaFace weights in pretrained/)" if args.detector == "auto" and weights is None else ""

@@ -17,7 +17,7 @@ CROP_SETTINGS = (
     ("protocol", "detector", "weights", "min_confidence", "detect_side", "track")  # which face, and where
     + ("size", "scale", "format", "quality")
 )
-_NOT_LISTABLE = re.compile(r"^\s|[\r\n\ud800-\udfff]")  # the last range: bytes that are not UTF-8
+_NOT_LISTABLE = re.compile(r"^\s|[\r\n\ud800-\udfff]")  # \ud800-\udfff: bytes that are not UTF-8
 
 
 def check_splits(data_root: Path, splits: Sequence[str]) -> None:
@@ -69,14 +69,14 @@ def check_paths(lists: Lists) -> None:
     for name, (images, _) in lists.items():
         for image in images:
             if _NOT_LISTABLE.search(image.path):
-                rule = "a path must be UTF-8 without line breaks and leading blanks"
-                raise UserError(f"{image.path!r} cannot stand in a list: {rule}; rename it")
+                rule = "rename it to UTF-8 without line breaks and leading blanks"
+                raise UserError(f"a list cannot hold the path {image.path!r}; {rule}")
             folder, _, file = image.path.rpartition("/")
             place = f"{real_path(folder)}/{file}"
             other, path = files.get(place, ("", ""))
             if other and (other == name or _split_of(other) != _split_of(name)):
                 both = f"{image.path} ({name} list) and {path} ({other} list)"
-                raise UserError(f"{both} are one file, which would be listed twice; remove the link that leads to it")
+                raise UserError(f"{both} are one file, which would be listed twice; remove the link to it")
             files[place] = (name, image.path)
 
 

@@ -16,7 +16,7 @@ Video = tuple[str, str]  # method, name
 
 
 class ListedImage(NamedTuple):
-    """One line of a list. method: "real", a manipulation, or "expansion/<region>". video: its name, or ""."""
+    """One line of a list. method: "real", a manipulation, or "expansion/<region>". video: Its name, or ""."""
 
     path: str
     code: str
@@ -28,7 +28,7 @@ class ListedImage(NamedTuple):
         return self.method == "real"
 
 
-Lists = dict[str, tuple[list[ListedImage], dict[str, object]]]  # name -> its images and the facts of its recipe
+Lists = dict[str, tuple[list[ListedImage], dict[str, object]]]  # name -> its images, and facts for its recipe
 
 
 def in_turn(items: Iterable[T], group_of: Callable[[T], Hashable]) -> list[T]:

@@ -130,25 +130,22 @@ def _choose_images(
     """The images of a list, and what its recipe tells of them."""
     frames = {video: min(len(paths), args.n_frames) for video, paths in crops.items()}
     balance, chosen, expansion_facts = "none", [], None
+    use_expansion = args.expansion and split == "train"
+    expansion, made_with = read_expansion(args, split, settings) if use_expansion else ([], None)
     if split == "train":
         balance = args.balance
-        expansion, made_with = read_expansion(args, split, settings) if args.expansion else ([], None)
         frames, chosen = balanced_videos(frames, expansion, balance == "equal", args.expansion_share, args.seed)
-        if args.expansion:
-            n_fake = sum(number for (method, _), number in frames.items() if method != "real") + len(chosen)
-            share = len(chosen) / n_fake if n_fake else 0.0
-            expansion_facts = {"share_asked": args.expansion_share, "share": round(share, 4)}
-            expansion_facts |= {"images_there": len(expansion), "made_with": made_with}
-            shares = f"{share:.1%} of the fakes (at most {args.expansion_share:.1%})"
-            print(f"train: {len(chosen)} of {len(expansion)} expansion images, {shares}")
-    images = [
-        ListedImage(path, CODES[method], method, video)
-        for (method, video), number in frames.items()
-        for path in evenly_spaced(crops[method, video], number)
-    ]
-    numbers: dict[str, list[int]] = {"real": [], "fake": []}
-    for (method, _), number in frames.items():
+    images, numbers = [], {"real": [], "fake": []}
+    for (method, video), number in frames.items():
+        paths = evenly_spaced(crops[method, video], number)
+        images += [ListedImage(path, CODES[method], method, video) for path in paths]
         numbers["real" if method == "real" else "fake"].append(number)
+    if use_expansion:
+        share = len(chosen) / max(sum(numbers["fake"]) + len(chosen), 1)
+        expansion_facts = {"share_asked": args.expansion_share, "share": round(share, 4)}
+        expansion_facts |= {"images_there": len(expansion), "made_with": made_with}
+        shares = f"{share:.1%} of the fakes (at most {args.expansion_share:.1%})"
+        print(f"train: {len(chosen)} of {len(expansion)} expansion images, {shares}")
     facts = {"dataset": "FFpp", "split": split, "compression": args.compression, "crops": settings}
     facts |= {"n_frames": args.n_frames, "balance": balance, "expansion": expansion_facts, "seed": args.seed}
     facts["videos"] = {name: len(counts) for name, counts in numbers.items()}  # those with crops
