@@ -77,7 +77,8 @@ def _mapped_back(faces: Faces, small: np.ndarray, image: np.ndarray) -> Faces:
     """Faces of ``small`` in pixels of ``image``; pixel centres are whole numbers in both."""
     if small is image:
         return faces
-    factor, half = np.float32([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]]), np.float32(0.5)
+    factor = np.array([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]], np.float32)
+    half = np.float32(0.5)
     boxes = (faces.boxes.reshape(-1, 2, 2) + half) * factor - half
     return Faces(boxes.reshape(-1, 4), faces.scores, (faces.landmarks + half) * factor - half)
 

@@ -117,7 +117,7 @@ class Mtcnn:
 
     def _batch(self, images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
         """N images [H, W, 3] uint8 of one size -> [N, 3, H, W] float32 in -1..1 on the device."""
-        pixels = torch.from_numpy(np.stack(images)).to(self.device).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.stack(list(images))).to(self.device).permute(0, 3, 1, 2)
         return (pixels.float() - 127.5) / 128
 
 

@@ -157,7 +157,6 @@ def _forget(root: Path, names: Collection[str]) -> None:
 
 
 def _refuse_other_numbers(jobs: Collection[Job]) -> None:
-    """Refuse a --n_frames that differs from that of the finished videos."""
     for job in jobs:
         rows = manifest.read_rows(manifest.row_file(job.root, job.name))
         if rows and rows[0]["status"] not in manifest.NO_VIDEO and rows[0]["n_frames"] != str(job.n_frames or "all"):

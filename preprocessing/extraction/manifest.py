@@ -58,7 +58,6 @@ def landmarks_of(row: Row) -> np.ndarray:
 
 
 def _table_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """Format rows as CSV with a header."""
     # The csv module cannot read a lone carriage return that it wrote without quotes.
     lone = any("\r" in value for row in rows for value in row.values())
     text = io.StringIO()

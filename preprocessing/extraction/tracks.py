@@ -70,23 +70,22 @@ def people(seen: dict[int, FrameFaces], min_confidence: float) -> list[dict[int,
         face that stays comes before one that was close for a moment.
     """
     tracks: list[dict[int, int]] = []  # frame -> index of the face, in rising order
-    recent: OrderedDict[int, None] = OrderedDict()  # numbers of the tracks, ordered by their last frames
+    last_frames: OrderedDict[int, int] = OrderedDict()  # number of a track -> its last frame, in rising order
     previous = 0
     for frame in sorted(seen):
         oldest = frame - max(MAX_GAP, 2 * (frame - previous))
         previous = frame
         free = np.flatnonzero(seen[frame].faces.scores >= min_confidence).tolist()
-        live = sorted(itertools.takewhile(lambda t: next(reversed(tracks[t])) >= oldest, reversed(recent)))  # noqa: B023
-        steps = ((_step(seen, tracks[t], frame, i), t, i) for t in live for i in free)
-        for _, t, i in sorted(step for step in steps if step[0] is not None):
+        pairs = ((_distance(seen, tracks[t], frame, i), t, i) for t in _since(oldest, last_frames) for i in free)
+        for _, t, i in sorted(pair for pair in pairs if pair[0] is not None):
             if frame not in tracks[t] and i in free:
-                tracks[t][frame] = i
-                recent.move_to_end(t)
+                tracks[t][frame], last_frames[t] = i, frame
+                last_frames.move_to_end(t)
                 free.remove(i)
         for i in free:
-            recent[len(tracks)] = None
+            last_frames[len(tracks)] = frame
             tracks.append({frame: i})
-    return sorted(_joined(tracks, seen), key=lambda person: -_presence(person, seen))
+    return sorted(_join_tracks(tracks, seen), key=lambda person: -_presence(person, seen))
 
 
 def follow_face(seen: dict[int, FrameFaces], min_confidence: float) -> dict[int, int]:
@@ -94,11 +93,16 @@ def follow_face(seen: dict[int, FrameFaces], min_confidence: float) -> dict[int,
     return next(iter(people(seen, min_confidence)), {})
 
 
+def _since(oldest: int, last_frames: OrderedDict[int, int]) -> list[int]:
+    """The numbers of the tracks whose last frame is ``oldest`` or later."""
+    return [t for t, _ in itertools.takewhile(lambda item: item[1] >= oldest, reversed(last_frames.items()))]
+
+
 def _presence(track: dict[int, int], seen: dict[int, FrameFaces]) -> float:
     return sum(_side(seen[frame].faces, index) for frame, index in track.items())
 
 
-def _step(seen: dict[int, FrameFaces], track: dict[int, int], frame: int, index: int) -> float | None:
+def _distance(seen: dict[int, FrameFaces], track: dict[int, int], frame: int, index: int) -> float | None:
     """Distance of a face from the last one of a track: face sides moved + 1 - correlation; None for another person."""
     last, face = next(reversed(track.items()))
     before, here = seen[last], seen[frame]
@@ -111,7 +115,7 @@ def _step(seen: dict[int, FrameFaces], track: dict[int, int], frame: int, index:
     return step + 1 - likeness if step <= MAX_STEP and likeness >= MIN_LIKENESS else None
 
 
-def _joined(tracks: list[dict[int, int]], seen: dict[int, FrameFaces]) -> list[dict[int, int]]:
+def _join_tracks(tracks: list[dict[int, int]], seen: dict[int, FrameFaces]) -> list[dict[int, int]]:
     """Join the tracks of one person, most alike first; tracks that share a frame are never joined."""
     persons = [dict(track) for track in sorted(tracks, key=lambda track: -_presence(track, seen))[:MAX_TRACKS]]
     views = []
