@@ -30,7 +30,9 @@ def get_args_parser() -> ArgumentParser:
     add("--dataset", choices=("FFpp", "FFSC"), default="FFpp", help="data set")
     add("--data_root", type=Path, default=Path("data"), help="folder that holds FF++ or FFSC")
     add("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="lists to write")
-    help_text = "as many real as fake images in train.txt, or all of them (default: equal for FFpp, none for FFSC)"
+    help_text = (
+        "equal: as many real as fake images in train.txt; none: all images (default: equal; FFSC: none)"
+    )
     add("--balance", choices=("equal", "none"), help=help_text)
     add("--seed", type=seed, default=0, help="seed of every choice of images")
     help_text = "control experiment: shuffle the codes of train.txt, so that nothing can be learnt from it"
@@ -41,7 +43,7 @@ def get_args_parser() -> ArgumentParser:
     help_text = "crops per video at most, evenly spaced; fake videos give fewer in a balanced train.txt"
     add("--n_frames", type=positive_int, default=32, help=help_text)
     add("--expansion", action="store_true", help="add the images of expand_FFpp.py to train.txt")
-    help_text = "largest share of the expansion in the fakes of train.txt; 1 with --balance none: the whole expansion"
+    help_text = "largest share of expansion images in the fakes of train.txt; 1 with --balance none takes all of them"
     add("--expansion_share", type=probability, default=0.25, help=help_text)
     return parser
 

@@ -47,7 +47,7 @@ def shard_type(text: str) -> tuple[int, int]:
 def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Cut aligned face crops out of videos.")
     data = parser.add_argument_group("data")
-    data.add_argument("--dataset", required=True, choices=(*VIDEO_SETS, "videos"), help="layout of the videos")
+    data.add_argument("--dataset", required=True, choices=(*VIDEO_SETS, "videos"), help="data set; videos: your own")
     data.add_argument("--data_root", type=Path, help="folder that holds FF++, CDF, FSh, DF-1.0, DFDC (default: data)")
     data.add_argument("--compression", choices=("c23", "c40", "raw"), help="FFpp, FSh: which files (default: c23)")
     data.add_argument("--split", nargs="+", choices=("train", "val", "test", "all"), help="FFpp: official splits "
@@ -59,7 +59,7 @@ def get_args_parser() -> ArgumentParser:
     crops = parser.add_argument_group("crops")
     crops.add_argument("--protocol", choices=("ours", "reference"), default="ours", help="reference: every frame, "
                        "RetinaFace on full frames, the largest of its raw boxes without non-maximum suppression, "
-                       "landmarks cut to whole pixels, no smallest size of a face")  # fmt: skip
+                       "landmarks cut to whole pixels, faces of any size")  # fmt: skip
     crops.add_argument("--n_frames", type=number_or("all"), metavar="N|all", help="frames per video, evenly spaced "
                        "(default: 32)")  # fmt: skip
     crops.add_argument("--retry", type=non_negative_int, metavar="FRAMES", help="if a chosen frame has no good face, "
