@@ -27,7 +27,7 @@ from utils.cli import UserError
 from utils.files import atomic_path, write_text
 from utils.locks import hold
 
-MOVED = "moved"
+MOVED = "moved"  # what merge counts beside the statuses
 
 
 def frame_row(
