@@ -11,20 +11,13 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # the repository root instead of this script's folder
 
-from argparse import ArgumentTypeError
 from collections.abc import Sequence
 
 from datasets.readers.ffpp import SPLITS
-from utils.cli import ArgumentParser, non_negative_int, positive_int, script
+from utils.cli import ArgumentParser, non_negative_int, number_type, positive_int, script
 from utils.cpu import available_cores
 
-
-def even_int(text: str) -> int:
-    """argparse type: a positive even number."""
-    value = positive_int(text)
-    if value % 2:
-        raise ArgumentTypeError(f"{text} is not an even number")
-    return value
+even_int = number_type("even number", int, lambda value: value > 0 and value % 2 == 0, "is not a positive even number")
 
 
 def get_args_parser() -> ArgumentParser:
@@ -47,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     from preprocessing.demo.videos import make_data_set
 
-    numbers = {split: getattr(args, f"n_{split}") for split in SPLITS}
-    make_data_set(args.data_root, numbers, args.frames, args.seed, args.workers)
+    make_data_set(args)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def get_args_parser() -> ArgumentParser:
     add("--dataset", choices=("FFpp", "FFSC"), default="FFpp", help="data set")
     add("--data_root", type=Path, default=Path("data"), help="folder that holds FF++ or FFSC")
     add("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="lists to write")
-    help_text = "as many real as fake images in train.txt, or all of them (default: equal for FFpp, none for FFSC)"
+    help_text = "equal: as many real as fake images in train.txt; none: all images (default: equal; FFSC: none)"
     add("--balance", choices=("equal", "none"), help=help_text)
     add("--seed", type=seed, default=0, help="seed of every choice of images")
     help_text = "control experiment: shuffle the codes of train.txt, so that nothing can be learnt from it"

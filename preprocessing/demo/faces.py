@@ -124,22 +124,21 @@ def draw_scene(rng: np.random.Generator, person: int, frames: int) -> Scene:
 
 
 @functools.cache
-def handle_weights() -> tuple[tuple[str, ...], np.ndarray]:
-    """Names of the handles and their weights on the points of a small grid, [handles, CANVAS/GRID, CANVAS/GRID]."""
+def handle_weights() -> np.ndarray:
+    """Weights of the HANDLES on the points of a small grid, [handles, CANVAS/GRID, CANVAS/GRID]."""
     grid = np.mgrid[0:CANVAS:GRID, 0:CANVAS:GRID][::-1]  # x, y
     weights = []
     for landmark, offset, radius in HANDLES.values():
         centre = POINTS[landmark] + np.array(offset) * EYE_DISTANCE
         away = (grid - centre[:, None, None]) / (radius * EYE_DISTANCE)
         weights.append(np.exp(-(away**2).sum(axis=0) / 2))
-    return tuple(HANDLES), np.array(weights)
+    return np.array(weights)
 
 
 def play(person: int, flip: bool, expression: dict[str, np.ndarray], swing: float) -> np.ndarray:
     """Warp a person's photograph to an expression of strength ``swing``. Returns [CANVAS, CANVAS, 3] uint8."""
-    names, weights = handle_weights()
-    shifts = swing * EYE_DISTANCE * np.array([expression[name] for name in names])
-    field = np.tensordot(shifts.T, weights, axes=1)  # [2, H, W] on the small grid
+    shifts = swing * EYE_DISTANCE * np.array([expression[name] for name in HANDLES])
+    field = np.tensordot(shifts.T, handle_weights(), axes=1)  # [2, H, W] on the small grid
     # The first value of the small grid belongs to pixel 0, but cv2.resize puts it at (GRID - 1) / 2.
     grid = np.mgrid[0:CANVAS:GRID, 0:CANVAS:GRID][::-1] - field + (GRID - 1) / 2
     x, y = (cv2.resize(axis.astype(np.float32), (CANVAS, CANVAS)) for axis in grid)

@@ -1,18 +1,22 @@
 """The demonstration data set: split files and short H.264 videos in the layout of FF++."""
 
+import argparse
 import json
-import subprocess
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-import imageio_ffmpeg
 import numpy as np
 
 from datasets.readers.ffpp import METHOD_CODES, SPLITS, compression_dir
+<<<<<<< HEAD
 from preprocessing.demo.faces import CRF, FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
+=======
+from preprocessing.demo.faces import FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
+from utils import video_writer
+>>>>>>> w-r3
 from utils.cli import UserError
-from utils.files import atomic_path, output_dir, read_json, write_json
+from utils.files import output_dir, read_json, write_json
 from utils.locks import exclusive_folder
 from utils.pool import run_jobs
 
@@ -29,23 +33,27 @@ class Job(NamedTuple):
     seed: int
 
 
-def make_data_set(data_root: Path, numbers: dict[str, int], frames: int, seed: int, workers: int) -> None:
-    """Make the videos that do not exist yet in data_root/FF++.
+def make_data_set(args: argparse.Namespace) -> None:
+    """Make the videos that do not exist yet in data_root/FF++. args: the options of make_demo_videos.py.
 
-    numbers: split -> number of its real videos, even. frames: frames of each video. workers: number of processes.
-
-    Raises:
-        UserError: The folder holds another data set or a demo made with other settings, or is in use.
+    Raises UserError if the folder holds another data set or a demo made with other settings, or is in use.
     """
+<<<<<<< HEAD
     root = data_root / "FF++"
     recipe = {"seed": seed, "frames": frames, "frame_px": FRAME, "videos": numbers}
     recipe |= {"strengths": STRENGTHS, "render": RENDER | {"crf": CRF}}
+=======
+    root = args.data_root / "FF++"
+    numbers = {split: getattr(args, f"n_{split}") for split in SPLITS}
+    recipe = {"seed": args.seed, "frames": args.frames, "frame_px": FRAME, "videos": numbers}
+    recipe |= {"strengths": STRENGTHS, "render": RENDER}
+>>>>>>> w-r3
     with exclusive_folder(root):
         _write_recipe(root, json.loads(json.dumps(recipe)))
-        jobs = _list_jobs(data_root, numbers, frames, seed)
+        jobs = _list_jobs(args, numbers)
         missing = [job for job in jobs if not job.path.is_file()]
         start = time.perf_counter()
-        run_jobs(make_video, missing, workers, "video")
+        run_jobs(make_video, missing, args.workers, "video")
     print(f"{len(jobs)} videos in {root}, {len(missing)} of them made now in {time.perf_counter() - start:.1f} s")
 
 
@@ -59,25 +67,24 @@ def _write_recipe(root: Path, recipe: dict[str, object]) -> None:
     write_json(note, recipe)
 
 
-def _list_jobs(data_root: Path, numbers: dict[str, int], frames: int, seed: int) -> list[Job]:
+def _list_jobs(args: argparse.Namespace, numbers: dict[str, int]) -> list[Job]:
     """Write the split files and make the folders. Returns all videos of the demo."""
-    jobs = []
-    first = 0
+    jobs, first = [], 0
     for split, number in numbers.items():
         reals = [f"{i:03d}" for i in range(first, first + number)]
         first += number
         pairs = list(zip(reals[::2], reals[1::2], strict=True))
         fakes = [f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1])]
         for method in ("real", *METHOD_CODES):
-            folder = output_dir(compression_dir(data_root, method, "c23") / "videos")
+            folder = output_dir(compression_dir(args.data_root, method, "c23") / "videos")
             names = reals if method == "real" else fakes
-            jobs += [Job(folder / f"{name}.mp4", method, name, frames, seed) for name in names]
-        write_json(data_root / "FF++" / f"{split}.json", pairs)
+            jobs += [Job(folder / f"{name}.mp4", method, name, args.frames, args.seed) for name in names]
+        write_json(args.data_root / "FF++" / f"{split}.json", pairs)
     return jobs
 
 
 def make_video(job: Job) -> None:
-    """Draw, render and encode one video. All random draws depend on the seed and the video's own numbers only."""
+    """Make one video. All random draws depend on nothing but the seed and the video's method and name."""
     numbers = [int(part) for part in job.name.split("_")]
     kind = ("real", *METHOD_CODES).index(job.method)
     scene = draw_scene(np.random.default_rng([job.seed, numbers[0]]), person=numbers[0] % 2, frames=job.frames)
@@ -90,18 +97,10 @@ def make_video(job: Job) -> None:
 
 
 def write_video(path: Path, frames: np.ndarray, crf: int) -> None:
-    """Encode frames as H.264 (yuv420p, 25 per second). The same frames give the same file. Raises OSError if it fails.
+    """Encode frames [T, H, W, 3] uint8 RGB as H.264, FPS per second; the same frames give the same file.
 
-    Args:
-        frames: [T, H, W, 3] uint8 RGB, H and W even.
-        crf: Constant rate factor of x264, 0 (lossless) to 51.
+    crf: Constant rate factor of x264, 0 (lossless) to 51.
     """
-    height, width = frames.shape[1:3]
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(FPS), "-i", "-"]
-    codec = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", str(crf), "-pix_fmt", "yuv420p", "-threads", "1"]
-    exact = ["-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact"]
-    with atomic_path(path) as temporary:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *source, *codec, *exact, str(temporary)]
-        done = subprocess.run(command, input=frames.tobytes(), capture_output=True, check=False)
-        if done.returncode:
-            raise OSError(f"ffmpeg could not write {path}: {done.stderr.decode(errors='replace').strip()}")
+    encoding = ["-preset", "ultrafast", "-crf", str(crf), "-threads", "1"]
+    encoding += ["-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact"]
+    video_writer.write_video(path, frames, FPS, encoding)

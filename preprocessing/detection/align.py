@@ -1,40 +1,22 @@
-"""Cut an aligned square face crop out of a frame by five landmarks, as the paper does."""
+"""Cut an aligned square face crop out of a frame by five landmarks, as in the paper."""
 
 import cv2
 import numpy as np
 
-# Left eye, right eye, nose tip, left and right mouth corner in a tight face of 112x112 px (the ArcFace template, which
-# was measured on a face 96 px wide, hence the shift by 8).
+# Left eye, right eye, nose tip, left and right mouth corner in a tight face of 112x112 px: the ArcFace template of a
+# face 96 px wide, shifted by 8 px.
 TEMPLATE_112 = np.array(
     [[30.2946, 51.6963], [65.5318, 51.5014], [48.0252, 71.7366], [33.5493, 92.3655], [62.7299, 92.2041]]
 ) + [8.0, 0.0]
 
 
 def template(size: int = 317, scale: float = 1.3) -> np.ndarray:
-    """Where the five landmarks lie in a crop.
+    """Where the five landmarks lie in a crop: [5, 2] float64 (x, y) in its pixels.
 
-    Args:
-        size: Side of the crop, px.
-        scale: Width of the crop over that of the tight face.
-
-    Returns:
-        [5, 2] float64, (x, y) in pixels of the crop.
+    size: Side of the crop, px. scale: Width of the crop / width of the tight face.
     """
     margin = size * (scale - 1) / 2
     return (TEMPLATE_112 * size / 112 + margin) * size / (size + 2 * margin)
-
-
-def _fit(landmarks: np.ndarray, size: int, scale: float) -> tuple[complex, np.ndarray, np.ndarray, float]:
-    """The least-squares factor, both point sets as complex numbers, and the sum of squares of the centred source."""
-    landmarks = np.asarray(landmarks, dtype=np.float64)
-    if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
-        raise ValueError(f"landmarks must be five finite (x, y) points, got {landmarks.tolist()}")
-    source, target = landmarks @ [1, 1j], template(size, scale) @ [1, 1j]
-    centred = source - source.mean()
-    spread = np.vdot(centred, centred).real
-    if spread < 1e-6:
-        raise ValueError("the five landmarks coincide, so they give no scale or rotation")
-    return np.vdot(centred, target - target.mean()) / spread, source, target, spread
 
 
 def similarity_matrix(landmarks: np.ndarray, size: int = 317, scale: float = 1.3) -> np.ndarray:
@@ -53,7 +35,15 @@ def similarity_matrix(landmarks: np.ndarray, size: int = 317, scale: float = 1.3
     Raises:
         ValueError: The landmarks have another shape, are not finite, or all coincide.
     """
-    factor, source, target, _ = _fit(landmarks, size, scale)
+    landmarks = np.asarray(landmarks, dtype=np.float64)
+    if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
+        raise ValueError(f"landmarks must be five finite (x, y) points, got {landmarks.tolist()}")
+    source, target = landmarks @ [1, 1j], template(size, scale) @ [1, 1j]
+    centred = source - source.mean()
+    spread = np.vdot(centred, centred).real
+    if spread < 1e-6:
+        raise ValueError("the five landmarks coincide, so they give no scale or rotation")
+    factor = np.vdot(centred, target - target.mean()) / spread
     shift = target.mean() - factor * source.mean()
     return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
@@ -61,25 +51,18 @@ def similarity_matrix(landmarks: np.ndarray, size: int = 317, scale: float = 1.3
 def misfit(landmarks: np.ndarray) -> float:
     """How little five landmarks look like a face: the share of the template's variance that similarity_matrix leaves.
 
-    Args:
-        landmarks: As for similarity_matrix, which also raises the same errors.
-
-    Returns:
-        0 (the template's shape) to 1; about 0.4 for a full profile, where the eyes coincide, 0.95 for a mirrored face.
+    0 (the template's shape) to 1; about 0.4 for a full profile, where the eyes coincide, 0.95 for a mirrored face.
+    Raises ValueError as similarity_matrix.
     """
-    factor, _, target, spread = _fit(landmarks, 112, 1.0)
-    return 1 - abs(factor) ** 2 * spread / np.square(np.abs(target - target.mean())).sum()
+    matrix, target = similarity_matrix(landmarks, 112, 1.0), template(112, 1.0)
+    left = landmarks @ matrix[:, :2].T + matrix[:, 2] - target
+    return float(np.square(left).sum() / np.square(target - target.mean(axis=0)).sum())
 
 
 def align_face(image: np.ndarray, landmarks: np.ndarray, size: int = 317, scale: float = 1.3) -> np.ndarray:
-    """Warp a face into its crop, bilinear, black outside the frame.
+    """Warp a face into its crop [size, size, 3] uint8, bilinear, black outside the frame.
 
-    Args:
-        image: [H, W, 3] uint8, in any colour order.
-        landmarks, size, scale: As for similarity_matrix, which also raises the same errors.
-
-    Returns:
-        [size, size, 3] uint8 in the colour order of ``image``.
+    image: [H, W, 3] uint8 in any colour order. Otherwise as similarity_matrix, also the errors.
     """
     matrix = similarity_matrix(landmarks, size, scale)
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=0)

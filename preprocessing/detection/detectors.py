@@ -24,13 +24,13 @@ def choose_detector(name: str, weights: Path | None = None) -> tuple[str, Path |
 
     Args:
         name: One of DETECTORS. "auto" is RetinaFace if ``weights`` are given or RETINAFACE_WEIGHTS exists, else MTCNN.
-        weights: File of RetinaFace's weights; None = RETINAFACE_WEIGHTS.
+        weights: RetinaFace's weights file; None = RETINAFACE_WEIGHTS.
 
     Returns:
-        "retinaface" and its file of weights, or "mtcnn" and None.
+        "retinaface" and its weights file, or "mtcnn" and None.
 
     Raises:
-        UserError: The name is unknown, RetinaFace has no file of weights, or MTCNN is given one.
+        UserError: The name is unknown, RetinaFace has no weights file, or MTCNN is given one.
     """
     if name not in DETECTORS:
         raise UserError(f"there is no detector {name!r}; choose one of {', '.join(DETECTORS)}")
@@ -38,14 +38,12 @@ def choose_detector(name: str, weights: Path | None = None) -> tuple[str, Path |
         name = "retinaface" if weights is not None or RETINAFACE_WEIGHTS.is_file() else "mtcnn"
     if name == "mtcnn":
         if weights is not None:
-            raise UserError(f"mtcnn brings its own weights; leave {weights} out or choose retinaface")
+            raise UserError(f"mtcnn has its own weights; leave {weights} out or choose retinaface")
         return name, None
     weights = RETINAFACE_WEIGHTS if weights is None else weights
     if not weights.is_file():
-        raise UserError(
-            f"there is no file {weights} with weights of retinaface; put it at pretrained/{RETINAFACE_WEIGHTS.name} or "
-            "use --detector_weights FILE"
-        )
+        where = f"put it at pretrained/{RETINAFACE_WEIGHTS.name} or use --detector_weights FILE"
+        raise UserError(f"there is no file {weights} with retinaface's weights; {where}")
     return name, weights
 
 
@@ -57,10 +55,13 @@ class Detector:
         self.max_side = max_side
 
     def detect(self, images: list[np.ndarray]) -> list[Faces]:
-        """Find faces. images: each [H, W, 3] uint8 RGB, of any size. Returns each image's faces in its own pixels."""
+        """Find the faces of each image, in its own pixels. images: [H, W, 3] uint8 RGB, of any size."""
         small = [_downscaled(image, self.max_side) for image in images]
-        found = self.network.detect(small)
-        return [_mapped_back(faces, *pair) for faces, *pair in zip(found, small, images, strict=True)]
+        found: dict[int, Faces] = {}
+        for shape in {image.shape for image in small}:
+            group = [i for i, image in enumerate(small) if image.shape == shape]
+            found |= zip(group, self.network.detect([small[i] for i in group]), strict=True)
+        return [_mapped_back(found[i], small[i], image) for i, image in enumerate(images)]
 
 
 def _downscaled(image: np.ndarray, max_side: int | None) -> np.ndarray:
@@ -68,7 +69,7 @@ def _downscaled(image: np.ndarray, max_side: int | None) -> np.ndarray:
     if max_side is None or max(height, width) <= max_side:
         return image
     factor = max_side / max(height, width)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    size = [max(1, round(side * factor)) for side in (width, height)]
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
@@ -77,17 +78,15 @@ def _mapped_back(faces: Faces, small: np.ndarray, image: np.ndarray) -> Faces:
     if small is image:
         return faces
     factor = np.array([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0]], np.float32)
-    boxes, landmarks = (
-        (points + np.float32(0.5)) * factor - np.float32(0.5)
-        for points in (faces.boxes.reshape(-1, 2, 2), faces.landmarks)
-    )
-    return Faces(boxes.reshape(-1, 4), faces.scores, landmarks)
+    half = np.float32(0.5)
+    boxes = (faces.boxes.reshape(-1, 2, 2) + half) * factor - half
+    return Faces(boxes.reshape(-1, 4), faces.scores, (faces.landmarks + half) * factor - half)
 
 
 def detector_device(name: str) -> str:
     """The device for --device auto, cpu, cuda or cuda:<number>. Raises UserError if it does not exist.
 
-    "auto" and "cuda" are this process's CUDA device under torchrun; "auto" is the CPU if there is no CUDA device.
+    "auto" and "cuda" are the CUDA device of this process under torchrun; without CUDA "auto" is the CPU.
     """
     import torch
 
@@ -108,19 +107,15 @@ def build_detector(
     max_side: int | None = 640,
     suppression: bool = True,
 ) -> Detector:
-    """Load a detector onto ``device``.
+    """Load a detector. name, weights: See choose_detector. max_side: See Detector.
 
-    Args:
-        name, weights: As choose_detector takes them.
-        device: Such as "cpu" or "cuda:1".
-        max_side: Of the image it looks at, px; see Detector.
-        suppression: False = return all of RetinaFace's candidates; see RetinaFaceDetector.
+    suppression: False = return all candidates of RetinaFace; see RetinaFaceDetector.
     """
-    # These import PyTorch, which a command line that only names detectors does not need.
+    # These import PyTorch, which is slow; --help does without it.
     from preprocessing.detection.mtcnn import Mtcnn
     from preprocessing.detection.retinaface import RetinaFaceDetector
     from utils.devices import set_tf32
 
     name, weights = choose_detector(name, weights)
-    set_tf32(False)  # a GPU finds what a CPU finds
+    set_tf32(False)  # so that a GPU finds the same faces as a CPU
     return Detector(Mtcnn(device) if weights is None else RetinaFaceDetector(weights, device, suppression), max_side)

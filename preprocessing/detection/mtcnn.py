@@ -1,6 +1,5 @@
-"""MTCNN, a cascade of three small networks. The facenet-pytorch package brings their weights."""
+"""MTCNN, a cascade of three small networks, with the weights of the facenet-pytorch package."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -14,16 +13,16 @@ from preprocessing.detection.faces import Faces
 
 
 class Mtcnn:
-    """MTCNN (Zhang et al., IEEE Signal Processing Letters 2016) with the weights of facenet-pytorch.
+    """MTCNN (Zhang et al., IEEE Signal Processing Letters 2016).
 
     The first network scans an image pyramid; the second and the third one score and refine the boxes that are left.
-    The weights were trained with this box arithmetic (1-based pixels, square boxes). An image's faces do not depend on
-    the other images of a call: boxes compete within their image only.
+    The weights were trained with this box arithmetic (1-based pixels, square boxes). The faces of an image do not
+    depend on the other images of a call.
     """
 
     min_face = 20  # px, smallest face searched for
     pyramid_step = 0.709
-    thresholds = (0.6, 0.7, 0.7)  # least score after each network
+    thresholds = (0.6, 0.7, 0.7)  # smallest score after each network
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = torch.device(device)
@@ -35,33 +34,25 @@ class Mtcnn:
 
     @torch.inference_mode()
     def detect(self, images: list[np.ndarray]) -> list[Faces]:
-        """Find faces. images: each [H, W, 3] uint8 RGB, of any size. Returns the faces of each image, or none."""
-        if not images:
-            return []
-        boxes = [np.zeros((0, 4), np.float32)] * len(images)
-        for shape in {image.shape for image in images}:
-            group = [i for i, image in enumerate(images) if image.shape == shape]
-            for i, found in zip(group, self._propose([images[i] for i in group]), strict=True):
-                boxes[i] = found
-        return self._finish(images, self._refine(images, boxes))
+        """Find the faces of each image. images: At least one, [H, W, 3] uint8 RGB, all of one size."""
+        return self._finish(images, self._refine(images, self._propose(images)))
 
     def _propose(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """First network. images: of one size. Returns square boxes [n, 4] for each."""
-        factors = []
-        factor = 12 / self.min_face
-        while min(images[0].shape[:2]) * factor >= 12:
-            factors.append(factor)
-            factor *= self.pyramid_step
+        """First network. Returns square boxes [n, 4] for each image."""
+        height, width = images[0].shape[:2]
         found: list[list[np.ndarray]] = [[] for _ in images]
-        for factor in factors:
-            shifts, probabilities = self.scan(self._batch([_scaled(image, factor) for image in images]))
-            shifts, scores = shifts.cpu().numpy(), probabilities[:, 1].cpu().numpy()
-            for i in range(len(images)):
-                y, x = np.nonzero(scores[i] >= self.thresholds[0])
+        factor = 12 / self.min_face
+        while min(height, width) * factor >= 12:
+            size = (int(width * factor + 1), int(height * factor + 1))
+            small = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images]
+            shifts, probabilities = (output.cpu().numpy() for output in self.scan(self._batch(small)))
+            for rows_of_image, shift, score in zip(found, shifts, probabilities[:, 1], strict=True):
+                y, x = np.nonzero(score >= self.thresholds[0])
                 corner = np.stack([x, y], axis=1) * 2 + 1  # the network's stride is 2, its field 12 px
                 boxes = np.floor(np.hstack([corner, corner + 11]) / factor)
-                rows = np.hstack([boxes, shifts[i][:, y, x].T, scores[i][y, x][:, None]]).astype(np.float32)
-                found[i].append(rows[_nms(rows[:, :4], rows[:, 8], 0.5)])
+                rows = np.hstack([boxes, shift[:, y, x].T, score[y, x][:, None]]).astype(np.float32)
+                rows_of_image.append(rows[_nms(rows[:, :4], rows[:, 8], 0.5)])
+            factor *= self.pyramid_step
         proposals = []
         for parts in found:
             rows = np.concatenate([np.zeros((0, 9), np.float32), *parts])
@@ -71,23 +62,17 @@ class Mtcnn:
         return proposals
 
     def _refine(self, images: list[np.ndarray], boxes: list[np.ndarray]) -> list[np.ndarray]:
-        """Second network. boxes: square, [n, 4] per image. Returns the refined ones that passed."""
-        boxes, batch = self._patches(images, boxes, 24)
+        """Second network. boxes: [n, 4] per image. Returns those that passed, refined and square."""
         refined = []
-        for kept, (shifts, scores) in zip(boxes, self._run(self.refine, batch, boxes), strict=True):
-            passed = scores > self.thresholds[1]
-            kept, shifts, scores = kept[passed], shifts[passed], scores[passed]
+        for kept, shifts, scores in self._score(self.refine, 24, self.thresholds[1], images, boxes):
             pick = _nms(kept, scores, 0.7)
             refined.append(_square(_shift(kept[pick], shifts[pick])))
         return refined
 
     def _finish(self, images: list[np.ndarray], boxes: list[np.ndarray]) -> list[Faces]:
-        """Third network. boxes: square, [n, 4] per image."""
-        boxes, batch = self._patches(images, boxes, 48)
+        """Third network. boxes: [n, 4] per image."""
         faces = []
-        for kept, (shifts, points, scores) in zip(boxes, self._run(self.output, batch, boxes), strict=True):
-            passed = scores > self.thresholds[2]
-            kept, shifts, points, scores = kept[passed], shifts[passed], points[passed], scores[passed]
+        for kept, shifts, points, scores in self._score(self.output, 48, self.thresholds[2], images, boxes):
             corner, side = kept[:, None, :2], (kept[:, 2:] - kept[:, :2] + 1)[:, None]
             landmarks = points.reshape(-1, 2, 5).transpose(0, 2, 1) * side + corner - 1
             kept = _shift(kept, shifts)
@@ -96,13 +81,16 @@ class Mtcnn:
             faces.append(Faces(kept[pick], scores[pick], landmarks[pick]))
         return faces
 
-    def _patches(
-        self, images: list[np.ndarray], boxes: list[np.ndarray], side: int
-    ) -> tuple[list[np.ndarray], np.ndarray]:
-        """The boxes that touch their image, and the patches of all images, [n, side, side, 3]."""
+    def _score(
+        self, net: torch.nn.Module, side: int, threshold: float, images: list[np.ndarray], boxes: list[np.ndarray]
+    ) -> list[list[np.ndarray]]:
+        """Run a network on the patches of boxes, [n, 4] per image, resized to ``side`` px.
+
+        Returns for each image the boxes that passed, then the network's outputs for them; the last are the face scores.
+        """
         kept, patches = [], []
+        height, width = images[0].shape[:2]
         for image, candidates in zip(images, boxes, strict=True):
-            height, width = image.shape[:2]
             corners = np.trunc(candidates).astype(int)
             low = np.maximum(corners[:, :2], 1) - 1
             high = np.minimum(corners[:, 2:], [width, height])
@@ -110,28 +98,22 @@ class Mtcnn:
             kept.append(candidates[inside])
             for (x1, y1), (x2, y2) in zip(low[inside], high[inside], strict=True):
                 patches.append(cv2.resize(image[y1:y2, x1:x2], (side, side), interpolation=cv2.INTER_AREA))
-        return kept, np.array(patches, dtype=np.uint8).reshape(-1, side, side, 3)
-
-    def _run(self, net: torch.nn.Module, patches: np.ndarray, boxes: list[np.ndarray]) -> list[list[np.ndarray]]:
-        """A network's outputs for each image: arrays of n rows, the last one the face scores [n]."""
-        # The networks cannot take an empty batch: add a blank patch, and drop its outputs.
-        padded = np.concatenate([patches, np.zeros((1, *patches.shape[1:]), np.uint8)])
-        parts = [net(self._batch(padded[i : i + 512])) for i in range(0, len(padded), 512)]
+        # The networks cannot take an empty batch: add a blank patch and drop its outputs.
+        patches.append(np.zeros((side, side, 3), np.uint8))
+        parts = [net(self._batch(patches[i : i + 512])) for i in range(0, len(patches), 512)]
         outputs = [torch.cat(column)[:-1].cpu().numpy() for column in zip(*parts, strict=True)]
         outputs[-1] = outputs[-1][:, 1]
-        borders = np.cumsum([len(candidates) for candidates in boxes])[:-1]
-        return [list(split) for split in zip(*(np.split(output, borders) for output in outputs), strict=True)]
+        borders = np.cumsum([len(candidates) for candidates in kept])[:-1]
+        passed = []
+        for columns in zip(kept, *(np.split(output, borders) for output in outputs), strict=True):
+            above = columns[-1] > threshold
+            passed.append([column[above] for column in columns])
+        return passed
 
-    def _batch(self, images: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
+    def _batch(self, images: list[np.ndarray]) -> torch.Tensor:
         """N images [H, W, 3] uint8 of one size -> [N, 3, H, W] float32 in -1..1 on the device."""
-        pixels = torch.from_numpy(np.stack(list(images))).to(self.device).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.stack(images)).to(self.device).permute(0, 3, 1, 2)
         return (pixels.float() - 127.5) / 128
-
-
-def _scaled(image: np.ndarray, factor: float) -> np.ndarray:
-    """An image [H, W, 3] with its sides times ``factor``, rounded up."""
-    height, width = image.shape[:2]
-    return cv2.resize(image, (int(width * factor + 1), int(height * factor + 1)), interpolation=cv2.INTER_AREA)
 
 
 def _area(boxes: np.ndarray) -> np.ndarray:
@@ -139,7 +121,6 @@ def _area(boxes: np.ndarray) -> np.ndarray:
 
 
 def _square(boxes: np.ndarray) -> np.ndarray:
-    """Grow boxes [n, 4] to squares about their centres."""
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True) / 2
     return np.hstack([centre - half, centre + half])
@@ -156,7 +137,7 @@ def _nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def _nms_nested(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """As _nms, with the overlap measured against the smaller box: a box inside another one goes."""
+    """As _nms, with the overlap as a share of the smaller box, so that a box inside another one is dropped."""
     order, picked = np.argsort(-scores, kind="stable"), []
     areas = _area(boxes)
     while len(order):

@@ -1,4 +1,4 @@
-"""RetinaFace (Deng et al., CVPR 2020) on a ResNet-50, the detector of the paper. The user provides its weights."""
+"""RetinaFace (Deng et al., CVPR 2020) on a ResNet-50, the detector of the paper. Users bring its weights."""
 
 import functools
 from itertools import pairwise
@@ -18,7 +18,7 @@ from preprocessing.detection.faces import Faces
 from utils.cli import UserError
 
 _ANCHORS = {8: (16, 32), 16: (64, 128), 32: (256, 512)}  # stride -> sides of a cell's square anchors, px
-_VARIANCES = (0.1, 0.2)  # unit of the network's shifts and of its log scales, in anchor sides
+_SHIFT_UNIT, _SCALE_UNIT = 0.1, 0.2  # of the network's shifts, in anchor sides, and of its log scales
 _MEAN_BGR = (104.0, 117.0, 123.0)
 
 
@@ -36,13 +36,11 @@ class RetinaFace(nn.Module):
         self.LandmarkHead = nn.ModuleList(_Head(256, 10) for _ in _ANCHORS)
 
     def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Score the P anchors of ``anchors(H, W)``.
-
-        Args:
-            batch: [B, 3, H, W] float, BGR in 0..255 minus (104, 117, 123).
+        """Score the P anchors of ``anchors(H, W)``. batch: [B, 3, H, W] float, BGR in 0..255 minus (104, 117, 123).
 
         Returns:
-            loc [B, P, 4] and landmarks [B, P, 10] for ``decode``, between them conf [B, P, 2] = P(background), P(face).
+            (loc [B, P, 4], conf [B, P, 2], landmarks [B, P, 10]); conf holds P(background) and P(face), ``decode``
+            takes the others.
         """
         levels = self.fpn(list(self.body(batch).values()))
         levels = [context(level) for context, level in zip((self.ssh1, self.ssh2, self.ssh3), levels, strict=True)]
@@ -113,36 +111,29 @@ def anchors(height: int, width: int, device: torch.device) -> torch.Tensor:
 
 
 def decode(loc: torch.Tensor, landmarks: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Turn the network's outputs into pixels.
-
-    Args:
-        loc, landmarks: [..., P, 4] and [..., P, 10] as the network gives them.
-        height, width: Of the image.
+    """Turn the network's loc [..., P, 4] and landmarks [..., P, 10] into pixels of an image of height and width.
 
     Returns:
-        boxes [..., P, 4] as x1, y1, x2, y2, and points [..., P, 5, 2] as x, y.
+        (boxes [..., P, 4] x1, y1, x2, y2; points [..., P, 5, 2] x, y)
     """
     centre, side = anchors(height, width, loc.device).split([2, 1], dim=-1)
-    middle = centre + loc[..., :2] * _VARIANCES[0] * side
-    half = side * torch.exp(loc[..., 2:] * _VARIANCES[1]) / 2
-    points = centre[:, None] + landmarks.unflatten(-1, (5, 2)) * _VARIANCES[0] * side[:, None]
+    middle = centre + loc[..., :2] * _SHIFT_UNIT * side
+    half = side * torch.exp(loc[..., 2:] * _SCALE_UNIT) / 2
+    points = centre[:, None] + landmarks.unflatten(-1, (5, 2)) * _SHIFT_UNIT * side[:, None]
     return torch.cat([middle - half, middle + half], dim=-1), points
 
 
 class RetinaFaceDetector:
     """RetinaFace with trained weights.
 
-    An image's faces do not depend on the other images of a call: bit for bit on a CPU, which takes one image at a time
-    (as fast as a batch), and up to rounding on a GPU.
+    The faces of an image do not depend on the other images of a call: bit for bit on a CPU, which takes one image at a
+    time (as fast as a batch), and up to rounding on a GPU.
 
-    Args:
-        weights: File with the weights.
-        device: Such as "cpu" or "cuda:1".
-        suppression: Drop boxes that overlap a better one (non-maximum suppression); without it all candidates are
-            returned, many for each face.
+    suppression: Drop boxes that overlap a better one (non-maximum suppression); without it all candidates are
+    returned, many for each face.
     """
 
-    min_score = 0.5  # of a candidate; callers may filter by a higher score afterwards, with the same result
+    min_score = 0.5  # of a candidate; filtering by a higher score afterwards gives the same result as raising it
     max_overlap = 0.4  # IoU; of two boxes that overlap more, suppression drops the one with the lower score
 
     def __init__(self, weights: Path, device: str = "cpu", suppression: bool = True) -> None:
@@ -156,21 +147,15 @@ class RetinaFaceDetector:
 
     @torch.inference_mode()
     def detect(self, images: list[np.ndarray]) -> list[Faces]:
-        """Find faces. images: each [H, W, 3] uint8 RGB, of any size. Returns the faces of each image, or none."""
-        found: dict[int, Faces] = {}
-        for shape in {image.shape for image in images}:
-            group = [i for i, image in enumerate(images) if image.shape == shape]
-            step = max(1, self.batch_pixels // (shape[0] * shape[1]))
-            for start in range(0, len(group), step):
-                part = group[start : start + step]
-                for i, faces in zip(part, self._detect(np.stack([images[i] for i in part])), strict=True):
-                    found[i] = faces
-        return [found[i] for i in range(len(images))]
+        """Find the faces of each image. images: At least one, [H, W, 3] uint8 RGB, all of one size."""
+        step = max(1, self.batch_pixels // images[0][..., 0].size)
+        parts = (np.stack(images[start : start + step]) for start in range(0, len(images), step))
+        return [faces for part in parts for faces in self._detect(part)]
 
     def _detect(self, images: np.ndarray) -> list[Faces]:
         """images: [B, H, W, 3] uint8 RGB."""
         pixels = torch.from_numpy(images).to(self.device).flip(-1) - self.mean  # BGR
-        loc, conf, landmarks = self.net(pixels.permute(0, 3, 1, 2))  # is in channels_last
+        loc, conf, landmarks = self.net(pixels.permute(0, 3, 1, 2))  # in channels_last
         boxes, points = decode(loc, landmarks, *images.shape[1:3])
         scores = conf[..., 1]
         image, anchor = torch.nonzero(scores > self.min_score, as_tuple=True)
@@ -179,7 +164,7 @@ class RetinaFaceDetector:
         return [self._faces(*parts) for parts in zip(*(values.split(counts) for values in kept), strict=True)]
 
     def _faces(self, boxes: torch.Tensor, scores: torch.Tensor, points: torch.Tensor) -> Faces:
-        """The faces of one image, from its candidates' boxes [n, 4], scores [n] and points [n, 5, 2]."""
+        """The faces of one image. boxes: [n, 4]; scores: [n]; points: [n, 5, 2], of its candidates."""
         pick = nms(boxes, scores, self.max_overlap) if self.suppression else torch.arange(len(scores))
         sides = boxes[pick, 2:] - boxes[pick, :2]
         pick = pick[sides.prod(dim=1).argsort(descending=True, stable=True)]
@@ -210,10 +195,9 @@ def load_weights(path: Path) -> RetinaFace:
         "has wrong shapes for": {key for key in own.keys() & state.keys() if own[key].shape != state[key].shape},
         "has NaN or infinite": {key for key, value in state.items() if not value.isfinite().all()},
     }
-    for what, keys in faults.items():
+    for fault, keys in faults.items():
         if keys:
-            raise UserError(
-                f"{path} does not fit retinaface: it {what} {len(keys)} weights, the first is {min(keys)}; {advice}"
-            )
+            what = f"it {fault} {len(keys)} weights, the first is {min(keys)}"
+            raise UserError(f"{path} does not fit retinaface: {what}; {advice}")
     net.load_state_dict(state)
     return net.eval()

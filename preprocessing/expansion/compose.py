@@ -1,4 +1,4 @@
-"""Make one image of the expansion: read its two crops, lay the fake's region over the real face, save the result."""
+"""Make one image of the expansion: lay a region of the fake crop over the real crop, save the result."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ class CropError(Exception):
 
 
 def read_crop(path: Path, size: int) -> np.ndarray:
-    """Read a crop. Returns [size, size, 3] uint8 BGR. Raises CropError if it cannot be read or has another size."""
+    """Read a crop [size, size, 3] uint8 BGR. Raises CropError if it cannot be read or has another size."""
     try:
         crop = cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR)
     except ImageError as error:
@@ -27,10 +27,9 @@ def read_crop(path: Path, size: int) -> np.ndarray:
 
 
 def compose(job: Job) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Transplant one region. Raises CropError if a crop cannot be used.
+    """Transplant one region: (real, fake, mask, result). Raises CropError if a crop cannot be used.
 
-    Returns:
-        (real, fake, mask, result): [S, S, 3] uint8 BGR in the alignment of the real crop; mask: [S, S] float32 in 0..1.
+    The pictures are [S, S, 3] uint8 BGR in the alignment of the real crop; the mask is [S, S] float32 in 0..1.
     """
     pair, row = job.pair, job.row
     real, fake = (read_crop(path, pair.crops.size) for path in (pair.real, pair.fake))

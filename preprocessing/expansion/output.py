@@ -1,6 +1,6 @@
-"""The expansion's folders: make the planned images, keep what is there, account for each image in manifest.csv.
+"""The folders of the expansion: make the planned images, keep those that exist, write a row for each to manifest.csv.
 
-At every moment an existing image belongs to its row in .unfinished.csv or, if that file is missing, in manifest.csv.
+At any moment the row of every image is in .unfinished.csv or, if there is no such file, in manifest.csv.
 """
 
 import argparse
@@ -23,16 +23,12 @@ UNFINISHED = ".unfinished.csv"  # the rows of all images that a run keeps or is 
 
 
 def expand_splits(args: argparse.Namespace) -> list[Job]:
-    """Make the images of all splits and print their numbers. args: the options of expand_FFpp.py.
+    """Make the images of all splits and print their numbers; returns the jobs whose images exist now.
 
-    Returns:
-        The jobs whose images exist now.
-
-    Raises:
-        UserError: No image can be made, or a folder holds foreign files or an expansion with other settings.
+    args: the options of expand_FFpp.py. Raises UserError if no image can be made, or a folder holds foreign files or an
+    expansion with other settings.
     """
-    plans = [make_plan(args, split) for split in dict.fromkeys(args.split)]
-    plans = [plan for plan in plans if plan.jobs]
+    plans = [plan for split in dict.fromkeys(args.split) if (plan := make_plan(args, split)).jobs]
     for plan in plans:
         _check_target(plan, args.overwrite)
     if args.preview:
@@ -53,15 +49,9 @@ def _check_target(plan: Plan, overwrite: bool) -> None:
     if not note.is_file():
         if target.is_dir() and any(not path.name.startswith(".") for path in target.iterdir()):
             raise UserError(f"{target} holds files that no expansion made (no {note}); move them")
-        return
-    old = read_json(note)
-    if not isinstance(old, dict):
-        raise UserError(f"{note} holds no settings of an expansion; remove {target}")
-    changed = [key for key, value in plan.recipe.items() if key != "versions" and old.get(key) != value]
-    if changed and not overwrite:
-        differences = ", ".join(f"{key} {old.get(key)} there, {plan.recipe[key]} now" for key in changed)
+    elif (changed := manifest.changed_settings(read_json(note), plan.recipe)) and not overwrite:
         advice = "use the same settings, or give --overwrite to remove its images"
-        raise UserError(f"{target} holds an expansion made with other settings ({differences}); {advice}")
+        raise UserError(f"{target} holds an expansion made with other settings ({changed}); {advice}")
 
 
 def _make_images(plan: Plan, args: argparse.Namespace) -> list[Job]:
@@ -103,7 +93,7 @@ def _make_images(plan: Plan, args: argparse.Namespace) -> list[Job]:
 
 
 def _known_rows(table: Path) -> dict[str, manifest.Row]:
-    """path -> row of the images that exist or that a stopped run was making; empty for a missing or damaged table."""
+    """path -> row of the images that exist or that a stopped run was making; {} for a missing or damaged table."""
     try:
         with table.open(newline="", encoding="utf-8") as file:
             return {row["path"]: row for row in csv.DictReader(file)}
@@ -112,7 +102,7 @@ def _known_rows(table: Path) -> dict[str, manifest.Row]:
 
 
 def _remove_images(target: Path, keep: set[Path]) -> None:
-    """Remove the images of earlier runs and the temporary files of killed ones, except ``keep``."""
+    """Remove the images of earlier runs and the temporary files of killed runs, except ``keep``."""
     for region in REGION_CODES:
         for folder in sorted((target / region).glob("*/")):
             for path in sorted(folder.iterdir()):

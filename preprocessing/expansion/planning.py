@@ -21,7 +21,7 @@ from utils.files import read_json
 LOCAL = slice(5, None)  # digits of a list code for eye, lip, mouth, nose, skin
 GROW = (0.95, 1.15)  # range of the factor on a region's radii
 FEATHER = (0.05, 0.09)  # range of the blur of a mask's edge (standard deviation), in units of the face
-MAX_SHIFT = 0.5  # units of the face: landmarks of fake and real that differ by more show different faces
+MAX_SHIFT = 0.5  # units of the face; landmarks of fake and real that differ by more belong to different faces
 COLUMNS = (
     ("path", "region", "code", "method", "video", "frame")  # path: relative to the expansion's folder
     + ("real", "fake")  # crops, relative to --data_root
@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 class CropFormat(NamedTuple):
-    """How the crops were made. The images are saved in the same way: nothing but the face may tell them from crops."""
+    """How the crops were made. The images are saved alike, so that only the face differs from a crop."""
 
     size: int
     scale: float
@@ -41,7 +41,7 @@ class CropFormat(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """The crops of one frame of a fake video and of its real video."""
+    """The crops of one frame in a fake video and in its real video."""
 
     real: Path
     fake: Path
@@ -52,7 +52,7 @@ class Pair(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One image to make. row: its row of the expansion's manifest.csv, which says how."""
+    """One image to make. row: Its row in the expansion's manifest.csv, which tells how."""
 
     path: Path
     row: manifest.Row
@@ -60,7 +60,7 @@ class Job(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The images of one split. target: their folder, named after the split. recipe: the settings, for manifest.json."""
+    """The images of one split. target: Their folder, named after the split. recipe: The settings, for manifest.json."""
 
     target: Path
     jobs: list[Job]
@@ -68,14 +68,13 @@ class Plan(NamedTuple):
 
 
 def expansion_dir(data_root: Path, compression: str, split: str) -> Path:
-    """The folder of the expansion of a split."""
     return ffpp_root(data_root) / "expansion" / compression / split
 
 
 def can_give(method: str, region: str) -> bool:
-    """Does the method manipulate everything that the region's code names?"""
+    """Whether the method manipulates all parts that the region's code names."""
     digits = zip(METHOD_CODES[method][LOCAL], REGION_CODES[region][LOCAL], strict=True)
-    return all(own == "1" for own, needed in digits if needed == "1")
+    return all(own >= needed for own, needed in digits)
 
 
 def read_crops(folder: Path) -> dict[str, dict[int, manifest.Row]]:
@@ -91,7 +90,7 @@ def read_crops(folder: Path) -> dict[str, dict[int, manifest.Row]]:
 
 
 def read_crop_format(folder: Path) -> CropFormat:
-    """How the crops of a folder were made. Raises UserError unless its manifest.json says so."""
+    """How the crops of a folder were made, by its manifest.json. Raises UserError if that does not tell."""
     note = read_json(folder / "manifest.json")
     made = CropFormat._make(map(note.get, CropFormat._fields) if isinstance(note, dict) else (None,) * 4)
     measures = type(made.size) is int and type(made.scale) in (int, float) and made.size > 0 and made.scale > 0
@@ -100,12 +99,17 @@ def read_crop_format(folder: Path) -> CropFormat:
     return made
 
 
+<<<<<<< HEAD
 def place_pair(
     real: manifest.Row, fake: manifest.Row, made: CropFormat
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """(real_matrix, fake_matrix, points) of a Pair; None unless both crops show one face in one place.
+=======
+def place_pair(real: manifest.Row, fake: manifest.Row, made: CropFormat) -> tuple[np.ndarray, ...] | None:
+    """(real_matrix, fake_matrix, points) of a Pair; None if the crops show different faces.
+>>>>>>> w-r3
 
-    real, fake: rows of the crops in manifest.csv. The points are rounded as in the expansion's manifest.csv.
+    real, fake: Rows of the crops in manifest.csv. The points are rounded as in the expansion's manifest.csv.
     """
     try:
         landmarks = [manifest.landmarks_of(row) for row in (real, fake)]
@@ -114,18 +118,21 @@ def place_pair(
         unit = face_of(points).unit
     except ValueError:
         return None
+<<<<<<< HEAD
     if not np.linalg.norm(points - fake_points, axis=1).mean() <= MAX_SHIFT * unit:  # so NaN counts as far
         return None
     return real_matrix, fake_matrix, points.round(2)
+=======
+    near = np.linalg.norm(points - fake_points, axis=1).mean() <= MAX_SHIFT * unit  # False for NaN
+    return (*matrices, points.round(2)) if near else None
+>>>>>>> w-r3
 
 
 def make_plan(args: argparse.Namespace, split: str) -> Plan:
     """Choose the images of a split and print what is left out. args: the options of expand_FFpp.py.
 
-    All random draws depend on the seed and on the image's own names only.
-
-    Raises:
-        UserError: The crops were made in several ways, or a manifest is damaged.
+    All random draws depend on nothing but the seed and the image's region, method, video and frame. Raises UserError if
+    the crops were made in several ways or a manifest is damaged.
     """
     folders = {method: compression_dir(args.data_root, method, args.compression) for method in ("real", *METHOD_CODES)}
     crops = {method: read_crops(folder) for method, folder in folders.items()}
@@ -136,10 +143,10 @@ def make_plan(args: argparse.Namespace, split: str) -> Plan:
     made = formats.pop() if formats else None
     target = expansion_dir(args.data_root, args.compression, split)
     wanted = [region for region in REGION_CODES if region in args.regions]
+    given = {method: [r for r in wanted if args.donors == "any" or can_give(method, r)] for method in METHOD_CODES}
     jobs, left_out = [], Counter()
     for method, video in split_videos(args.data_root, split):
-        regions = [r for r in wanted if method != "real" and (args.donors == "any" or can_give(method, r))]
-        if not regions:
+        if not given.get(method):
             continue
         reals, fakes = crops["real"].get(video.split("_")[0], {}), crops[method].get(video, {})
         shared = sorted(reals.keys() & fakes.keys())
@@ -153,8 +160,8 @@ def make_plan(args: argparse.Namespace, split: str) -> Plan:
                 files = (folders["real"] / reals[frame]["path"], folders[method] / fakes[frame]["path"])
                 pairs[frame] = Pair(*files, *placed, made)
         if len(pairs) < len(shared):
-            left_out["frames show another face than their real"] += len(shared) - len(pairs)
-        for region in regions:
+            left_out["frames show another face than the real video"] += len(shared) - len(pairs)
+        for region in given[method]:
             key = [args.seed, list(REGION_CODES).index(region), *f"{method}/{video}".encode()]
             chosen = np.random.default_rng(key).permutation(np.array(list(pairs), int))[: args.per_video]
             for frame in sorted(chosen.tolist()):

@@ -35,7 +35,7 @@ def draw_preview(path: Path, jobs: Sequence[Job], number: int, seed: int) -> Non
         caption = "{method} {video}, frame {frame}, {region}".format(**job.row)
         rows.append((caption, (real, fake, tinted(real, mask), result)))
     if not rows:
-        raise UserError(f"{path} is not written: none of its crops can be read; run extract_faces.py with --overwrite")
+        raise UserError(f"{path} is not written: none of the crops can be read; run extract_faces.py with --overwrite")
     how = jobs[0].row["blend"] + (", colours matched" if jobs[0].row["color_transfer"] == "1" else "")
     write_sheet(path, ("real", "fake", "mask", f"result ({how})"), rows)
     print(f"preview: {path}")
@@ -50,14 +50,14 @@ def choose_samples(jobs: Sequence[Job], number: int, rng: np.random.Generator) -
 
 
 def tinted(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Show a mask [H, W] in 0..1 in green over the greyed picture [H, W, 3] uint8 BGR. Returns [H, W, 3] uint8 BGR."""
+    """Paint a mask [H, W] in 0..1 green over a greyed picture [H, W, 3] uint8 BGR. Returns [H, W, 3] uint8 BGR."""
     grey = np.repeat(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)[..., None], 3, axis=2)
     weight = 0.6 * mask[..., None]
     return np.rint(grey * (1 - weight) + np.array([60, 220, 60]) * weight).astype(np.uint8)
 
 
-def contact_sheet(headings: Sequence[str], rows: Sequence[SheetRow], cell: int = CELL) -> np.ndarray:
-    """Draw a sheet on white, its pictures ``cell`` px a side. Returns [H, W, 3] uint8 BGR."""
+def contact_sheet(headings: Sequence[str], rows: Sequence[SheetRow], cell: int) -> np.ndarray:
+    """Draw a sheet on white with pictures of ``cell`` px a side. Returns [H, W, 3] uint8 BGR."""
     lefts = [_GAP + column * (cell + _GAP) for column in range(len(headings))]
     row_height = _TEXT_HEIGHT + cell + _GAP
     sheet = np.full((_TEXT_HEIGHT + len(rows) * row_height, lefts[-1] + cell + _GAP, 3), 255, np.uint8)
@@ -73,14 +73,13 @@ def contact_sheet(headings: Sequence[str], rows: Sequence[SheetRow], cell: int =
 
 
 def write_sheet(path: Path, headings: Sequence[str], rows: Sequence[SheetRow]) -> None:
-    """Write a sheet as PNG, its pictures so small that the file stays below MAX_BYTES."""
+    """Write a sheet as PNG; its pictures are made smaller until the file has at most MAX_BYTES."""
     cell = CELL
     while True:
         data = cv2.imencode(".png", contact_sheet(headings, rows, cell), [cv2.IMWRITE_PNG_COMPRESSION, 6])[1]
         if data.nbytes <= MAX_BYTES or cell <= 32:
-            break
+            return write_bytes(path, data.tobytes())
         cell = max(32, min(round(cell * (MAX_BYTES / data.nbytes) ** 0.5), cell - 8))
-    write_bytes(path, data.tobytes())
 
 
 def _write(sheet: np.ndarray, text: str, left: int, top: int, thickness: int) -> None:

@@ -1,7 +1,7 @@
-"""Masks of face regions that follow the landmarks of an aligned crop, and ways to lay one face over another there.
+"""Masks of face regions, drawn from the landmarks of an aligned crop, and ways to blend two faces inside them.
 
-Lengths are in units of the face: the larger of the eye distance and of the distance from eyes to mouth, scaled to the
-usual proportion. Turning the head shortens the first, nodding the second, so the unit hardly changes.
+The unit of lengths is the eye distance or the distance from eyes to mouth (scaled to the template's proportion),
+whichever is larger. Turning the head shortens the first, nodding the second, so the unit hardly changes.
 """
 
 from typing import NamedTuple
@@ -12,13 +12,13 @@ import numpy as np
 from preprocessing.detection.align import TEMPLATE_112
 
 REGIONS = ("eyes", "nose", "mouth")  # the mouth with the lips
-BAND = 0.15  # units, width of the band around a region whose colours match_colours compares
+BAND = 0.15  # units, width of the band around a region in which colours are compared
 _LEFT_EYE, _RIGHT_EYE, _NOSE, _LEFT_MOUTH, _RIGHT_MOUTH = range(5)
 _CORNERS = np.linspace(0, 2 * np.pi, 64, endpoint=False)
 
 
 class Face(NamedTuple):
-    """The coordinate frame of the regions. Vectors are [2] (x, y) in pixels of the crop."""
+    """The coordinate system of a face. Vectors are [2] (x, y) in pixels of the crop."""
 
     across: np.ndarray  # unit vector from the left eye to the right one
     down: np.ndarray  # unit vector from the eyes to the mouth, perpendicular to ``across``
@@ -31,7 +31,7 @@ class Face(NamedTuple):
 
 
 def face_of(points: np.ndarray) -> Face:
-    """The coordinate frame of a face. Raises ValueError if its landmarks show no direction or size.
+    """The coordinate system of a face. Raises ValueError if its landmarks show no direction or size.
 
     points: [5, 2] landmarks (order of align.TEMPLATE_112) in pixels of the crop.
     """
@@ -59,10 +59,7 @@ def _eyes_and_mouth(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def outlines(region: str, points: np.ndarray, grow: float = 1.0) -> list[np.ndarray]:
     """The convex outlines whose union is a region: a list of [N, 2] float32 corners in pixels of the crop.
 
-    Args:
-        region: One of REGIONS. Raises KeyError for another one.
-        points: [5, 2] landmarks in pixels of the crop. Raises ValueError as face_of does.
-        grow: Factor on all radii.
+    region: One of REGIONS, else KeyError. points: [5, 2] landmarks as for face_of. grow: Factor on all radii.
     """
     face = face_of(points)
     eyes, mouth = _eyes_and_mouth(points)
@@ -95,12 +92,9 @@ def outlines(region: str, points: np.ndarray, grow: float = 1.0) -> list[np.ndar
 
 
 def region_mask(region: str, points: np.ndarray, size: int, grow: float = 1.0, feather: float = 0.0) -> np.ndarray:
-    """The mask of a region: [size, size] float32, 1 inside, 0 outside, 0.5 on the outline.
+    """The mask of a region: [size, size] float32, 1 inside, 0 outside, 0.5 on the outline. Otherwise as ``outlines``.
 
-    Args:
-        region, points, grow: See outlines, which names the errors too.
-        size: Side of the crop in pixels.
-        feather: Standard deviation of the edge's blur in pixels; it ends 4 deviations outside. 0: a hard edge.
+    feather: Standard deviation of the edge's blur in pixels; it ends 4 deviations outside. 0: a hard edge.
     """
     mask = np.zeros((size, size), np.float32)
     for corners in outlines(region, points, grow):
@@ -122,11 +116,13 @@ def poisson(real: np.ndarray, fake: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
     Args:
         real, fake: [H, W, 3] uint8 in the same alignment and colour order.
-        mask: [H, W], above 0.5 inside. Its rim of 3 px keeps the gradients of ``real``. Raises ValueError if there is
-            nothing else.
+        mask: [H, W], above 0.5 inside. Its rim of 3 px keeps the gradients of ``real``.
 
     Returns:
         [H, W, 3] uint8, equal to ``real`` outside the mask.
+
+    Raises:
+        ValueError: The mask is nothing but rim.
     """
     # seamlessClone needs a margin around the mask, puts the middle of the mask's box (rounded down) at the given point,
     # and changes real slightly in the whole box.
@@ -166,10 +162,9 @@ def match_colours(fake: np.ndarray, real: np.ndarray, where: np.ndarray) -> np.n
 
 
 def move_crop(crop: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Warp a crop as if it had been cut out of its frame with another crop's matrix. Returns [S, S, 3] uint8.
+    """Warp a crop as if it had been cut out of its frame with another crop's matrix; its edge is repeated outside.
 
-    crop: [S, S, 3] uint8, cut with the matrix ``own`` [2, 3] (align.similarity_matrix); its edge is repeated where the
-    other crop reaches further. other: [2, 3], the matrix of a crop of a frame of the same size.
+    crop: [S, S, 3] uint8. own, other: [2, 3], its matrix and the other crop's (align.similarity_matrix).
     """
     to_frame = np.linalg.inv(np.vstack([own, [0, 0, 1]]))
     matrix = other @ to_frame

@@ -3,7 +3,7 @@
 Several runs may work in one folder at once. Its hidden folder .manifest holds
 
 - <video>.csv: the rows of a finished video;
-- <video>.new: empty; a run is cropping the video, or was killed while it did. Its crops are ours to remove;
+- <video>.new: empty; a run is cropping the video, or was killed while it did. Its crops may be removed;
 - .turn.lock: held while the settings or the manifest are written;
 - .run-*.lock: one for each run at work;
 - .claim-*.lock: one for each video that is being cropped.
@@ -19,14 +19,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from preprocessing.extraction import manifest
-from preprocessing.extraction.face_crops import Job, crop_video, remove_crops, write_account
+from preprocessing.extraction.face_crops import Job, crop_video, remove_crops, write_row_file
 from utils.cli import UserError
 from utils.files import TEMPORARY, output_dir, read_json, remove_leftovers, require_folder, write_json
 from utils.locks import claim, hold
 
 
 def is_finished(job: Job) -> bool:
-    """Whether a video's rows and crops are there, made from the same file with the same --n_frames.
+    """Whether the rows and crops of a video exist, made from the same file with the same --n_frames.
 
     A video that was missing or could not be read is not finished: the next run tries it again.
     """
@@ -42,7 +42,7 @@ def is_finished(job: Job) -> bool:
 
 def crop_unclaimed(job: Job) -> bool:
     """Crop a video, unless it has been finished meanwhile. Returns False if another run is cropping it."""
-    with _claimed(job) as mine:
+    with _claim_video(job) as mine:
         if mine and not is_finished(job):
             started = _started_file(job.root, job.name)
             started.parent.mkdir(parents=True, exist_ok=True)
@@ -52,27 +52,15 @@ def crop_unclaimed(job: Job) -> bool:
         return mine
 
 
-def give_up(job: Job) -> bool:
+def record_crash(job: Job) -> bool:
     """Record a video as unreadable because decoding it crashes the process. Returns as ``crop_unclaimed``."""
-    with _claimed(job) as mine:
+    with _claim_video(job) as mine:
         if mine:
             remove_crops(job.faces / job.name)
-            write_account(job, [manifest.frame_row(job.name, None, "video_unreadable")])
+            write_row_file(job, [manifest.frame_row(job.name, None, "video_unreadable")])
             _started_file(job.root, job.name).unlink(missing_ok=True)
             tqdm.write(f"{job.video}: decoding it crashed the process twice; it counts as video_unreadable", sys.stderr)
         return mine
-
-
-def merge(root: Path) -> dict[str, manifest.Account]:
-    """Write manifest.csv from the rows of all finished videos, also of other runs; returns name -> account.
-
-    Raises:
-        UserError: The folder has been removed meanwhile.
-    """
-    with hold(root / ".manifest" / ".turn.lock"):
-        if not (root / "manifest.json").is_file():
-            raise UserError(f"{root} was removed while this run worked in it; run it again")
-        return manifest.merge(root)
 
 
 @contextlib.contextmanager
@@ -84,27 +72,26 @@ def working_in(
     During the block no other run can change the settings.
 
     Args:
-        root: The folder.
         jobs: The videos of this run.
-        all_names: The names of the data set's videos, of all shards.
+        all_names: The videos of the data set, those of other shards too.
         recipe: The settings, for manifest.json.
         overwrite: Allow other settings and other numbers of frames; crop the finished videos of ``jobs`` again.
 
     Raises:
-        UserError: The settings or numbers of frames differ and ``overwrite`` is not given; crops of videos that are not
-            in ``all_names`` would be lost; a crop folder holds files of the user; another run works with other
-            settings; or the folder is removed meanwhile. Nothing has been changed.
+        UserError: The settings or numbers of frames differ without ``overwrite``; crops of videos that are not in
+            ``all_names`` would be lost; a crop folder holds files of the user; another run works with other settings;
+            or the folder is removed meanwhile. Nothing has been changed.
     """
     hidden = output_dir(output_dir(root) / ".manifest")
     with contextlib.ExitStack() as stack, require_folder(hidden):
         with hold(hidden / ".turn.lock"):
-            _check_settings(root, jobs, all_names, recipe, overwrite, alone=not _run_at_work(hidden))
+            _check_settings(root, jobs, all_names, recipe, overwrite)
             stack.enter_context(claim(hidden / f".run-{uuid.uuid4().hex}.lock"))
         yield
 
 
 def _run_at_work(hidden: Path) -> bool:
-    """Whether any run holds its lock file. Removes those of killed runs."""
+    """Whether any run holds its lock file. Removes the lock files of killed runs."""
     for path in hidden.glob(".run-*.lock"):
         with claim(path) as ended:
             if not ended:
@@ -112,26 +99,21 @@ def _run_at_work(hidden: Path) -> bool:
     return False
 
 
-def _claimed(job: Job) -> contextlib.AbstractContextManager[bool]:
+def _claim_video(job: Job) -> contextlib.AbstractContextManager[bool]:
     """Claim a video for this run; yields False if another run has it."""
     name = hashlib.sha256(job.name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return claim(job.root / ".manifest" / f".claim-{name}.lock")
 
 
 def _check_settings(
-    root: Path,
-    jobs: Collection[Job],
-    all_names: Collection[str],
-    recipe: dict[str, object],
-    overwrite: bool,
-    alone: bool,
+    root: Path, jobs: Collection[Job], all_names: Collection[str], recipe: dict[str, object], overwrite: bool
 ) -> None:
-    """Check the settings and write them, as ``working_in`` says. alone: no other run works in the folder."""
     note = root / "manifest.json"
-    changed = _differences(note, recipe) if note.is_file() else []
+    alone = not _run_at_work(root / ".manifest")
+    changed = manifest.changed_settings(read_json(note), recipe) if note.is_file() else ""
     if changed and not overwrite:
-        raise UserError(f"{root} holds crops made with other settings ({', '.join(changed)}); repeat those, "
-                        "or give --overwrite to remove these crops")  # fmt: skip
+        raise UserError(f"{root} holds crops made with other settings ({changed}); use the same "
+                        "settings, or give --overwrite to remove these crops")  # fmt: skip
     _refuse_foreign_images(root, jobs)
     if alone:
         _remove_traces_of_killed_runs(root)
@@ -141,8 +123,8 @@ def _check_settings(
         finished = manifest.finished_videos(root)
         if others := set(finished).difference(all_names):
             raise UserError(f"{root} holds crops of {len(others)} videos that are not in this run, such as "
-                            f"{min(others)}, made with other settings ({', '.join(changed)}); take them into the run, "
-                            "or choose another place")  # fmt: skip
+                            f"{min(others)}, made with other settings ({changed}); add them to the run, "
+                            "or choose another folder")  # fmt: skip
         for job in jobs:
             if job.name not in finished and _started_file(root, job.name).is_file():
                 remove_crops(job.faces / job.name)
@@ -158,11 +140,9 @@ def _check_settings(
 def _remove_traces_of_killed_runs(root: Path) -> None:
     hidden = root / ".manifest"
     remove_leftovers(root)
-    for path in [*hidden.rglob(f"{TEMPORARY}*"), *hidden.glob(".claim-*.lock")]:
+    finished = (path for path in hidden.rglob("*.new") if path.is_file() and path.with_suffix(".csv").is_file())
+    for path in [*hidden.rglob(f"{TEMPORARY}*"), *hidden.glob(".claim-*.lock"), *finished]:
         path.unlink(missing_ok=True)
-    for path in hidden.rglob("*.new"):
-        if path.is_file() and path.with_suffix(".csv").is_file():
-            path.unlink()
 
 
 def _started_file(root: Path, name: str) -> Path:
@@ -170,36 +150,26 @@ def _started_file(root: Path, name: str) -> Path:
 
 
 def _forget(root: Path, names: Collection[str]) -> None:
-    """Mark videos as begun, not finished: their crops are replaced later."""
+    """Mark videos as begun instead of finished: their crops are replaced later."""
     for name in names:
         manifest.row_file(root, name).replace(_started_file(root, name))
         _started_file(root, name).write_bytes(b"")
 
 
-def _differences(note: Path, recipe: dict[str, object]) -> list[str]:
-    """How ``recipe`` differs from the settings in manifest.json."""
-    old = read_json(note)
-    if not isinstance(old, dict):
-        raise UserError(f"{note} holds no settings of an extraction; remove it, or choose another folder")
-    changed = [key for key, value in recipe.items() if key != "versions" and old.get(key) != value]
-    return [f"{key} {old.get(key)} there, {recipe[key]} now" for key in changed]
-
-
 def _refuse_other_numbers(jobs: Collection[Job]) -> None:
-    """Refuse another --n_frames than that of this run's finished videos."""
     for job in jobs:
         rows = manifest.read_rows(manifest.row_file(job.root, job.name))
         if rows and rows[0]["status"] not in manifest.NO_VIDEO and rows[0]["n_frames"] != str(job.n_frames or "all"):
-            raise UserError(f"video {job.name} has crops with --n_frames {rows[0]['n_frames']}; repeat that, give "
+            raise UserError(f"video {job.name} has crops with --n_frames {rows[0]['n_frames']}; use that, give "
                             "--overwrite to crop it again, or choose other videos with --split")  # fmt: skip
 
 
 def _refuse_foreign_images(root: Path, jobs: Collection[Job]) -> None:
-    """Refuse crop folders with files if no run has begun the video: the files are the user's."""
+    """Refuse a crop folder with files if no run has begun its video: the files are the user's."""
     for job in jobs:
         if manifest.row_file(root, job.name).is_file() or _started_file(root, job.name).is_file():
             continue
         folder = job.faces / job.name
         if folder.is_dir() and any(path.is_file() for path in folder.iterdir()):
-            raise UserError(f"{folder} holds files that no extraction made (the manifest does not know them); "
-                            "move them, or choose another place for the crops")  # fmt: skip
+            raise UserError(f"{folder} holds files that no extraction made (they are not in the manifest); "
+                            "move them, or choose another folder for the crops")  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from preprocessing.detection.align import align_face, misfit
-from preprocessing.detection.detectors import Detector, build_detector
+from preprocessing.detection.detectors import build_detector
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_files import OWN_FILE, save_image
@@ -20,8 +20,8 @@ from preprocessing.extraction.tracks import FrameFaces, follow_face, views_of
 from preprocessing.extraction.video import VideoError, count_frames, frame_indices, read_frames
 from utils.pool import check_stop
 
-# Least score of a face. RetinaFace: the paper's. MTCNN's scores are higher: on benchmarks/footage.py right faces have
-# 0.998 and more, three quarters of the false ones less than 0.95.
+# Smallest score of a confident face. RetinaFace: the paper's. MTCNN's scores are higher: on benchmarks/footage.py true
+# faces score at least 0.998, three quarters of the false ones less than 0.95.
 MIN_CONFIDENCE = {"retinaface": 0.8, "mtcnn": 0.95}
 MIN_FACE = 32  # px, shorter side of a face's box in the frame
 MAX_MISFIT = 0.6  # of the landmarks (align.misfit); a face in full profile has about 0.4
@@ -29,14 +29,14 @@ BATCH = 16  # frames detected at once, all of one video
 
 
 class Settings(NamedTuple):
-    """What decides which crops come out. All runs into one folder must agree on it."""
+    """All settings that change the crops. They must be the same for all runs into one folder."""
 
     protocol: str  # ours | reference: RetinaFace's raw candidates, landmarks in whole pixels, fewer faces refused
     detector: str
     min_confidence: float
-    weights: str | None  # SHA-256 of the detector's file of weights; None: they come with its package
+    weights: str | None  # SHA-256 of the detector's weights file; None: they come with its package
     detect_side: int | None  # px, longer side of the image the detector sees; None = the frame's
-    retry: int  # frames; how far away the substitute for a wanted frame without a face may be
+    retry: int  # how many frames away the substitute of a wanted frame without a good face may be
     track: bool  # follow one face instead of taking each frame's largest
     size: int
     scale: float
@@ -58,29 +58,29 @@ class Job(NamedTuple):
 
 
 class Pick(NamedTuple):
-    """What became of a frame: a status of the manifest, and the index of the face it is about."""
+    """What became of a frame: a status of the manifest, and the index of the face that led to it."""
 
     status: str
     face: int | None = None
 
 
+DECODE_ERROR = Pick("decode_error")
+
+
 def remove_crops(folder: Path) -> None:
-    """Remove the crops and temporary files that an earlier or a killed run left in one video's folder."""
+    """Remove the crops and temporary files of earlier runs from one video's folder."""
     if folder.is_dir():
         for path in folder.iterdir():
             if OWN_FILE.fullmatch(path.name):
                 path.unlink()
 
 
-@functools.cache
-def detector_of(name: str, device: str, weights: Path | None, side: int | None, suppression: bool) -> Detector:
-    """The detector, loaded once per process."""
-    return build_detector(name, device, weights, side, suppression)
+detector_of = functools.cache(build_detector)  # loaded once per process
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread. With several it rounds differently, and crops must not depend on the free cores."""
+    """Let torch use one thread. More round differently, and crops must not depend on the number of cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -89,9 +89,15 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+<<<<<<< HEAD
 def confident(faces: Faces, min_confidence: float) -> np.ndarray:
     """Indices of the faces whose score is high enough, largest first."""
     return np.flatnonzero(faces.scores >= min_confidence)
+=======
+def confident(faces: Faces, settings: Settings) -> np.ndarray:
+    """Indices of the faces with enough score, largest first."""
+    return np.flatnonzero(faces.scores >= settings.min_confidence)
+>>>>>>> w-r3
 
 
 def judge(faces: Faces, face: int, protocol: str) -> str:
@@ -113,7 +119,7 @@ def _pick(faces: Faces, face: int, settings: Settings) -> Pick:
 
 
 def pick_largest(faces: Faces, settings: Settings) -> Pick:
-    """Pick the largest confident face. Without one the status is low_confidence, or no_face."""
+    """Pick the largest confident face. Without one the status is low_confidence or no_face."""
     if not len(faces.scores):
         return Pick("no_face")
     sure = confident(faces, settings.min_confidence)
@@ -142,16 +148,16 @@ def neighbours(frame: int, reach: int, count: int) -> Iterator[int]:
 
 
 def frames_nearby(wanted: Sequence[int], lost: Sequence[int], reach: int, count: int) -> set[int]:
-    """The neighbours of the wanted frames without a good face, ``lost``; none if most of the frames are lost."""
+    """The neighbours of ``lost``, the wanted frames without a good face; none if most wanted frames are lost."""
     if len(lost) > max(1, len(wanted) / 2):
         return set()
     return {other for index in lost for other in neighbours(index, reach, count)}.difference(wanted)
 
 
 def frames_used(wanted: Sequence[int], picks: dict[int, Pick], reach: int, count: int) -> dict[int, int]:
-    """Wanted frame -> the frame to take: itself, or if it is not good its nearest good neighbour within ``reach``.
+    """Wanted frame -> the frame to take: itself, or the nearest good neighbour within ``reach`` if it has no good face.
 
-    No frame is taken twice, and no wanted one for another. count: number of frames of the video.
+    No frame is taken twice, and no wanted frame replaces another. count: number of frames of the video.
     """
     good = {frame for frame, pick in picks.items() if pick.status == "ok"}
     free, used = good.difference(wanted), {}
@@ -185,15 +191,16 @@ def save_crop(job: Job, index: int, frame: np.ndarray, landmarks: np.ndarray) ->
 
 
 def crop_path(job: Job, index: int) -> Path:
-    """Where the crop of frame ``index`` goes."""
     return job.faces / job.name / f"{index:04d}.{job.settings.format}"
 
 
-def _detect_wanted(job: Job, wanted: Sequence[int]) -> tuple[dict[int, FrameFaces], set[int]]:
-    """Detect the wanted frames: (frame -> its faces, frames cropped already). Tracking crops nothing yet."""
+def _crop_frames(job: Job, count: int) -> list[manifest.Row]:
+    """Crop a video of ``count`` frames. Returns its rows."""
+    wanted = frame_indices(count, job.n_frames)
     seen, saved = {}, set()
     for index, frame, frame_faces in detect_frames(job, wanted):
         seen[index] = frame_faces
+<<<<<<< HEAD
         if not job.settings.track:
             pick = pick_largest(frame_faces.faces, job.settings)
             if pick.status == "ok":
@@ -240,23 +247,61 @@ def _crop_frames(job: Job, count: int) -> list[manifest.Row]:
     """Crop a video of ``count`` frames."""
     wanted = frame_indices(count, job.n_frames)
     seen, saved = _detect_wanted(job, wanted)
+=======
+        pick = None if job.settings.track else pick_largest(frame_faces.faces, job.settings)
+        if pick and pick.status == "ok":  # saved now, so that the frame need not be decoded again
+            save_crop(job, index, frame, frame_faces.faces.landmarks[pick.face])
+            saved.add(index)
+>>>>>>> w-r3
     if wanted[-1] not in seen and (true_count := count_frames(job.video, decode=True)) < count:
         remove_crops(job.faces / job.name)  # the container claims more frames than there are
         return _crop_frames(job, true_count)
     return _crop_rest(job, wanted, count, seen, saved)
 
 
+def _crop_rest(
+    job: Job, wanted: Sequence[int], count: int, seen: dict[int, FrameFaces], saved: set[int]
+) -> list[manifest.Row]:
+    """Search the neighbours of frames without a good face, save the missing crops, and return all rows."""
+    settings = job.settings
+    picks = pick_faces(seen, settings)
+    lost = [index for index in wanted if picks.get(index, DECODE_ERROR).status != "ok"]
+    if nearby := frames_nearby(wanted, lost, settings.retry, count):
+        seen = seen | {index: frame_faces for index, _, frame_faces in detect_frames(job, nearby)}
+        picks = pick_faces(seen, settings)
+    used = frames_used(wanted, picks, settings.retry, count)
+    unsaved = {index for index in used.values() if picks.get(index, DECODE_ERROR).status == "ok"} - saved
+    for index, frame in read_frames(job.video, unsaved):
+        save_crop(job, index, frame, seen[index].faces.landmarks[picks[index].face])
+        saved.add(index)
+    picks |= dict.fromkeys(unsaved - saved, DECODE_ERROR)
+    return [_row(job, index, used[index], seen, picks) for index in wanted]
+
+
+def _row(job: Job, wanted: int, used: int, seen: dict[int, FrameFaces], picks: dict[int, Pick]) -> manifest.Row:
+    pick = picks.get(used, DECODE_ERROR)
+    if pick == DECODE_ERROR:
+        return manifest.frame_row(job.name, used, pick.status, wanted=wanted)
+    faces = seen[used].faces
+    number = len(confident(faces, job.settings)) if job.settings.protocol == "ours" else None  # candidates, not faces
+    path = crop_path(job, used).relative_to(job.root).as_posix() if pick.status == "ok" else ""
+    row = manifest.frame_row(job.name, used, pick.status, number, path, wanted)
+    if pick.face is not None:
+        row |= manifest.face_values(*(values[pick.face] for values in faces))
+    return row
+
+
 def crop_video(job: Job) -> None:
-    """Write all crops of a video, then its row file. A video that cannot be read gets a row that says so."""
+    """Write all crops of a video, then its row file. A video that cannot be read gets one row."""
     remove_crops(job.faces / job.name)
     try:
         rows = _crop_frames(job, count_frames(job.video))
     except VideoError as error:
         rows = [manifest.frame_row(job.name, None, "video_missing" if error.code == "missing" else "video_unreadable")]
-    write_account(job, rows)
+    write_row_file(job, rows)
 
 
-def write_account(job: Job, rows: Sequence[manifest.Row]) -> None:
+def write_row_file(job: Job, rows: Sequence[manifest.Row]) -> None:
     """Write the row file of a video."""
     size = job.video.stat().st_size if job.video.is_file() else ""
     shared = {"n_frames": str(job.n_frames or "all"), "video_bytes": str(size)}

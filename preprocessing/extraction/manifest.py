@@ -1,19 +1,19 @@
-"""The manifest of an extraction: a row for every wanted frame, which says what became of it.
+"""Write manifest.csv, which has a row for every wanted frame, and compare the settings in manifest.json.
 
 Every video has a row file of its own in the hidden folder .manifest. It is written after the video's last crop, so a
 video is finished if and only if its row file exists. The row files are merged into manifest.csv.
 """
 
+import contextlib
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from datasets.crop_manifest import (  # noqa: F401 - some for those who import this module
+from datasets.crop_manifest import (  # noqa: F401 - some are only re-exported
     COLUMNS,
     NO_VIDEO,
     POINTS,
@@ -23,7 +23,11 @@ from datasets.crop_manifest import (  # noqa: F401 - some for those who import t
     read_rows,
     row_file,
 )
+from utils.cli import UserError
 from utils.files import atomic_path, write_text
+from utils.locks import hold
+
+MOVED = "moved"  # what merge counts beside the statuses
 
 
 def frame_row(
@@ -32,9 +36,7 @@ def frame_row(
     """Make a row without a face.
 
     Args:
-        video: Name of the video.
         frame: Number of the frame that was taken; None for a whole video.
-        status: One of STATUSES.
         faces: Number of confident faces in the frame; None = not counted.
         path: Of the crop, relative to the manifest's folder.
         wanted: Number of the frame that was asked for; None = ``frame``.
@@ -45,7 +47,7 @@ def frame_row(
 
 
 def face_values(box: np.ndarray, score: float, landmarks: np.ndarray) -> Row:
-    """The columns that describe a face. box [4] is x1, y1, x2, y2, landmarks are [5, 2]; in pixels of the frame."""
+    """The columns of a face. box: [4] x1, y1, x2, y2; landmarks: [5, 2]; in pixels of the frame."""
     values = [*(f"{value:.3f}" for value in box), f"{score:.6f}", *(f"{value:.3f}" for value in landmarks.ravel())]
     return dict(zip(COLUMNS[3:18], values, strict=True))
 
@@ -55,9 +57,7 @@ def landmarks_of(row: Row) -> np.ndarray:
     return np.array([float(row[column]) for column in COLUMNS[8:18]]).reshape(5, 2)
 
 
-def table_text(rows: Iterable[Row], columns: Sequence[str]) -> str:
-    """Format rows as CSV with a header."""
-    rows = list(rows)
+def _table_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
     # The csv module cannot read a lone carriage return that it wrote without quotes.
     lone = any("\r" in value for row in rows for value in row.values())
     text = io.StringIO()
@@ -70,31 +70,36 @@ def table_text(rows: Iterable[Row], columns: Sequence[str]) -> str:
 def write_rows(path: Path, rows: Iterable[Row], columns: Sequence[str] = COLUMNS) -> None:
     """Write rows as CSV in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, table_text(rows, columns))
+    write_text(path, _table_text(list(rows), columns))
 
 
-class Account(NamedTuple):
-    """What became of one video."""
+def merge(folder: Path) -> dict[str, Counter[str]]:
+    """Merge the row files of a folder, those of other runs too, into its manifest.csv, sorted by video and frame.
 
-    status: Counter  # status -> number of rows
-    frames: int  # wanted ones
-    moved: int  # crops of a neighbour of the wanted frame
-
-
-def merge(folder: Path) -> dict[str, Account]:
-    """Merge the row files of a folder into its manifest.csv, sorted by video and frame; returns video -> account."""
-    accounts = {}
-    with (
-        atomic_path(Path(folder) / "manifest.csv") as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as merged,
-    ):
-        merged.write(table_text([], COLUMNS))
+    Returns video -> status -> number of rows; MOVED counts the crops of a neighbour of the wanted frame. Raises
+    UserError if the folder is gone.
+    """
+    counts = {}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(hold(folder / ".manifest" / ".turn.lock"))
+        if not (folder / "manifest.json").is_file():
+            raise UserError(f"{folder} was removed while this run worked in it; run it again")
+        temporary = stack.enter_context(atomic_path(folder / "manifest.csv"))
+        merged = stack.enter_context(temporary.open("w", encoding="utf-8", newline=""))
+        merged.write(_table_text([], COLUMNS))
         for video in finished_videos(folder):
             rows = read_rows(row_file(folder, video))
-            merged.write(table_text(rows, COLUMNS).split("\n", 1)[1])
-            accounts[video] = Account(
-                status=Counter(row["status"] for row in rows),
-                frames=sum(row["frame"] != "" for row in rows),
-                moved=sum(row["status"] == "ok" and row["frame"] != row["wanted_frame"] for row in rows),
-            )
-    return accounts
+            merged.write(_table_text(rows, COLUMNS).split("\n", 1)[1])
+            counts[video] = Counter(row["status"] for row in rows)
+            counts[video][MOVED] = sum(row["status"] == "ok" and row["frame"] != row["wanted_frame"] for row in rows)
+    return counts
+
+
+def changed_settings(old: object, new: Mapping[str, object]) -> str:
+    """Which settings differ, such as "size 256 there, 317 now"; "" if none does. The versions of libraries may.
+
+    old: Content of a manifest.json; if it holds no settings, all differ.
+    """
+    old = old if isinstance(old, dict) else {}
+    changed = (key for key, value in new.items() if key != "versions" and old.get(key) != value)
+    return ", ".join(f"{key} {old.get(key)} there, {new[key]} now" for key in changed)

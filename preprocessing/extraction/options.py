@@ -1,4 +1,4 @@
-"""The options of extract_faces.py: their defaults, and which of them exclude each other."""
+"""Options of extract_faces.py: their defaults, and which exclude each other."""
 
 import argparse
 import os
@@ -18,18 +18,17 @@ REFERENCE = {"detector": "retinaface", "n_frames": "all", "detect_side": "full",
 VIDEO_SETS = {name: data_set for name, data_set in TEST_SETS.items() if data_set.videos}
 
 
-def foreign_options(dataset: str) -> list[str]:
+def _foreign_options(dataset: str) -> list[str]:
     """The options that do not go with a data set, or with "videos"."""
     if dataset == "videos":
         return ["data_root", "compression", "split"]
     named = VIDEO_SETS[dataset]
-    foreign = ["video_path", "save_path"]
-    foreign += [] if named.videos_by_compression else ["compression"]
-    return foreign + ([] if named.video_splits else ["split"])
+    wrong = {"compression": not named.videos_by_compression, "split": not named.video_splits}
+    return ["video_path", "save_path", *(name for name in wrong if wrong[name])]
 
 
 def number_or(word: str, lowest: int = 1) -> Callable[[str], int | str]:
-    """Make an argparse type: a whole number of at least ``lowest``, or one word."""
+    """Make an argparse type for a whole number of at least ``lowest``, or a word."""
 
     def parse(text: str) -> int | str:
         return text if text == word else between(lowest, 10**9)(text)
@@ -39,7 +38,7 @@ def number_or(word: str, lowest: int = 1) -> Callable[[str], int | str]:
 
 
 def shard_type(text: str) -> tuple[int, int]:
-    """argparse type: i/n with 0 <= i <= n. Whether i starts at 0 or 1, the n shards cover all videos."""
+    """argparse type: i/n with 0 <= i <= n. Shards may be numbered from 0 or from 1."""
     number, _, count = text.partition("/")
     if not (number.isdecimal() and count.isdecimal() and int(number) <= int(count) > 0):
         raise argparse.ArgumentTypeError(f"{text} is not i/n, such as 0/4, 1/4, 2/4 and 3/4")
@@ -49,7 +48,7 @@ def shard_type(text: str) -> tuple[int, int]:
 def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Cut aligned face crops out of videos.")
     data = parser.add_argument_group("data")
-    data.add_argument("--dataset", required=True, choices=(*VIDEO_SETS, "videos"), help="layout of the videos")
+    data.add_argument("--dataset", required=True, choices=(*VIDEO_SETS, "videos"), help="data set; videos: your own")
     data.add_argument("--data_root", type=Path, help="folder that holds FF++, CDF, FSh, DF-1.0, DFDC (default: data)")
     data.add_argument("--compression", choices=("c23", "c40", "raw"), help="FFpp, FSh: which files (default: c23)")
     data.add_argument("--split", nargs="+", choices=("train", "val", "test", "all"), help="FFpp: official splits "
@@ -65,8 +64,8 @@ def get_args_parser() -> ArgumentParser:
     crops.add_argument("--n_frames", type=number_or("all"), metavar="N|all", help="frames per video, evenly spaced "
                        "(default: 32)")  # fmt: skip
     crops.add_argument("--retry", type=non_negative_int, metavar="FRAMES", help="if a chosen frame has no good face, "
-                       "take the nearest frame that has one, at most FRAMES away; not if most chosen frames have none "
-                       "(default: 3)")  # fmt: skip
+                       "take the nearest frame that has one, at most FRAMES away; no search if most chosen frames "
+                       "have none (default: 3)")  # fmt: skip
     crops.add_argument("--track", action="store_true", default=None, help="follow one face through the video (the one "
                        "with the largest sum of box sides) instead of taking the largest of each frame")  # fmt: skip
     crops.add_argument("--detector", choices=DETECTORS, help="face detector; auto: retinaface if its weights are in "
@@ -83,8 +82,13 @@ def get_args_parser() -> ArgumentParser:
     work.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one")
     work.add_argument("--workers", type=positive_int, help="processes, each on one video (default: one per core, at "
                       "most 8); with 1 a video that crashes its decoder ends the run")  # fmt: skip
+<<<<<<< HEAD
     work.add_argument("--shard", type=shard_type, metavar="i/n", help="every n-th video only, from the i-th on, for "
                       "job arrays; under torchrun each process takes its own shard")  # fmt: skip
+=======
+    work.add_argument("--shard", type=shard_type, metavar="i/n", help="only every n-th video, from the i-th on, for "
+                      "job arrays; under torchrun i is RANK and n WORLD_SIZE")  # fmt: skip
+>>>>>>> w-r3
     work.add_argument("--overwrite", action="store_true", help="crop finished videos again; if the settings differ "
                       "from those of the existing crops, all these crops are removed first")  # fmt: skip
     return parser
@@ -94,7 +98,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the options and fill in defaults. Exits with code 2 if they contradict each other."""
     parser = get_args_parser()
     args = parser.parse_args(argv)
-    for name in foreign_options(args.dataset):
+    for name in _foreign_options(args.dataset):
         if getattr(args, name) is not None:
             parser.error(f"--{name} does not go with --dataset {args.dataset}")
     if args.dataset == "videos" and not (args.video_path and args.save_path):
@@ -114,13 +118,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     # The reference draws DeeperForensics fakes from all of them.
     everything = args.dataset == "FFpp" or (args.dataset == "Deeper" and args.protocol == "reference")
     args.split = args.split or (["all"] if everything else ["test"])
-    args.shard = args.shard or _shard_of_torchrun()
+    if not args.shard and world_size() > 1 and not_numbers("RANK"):
+        raise UserError(f"WORLD_SIZE is set, but RANK is {os.environ.get('RANK')!r}; unset it, or give --shard")
+    args.shard = args.shard or (rank() % world_size(), world_size())
     args.workers = args.workers or min(8, default_workers())
     return args
-
-
-def _shard_of_torchrun() -> tuple[int, int]:
-    """(rank, number of processes) under torchrun, else (0, 1)."""
-    if world_size() > 1 and not_numbers("RANK"):
-        raise UserError(f"WORLD_SIZE is set, but RANK is {os.environ.get('RANK')!r}; unset it, or give --shard")
-    return rank() % world_size(), world_size()

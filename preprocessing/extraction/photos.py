@@ -11,7 +11,7 @@ from preprocessing.extraction.video import VIDEO_SUFFIXES, files_below, listed_f
 from utils.cli import UserError
 from utils.images import DamagedImageError, read_rgb
 
-# Suffixes of the files that are taken from folders; a GIF is read as a video.
+# Files that are taken from folders; a GIF is read as a video.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", *VIDEO_SUFFIXES)
 
 
@@ -20,36 +20,26 @@ class PhotoError(Exception):
 
 
 def read_photo(path: Path) -> np.ndarray | None:
-    """Read a photograph, turned upright as its EXIF orientation says.
+    """Read a photograph [H, W, 3] uint8 RGB, turned upright as its EXIF orientation says.
 
-    Returns:
-        [H, W, 3] uint8 RGB; None for another kind of file, which may be a video.
-
-    Raises:
-        PhotoError: The photograph is damaged, too large, or has more than 8 bits per channel.
+    Returns None for another kind of file, which may be a video. Raises PhotoError if the photograph is damaged, too
+    large, or has more than 8 bits per channel.
     """
     try:
         return read_rgb(path, upright=True)
     except UnidentifiedImageError:
         return None
-    except FileNotFoundError as error:
-        raise PhotoError(f"a damaged or unsuitable photograph ({error.strerror})") from error
-    except DamagedImageError as error:
-        raise PhotoError(f"a damaged or unsuitable photograph ({error})") from error
+    except (FileNotFoundError, DamagedImageError) as error:
+        reason = getattr(error, "strerror", error)
+        raise PhotoError(f"a damaged or unsuitable photograph ({reason})") from error
 
 
 def find_inputs(paths: Iterable[Path]) -> list[Path]:
-    """Find the photographs and videos that the paths stand for; they need not exist.
+    """Find the photographs and videos that the paths name; they need not exist.
 
-    Args:
-        paths: Files, folders (searched with their subfolders), and .txt files with one path per line, relative to the
-            current folder.
-
-    Returns:
-        Each file once, those of a folder in sorted order.
-
-    Raises:
-        UserError: A list cannot be read, or nothing is found.
+    paths: Files, folders (searched with their subfolders), and .txt files with one path per line, relative to the
+    current folder. Returns each file once, those of a folder in sorted order. Raises UserError if a list cannot be read
+    or nothing is found.
     """
     found: list[Path] = []
     for path in paths:
@@ -60,5 +50,5 @@ def find_inputs(paths: Iterable[Path]) -> list[Path]:
         else:
             found.append(path)
     if not found:
-        raise UserError("the folders or lists of --input name no photograph and no video")
+        raise UserError("no photograph and no video in the folders and lists of --input; check the paths")
     return list(dict.fromkeys(found))

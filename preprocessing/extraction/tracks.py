@@ -1,8 +1,7 @@
-"""Follow faces through the frames of a video, by their places and their looks."""
+"""Follow faces through the frames of a video by place and appearance."""
 
 import itertools
 from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import cv2
@@ -14,33 +13,29 @@ from preprocessing.detection.faces import Faces
 
 MAX_STEP = 1.0  # mean distance of a face's landmarks in consecutive frames, in face sides
 MAX_GROWTH = 2.0  # ratio of a face's sides in consecutive frames
-MAX_GAP = 30  # frames that a track may be interrupted (or twice the distance of the frames seen, if that is more)
-# Correlation of two views. Measured on benchmarks/footage.py: one person in consecutive frames 0.79 to 1, two people
-# 0.35 to 0.71. Tracks in different places need more to be joined.
+MAX_GAP = 30  # frames that a track may be interrupted, or twice the distance of the last two frames if that is more
+# Smallest correlation of two views of one person. On benchmarks/footage.py one person in consecutive frames has 0.79 to
+# 1, two people have 0.35 to 0.71. Joining two tracks needs more.
 MIN_LIKENESS, MIN_LIKENESS_APART = 0.7, 0.85
 VIEW = 12  # px, side of a view
 MAX_VIEWS = 32  # of a track, compared when tracks are joined
-MAX_TRACKS = 200  # compared, those with most presence
+MAX_TRACKS = 200  # compared: those with the largest presence
 
 
 class FrameFaces(NamedTuple):
     """The faces of one frame."""
 
     faces: Faces
-    views: np.ndarray  # [n, 3 * VIEW^2] their looks, see views_of; [0] without tracking
+    views: np.ndarray  # [n, 3 * VIEW^2], see views_of; [0] without tracking
 
 
 def views_of(frame: np.ndarray, faces: Faces) -> np.ndarray:
-    """Describe how each face looks; the scalar product of two views is their correlation.
+    """Describe the appearance of the n faces of a frame [H, W, 3] uint8 RGB.
 
     A view is the aligned face without hair and background, in CIELAB at VIEW x VIEW px, minus its mean colour.
 
-    Args:
-        frame: [H, W, 3] uint8 RGB.
-        faces: The n faces in it.
-
     Returns:
-        [n, 3 * VIEW^2] float32, unit vectors; zeros for landmarks that all coincide.
+        [n, 3 * VIEW^2] float32, unit vectors, so a scalar product is a correlation; zeros if all landmarks coincide.
     """
     views = np.zeros((len(faces.scores), 3 * VIEW**2), np.float32)
     for view, landmarks in zip(views, faces.landmarks, strict=True):
@@ -51,27 +46,6 @@ def views_of(frame: np.ndarray, faces: Faces) -> np.ndarray:
             colours -= colours.mean(axis=(0, 1))
             view[:] = colours.ravel() / max(float(np.linalg.norm(colours)), 1e-6)
     return views
-
-
-@dataclass
-class _Track:
-    members: dict[int, int] = field(default_factory=dict)  # frame -> index of the face in it
-    presence: float = 0.0  # px, sum of the face's sides over the frames
-    frame: int = 0  # the last one; the three below are of this frame too
-    side: float = 0.0
-    landmarks: np.ndarray | None = None
-    view: np.ndarray | None = None
-
-    def add(self, frame: int, index: int, here: FrameFaces) -> None:
-        self.members[frame] = index
-        self.frame, self.side, self.landmarks = frame, _side(here.faces, index), here.faces.landmarks[index]
-        self.presence += self.side
-        self.view = here.views[index]
-
-    def some_views(self, seen: dict[int, FrameFaces]) -> np.ndarray:
-        members = list(self.members.items())
-        chosen = (members[i] for i in evenly_spaced_indices(len(members), MAX_VIEWS))
-        return np.array([seen[frame].views[index] for frame, index in chosen])
 
 
 def _side(faces: Faces, index: int) -> float:
@@ -89,32 +63,29 @@ def people(seen: dict[int, FrameFaces], min_confidence: float) -> list[dict[int,
 
     Args:
         seen: Frame number -> its faces.
-        min_confidence: Least score of a face.
+        min_confidence: Smallest score of a face.
 
     Returns:
-        For each person frame number -> index of the face. First comes the person with the largest presence, the sum of
-        box sides over the frames: a face that stays beats one that comes close for a moment.
+        For each person frame number -> index of the face, sorted by presence, the sum of box sides over the frames: a
+        face that stays comes before one that was close for a moment.
     """
-    tracks: list[_Track] = []
-    recent: OrderedDict[int, None] = OrderedDict()  # the tracks' numbers, by their last frames
+    tracks: list[dict[int, int]] = []  # frame -> index of the face, in rising order
+    last_frames: OrderedDict[int, int] = OrderedDict()  # number of a track -> its last frame, in rising order
     previous = 0
     for frame in sorted(seen):
-        here, gap = seen[frame], max(MAX_GAP, 2 * (frame - previous))
+        oldest = frame - max(MAX_GAP, 2 * (frame - previous))
         previous = frame
-        free = [index for index in range(len(here.faces.scores)) if here.faces.scores[index] >= min_confidence]
-        live = _live(tracks, recent, frame - gap)
-        steps = sorted((step, t, i) for t in live for i in free if (step := _step(tracks[t], here, i)) is not None)
-        for _, t, i in steps:
-            if tracks[t].frame != frame and i in free:
-                tracks[t].add(frame, i, here)
-                recent.move_to_end(t)
+        free = np.flatnonzero(seen[frame].faces.scores >= min_confidence).tolist()
+        pairs = ((_distance(seen, tracks[t], frame, i), t, i) for t in _since(oldest, last_frames) for i in free)
+        for _, t, i in sorted(pair for pair in pairs if pair[0] is not None):
+            if frame not in tracks[t] and i in free:
+                tracks[t][frame], last_frames[t] = i, frame
+                last_frames.move_to_end(t)
                 free.remove(i)
         for i in free:
-            recent[len(tracks)] = None
-            tracks.append(_Track())
-            tracks[-1].add(frame, i, here)
-    groups = sorted(_joined(tracks, seen), key=lambda group: -sum(track.presence for track in group))
-    return [{frame: index for track in group for frame, index in track.members.items()} for group in groups]
+            last_frames[len(tracks)] = frame
+            tracks.append({frame: i})
+    return sorted(_join_tracks(tracks, seen), key=lambda person: -_presence(person, seen))
 
 
 def follow_face(seen: dict[int, FrameFaces], min_confidence: float) -> dict[int, int]:
@@ -122,33 +93,41 @@ def follow_face(seen: dict[int, FrameFaces], min_confidence: float) -> dict[int,
     return next(iter(people(seen, min_confidence)), {})
 
 
-def _live(tracks: list[_Track], recent: OrderedDict[int, None], since: int) -> list[int]:
-    """The numbers of the tracks whose last frame is ``since`` or later."""
-    return sorted(itertools.takewhile(lambda t: tracks[t].frame >= since, reversed(recent)))
+def _since(oldest: int, last_frames: OrderedDict[int, int]) -> list[int]:
+    """The numbers of the tracks whose last frame is ``oldest`` or later."""
+    return [t for t, _ in itertools.takewhile(lambda item: item[1] >= oldest, reversed(last_frames.items()))]
 
 
-def _step(track: _Track, here: FrameFaces, index: int) -> float | None:
-    """Distance of a face from a track's last one: face sides moved, plus 1 - correlation; None for another face."""
-    side = _side(here.faces, index)
-    if not 1 / MAX_GROWTH <= side / track.side <= MAX_GROWTH:
+def _presence(track: dict[int, int], seen: dict[int, FrameFaces]) -> float:
+    return sum(_side(seen[frame].faces, index) for frame, index in track.items())
+
+
+def _distance(seen: dict[int, FrameFaces], track: dict[int, int], frame: int, index: int) -> float | None:
+    """Distance of a face from the last one of a track: face sides moved + 1 - correlation; None for another person."""
+    last, face = next(reversed(track.items()))
+    before, here = seen[last], seen[frame]
+    side, side_before = _side(here.faces, index), _side(before.faces, face)
+    if not 1 / MAX_GROWTH <= side / side_before <= MAX_GROWTH:
         return None
-    moved = np.linalg.norm(here.faces.landmarks[index] - track.landmarks, axis=1).mean()
-    step = float(moved / np.sqrt(side * track.side))
-    likeness = float(track.view @ here.views[index])
+    moved = np.linalg.norm(here.faces.landmarks[index] - before.faces.landmarks[face], axis=1).mean()
+    step = float(moved / np.sqrt(side * side_before))
+    likeness = float(before.views[face] @ here.views[index])
     return step + 1 - likeness if step <= MAX_STEP and likeness >= MIN_LIKENESS else None
 
 
-def _joined(tracks: list[_Track], seen: dict[int, FrameFaces]) -> list[list[_Track]]:
-    """Groups of tracks of one face; the most alike are joined first, none with two faces in one frame."""
-    tracks = sorted(tracks, key=lambda track: -track.presence)[:MAX_TRACKS]
-    views = [track.some_views(seen) for track in tracks]
-    pairs = itertools.combinations(range(len(tracks)), 2)
+def _join_tracks(tracks: list[dict[int, int]], seen: dict[int, FrameFaces]) -> list[dict[int, int]]:
+    """Join the tracks of one person, most alike first; tracks that share a frame are never joined."""
+    persons = [dict(track) for track in sorted(tracks, key=lambda track: -_presence(track, seen))[:MAX_TRACKS]]
+    views = []
+    for person in persons:
+        faces = list(person.items())
+        chosen = (faces[i] for i in evenly_spaced_indices(len(faces), MAX_VIEWS))
+        views.append(np.array([seen[frame].views[index] for frame, index in chosen]))
+    pairs = itertools.combinations(range(len(persons)), 2)
     alike = [(float((views[a] @ views[b].T).max()), a, b) for a, b in pairs]
-    group_of = [([track], set(track.members)) for track in tracks]  # the tracks of a group and its frames
     for likeness, a, b in sorted(alike, key=lambda pair: -pair[0]):
-        one, other = group_of[a], group_of[b]
-        if likeness >= MIN_LIKENESS_APART and one is not other and one[1].isdisjoint(other[1]):
-            one[0].extend(other[0])
-            one[1].update(other[1])
-            group_of = [one if group is other else group for group in group_of]
-    return list({id(group): group for group, _ in group_of}.values())
+        one, other = persons[a], persons[b]
+        if likeness >= MIN_LIKENESS_APART and one is not other and one.keys().isdisjoint(other):
+            one.update(other)
+            persons = [one if person is other else person for person in persons]
+    return list({id(person): person for person in persons}.values())

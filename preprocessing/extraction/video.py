@@ -120,25 +120,24 @@ def read_frames(path: Path, indices: Iterable[int]) -> Iterator[tuple[int, np.nd
 
 
 def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
-    """Find the videos that the paths stand for.
+    """Find the videos that the paths name.
 
     Args:
         paths: Folders (searched with their subfolders; hidden files and folders are skipped), video files, and .txt
             files with one path per line, relative to the current folder. Listed videos may be missing.
 
     Returns:
-        Name -> file, sorted by name. The name is the path below the folder without its suffix; for single and listed
-        files it is the path below the deepest folder that they share.
+        Name -> file, sorted by name. A name is the path without its suffix, below the searched folder or, for single
+        and listed files, below the deepest folder that they share.
 
     Raises:
         UserError: A path is missing, a list cannot be read, or two videos get the same name.
     """
-    found: list[tuple[str, Path]] = []
+    found: list[tuple[Path, Path]] = []  # name with suffix, file
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            below = files_below(path, VIDEO_SUFFIXES)
-            found += [(file.relative_to(path).with_suffix("").as_posix(), file) for file in below]
+            found += [(file.relative_to(path), file) for file in files_below(path, VIDEO_SUFFIXES)]
         elif path.suffix.lower() == ".txt":
             listed = listed_files(path)
             if odd := next((line for line in listed if not _may_be_a_video(line)), None):
@@ -151,9 +150,9 @@ def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
     if files:
         absolute = [Path(os.path.abspath(path)) for path in files]  # noqa: PTH100 - takes .. out of names, keeps links
         shared = os.path.commonpath([path.parent for path in absolute])
-        found += [(path.relative_to(shared).with_suffix("").as_posix(), path) for path in absolute]
+        found += [(path.relative_to(shared), path) for path in absolute]
     videos: dict[str, Path] = {}
-    for name, path in sorted(found):
+    for name, path in sorted((place.with_suffix("").as_posix(), path) for place, path in found):
         name = name.encode("utf-8", "backslashreplace").decode()  # the manifest is UTF-8
         if videos.setdefault(name, path) != path:
             raise UserError(f"{videos[name]} and {path} would share the crop folder {name}; rename one of them")
@@ -161,11 +160,9 @@ def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
 
 
 def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Find files in a folder and its subfolders, without hidden ones.
+    """Find files in a folder and its subfolders, without hidden ones. Links are followed; no folder is searched twice.
 
-    Args:
-        folder: The folder. Links are followed, but no folder is entered twice.
-        suffixes: Allowed suffixes, in lower case.
+    suffixes: Allowed suffixes, in lower case.
     """
     files, entered = [], set()
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -182,7 +179,7 @@ def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def _may_be_a_video(path: Path) -> bool:
-    """Whether the path is a file, or missing but the name of a file."""
+    """Whether the path is a file, or missing and could be the name of a file."""
     if os.path.exists(path):  # noqa: PTH110 - False for names that no file system takes
         return path.is_file()
     return "\0" not in str(path) and max(len(part.encode()) for part in path.parts) <= _LONGEST_NAME

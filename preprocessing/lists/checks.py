@@ -1,5 +1,6 @@
-"""Checks of lists before they are written: disjoint splits, crops made alike, paths that a list can hold."""
+"""Checks before lists are written: disjoint splits, crops made alike, paths that a list can hold."""
 
+import functools
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -16,13 +17,13 @@ CROP_SETTINGS = (
     ("protocol", "detector", "weights", "min_confidence", "detect_side", "track")  # which face, and where
     + ("size", "scale", "format", "quality")
 )
-_NOT_LISTABLE = re.compile(r"^\s|[\r\n\ud800-\udfff]")  # the last range: bytes that are not UTF-8
+_NOT_LISTABLE = re.compile(r"^\s|[\r\n\ud800-\udfff]")  # \ud800-\udfff: bytes that are not UTF-8
 
 
 def check_splits(data_root: Path, splits: Sequence[str]) -> None:
-    """Raise UserError if a source video is in two of the FF++ split files, or a pair is twice in one.
+    """Raise UserError if a source video is in two of the FF++ split files, or a pair is in one of them twice.
 
-    splits: their files must exist; those of other splits are checked if they exist.
+    splits: Their files must exist; the others are checked if they exist.
     """
     split_of: dict[str, str] = {}
     for split in SPLITS:
@@ -43,16 +44,15 @@ def check_splits(data_root: Path, splits: Sequence[str]) -> None:
 
 
 def shared_crop_settings(folders: Iterable[Path]) -> dict[str, object] | None:
-    """The CROP_SETTINGS that the manifest.json files of the folders agree on; None if no folder has one.
+    """The CROP_SETTINGS that all manifest.json files of the folders share; None if no folder has one.
 
-    Raises:
-        UserError: They differ: a detector would learn the way of cropping instead of the fakes.
+    Raises UserError if they differ: a detector would learn the way of cropping instead of the fakes.
     """
     settings: dict[str, dict] = {}
-    for folder in folders:
-        content = read_json(folder / "manifest.json") if (folder / "manifest.json").is_file() else None
+    for note in (folder / "manifest.json" for folder in folders):
+        content = read_json(note) if note.is_file() else None
         if isinstance(content, dict):
-            settings[str(folder)] = {key: content[key] for key in CROP_SETTINGS if key in content}
+            settings[str(note.parent)] = {key: content[key] for key in CROP_SETTINGS if key in content}
     if lines := differences(settings):
         what = f"crops were made in several ways ({'; '.join(lines)}), and a detector would learn that difference"
         raise UserError(f"{what}; extract all of them alike")
@@ -60,32 +60,30 @@ def shared_crop_settings(folders: Iterable[Path]) -> dict[str, object] | None:
 
 
 def check_paths(lists: Lists) -> None:
-    """Raise UserError if a path cannot stand in a list, or if two lines name one file.
+    """Raise UserError if a list cannot hold a path, or if two lines name one file.
 
     Lists of one split (test, test_protocol1) may share their images.
     """
-    folders: dict[str, str] = {}
+    real_path = functools.cache(os.path.realpath)
     files: dict[str, tuple[str, str]] = {}  # file -> (list, path)
     for name, (images, _) in lists.items():
         for image in images:
             if _NOT_LISTABLE.search(image.path):
-                rule = "a path must be UTF-8 without line breaks and leading blanks"
-                raise UserError(f"{image.path!r} cannot stand in a list: {rule}; rename it")
+                rule = "rename it to UTF-8 without line breaks and leading blanks"
+                raise UserError(f"a list cannot hold the path {image.path!r}; {rule}")
             folder, _, file = image.path.rpartition("/")
-            if folder not in folders:
-                folders[folder] = os.path.realpath(folder or ".")
-            place = f"{folders[folder]}/{file}"
+            place = f"{real_path(folder)}/{file}"
             other, path = files.get(place, ("", ""))
             if other and (other == name or _split_of(other) != _split_of(name)):
                 both = f"{image.path} ({name} list) and {path} ({other} list)"
-                raise UserError(f"{both} are one file, which would be listed twice; remove the link that leads to it")
+                raise UserError(f"{both} are one file, which would be listed twice; remove the link to it")
             files[place] = (name, image.path)
 
 
 def check_copies(lists: Lists) -> None:
     """Raise UserError if two splits hold images of the same bytes. Empty files do not count.
 
-    100,000 images take about 5 s if the system has them in memory, 20 s from an SSD, more over a network.
+    100,000 images take about 5 s if they are cached in memory, 20 s from an SSD, more over a network.
     """
     list_of = {image.path: name for name, (images, _) in lists.items() for image in images}
     sizes: dict[str, dict[str, int]] = {_split_of(name): {} for name in lists}
@@ -95,8 +93,7 @@ def check_copies(lists: Lists) -> None:
                 sizes[_split_of(name)][path] = size
     except OSError as error:
         raise UserError(f"cannot read {error.filename} ({error.strerror}); unpack the data set again") from error
-    groups = same_content(list(sizes.values()))
-    if groups:
+    if groups := same_content(list(sizes.values())):
         path, *others = groups[0]
         other = next(other for other in others if _split_of(list_of[other]) != _split_of(list_of[path]))
         both = f"{other} ({list_of[other]} list) and {path} ({list_of[path]} list)"

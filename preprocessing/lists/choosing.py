@@ -1,4 +1,4 @@
-"""Which images a list takes: choices that are even over groups and depend on the seed only."""
+"""Choose the images of a list: seeded draws that are even over groups."""
 
 import math
 from collections import Counter
@@ -16,7 +16,7 @@ Video = tuple[str, str]  # method, name
 
 
 class ListedImage(NamedTuple):
-    """One line of a list. method: "real", a manipulation, or "expansion/<region>". video: its name, or ""."""
+    """One line of a list. method: "real", a manipulation, or "expansion/<region>". video: Its name, or ""."""
 
     path: str
     code: str
@@ -28,13 +28,13 @@ class ListedImage(NamedTuple):
         return self.method == "real"
 
 
-Lists = dict[str, tuple[list[ListedImage], dict[str, object]]]  # name -> its images and the facts of its recipe
+Lists = dict[str, tuple[list[ListedImage], dict[str, object]]]  # name -> its images, and facts for its recipe
 
 
 def in_turn(items: Iterable[T], group_of: Callable[[T], Hashable]) -> list[T]:
     """Round robin: the first item of every group, then the second of every group, and so on.
 
-    So the first k items are spread over the groups as evenly as the groups' sizes allow.
+    The first k items are therefore spread over the groups as evenly as the groups' sizes allow.
     """
     seen: Counter = Counter()
     rounds = []
@@ -45,9 +45,9 @@ def in_turn(items: Iterable[T], group_of: Callable[[T], Hashable]) -> list[T]:
 
 
 def spread(capacity: Mapping[Video, int], total: int, rng: np.random.Generator) -> Counter[Video]:
-    """How many of ``total`` frames each video gives: one per round while it has any. capacity: what each video has.
+    """How many of ``total`` frames each video gives: one per round while it has any. capacity: frames of each video.
 
-    The last round may be incomplete: a random choice, even over the methods, says which videos give one more.
+    The last round may be incomplete: a random choice, even over the methods, decides which videos give one more.
     """
     videos = sorted(capacity)
     videos = [videos[i] for i in rng.permutation(len(videos))]
@@ -61,7 +61,7 @@ def spread(capacity: Mapping[Video, int], total: int, rng: np.random.Generator) 
 def draw(
     images: Sequence[ListedImage], total: int, rng: np.random.Generator, *groups: Callable[[ListedImage], Hashable]
 ) -> list[ListedImage]:
-    """Draw ``total`` images: even over the last of ``groups``, within it even over the one before, and so on.
+    """Draw ``total`` images: even over the last of ``groups``, then over the one before, and so on.
 
     Returns them sorted by path. Their order in ``images`` changes nothing.
     """
@@ -73,9 +73,9 @@ def draw(
 
 
 def fake_numbers(n_real: int | None, n_crops: int, n_expansion: int, share: float) -> tuple[int, int]:
-    """How many (crops, expansion images) of those that exist make up the fakes.
+    """(crops, expansion images): how many of those that exist make up the fakes.
 
-    n_real: the most fakes there may be; None for no limit. share: the largest share of the expansion in the fakes.
+    n_real: Largest number of fakes; None for no limit. share: Largest share of the expansion in the fakes.
     """
     exact = Fraction(str(share))
     expansion = n_expansion if exact == 1 else min(n_expansion, math.floor(n_crops * exact / (1 - exact)))
@@ -88,30 +88,27 @@ def fake_numbers(n_real: int | None, n_crops: int, n_expansion: int, share: floa
 def balanced_videos(
     there: Mapping[Video, int], expansion: Sequence[ListedImage], equal: bool, share: float, seed: int
 ) -> tuple[dict[Video, int], list[ListedImage]]:
-    """Choose the images of an FF++ train list.
+    """Choose the images of an FF++ train list: (frames that each video gives, images of the expansion).
 
     Args:
         there: How many frames each video can give.
         expansion: All images of the expansion.
         equal: Take as many fake as real images. Raises UserError if one class is empty.
-        share: The largest share of the expansion in the fakes, 0..1.
-
-    Returns:
-        (frames that each video gives, chosen images of the expansion)
+        share: Largest share of the expansion in the fakes, 0..1.
     """
     rng = np.random.default_rng(seed)
     real = {video: number for video, number in there.items() if video[0] == "real"}
     fake = {video: number for video, number in there.items() if video[0] != "real"}
     n_real = sum(real.values()) if equal else None
     n_fake, n_expansion = fake_numbers(n_real, sum(fake.values()), len(expansion), share)
-    frames = dict(there)
     if equal:
         if not n_real or not n_fake + n_expansion:
             what = f"the train split has no {'fake' if n_real else 'real'} crops, which --balance equal needs"
             raise UserError(f"{what}; run preprocessing/extract_faces.py, or give --balance none")
         numbers = spread(real, n_fake + n_expansion, rng) + spread(fake, n_fake, rng)
-        frames = {video: numbers[video] for video in there}
-    return frames, draw(expansion, n_expansion, rng, lambda image: (image.method, image.video), lambda i: i.method)
+        there = {video: numbers[video] for video in there}
+    chosen = draw(expansion, n_expansion, rng, lambda image: (image.method, image.video), lambda image: image.method)
+    return dict(there), chosen
 
 
 def balanced_classes(images: Sequence[ListedImage], seed: int) -> list[ListedImage]:

@@ -1,12 +1,12 @@
 """The lists of FF++: up to --n_frames evenly spaced crops of each video of a split.
 
 The train list is balanced (--balance equal): real videos give up to --n_frames crops each, and the fakes as many images
-in total. Fake videos give equal numbers of crops while they have any; a seeded choice, even over the methods, says
-which give one more. With --expansion up to --expansion_share of the fakes are single regions laid over reals, a seeded
-choice that is even over the regions. If there are too few fakes, reals are left out evenly.
+in total. Fake videos give equal numbers of crops while they have any; a seeded choice, even over the methods, decides
+which give one more. With --expansion up to --expansion_share of the fakes are images of expand_FFpp.py, a seeded choice
+that is even over the regions. If there are too few fakes, reals are left out evenly.
 
-Crops are those in the manifest.csv of extract_faces.py; videos that it did not finish are left out. All crops of other
-tools, which write no manifest.csv, are taken.
+Crops are those in the manifest.csv of extract_faces.py; videos that it did not finish are left out. Without a
+manifest.csv (crops of other tools) all images are taken.
 """
 
 import argparse
@@ -31,8 +31,7 @@ Settings = dict[str, object] | None  # of crops; None if unknown
 def ffpp_lists(args: argparse.Namespace) -> Lists:
     """The lists of the chosen splits; prints what is left out. args: the options of make_lists.py.
 
-    Raises:
-        UserError: Splits overlap, crops or expansion do not fit or are damaged, or a path cannot stand in a list.
+    Raises UserError if splits overlap, crops or expansion do not fit or are damaged, or a list cannot hold a path.
     """
     check_splits(args.data_root, args.split)
     folders = {method: compression_dir(args.data_root, method, args.compression) for method in CODES}
@@ -43,13 +42,11 @@ def ffpp_lists(args: argparse.Namespace) -> Lists:
         crops: dict[Video, list[str]] = {}
         without, unfinished = [], []
         for method, video in split_videos(args.data_root, split):
-            paths, ended = crops_of_video(folders[method], video, finished[method])
-            if not ended:
-                unfinished.append(f"{method}/{video}")
-            elif paths:
+            paths = crops_of_video(folders[method], video, finished[method])
+            if paths:
                 crops[method, video] = paths
             else:
-                without.append(f"{method}/{video}")
+                (unfinished if paths is None else without).append(f"{method}/{video}")
         if unfinished:
             what = f"{len(unfinished)} videos left out, such as {unfinished[0]}: their extraction did not end"
             print(f"{split}: {what}; run preprocessing/extract_faces.py again")
@@ -66,9 +63,9 @@ def ffpp_lists(args: argparse.Namespace) -> Lists:
 
 
 def finished_crops(folder: Path) -> dict[str, list[str]] | None:
-    """video -> its crops, sorted, of the videos that extract_faces.py finished; None for crops of other tools.
+    """Finished video -> its crops, sorted; None if extract_faces.py did not make the crops of the folder.
 
-    A finished video is in manifest.csv and has a row file, if there is a folder of row files.
+    A finished video is in manifest.csv and, if there is a folder of row files, has a row file.
     """
     hidden = (folder / ".manifest").is_dir()
     if not hidden and not (folder / "manifest.csv").is_file():
@@ -82,31 +79,38 @@ def finished_crops(folder: Path) -> dict[str, list[str]] | None:
     return {video: sorted(set(crops[video])) for video in finished if video in crops}
 
 
-def crops_of_video(folder: Path, video: str, finished: dict[str, list[str]] | None) -> tuple[list[str], bool]:
-    """(the crops of a video, whether its extraction ended). finished: see finished_crops."""
+def crops_of_video(folder: Path, video: str, finished: dict[str, list[str]] | None) -> list[str] | None:
+    """The crops of a video; None if its extraction did not end. finished: see finished_crops."""
     existing = list_images(folder / "faces" / video)
-    if finished is None or not (existing or video in finished):
-        return existing, True
-    if gone := sorted(set(finished.get(video, [])).difference(existing)):
+    if finished is None:
+        return existing
+    if video not in finished:
+        return None if existing else []
+    if gone := sorted(set(finished[video]).difference(existing)):
         what = f"{gone[0]} is in {folder / 'manifest.csv'}, but does not exist"
         raise UserError(f"{what}; run preprocessing/extract_faces.py again")
-    return finished.get(video, []), video in finished
+    return finished[video]
 
 
 def read_expansion(args: argparse.Namespace, split: str, crops: Settings) -> tuple[list[ListedImage], object]:
-    """Read the expansion of a split. Returns its images and the content of its manifest.json (None without one).
+    """Read the expansion of a split: (its images, the content of its manifest.json or None).
 
-    Raises:
-        UserError: It is missing, damaged, of another split, or made of crops with other settings than ``crops``: their
-            size or format would tell fakes from reals.
+    Raises UserError if it is missing, damaged, of another split, or made of crops with other settings than ``crops``:
+    their size or format would tell fakes from reals.
     """
     folder = expansion_dir(args.data_root, args.compression, split)
     table, note, again = folder / "manifest.csv", folder / "manifest.json", "run preprocessing/expand_FFpp.py again"
     made_with = read_json(note) if note.is_file() else None
+<<<<<<< HEAD
     own = made_with if isinstance(made_with, dict) else {}
     if crops is not None and (changed := [key for key in CropFormat._fields if own.get(key) != crops.get(key)]):
         differences = ", ".join(f"{key} {own.get(key)} there, {crops.get(key)} now" for key in changed)
         raise UserError(f"{folder} was made of other crops than today's ({differences}); {again} with --overwrite")
+=======
+    wanted = {key: crops.get(key) for key in CropFormat._fields} if crops is not None else {}
+    if changed := manifest.changed_settings(made_with, wanted):
+        raise UserError(f"{folder} was made of other crops than today's ({changed}); {again} with --overwrite")
+>>>>>>> w-r3
     fakes = {(method, video) for method, video in split_videos(args.data_root, split) if method != "real"}
     images = []
     try:
@@ -130,30 +134,27 @@ def read_expansion(args: argparse.Namespace, split: str, crops: Settings) -> tup
 def _choose_images(
     args: argparse.Namespace, split: str, crops: dict[Video, list[str]], settings: Settings
 ) -> tuple[list[ListedImage], dict[str, object]]:
-    """The images of a list and the facts of its recipe."""
+    """The images of a list, and what its recipe tells of them."""
     frames = {video: min(len(paths), args.n_frames) for video, paths in crops.items()}
     balance, chosen, expansion_facts = "none", [], None
+    use_expansion = args.expansion and split == "train"
+    expansion, made_with = read_expansion(args, split, settings) if use_expansion else ([], None)
     if split == "train":
         balance = args.balance
-        expansion, made_with = read_expansion(args, split, settings) if args.expansion else ([], None)
         frames, chosen = balanced_videos(frames, expansion, balance == "equal", args.expansion_share, args.seed)
-        if args.expansion:
-            n_fake = sum(number for (method, _), number in frames.items() if method != "real") + len(chosen)
-            share = len(chosen) / n_fake if n_fake else 0.0
-            expansion_facts = {"share_asked": args.expansion_share, "share": round(share, 4)}
-            expansion_facts |= {"images_there": len(expansion), "made_with": made_with}
-            shares = f"{share:.1%} of the fakes (at most {args.expansion_share:.1%})"
-            print(f"train: {len(chosen)} of {len(expansion)} expansion images, {shares}")
-    images = [
-        ListedImage(path, CODES[method], method, video)
-        for (method, video), number in frames.items()
-        for path in evenly_spaced(crops[method, video], number)
-    ]
-    numbers = {"real": [], "fake": []}
-    for (method, _), number in frames.items():
+    images, numbers = [], {"real": [], "fake": []}
+    for (method, video), number in frames.items():
+        paths = evenly_spaced(crops[method, video], number)
+        images += [ListedImage(path, CODES[method], method, video) for path in paths]
         numbers["real" if method == "real" else "fake"].append(number)
+    if use_expansion:
+        share = len(chosen) / max(sum(numbers["fake"]) + len(chosen), 1)
+        expansion_facts = {"share_asked": args.expansion_share, "share": round(share, 4)}
+        expansion_facts |= {"images_there": len(expansion), "made_with": made_with}
+        shares = f"{share:.1%} of the fakes (at most {args.expansion_share:.1%})"
+        print(f"train: {len(chosen)} of {len(expansion)} expansion images, {shares}")
     facts = {"dataset": "FFpp", "split": split, "compression": args.compression, "crops": settings}
     facts |= {"n_frames": args.n_frames, "balance": balance, "expansion": expansion_facts, "seed": args.seed}
-    facts["videos"] = {name: len(counts) for name, counts in numbers.items()}  # that have crops
+    facts["videos"] = {name: len(counts) for name, counts in numbers.items()}  # those with crops
     facts["frames_per_video"] = {name: [min(c, default=0), max(c, default=0)] for name, c in numbers.items()}
     return images + chosen, facts

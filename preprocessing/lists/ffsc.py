@@ -14,11 +14,10 @@ from preprocessing.lists.choosing import ListedImage, Lists, balanced_classes
 def ffsc_lists(args: argparse.Namespace) -> Lists:
     """The lists of the chosen splits; prints which codes are unverified. args: the options of make_lists.py.
 
-    Raises:
-        UserError: A folder is missing or unknown, a path cannot stand in a list, or splits share an image.
+    Raises UserError if a folder is missing or unknown, a list cannot hold a path, or splits share an image.
     """
     lists: Lists = {}
-    unverified: set[str] = set()
+    unverified: dict[str, str] = {}
     for split in args.split:
         balance = args.balance if split == "train" else "none"
         known = read_ffsc(args.data_root, split)
@@ -26,14 +25,14 @@ def ffsc_lists(args: argparse.Namespace) -> Lists:
             images = [ListedImage(record.path, record.code, record.method) for record in records]
             if balance == "equal":
                 images = balanced_classes(images, args.seed)
-            doubtful = UNVERIFIED.keys() & {image.method for image in images}
+            doubtful = {m: why for m, why in UNVERIFIED.items() if any(image.method == m for image in images)}
             unverified |= doubtful
             facts = {"dataset": "FFSC", "split": split, "balance": balance, "seed": args.seed}
-            lists[name] = (images, facts | {"unverified": {m: UNVERIFIED[m] for m in UNVERIFIED if m in doubtful}})
+            lists[name] = (images, facts | {"unverified": doubtful})
         if split == "test" and len(known) == 1:
             print(f"test: only {next(iter(known))}.txt, the folders of the other test list do not exist")
     check_paths(lists)
     check_copies(lists)
-    for method in sorted(unverified):
-        print(f"UNVERIFIED {method}: {UNVERIFIED[method]}")
+    for method, reason in sorted(unverified.items()):
+        print(f"UNVERIFIED {method}: {reason}")
     return lists

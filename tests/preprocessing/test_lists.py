@@ -498,7 +498,7 @@ def test_relative_roots_stay_relative_and_ff_itself_will_do(root, monkeypatch):
 def test_paths_that_no_list_can_hold_are_refused(root, capsys, name):
     moved = root.rename(root.parent / name)
     assert make_lists.main(["--data_root", str(moved), "--output", str(root / "lists")]) == 2
-    assert "cannot stand in a list" in capsys.readouterr().err
+    assert "a list cannot hold the path" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

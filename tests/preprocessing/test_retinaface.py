@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from preprocessing.detection.detectors import build_detector
+from preprocessing.detection.detectors import Detector, build_detector
 from preprocessing.detection.retinaface import (
     RetinaFace,
     RetinaFaceDetector,
@@ -149,15 +149,16 @@ def test_without_suppression_all_candidates_come_largest_first(detector, monkeyp
 def test_a_result_does_not_depend_on_the_other_images(detector, image, monkeypatch):
     images = [image, np.zeros((90, 120, 3), np.uint8), image[::-1].copy(), image[:, ::-1].copy()]
     images += [np.full((height, width, 3), 128, np.uint8) for height, width in ((1, 1), (5, 300))]
+    any_size = Detector(detector, max_side=None)
     alone = [detector.detect([each])[0] for each in images]
-    together = detector.detect(images)  # one by one on a CPU: the same computation
+    together = any_size.detect(images)  # one by one on a CPU: the same computation
     monkeypatch.setattr(detector, "batch_pixels", 2 * 200 * 168)  # batches as on a GPU, of two
-    batched = detector.detect(images)
+    batched = any_size.detect(images)
     for i in range(len(images)):
         for a, b, c in zip(alone[i], together[i], batched[i], strict=True):
             np.testing.assert_array_equal(a, b)
             np.testing.assert_allclose(a, c, rtol=0, atol=1e-2)  # coordinates up to 1000, scores far closer
-    assert detector.detect([]) == []
+    assert any_size.detect([]) == []
 
 
 def test_a_large_image_is_detected_small_and_mapped_back(weights, detector, image):
