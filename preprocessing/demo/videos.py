@@ -9,12 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from datasets.readers.ffpp import METHOD_CODES, SPLITS, compression_dir
-<<<<<<< HEAD
 from preprocessing.demo.faces import CRF, FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
-=======
-from preprocessing.demo.faces import FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
 from utils import video_writer
->>>>>>> w-r3
 from utils.cli import UserError
 from utils.files import output_dir, read_json, write_json
 from utils.locks import exclusive_folder
@@ -38,16 +34,10 @@ def make_data_set(args: argparse.Namespace) -> None:
 
     Raises UserError if the folder holds another data set or a demo made with other settings, or is in use.
     """
-<<<<<<< HEAD
-    root = data_root / "FF++"
-    recipe = {"seed": seed, "frames": frames, "frame_px": FRAME, "videos": numbers}
-    recipe |= {"strengths": STRENGTHS, "render": RENDER | {"crf": CRF}}
-=======
     root = args.data_root / "FF++"
     numbers = {split: getattr(args, f"n_{split}") for split in SPLITS}
     recipe = {"seed": args.seed, "frames": args.frames, "frame_px": FRAME, "videos": numbers}
-    recipe |= {"strengths": STRENGTHS, "render": RENDER}
->>>>>>> w-r3
+    recipe |= {"strengths": STRENGTHS, "render": RENDER | {"crf": CRF}}
     with exclusive_folder(root):
         _write_recipe(root, json.loads(json.dumps(recipe)))
         jobs = _list_jobs(args, numbers)

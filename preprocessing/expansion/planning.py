@@ -99,15 +99,10 @@ def read_crop_format(folder: Path) -> CropFormat:
     return made
 
 
-<<<<<<< HEAD
 def place_pair(
     real: manifest.Row, fake: manifest.Row, made: CropFormat
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """(real_matrix, fake_matrix, points) of a Pair; None unless both crops show one face in one place.
-=======
-def place_pair(real: manifest.Row, fake: manifest.Row, made: CropFormat) -> tuple[np.ndarray, ...] | None:
-    """(real_matrix, fake_matrix, points) of a Pair; None if the crops show different faces.
->>>>>>> w-r3
 
     real, fake: Rows of the crops in manifest.csv. The points are rounded as in the expansion's manifest.csv.
     """
@@ -118,14 +113,8 @@ def place_pair(real: manifest.Row, fake: manifest.Row, made: CropFormat) -> tupl
         unit = face_of(points).unit
     except ValueError:
         return None
-<<<<<<< HEAD
-    if not np.linalg.norm(points - fake_points, axis=1).mean() <= MAX_SHIFT * unit:  # so NaN counts as far
-        return None
-    return real_matrix, fake_matrix, points.round(2)
-=======
     near = np.linalg.norm(points - fake_points, axis=1).mean() <= MAX_SHIFT * unit  # False for NaN
-    return (*matrices, points.round(2)) if near else None
->>>>>>> w-r3
+    return (real_matrix, fake_matrix, points.round(2)) if near else None
 
 
 def make_plan(args: argparse.Namespace, split: str) -> Plan:

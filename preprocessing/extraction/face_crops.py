@@ -89,15 +89,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-<<<<<<< HEAD
 def confident(faces: Faces, min_confidence: float) -> np.ndarray:
     """Indices of the faces whose score is high enough, largest first."""
     return np.flatnonzero(faces.scores >= min_confidence)
-=======
-def confident(faces: Faces, settings: Settings) -> np.ndarray:
-    """Indices of the faces with enough score, largest first."""
-    return np.flatnonzero(faces.scores >= settings.min_confidence)
->>>>>>> w-r3
 
 
 def judge(faces: Faces, face: int, protocol: str) -> str:
@@ -200,59 +194,10 @@ def _crop_frames(job: Job, count: int) -> list[manifest.Row]:
     seen, saved = {}, set()
     for index, frame, frame_faces in detect_frames(job, wanted):
         seen[index] = frame_faces
-<<<<<<< HEAD
-        if not job.settings.track:
-            pick = pick_largest(frame_faces.faces, job.settings)
-            if pick.status == "ok":
-                save_crop(job, index, frame, frame_faces.faces.landmarks[pick.face])
-                saved.add(index)
-    return seen, saved
-
-
-def _crop_rest(
-    job: Job, wanted: Sequence[int], count: int, seen: dict[int, FrameFaces], saved: set[int]
-) -> list[manifest.Row]:
-    """Search neighbours of the frames without a good face, save the missing crops, and return all rows."""
-    settings = job.settings
-    picks = pick_faces(seen, settings)
-    lost = [index for index in wanted if index not in picks or picks[index].status != "ok"]
-    if nearby := frames_nearby(wanted, lost, settings.retry, count):
-        seen = seen | {index: frame_faces for index, _, frame_faces in detect_frames(job, nearby)}
-        picks = pick_faces(seen, settings)
-    used = frames_used(wanted, picks, settings.retry, count)
-    late = {index for index in used.values() if index in picks and picks[index].status == "ok"} - saved
-    for index, frame in read_frames(job.video, late):
-        save_crop(job, index, frame, seen[index].faces.landmarks[picks[index].face])
-        saved.add(index)
-    return [_row(job, index, used[index], seen, picks, saved) for index in wanted]
-
-
-def _row(
-    job: Job, wanted: int, used: int, seen: dict[int, FrameFaces], picks: dict[int, Pick], saved: set[int]
-) -> manifest.Row:
-    pick = picks.get(used, Pick("decode_error"))
-    if pick.status == "decode_error" or (pick.status == "ok" and used not in saved):
-        return manifest.frame_row(job.name, used, "decode_error", wanted=wanted)
-    faces = seen[used].faces
-    sure = confident(faces, job.settings.min_confidence)
-    number = len(sure) if job.settings.protocol == "ours" else None  # candidates, not faces
-    path = crop_path(job, used).relative_to(job.root).as_posix() if pick.status == "ok" else ""
-    row = manifest.frame_row(job.name, used, pick.status, number, path, wanted)
-    if pick.face is not None:
-        row |= manifest.face_values(faces.boxes[pick.face], faces.scores[pick.face], faces.landmarks[pick.face])
-    return row
-
-
-def _crop_frames(job: Job, count: int) -> list[manifest.Row]:
-    """Crop a video of ``count`` frames."""
-    wanted = frame_indices(count, job.n_frames)
-    seen, saved = _detect_wanted(job, wanted)
-=======
         pick = None if job.settings.track else pick_largest(frame_faces.faces, job.settings)
         if pick and pick.status == "ok":  # saved now, so that the frame need not be decoded again
             save_crop(job, index, frame, frame_faces.faces.landmarks[pick.face])
             saved.add(index)
->>>>>>> w-r3
     if wanted[-1] not in seen and (true_count := count_frames(job.video, decode=True)) < count:
         remove_crops(job.faces / job.name)  # the container claims more frames than there are
         return _crop_frames(job, true_count)
@@ -283,7 +228,9 @@ def _row(job: Job, wanted: int, used: int, seen: dict[int, FrameFaces], picks: d
     if pick == DECODE_ERROR:
         return manifest.frame_row(job.name, used, pick.status, wanted=wanted)
     faces = seen[used].faces
-    number = len(confident(faces, job.settings)) if job.settings.protocol == "ours" else None  # candidates, not faces
+    number = (
+        len(confident(faces, job.settings.min_confidence)) if job.settings.protocol == "ours" else None
+    )  # candidates, not faces
     path = crop_path(job, used).relative_to(job.root).as_posix() if pick.status == "ok" else ""
     row = manifest.frame_row(job.name, used, pick.status, number, path, wanted)
     if pick.face is not None:

@@ -82,13 +82,8 @@ def get_args_parser() -> ArgumentParser:
     work.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one")
     work.add_argument("--workers", type=positive_int, help="processes, each on one video (default: one per core, at "
                       "most 8); with 1 a video that crashes its decoder ends the run")  # fmt: skip
-<<<<<<< HEAD
     work.add_argument("--shard", type=shard_type, metavar="i/n", help="every n-th video only, from the i-th on, for "
                       "job arrays; under torchrun each process takes its own shard")  # fmt: skip
-=======
-    work.add_argument("--shard", type=shard_type, metavar="i/n", help="only every n-th video, from the i-th on, for "
-                      "job arrays; under torchrun i is RANK and n WORLD_SIZE")  # fmt: skip
->>>>>>> w-r3
     work.add_argument("--overwrite", action="store_true", help="crop finished videos again; if the settings differ "
                       "from those of the existing crops, all these crops are removed first")  # fmt: skip
     return parser

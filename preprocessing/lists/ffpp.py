@@ -101,16 +101,9 @@ def read_expansion(args: argparse.Namespace, split: str, crops: Settings) -> tup
     folder = expansion_dir(args.data_root, args.compression, split)
     table, note, again = folder / "manifest.csv", folder / "manifest.json", "run preprocessing/expand_FFpp.py again"
     made_with = read_json(note) if note.is_file() else None
-<<<<<<< HEAD
-    own = made_with if isinstance(made_with, dict) else {}
-    if crops is not None and (changed := [key for key in CropFormat._fields if own.get(key) != crops.get(key)]):
-        differences = ", ".join(f"{key} {own.get(key)} there, {crops.get(key)} now" for key in changed)
-        raise UserError(f"{folder} was made of other crops than today's ({differences}); {again} with --overwrite")
-=======
     wanted = {key: crops.get(key) for key in CropFormat._fields} if crops is not None else {}
     if changed := manifest.changed_settings(made_with, wanted):
         raise UserError(f"{folder} was made of other crops than today's ({changed}); {again} with --overwrite")
->>>>>>> w-r3
     fakes = {(method, video) for method, video in split_videos(args.data_root, split) if method != "real"}
     images = []
     try:
