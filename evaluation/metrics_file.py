@@ -8,20 +8,10 @@ from utils.files import read_json
 
 
 def metrics_beside(source: str, score: str, counted: Mapping[str, int]) -> tuple[dict, str]:
-    """Read the metrics.json of the test that wrote a predictions file.
+    """(content of the metrics.json beside the file ``source``, ""), or ({}, why it does not belong to that file).
 
-    It belongs to these predictions if the score is p_fake and the counts agree.
-
-    Args:
-        source: The predictions file.
-        score: Name of the column that was read as the score.
-        counted: Number of frames and of videos in the predictions file.
-
-    Returns:
-        (metrics, ""); or ({}, why no metrics.json belongs to these predictions).
-
-    Raises:
-        UserError: It belongs to them, but is damaged.
+    It belongs to it if ``score``, the column of the scores, is p_fake, and the numbers of frames and videos agree with
+    ``counted``. Raises UserError if it belongs to it but is damaged.
     """
     path = Path(source).parent / "metrics.json"
     if not path.is_file():

@@ -69,15 +69,12 @@ def _number(text: str) -> float:
 
 
 def read_columns(source: str, columns: Columns, fall_back: bool) -> ColumnTable:
-    """Read a CSV file with a header.
+    """Read a CSV file with a header. Raises UserError if that fails, or if it has no such columns.
 
     Args:
         source: Path of the file.
         columns: The columns to read, beside optional ones (_OPTIONAL and one per node of the label tree).
         fall_back: Read the usual column instead of a given one that is missing.
-
-    Raises:
-        UserError: The file cannot be read, or is not a table with these columns.
     """
     try:
         with text_file(source).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -85,10 +82,8 @@ def read_columns(source: str, columns: Columns, fall_back: bool) -> ColumnTable:
             if "\0" in first:
                 raise UserError(f"{source}:1: no UTF-8 text (UTF-16, or no CSV file at all): save it as CSV in UTF-8")
             return _parse_rows(source, chain([first], file), columns, fall_back)
-    except OSError as error:
-        raise UserError(f"cannot read {source} ({error.strerror})") from error
-    except ValueError as error:  # a NUL in the name
-        raise UserError(f"cannot read {source!r} ({error})") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UserError(f"cannot read {source} ({getattr(error, 'strerror', error)})") from error
 
 
 def _parse_rows(source: str, text: Iterable[str], columns: Columns, fall_back: bool) -> ColumnTable:

@@ -52,17 +52,13 @@ def write_predictions(
     scored: Iterable[tuple[Sequence[int], np.ndarray, np.ndarray]],
     temperature: float | None = None,
 ) -> Scores:
-    """Write the rows of scored frames into a CSV file, which appears when it is complete.
+    """Write a CSV file, which appears when it is complete; returns the scores, rounded as in it to 9 digits.
 
     Args:
-        path: The file.
-        data: The data set.
+        path, data: The file, and the data set of the frames.
         nodes: Column names of the nodes, without the root.
         scored: Batches of (record indices [B], probabilities [B, 1 + nodes], log-odds of fake [B]).
         temperature: Adds the last column p_fake_calibrated.
-
-    Returns:
-        The scores, rounded as in the file (9 significant digits).
 
     Raises:
         UserError: No image could be read, or the file cannot be written.

@@ -55,11 +55,7 @@ def png(figure_of: Callable[[Theme], Figure | None], theme: Theme) -> bytes:
 
 def roc_figure(runs: Sequence[Run], theme: Theme) -> Figure | None:
     """ROC of the videos of every run; also of the frames if there is one run."""
-    if not (scored := _of_both_classes(runs)):
-        return None
-    figure, axis = _square(len(scored))
-    draw_roc(axis, scored, theme)
-    return _with_legend(figure)
+    return _curves(runs, theme, draw_roc)
 
 
 def draw_roc(axis: Axes, scored: Sequence[Scored], theme: Theme) -> None:
@@ -75,27 +71,31 @@ def draw_roc(axis: Axes, scored: Sequence[Scored], theme: Theme) -> None:
 
 def precision_recall_figure(runs: Sequence[Run], theme: Theme) -> Figure | None:
     """Precision over recall of the fakes, for the same scores as in ``roc_figure``."""
-    if not (scored := _of_both_classes(runs)):
-        return None
-    figure, axis = _square(len(scored))
+    return _curves(runs, theme, _draw_precision_recall)
+
+
+def _draw_precision_recall(axis: Axes, scored: Sequence[Scored], theme: Theme) -> None:
     for i, (name, labels, scores) in enumerate(scored):
         precision, recall, _ = precision_recall_curve(labels, scores, drop_intermediate=True)
         label = f"{name}, AP {percent(average_precision(labels, scores), 1)}%"
         axis.plot(recall, precision, label=label, clip_on=False, drawstyle="steps-post", **_line_style(i, theme))
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.005), title="Precision and recall of fakes")
-    return _with_legend(figure)
 
 
 def videos_and_frames(p: Predictions) -> list[Scored]:
     return [("videos", p.video_labels, p.video_scores), ("frames", p.labels, p.ranks)]
 
 
-def _of_both_classes(runs: Sequence[Run]) -> list[Scored]:
-    """The scores for ``roc_figure``, without those of one class only."""
+def _curves(runs: Sequence[Run], theme: Theme, draw: Callable[[Axes, Sequence[Scored], Theme], None]) -> Figure | None:
     scored = videos_and_frames(runs[0].predictions)
     if len(runs) > 1:
         scored = [(_short(run.name), run.predictions.video_labels, run.predictions.video_scores) for run in runs]
-    return [(name, labels, scores) for name, labels, scores in scored if both_classes(labels)]
+    scored = [(name, labels, scores) for name, labels, scores in scored if both_classes(labels)]
+    if not scored:
+        return None
+    figure, axis = _square(len(scored))
+    draw(axis, scored, theme)
+    return _with_legend(figure)
 
 
 def _square(lines: int) -> tuple[Figure, Axes]:
