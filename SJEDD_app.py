@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from prediction.web.server import serve
     except ModuleNotFoundError as error:
         raise UserError(
-            f"the page needs {error.name.partition('.')[0]}; pip install -r requirements-app.txt"
+            f"the page needs {str(error.name).partition('.')[0]}; pip install -r requirements-app.txt"
         ) from error
     serve(args)
 

@@ -90,7 +90,8 @@ class RawFrames(Dataset):
         if self._probability <= 0:
             return index, (crop, None, 0)
         rng = np.random.default_rng(draw)
-        drawn = draw_augmentation(*crop.shape[:2], self._probability, rng)
+        height, width = crop.shape[:2]
+        drawn = draw_augmentation(height, width, self._probability, rng)
         return index, (crop, drawn, int(rng.integers(2**63)))
 
     def _crop(self, index: int) -> np.ndarray | MappedCrop:
@@ -128,9 +129,10 @@ def _rank(draw: Draw | None) -> int:
 def _group(items: list[_Item]) -> SizeGroup:
     draws = [draw for _, draw, _ in items]
     kinds = [draw.kind if draw else "" for draw in draws]
-    crops = [crop for crop, _, _ in items]
+    read = [crop for crop, _, _ in items if isinstance(crop, np.ndarray)]
+    mapped = [crop for crop, _, _ in items if isinstance(crop, MappedCrop)]
     return SizeGroup(
-        crops=MappedCrops(crops) if isinstance(crops[0], MappedCrop) else stacked(crops),
+        crops=MappedCrops(mapped) if mapped else stacked(read),
         counts=tuple(map(kinds.count, KINDS)),
         strengths=torch.tensor([draw.strength if draw else 0 for draw in draws]),
         places=_places([draw.places for draw in draws if draw and draw.kind == "blocks"]),

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models.label_tree import TREES
 from prediction.predictor import Predictor
@@ -20,7 +20,7 @@ class PredictionContext(NamedTuple):
     band: tuple[float, float]  # (low, high); verdicts between them are uncertain
     temperature: float | None  # of the calibration
     pictures: bool  # whether to draw them
-    settings: dict[str, object]  # all that a prediction depends on beside its input, for prediction.json
+    settings: dict[str, Any]  # all that a prediction depends on beside its input, for prediction.json
 
 
 def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext:

@@ -8,6 +8,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +45,8 @@ class ScoredFaces(NamedTuple):
     scores: np.ndarray  # float32 [n, nodes]
 
 
-class People(NamedTuple):
+@dataclass(frozen=True)
+class People:
     """The people of an input."""
 
     count: int  # frames of the whole video; 1 for a photograph
@@ -54,7 +56,7 @@ class People(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What makes a face good: the defaults of extract_faces.py, under the names of ``face_crops.Settings``."""
+    """How good faces are found: the defaults of extract_faces.py."""
 
     min_confidence: float
     protocol: str = "ours"
@@ -91,9 +93,9 @@ def find_faces(frames: list[np.ndarray], detector: Detector, rules: Rules) -> li
         found = detector.detect(frames)
     good = []
     for faces in found:
-        picks = [judge(faces, int(face), rules) for face in confident(faces, rules)]
-        kept = [pick.face for pick in picks if pick.status == "ok"]
-        dropped = [pick.status for pick in picks if pick.status != "ok"]
+        judged = {face: judge(faces, face, rules.protocol) for face in confident(faces, rules.min_confidence).tolist()}
+        kept = [face for face, status in judged.items() if status == "ok"]
+        dropped = [status for status in judged.values() if status != "ok"]
         good.append((Faces(*(values[kept] for values in faces)), dropped))
     return good
 

@@ -2,8 +2,9 @@
 
 import bisect
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -51,7 +52,7 @@ def draw_pictures(
     entries = []
     for number, (person, shown) in enumerate(zip(persons, crops, strict=True), start=1):
         first = person.decisive()[0]
-        entry = {"heat_map_frame": person.frames[first], "heat_maps": {}, "timeline": None}
+        entry: dict[str, Any] = {"heat_map_frame": person.frames[first], "heat_maps": {}, "timeline": None}
         maps = context.predictor.heat_maps(shown[first])
         for node, heat in zip(context.predictor.tree.nodes, maps, strict=True):
             entry["heat_maps"][node] = f"heat_{number}_{node.replace(' ', '_')}.jpg"
@@ -116,7 +117,7 @@ def box_at(frame: int, boxes: Mapping[int, np.ndarray], gap: int) -> np.ndarray 
     return boxes[nearest] if 2 * abs(frame - nearest) <= gap else None
 
 
-def draw_face(image: np.ndarray, box: Sequence[float], outcome: str, lines: Sequence[str]) -> None:
+def draw_face(image: np.ndarray, box: Iterable[float], outcome: str, lines: Sequence[str]) -> None:
     """Draw a box and a label into an image, in place.
 
     Args:

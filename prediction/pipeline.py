@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -47,7 +48,8 @@ def predict(
     Raises:
         UserError: The results cannot be written.
     """
-    prediction = {"input": str(path), "outcome": "unreadable", "p_fake": None, "tracks": [], "reason": None}
+    prediction: dict[str, Any] = {"input": str(path), "outcome": "unreadable", "p_fake": None}
+    prediction |= {"tracks": [], "reason": None}
     persons = []
     try:
         source = open_source(path)

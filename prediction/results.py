@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prediction.verdicts import Person
 from utils.files import atomic_path, read_json, remove_leftovers
@@ -51,8 +52,8 @@ def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, d
         for number in itertools.count(1):
             folder = output / (stem if number == 1 else f"{stem}_{number}")
             file = folder / "prediction.json"
-            known = read_json(file) if file.is_file() else None
-            known = known if isinstance(known, dict) else None
+            content = read_json(file) if file.is_file() else None
+            known = content if isinstance(content, dict) else None
             if folder not in taken and (known is None or known.get("input") == str(path)):
                 break
         taken.add(folder)
@@ -88,7 +89,8 @@ def clear(folder: Path) -> None:
 def row_of(prediction: Mapping, folder: str, nodes: Sequence[str]) -> dict[str, object]:
     """A row of predictions.csv. Explanation and nodes (root first) are those of the person with the largest P(fake)."""
     tracks, p_fake = prediction["tracks"], prediction["p_fake"]
-    first = max(tracks, key=lambda track: track["p_fake"], default={"nodes": {}, "frames": [], "explanation": ""})
+    nobody: dict[str, Any] = {"nodes": {}, "frames": [], "explanation": ""}
+    first = max(tracks, key=lambda track: track["p_fake"], default=nobody)
     return {
         "input": prediction["input"],
         "folder": folder,
@@ -104,8 +106,10 @@ def row_of(prediction: Mapping, folder: str, nodes: Sequence[str]) -> dict[str, 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write predictions.csv. rows: at least one, all with the same columns."""
-    text = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
-    with atomic_path(path) as temporary, temporary.open("w", **text) as file:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -81,7 +81,8 @@ def _check_data_set(name: str, args: argparse.Namespace) -> CountedCrops:
         sizes = sizes_of(images)
         tested = {image: size for image, size in sizes.items() if images[image]}
         return CountedCrops(counts, sizes, tested, {}, findings + empty_files(sizes, f"unpack {name} again"))
-    groups, findings = data_set.crop_groups(args.data_root, args.datapath, args.compression)
+    find_groups = data_set.crop_groups
+    groups, findings = find_groups(args.data_root, args.datapath, args.compression) if find_groups else ([], [])
     if args.subset:
         findings = [finding for finding in findings if finding.kind != "count_mismatch"]
     found = check_groups(name, groups, args.n_frames, args.subset)
@@ -91,14 +92,15 @@ def _check_data_set(name: str, args: argparse.Namespace) -> CountedCrops:
 def _decode(lists: Sequence[CheckedList], sizes: Mapping[str, int], workers: int) -> list[Finding]:
     """unreadable_image for every image of the lists, and of ``sizes`` (image -> bytes), that cannot be decoded."""
     listed = [(checked.path, row) for checked in lists for row in checked.rows if row.size]
+    places: list[tuple[str, str, int | None, str]]
     places = [(row.file, str(path), row.line, row.path) for path, row in listed]
     places += [(image, image, None, "the image") for image, size in sizes.items() if size]
     files = list(dict.fromkeys(file for file, *_ in places))
     reasons = dict(zip(files, run_jobs(_why_unreadable, files, workers, "image"), strict=True))
     findings = []
     for file, path, line, name in places:
-        if reasons[file]:
-            message = f"{name}: {reasons[file].removeprefix('unreadable_image: ')}"
+        if reason := reasons[file]:
+            message = f"{name}: {reason.removeprefix('unreadable_image: ')}"
             fix = f"extract or copy the image again, or {DROP_LINE if line else 'remove it'}"
             findings.append(Finding("unreadable_image", path, line, message, fix, DROP if line else None))
     return findings

@@ -35,7 +35,7 @@ class Finding(NamedTuple):
     path: The list (with a line), image or folder it is in.
     line: From 1, or None.
     fix: What the user can do, in words or as a command.
-    edit: What --fix does; None if it does nothing. Not part of the JSON.
+    edit: What --fix does to a list; None if it does nothing. Not part of the JSON.
     """
 
     kind: str
@@ -61,7 +61,7 @@ def refuse_wrong_lines(findings: Sequence[Finding]) -> None:
     """Raise UserError for the first finding of a list that a reader must not accept; repeated lines are fine."""
     wrong = [finding for finding in findings if finding.kind != "duplicate"]
     if wrong:
-        first = min(wrong, key=lambda finding: finding.line)
+        first = min(wrong, key=lambda finding: finding.line or 0)
         raise UserError(f"{first.path}:{first.line}: {first.message}; {first.fix}")
 
 

@@ -21,12 +21,12 @@ from utils.progress import progress_bar
 
 
 class Row(NamedTuple):
-    """A line of a list, or (without line and code) an image of a data set.
+    """A line of a list, or (line 0 and no code) an image of a data set.
 
     path: As written. file: Where the image lies, links of folders resolved. size: Bytes, None if there is no file.
     """
 
-    line: int | None
+    line: int
     path: str
     code: str
     file: str
@@ -86,7 +86,7 @@ def check_txt_lists(
         if not rows and not odd_lines:
             message, fix = "the list holds no line", "write it with preprocessing/make_lists.py"
             findings.append(Finding("empty", str(paths[name]), None, message, fix))
-        findings += sorted(odd_lines + _check_rows(checked, data_root), key=lambda finding: finding.line)
+        findings += sorted(odd_lines + _check_rows(checked, data_root), key=lambda finding: finding.line or 0)
         fakes = [fake for _, fake in checked.labelled()]
         counts[name] = {
             "lines": len(rows) + len(odd_lines),
@@ -210,9 +210,10 @@ def _fix_of_missing(
     folder = plain.rpartition("/")[0]
     if folder not in moves:
         moves[folder] = _moved(plain, image, list_path, data_root)
-    if moves[folder] is None:
+    move = moves[folder]
+    if move is None:
         return f"put the file there, or {DROP_LINE}", DROP
-    old, new = moves[folder]
+    old, new = move
     what = f"replace {old!r} at the start of such paths by {new!r}" if old or new else "write / instead of \\"
     path = new + plain[len(old) :]
     return f"{what}; --fix OUT.txt does that", Edit(lambda line: line.replace(image, path, 1))

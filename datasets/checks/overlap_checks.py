@@ -6,7 +6,7 @@ video by one folder of crops or, for FF++ and fakes made of it, by one source vi
 
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class SplitContents(NamedTuple):
 
     split: train, val or test.
     name: The list or data set.
-    rows: File -> its first row; those of a data set have no line.
+    rows: File -> its first row; those of a data set have line 0.
     folders: Folder of a video's crops -> its first row, of lists.
     videos: Key of each video (see video_keys) -> who shows it, in words.
     """
@@ -63,12 +63,12 @@ def data_set_contents(name: str, sizes: Mapping[str, int], videos: Mapping[str, 
         folder, _, file = image.rpartition("/")
         if folder not in real:
             real[folder] = os.path.realpath(folder)
-        rows[f"{real[folder]}/{file}"] = Row(None, image, "", f"{real[folder]}/{file}", size)
+        rows[f"{real[folder]}/{file}"] = Row(0, image, "", f"{real[folder]}/{file}", size)
     shown = {}
     of_ffpp = bool(TEST_SETS[name].ffpp_sources)
-    for video, folder in videos.items():
-        sources = [part for part in folder.name.split("_") if part.isdigit()] if of_ffpp else []
-        for key in [os.path.realpath(folder), *map(_ffpp_key, sources)]:
+    for video, crops in videos.items():
+        sources = [part for part in crops.name.split("_") if part.isdigit()] if of_ffpp else []
+        for key in [os.path.realpath(crops), *map(_ffpp_key, sources)]:
             shown.setdefault(key, f"{video}, a test video of {name}")
     return SplitContents("test", name, rows, {}, shown)
 
@@ -109,7 +109,9 @@ def _same_bytes(other: SplitContents, own: SplitContents, twins: Iterable[Sequen
     findings = []
     for files in twins:
         twin = next((other.rows[file] for file in files if file in other.rows), None)
-        for file in files if twin else ():
+        if twin is None:
+            continue
+        for file in files:
             if file in own.rows and file not in other.rows:
                 row = own.rows[file]
                 message = f"{row.path} has the same bytes as {twin.path}, {other.place(twin)}"
@@ -143,7 +145,7 @@ def same_content(splits: Sequence[Mapping[str, int]]) -> list[list[str]]:
     groups that are left are opened. A file that cannot be read equals none.
     """
     sizes = {file: size for files in splits for file, size in files.items()}
-    keys = {
+    keys: dict[str, Callable[[str], object]] = {
         "sizes": sizes.get,
         "comparing": lambda file: _bytes_of_middle(file, sizes[file]),
         "hashing": _digest,

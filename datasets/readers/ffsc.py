@@ -134,7 +134,7 @@ def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) ->
     """(reals, fakes) of the method folders in ``folder``, but not of ``besides``."""
     reals, fakes = [], []
     named = {path: _method(path.name, methods) for path in _folders(folder) if path != besides}
-    if unknown := [path.name for path, method in named.items() if method is None]:
+    if unknown := [path.name for path, method in named.items() if not method]:
         known = f"known here are Real, {', '.join(methods)}: rename them, or move them away"
         raise UserError(f"{folder} has {', '.join(unknown)}, folders of no known method; {known}")
     for path, method in named.items():
@@ -146,14 +146,14 @@ def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) ->
     return reals, fakes
 
 
-def _method(name: str, methods: dict[str, str]) -> str | None:
-    """The method of a folder's name, in any case; what was changed may follow (FNeVR-pose, InfoSwap_identity)."""
+def _method(name: str, methods: dict[str, str]) -> str:
+    """The method of a folder's name, "" if it has none; in any case, and what was changed may follow (FNeVR-pose)."""
     name = name.lower().replace("_", "-")
     for method, changed in {"real": "", **methods}.items():
         plain = method.lower().replace("_", "-")
         if name in (plain, f"{plain}-{changed}"):
             return method
-    return None
+    return ""
 
 
 def _refuse_other_expressions(images: list[str]) -> None:
@@ -197,7 +197,8 @@ def _count_images(data_root: Path, subset: bool) -> tuple[dict[str, dict[str, in
 
 def _method_of(folder: str) -> str | None:
     match = _METHOD_FOLDER.search(folder)
-    return _method(match[1], METHODS | PROTOCOL1_METHODS) if match else None
+    method = _method(match[1], METHODS | PROTOCOL1_METHODS) if match else ""
+    return method or None
 
 
 FORMAT = DataSetFormat(

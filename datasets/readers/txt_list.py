@@ -149,7 +149,7 @@ def videos_of_images(images: Sequence[str], labels: Sequence[int]) -> tuple[list
 
 FORMAT = DataSetFormat(
     name="list",
-    read=lambda o: by_video(read_txt_list(o.datapath, o.tree, missing_allowed=True), o.n_frames),
+    read=lambda o: by_video(read_txt_list(o.given_path, o.tree, missing_allowed=True), o.n_frames),
     needs_datapath="FILE",
     all_frames=True,
 )

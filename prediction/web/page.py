@@ -110,7 +110,7 @@ class Page:
                 await run_in_threadpool(shutil.copyfileobj, upload.file, file)
             await upload.close()  # its own temporary copy
             return upload.filename, path
-        if sample in self.samples:
+        if isinstance(sample, str) and sample in self.samples:
             return sample, self.samples[sample]
         if sample is not None:
             raise HTTPException(400, "choose a photograph or a video first")

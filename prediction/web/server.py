@@ -40,7 +40,7 @@ def bind(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family)
     except OSError as error:
-        reason = error.strerror.partition(" (while")[0]
+        reason = str(error.strerror).partition(" (while")[0]
         raise UserError(f"cannot listen at {host}:{port} ({reason}); give another --host or --port") from error
 
 

@@ -6,25 +6,36 @@ distances, colours in 0..255, images RGB. A pair (a, b) is a range of uniform ra
 """
 
 import functools
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, TypedDict
 
 import cv2
-import matplotlib.cbook
+import matplotlib
 import numpy as np
 import skimage.data
 
 from preprocessing.detection.align import similarity_matrix, template
+from utils.images import read_rgb
 
-# How visible the manipulations are. pixels_across: resolution of the new part, as pixels over the face's width. seam:
-# blur of its edge, px. colour_match: how far its colours follow the target's. colour_error: standard deviation.
-STRENGTHS = {
+
+class Strength(TypedDict):
+    """How visible a manipulation is."""
+
+    pixels_across: tuple[float, float]  # resolution of the new part, as pixels over the face's width
+    seam: tuple[float, float]  # blur of its edge, px
+    colour_match: tuple[float, float]  # how far its colours follow the target's
+    colour_error: float  # standard deviation
+
+
+STRENGTHS: dict[str, Strength] = {
     "Deepfakes": {"pixels_across": (20, 30), "seam": (4.0, 8.0), "colour_match": (0.5, 0.9), "colour_error": 7.0},
     "FaceSwap": {"pixels_across": (22, 34), "seam": (1.0, 2.5), "colour_match": (0.3, 0.8), "colour_error": 9.0},
     "Face2Face": {"pixels_across": (16, 26), "seam": (2.0, 4.0), "colour_match": (1.0, 1.0), "colour_error": 7.0},
     "NeuralTextures": {"pixels_across": (18, 28), "seam": (3.0, 6.0), "colour_match": (1.0, 1.0), "colour_error": 5.0},
 }
 # Degradation of every video, real or fake; much milder than the strengths above.
-RENDER = {"shrink": (1.0, 1.5), "blur": (0.2, 0.7), "noise": (0.5, 4.0), "crf": (18, 30)}
+RENDER = {"shrink": (1.0, 1.5), "blur": (0.2, 0.7), "noise": (0.5, 4.0)}
+CRF = (18, 30)  # x264 rate factors, whole numbers up to the second one
 
 FRAME = 240  # px, side of a video frame
 CANVAS = 320  # px, side of the aligned canvas; its rim leaves room for pose and motion
@@ -60,9 +71,8 @@ class Scene(NamedTuple):
 
 def photographs() -> tuple[np.ndarray, np.ndarray]:
     """The astronaut [512, 512, 3] of scikit-image and Grace Hopper [600, 512, 3] of matplotlib, uint8 RGB."""
-    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
-        hopper = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_COLOR_RGB)
-    return skimage.data.astronaut(), hopper
+    hopper = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
+    return skimage.data.astronaut(), read_rgb(hopper)
 
 
 @functools.cache
@@ -174,7 +184,9 @@ def manipulate(rng: np.random.Generator, method: str, scene: Scene) -> list[np.n
     Face2Face and NeuralTextures give the mouth another expression. The new part is coarse and slightly off in colour.
     """
     strength = STRENGTHS[method]
-    pixels_across, seam, share = (rng.uniform(*strength[key]) for key in ("pixels_across", "seam", "colour_match"))
+    pixels_across, seam, share = (
+        rng.uniform(*span) for span in (strength["pixels_across"], strength["seam"], strength["colour_match"])
+    )
     error = rng.normal(0, strength["colour_error"], 3).astype(np.float32)
     interpolation = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(2)]
     mouth = POINTS[3:].mean(axis=0)
@@ -218,4 +230,4 @@ def render(rng: np.random.Generator, scene: Scene, canvases: list[np.ndarray]) -
         frame = cv2.GaussianBlur(frame, (0, 0), blur)
         frame += np.float32(noise) * rng.standard_normal((FRAME, FRAME, 1), dtype=np.float32)
         frames.append(np.clip(np.rint(frame), 0, 255).astype(np.uint8))
-    return np.stack(frames), int(rng.integers(RENDER["crf"][0], RENDER["crf"][1] + 1))
+    return np.stack(frames), int(rng.integers(CRF[0], CRF[1] + 1))

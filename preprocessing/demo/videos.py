@@ -10,7 +10,7 @@ import imageio_ffmpeg
 import numpy as np
 
 from datasets.readers.ffpp import METHOD_CODES, SPLITS, compression_dir
-from preprocessing.demo.faces import FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
+from preprocessing.demo.faces import CRF, FRAME, RENDER, STRENGTHS, draw_scene, manipulate, play, render
 from utils.cli import UserError
 from utils.files import atomic_path, output_dir, read_json, write_json
 from utils.locks import exclusive_folder
@@ -39,7 +39,7 @@ def make_data_set(data_root: Path, numbers: dict[str, int], frames: int, seed: i
     """
     root = data_root / "FF++"
     recipe = {"seed": seed, "frames": frames, "frame_px": FRAME, "videos": numbers}
-    recipe |= {"strengths": STRENGTHS, "render": RENDER}
+    recipe |= {"strengths": STRENGTHS, "render": RENDER | {"crf": CRF}}
     with exclusive_folder(root):
         _write_recipe(root, json.loads(json.dumps(recipe)))
         jobs = _list_jobs(data_root, numbers, frames, seed)

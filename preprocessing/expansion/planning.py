@@ -93,28 +93,30 @@ def read_crops(folder: Path) -> dict[str, dict[int, manifest.Row]]:
 def read_crop_format(folder: Path) -> CropFormat:
     """How the crops of a folder were made. Raises UserError unless its manifest.json says so."""
     note = read_json(folder / "manifest.json")
-    size, scale, suffix, quality = map(note.get, CropFormat._fields) if isinstance(note, dict) else (None,) * 4
-    measures = type(size) is int and type(scale) in (int, float) and size > 0 and scale > 0
-    if not measures or suffix not in ("png", "jpg") or type(quality) not in (int, type(None)):
+    made = CropFormat._make(map(note.get, CropFormat._fields) if isinstance(note, dict) else (None,) * 4)
+    measures = type(made.size) is int and type(made.scale) in (int, float) and made.size > 0 and made.scale > 0
+    if not measures or made.format not in ("png", "jpg") or type(made.quality) not in (int, type(None)):
         raise UserError(f"{folder / 'manifest.json'} does not tell how the crops were made; extract them again")
-    return CropFormat(size, scale, suffix, quality)
+    return made
 
 
-def place_pair(real: manifest.Row, fake: manifest.Row, made: CropFormat) -> tuple[np.ndarray, ...] | None:
+def place_pair(
+    real: manifest.Row, fake: manifest.Row, made: CropFormat
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """(real_matrix, fake_matrix, points) of a Pair; None unless both crops show one face in one place.
 
     real, fake: rows of the crops in manifest.csv. The points are rounded as in the expansion's manifest.csv.
     """
     try:
         landmarks = [manifest.landmarks_of(row) for row in (real, fake)]
-        matrices = [similarity_matrix(points, made.size, made.scale) for points in landmarks]
-        points, fake_points = (map_points(points, matrices[0]) for points in landmarks)
+        real_matrix, fake_matrix = (similarity_matrix(points, made.size, made.scale) for points in landmarks)
+        points, fake_points = (map_points(points, real_matrix) for points in landmarks)
         unit = face_of(points).unit
     except ValueError:
         return None
     if not np.linalg.norm(points - fake_points, axis=1).mean() <= MAX_SHIFT * unit:  # so NaN counts as far
         return None
-    return *matrices, points.round(2)
+    return real_matrix, fake_matrix, points.round(2)
 
 
 def make_plan(args: argparse.Namespace, split: str) -> Plan:
@@ -141,7 +143,7 @@ def make_plan(args: argparse.Namespace, split: str) -> Plan:
             continue
         reals, fakes = crops["real"].get(video.split("_")[0], {}), crops[method].get(video, {})
         shared = sorted(reals.keys() & fakes.keys())
-        if not shared:
+        if made is None or not shared:
             lack = "have no crop" if not fakes else "lack crops of their real video" if not reals else "share no frame"
             left_out[f"fake videos {lack}"] += 1
             continue

@@ -131,13 +131,15 @@ def poisson(real: np.ndarray, fake: np.ndarray, mask: np.ndarray) -> np.ndarray:
     # seamlessClone needs a margin around the mask, puts the middle of the mask's box (rounded down) at the given point,
     # and changes real slightly in the whole box.
     margin = 4
-    wide = [cv2.copyMakeBorder(image, *[margin] * 4, cv2.BORDER_REPLICATE) for image in (fake, real)]
+    wide_fake, wide_real = (
+        cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE) for image in (fake, real)
+    )
     inside = mask > 0.5
     hard = np.pad(inside.astype(np.uint8) * 255, margin)
     if not cv2.erode(hard, np.ones((7, 7), np.uint8)).any():
         raise ValueError("the mask is too small for Poisson blending")
     x, y, width, height = cv2.boundingRect(hard)
-    cloned = cv2.seamlessClone(*wide, hard, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
+    cloned = cv2.seamlessClone(wide_fake, wide_real, hard, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
     return np.where(inside[..., None], cloned[margin:-margin, margin:-margin], real)
 
 

@@ -89,31 +89,35 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def confident(faces: Faces, settings: Settings) -> np.ndarray:
+def confident(faces: Faces, min_confidence: float) -> np.ndarray:
     """Indices of the faces whose score is high enough, largest first."""
-    return np.flatnonzero(faces.scores >= settings.min_confidence)
+    return np.flatnonzero(faces.scores >= min_confidence)
 
 
-def judge(faces: Faces, face: int, settings: Settings) -> Pick:
+def judge(faces: Faces, face: int, protocol: str) -> str:
     """Decide whether a face is good enough for a crop: ok, too_small or bad_landmarks."""
     x1, y1, x2, y2 = faces.boxes[face]
     landmarks = faces.landmarks[face]
     if np.ptp(landmarks, axis=0).max() < 1:
-        return Pick("bad_landmarks", face)
-    if settings.protocol == "ours":
+        return "bad_landmarks"
+    if protocol == "ours":
         if min(x2 - x1, y2 - y1) < MIN_FACE:
-            return Pick("too_small", face)
+            return "too_small"
         if misfit(landmarks) > MAX_MISFIT:
-            return Pick("bad_landmarks", face)
-    return Pick("ok", face)
+            return "bad_landmarks"
+    return "ok"
+
+
+def _pick(faces: Faces, face: int, settings: Settings) -> Pick:
+    return Pick(judge(faces, face, settings.protocol), face)
 
 
 def pick_largest(faces: Faces, settings: Settings) -> Pick:
     """Pick the largest confident face. Without one the status is low_confidence, or no_face."""
     if not len(faces.scores):
         return Pick("no_face")
-    sure = confident(faces, settings)
-    return judge(faces, int(sure[0]), settings) if len(sure) else Pick("low_confidence", 0)
+    sure = confident(faces, settings.min_confidence)
+    return _pick(faces, int(sure[0]), settings) if len(sure) else Pick("low_confidence", 0)
 
 
 def pick_faces(seen: dict[int, FrameFaces], settings: Settings) -> dict[int, Pick]:
@@ -124,9 +128,10 @@ def pick_faces(seen: dict[int, FrameFaces], settings: Settings) -> dict[int, Pic
     picks = {}
     for frame, (faces, _) in seen.items():
         if frame in followed:
-            picks[frame] = judge(faces, followed[frame], settings)
+            picks[frame] = _pick(faces, followed[frame], settings)
         else:
-            picks[frame] = Pick("not_tracked") if len(confident(faces, settings)) else pick_largest(faces, settings)
+            sure = confident(faces, settings.min_confidence)
+            picks[frame] = Pick("not_tracked") if len(sure) else pick_largest(faces, settings)
     return picks
 
 
@@ -222,7 +227,8 @@ def _row(
     if pick.status == "decode_error" or (pick.status == "ok" and used not in saved):
         return manifest.frame_row(job.name, used, "decode_error", wanted=wanted)
     faces = seen[used].faces
-    number = len(confident(faces, job.settings)) if job.settings.protocol == "ours" else None  # candidates, not faces
+    sure = confident(faces, job.settings.min_confidence)
+    number = len(sure) if job.settings.protocol == "ours" else None  # candidates, not faces
     path = crop_path(job, used).relative_to(job.root).as_posix() if pick.status == "ok" else ""
     row = manifest.frame_row(job.name, used, pick.status, number, path, wanted)
     if pick.face is not None:

@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from datasets.test_sets import TEST_SETS
 from utils.cli import ArgumentParser, UserError, between, non_negative_int, positive_int
@@ -12,7 +13,7 @@ from utils.ranks import not_numbers, rank, world_size
 
 DETECTORS = ("auto", "mtcnn", "retinaface")
 # Defaults that depend on --protocol.
-OURS = {"detector": "auto", "n_frames": 32, "detect_side": 640, "retry": 3, "track": False}
+OURS: dict[str, Any] = {"detector": "auto", "n_frames": 32, "detect_side": 640, "retry": 3, "track": False}
 REFERENCE = {"detector": "retinaface", "n_frames": "all", "detect_side": "full", "retry": 0, "track": False}
 VIDEO_SETS = {name: data_set for name, data_set in TEST_SETS.items() if data_set.videos}
 

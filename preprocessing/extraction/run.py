@@ -26,8 +26,9 @@ from utils.text_table import text_table
 
 def video_sets(args: argparse.Namespace) -> list[VideoSet]:
     """The videos of the data set, at most --limit of each class."""
-    if args.dataset in TEST_SETS:
-        sets = TEST_SETS[args.dataset].videos(args.data_root, args.compression, args.split)
+    data_set = TEST_SETS.get(args.dataset)
+    if data_set and data_set.videos:
+        sets = data_set.videos(args.data_root, args.compression, args.split)
     else:
         videos = [Video(name, path, "videos") for name, path in find_videos(args.video_path).items()]
         sets = [VideoSet(args.save_path, args.save_path, videos)]

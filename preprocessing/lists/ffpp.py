@@ -104,8 +104,7 @@ def read_expansion(args: argparse.Namespace, split: str, crops: Settings) -> tup
     table, note, again = folder / "manifest.csv", folder / "manifest.json", "run preprocessing/expand_FFpp.py again"
     made_with = read_json(note) if note.is_file() else None
     own = made_with if isinstance(made_with, dict) else {}
-    changed = [key for key in CropFormat._fields if crops is not None and own.get(key) != crops.get(key)]
-    if changed:
+    if crops is not None and (changed := [key for key in CropFormat._fields if own.get(key) != crops.get(key)]):
         differences = ", ".join(f"{key} {own.get(key)} there, {crops.get(key)} now" for key in changed)
         raise UserError(f"{folder} was made of other crops than today's ({differences}); {again} with --overwrite")
     fakes = {(method, video) for method, video in split_videos(args.data_root, split) if method != "real"}
