@@ -1,7 +1,7 @@
 """A web page for SJEDD_predict.py: choose a photograph or a video, see the verdict, its explanation and pictures.
 
-The page is for this machine (127.0.0.1) unless --host says otherwise. It needs no internet and keeps nothing: uploads
-and results are removed with the answer, what a killed page left when the next one starts.
+Only this machine (127.0.0.1) can use the page unless --host says otherwise. It needs no internet and keeps nothing:
+uploads and results are removed after the answer, those of a killed page when the next one starts.
 
 Programs send a file to /predict and get the content of prediction.json, without settings and pictures:
 curl -F file=@clip.mp4 http://127.0.0.1:7860/predict
@@ -18,18 +18,14 @@ from utils.cli import ArgumentParser, UserError, port, positive_float, script
 
 def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all of this machine")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all addresses of this machine"
+    )
     parser.add_argument("--port", type=port, default=7860, help="port to listen at")
     parser.add_argument("--max_mb", type=positive_float, default=200, help="largest upload, MB")
     parser.add_argument("--max_seconds", type=positive_float, default=120, help="longest video, s")
-    parser.add_argument(
-        "--samples",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="photographs, videos, or folders of them to choose from on the page",
-    )
+    samples = "photographs, videos, or folders of them to choose from on the page"
+    parser.add_argument("--samples", type=Path, nargs="+", default=[], metavar="PATH", help=samples)
     add_prediction_options(parser)
     return parser
 
@@ -41,9 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         from prediction.web.server import serve
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"the page needs {str(error.name).partition('.')[0]}; pip install -r requirements-app.txt"
-        ) from error
+        package = str(error.name).partition(".")[0]
+        raise UserError(f"the page needs {package}; pip install -r requirements-app.txt") from error
     serve(args)
 
 

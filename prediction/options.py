@@ -1,4 +1,4 @@
-"""Command line options shared by SJEDD_predict.py and SJEDD_app.py."""
+"""Options shared by SJEDD_predict.py and SJEDD_app.py."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,18 +8,15 @@ from preprocessing.extraction.options import DETECTORS
 from utils.cli import ArgumentParser, non_negative_int, positive_int, probability
 
 CALIBRATED_BAND = (0.3, 0.7)  # a calibrated verdict outside it is wrong less than 3 times in 10
-_DETECTOR = (
-    "face detector, best that of the training crops; auto: retinaface if its weights are in pretrained/, else mtcnn"
-)
+_DETECTOR = "use that of the training crops; auto: retinaface if its weights are in pretrained/, else mtcnn"
 _BAND = (
-    "real below LOW, fake from HIGH, uncertain between them (default: 0.5 0.5, never uncertain; with --calibration "
-    f"{CALIBRATED_BAND[0]} {CALIBRATED_BAND[1]})"
+    "P(fake) below LOW is real, from HIGH fake, between them uncertain (default: 0.5 0.5, never uncertain; with "
+    f"--calibration {CALIBRATED_BAND[0]} {CALIBRATED_BAND[1]})"
 )
-_CALIBRATION = "calibration.json of SJEDD_report.py --calibrate; verdicts then use the calibrated P(fake)"
+_CALIBRATION = "calibration.json of SJEDD_report.py --calibrate; verdicts use the calibrated P(fake)"
 
 
 def add_prediction_options(parser: ArgumentParser) -> None:
-    """Add the options that a prediction depends on."""
     parser.add_argument("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
     parser.add_argument("--train_dataset", choices=tuple(TREES), help="label tree of a checkpoint without one (ffpp)")
     faces = parser.add_argument_group("faces")
