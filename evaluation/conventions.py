@@ -19,6 +19,7 @@ from evaluation.metrics import (
     frame_and_video_metrics,
     method_metrics,
     node_aucs,
+    number_keys,
     video_means,
 )
 from evaluation.predictions_reader import Predictions
@@ -42,7 +43,7 @@ def convention_metrics(predictions: Predictions, threshold: float | None = None)
     coverage = None if p.dropped is None else len(p.video_ids) / (len(p.video_ids) + n_failed)
     intervals: dict[bytes, list] = {}  # conventions often agree, and the bootstrap is the slow part
     results = {}
-    for name, (frames, video_labels, video_scores) in _views(p).items():
+    for name, (frames, video_labels, video_scores) in _by_convention(p).items():
         ranks = dense_ranks(video_scores)  # the scores may be infinite
         key = video_labels.tobytes() + ranks.tobytes()
         if key not in intervals:
@@ -66,7 +67,7 @@ def convention_metrics(predictions: Predictions, threshold: float | None = None)
     return results
 
 
-def _views(p: Predictions) -> dict[str, tuple[Level, np.ndarray, np.ndarray]]:
+def _by_convention(p: Predictions) -> dict[str, tuple[Level, np.ndarray, np.ndarray]]:
     """{convention: (frames, labels of the videos, scores of the videos)}."""
     p_fake = p.scores if p.probabilities else None
     failed = np.array(list(p.failed.values()), dtype=p.video_labels.dtype)
@@ -99,9 +100,8 @@ def _dataset_metrics(p: Predictions) -> dict[str, dict]:
 
 def benchmark_videos(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
     """(labels [K], scores [K]) of the benchmark's videos: all frames of a data set in folders of the same name."""
-    index: dict[tuple[str, str], int] = {}
-    keys = zip((p.video_ids[v][0] for v in p.video.tolist()), _folder_names(p), strict=True)
-    group = np.array([index.setdefault(key, len(index)) for key in keys])
+    datasets = (p.video_ids[v][0] for v in p.video.tolist())
+    group, _ = number_keys(zip(datasets, _folder_names(p), strict=True))
     sizes = np.bincount(group)
     return np.bincount(group, weights=p.labels).astype(int) // sizes, video_means(group, p.scores)
 
@@ -118,9 +118,8 @@ def _largest_per_frame(p: Predictions) -> tuple[Level, np.ndarray]:
 
     Rows of a video with the same frame name are faces of one frame. A row without a frame name is a frame of its own.
     """
-    index: dict[tuple, int] = {}
-    names = [name or row for row, name in enumerate(p.frame_names)]
-    frame = np.array([index.setdefault(key, len(index)) for key in zip(p.video.tolist(), names, strict=True)])
+    names = (name or row for row, name in enumerate(p.frame_names))
+    frame, _ = number_keys(zip(p.video.tolist(), names, strict=True))
     first = first_rows(frame)
     scores, ranks = np.full((2, len(first)), -np.inf)
     np.maximum.at(scores, frame, p.scores)

@@ -5,10 +5,13 @@ ranking metrics and balanced accuracy are None if there is only one class.
 """
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 def both_classes(labels: np.ndarray) -> bool:
@@ -57,7 +60,7 @@ def accuracy(labels: np.ndarray, p_fake: np.ndarray, threshold: float) -> tuple[
 def best_threshold(labels: np.ndarray, p_fake: np.ndarray) -> float:
     """The threshold with the best balanced accuracy, half way between the two scores that it separates.
 
-    It has the largest TPR - FPR (Youden, Cancer 1950); 0.5 if there is no such threshold.
+    It has the largest TPR - FPR (Youden, Cancer 1950); 0.5 if no threshold is better than chance.
     """
     fpr, tpr, thresholds = roc_curve(labels, p_fake, drop_intermediate=False)
     best = int(np.argmax(tpr - fpr))
@@ -143,6 +146,12 @@ def video_means(video: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.round(np.bincount(video, weights=values) / np.bincount(video), 12)
 
 
+def number_keys(keys: Iterable[Key]) -> tuple[np.ndarray, list[Key]]:
+    """(number of every key [N], distinct keys), numbered 0, 1, ... in order of first appearance."""
+    index: dict[Key, int] = {}
+    return np.array([index.setdefault(key, len(index)) for key in keys], dtype=np.int64), list(index)
+
+
 def first_rows(video: np.ndarray) -> np.ndarray:
     """Index of the first frame of each video [V]."""
     return np.unique(video, return_index=True)[1]
@@ -150,10 +159,9 @@ def first_rows(video: np.ndarray) -> np.ndarray:
 
 def video_scores(rows: Sequence[Mapping]) -> tuple[list[str], np.ndarray, np.ndarray]:
     """(video ids in order of first appearance, labels [V], mean P(fake) [V]) of rows with video, label, p_fake."""
-    index: dict[str, int] = {}
-    video = np.array([index.setdefault(row["video"], len(index)) for row in rows])
+    video, ids = number_keys(row["video"] for row in rows)
     labels = np.array([int(row["label"]) for row in rows])
-    return list(index), labels[first_rows(video)], video_means(video, np.array([float(row["p_fake"]) for row in rows]))
+    return ids, labels[first_rows(video)], video_means(video, np.array([float(row["p_fake"]) for row in rows]))
 
 
 def evaluate(
@@ -223,11 +231,12 @@ def method_metrics(
 
     All arguments are per frame, [N]. Fakes without a method are skipped.
     """
-    numbered = {method: number for number, method in enumerate(dict.fromkeys(methods))}
-    of_row = np.fromiter((numbered[method] for method in methods), dtype=np.int64, count=len(labels))
+    number, names = number_keys(methods)
     report = {}
-    for method in (name for name, number in numbered.items() if name and (labels[of_row == number] == 1).any()):
-        chosen = (labels == 0) | (of_row == numbered[method])
+    for i, method in enumerate(names):
+        if not method or not labels[number == i].any():
+            continue
+        chosen = (labels == 0) | (number == i)
         _, index = np.unique(video[chosen], return_inverse=True)
         video_labels = labels[chosen][first_rows(index)]
         report[method] = {

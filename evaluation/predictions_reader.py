@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from datasets.video_ids import VIDEO_ENDING, folder_of, separate_videos
-from evaluation.metrics import both_classes, first_rows, video_means
+from evaluation.metrics import both_classes, first_rows, number_keys, video_means
 from evaluation.metrics_file import metrics_beside
 from evaluation.prediction_columns import Columns, ColumnTable, node_columns, read_columns
 from utils.cli import UserError
@@ -174,11 +174,9 @@ def _group_by_video(
     datasets: Sequence[str], names: Sequence[str], labels: np.ndarray, notes: list[str]
 ) -> tuple[np.ndarray, list[tuple[str, str]]]:
     """(video of every row [N], ids [V]). The real and the fake rows of one id are two videos."""
-    index: dict[tuple[str, str, int], int] = {}
-    keys = zip(datasets, names, labels.tolist(), strict=True)
-    video = np.array([index.setdefault(key, len(index)) for key in keys])
-    video_ids = [(dataset, name) for dataset, name, _ in index]
-    if mixed := len(index) - len(set(video_ids)):
+    video, keys = number_keys(zip(datasets, names, labels.tolist(), strict=True))
+    video_ids = [(dataset, name) for dataset, name, _ in keys]
+    if mixed := len(video_ids) - len(set(video_ids)):
         notes.append(f"{mixed} videos have rows of both labels: their real and their fake rows count as two videos")
     of_dataset = Counter(dataset for dataset, _ in video_ids)
     if len(of_dataset) > 1:

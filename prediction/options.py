@@ -17,18 +17,21 @@ _CALIBRATION = "calibration.json of SJEDD_report.py --calibrate; verdicts use th
 
 
 def add_prediction_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
-    parser.add_argument("--train_dataset", choices=tuple(TREES), help="label tree of a checkpoint without one (ffpp)")
-    faces = parser.add_argument_group("faces")
-    faces.add_argument("--n_frames", type=positive_int, default=32, help="frames of a video, evenly spaced")
-    faces.add_argument("--detector", choices=DETECTORS, default="auto", help=_DETECTOR)
-    verdict = parser.add_argument_group("verdict")
-    verdict.add_argument("--band", type=probability, nargs=2, metavar=("LOW", "HIGH"), help=_BAND)
-    verdict.add_argument("--calibration", metavar="FILE", help=_CALIBRATION)
-    machine = parser.add_argument_group("machine")
-    machine.add_argument("--batch_size", type=positive_int, default=32, help="faces in one forward pass")
-    machine.add_argument("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
-    machine.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the image tower")
+    add = parser.add_argument
+    add("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
+    add(
+        "--train_dataset", choices=tuple(TREES), help="label tree of a checkpoint that does not name it (default: ffpp)"
+    )
+    add = parser.add_argument_group("faces").add_argument
+    add("--n_frames", type=positive_int, default=32, help="frames of a video, evenly spaced")
+    add("--detector", choices=DETECTORS, default="auto", help=_DETECTOR)
+    add = parser.add_argument_group("verdict").add_argument
+    add("--band", type=probability, nargs=2, metavar=("LOW", "HIGH"), help=_BAND)
+    add("--calibration", metavar="FILE", help=_CALIBRATION)
+    add = parser.add_argument_group("machine").add_argument
+    add("--batch_size", type=positive_int, default=32, help="faces in one forward pass")
+    add("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
+    add("--precision", choices=("float32", "bfloat16"), default="float32", help="of the image tower")
 
 
 def parse_prediction_args(parser: ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:

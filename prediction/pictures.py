@@ -14,6 +14,7 @@ from prediction.context import PredictionContext
 from prediction.palette import OUTCOME_COLOURS
 from prediction.people import People, Source
 from prediction.verdicts import Person
+from preprocessing.extraction.crop_files import save_image
 from preprocessing.extraction.video import frame_rate
 from utils.files import write_bytes
 from utils.video_writer import write_video
@@ -42,7 +43,7 @@ def draw_pictures(
     rate = None
     if source.photo is not None:
         name = "annotated.jpg"
-        write_jpeg(folder / name, next(frames), 92)
+        save_image(folder / name, cv2.cvtColor(next(frames), cv2.COLOR_RGB2BGR), 92)
     else:
         name, rate = "annotated.mp4", frame_rate(source.path)
         write_video(folder / name, frames, rate)
@@ -53,7 +54,8 @@ def draw_pictures(
         maps = context.predictor.heat_maps(shown[first])
         for node, heat in zip(context.predictor.tree.nodes, maps, strict=True):
             entry["heat_maps"][node] = f"heat_{number}_{node.replace(' ', '_')}.jpg"
-            write_jpeg(folder / entry["heat_maps"][node], overlay(shown[first], heat), 90)
+            picture = cv2.cvtColor(overlay(shown[first], heat), cv2.COLOR_RGB2BGR)
+            save_image(folder / entry["heat_maps"][node], picture, 90)
         if rate is not None:
             entry["timeline"] = f"timeline_{number}.png"
             title = f"{source.path.name}, person {number}: {person.outcome}"
@@ -144,11 +146,6 @@ def overlay(crop: np.ndarray, heat: np.ndarray) -> np.ndarray:
     grey = np.repeat(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
     weight = 0.75 * heat[..., None]
     return np.rint(grey * (1 - weight) + colours * weight).astype(np.uint8)
-
-
-def write_jpeg(path: Path, image: np.ndarray, quality: int) -> None:
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    write_bytes(path, data.tobytes())
 
 
 def timeline(

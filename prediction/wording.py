@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-OUTCOMES = ("fake", "uncertain", "real", "no_face", "unreadable")  # the first one among its people is an input's
+OUTCOMES = ("fake", "uncertain", "real", "no_face", "unreadable")  # an input gets the first one among its people
 _PLURAL = {"eye": "eyes", "eyebrow": "eyebrows", "lip": "lips"}
 _DROPPED = {
     "too_small": "too small",

@@ -1,6 +1,7 @@
 """Run one prediction at a time, in order of arrival."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,33 +16,18 @@ class Abandoned(Exception):
     """Raised inside a prediction whose client is gone."""
 
 
-class Job:
-    """A prediction that waits or runs."""
-
-    def __init__(self) -> None:
-        self.step, self.share = "", 0.0
-        self.abandoned = False
-
-    def report(self, step: str, share: float) -> None:
-        """Record the progress. Raises Abandoned if the client is gone."""
-        if self.abandoned:
-            raise Abandoned
-        self.step, self.share = step, share
-
-
 class PredictionQueue:
     """Jobs in order of arrival. The first one runs in a thread of its own."""
 
     def __init__(self) -> None:
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, dict[str, object]] = {}  # name -> {step, share}
         self._thread = ThreadPoolExecutor(1)
 
     def progress(self, name: str) -> dict[str, object]:
         """{number of jobs ahead, step, share of the step done} of a job; {} for an unknown job."""
         if name not in self._jobs:
             return {}
-        job = self._jobs[name]
-        return {"ahead": list(self._jobs).index(name), "step": job.step, "share": job.share}
+        return {"ahead": list(self._jobs).index(name), **self._jobs[name]}
 
     async def run(self, name: str, work: Callable[[Progress], dict], given_up: Callable[[], Awaitable[bool]]) -> dict:
         """Wait in line, run ``work`` in another thread, return its result. When ``run`` ends, ``work`` has ended.
@@ -52,8 +38,15 @@ class PredictionQueue:
             given_up: Whether the client is gone. Then the job is dropped, or stopped at its next report, and
                 ClientDisconnect is raised.
         """
-        job = self._jobs[name] = Job()
-        running = self._thread.submit(work, job.report)
+        job: dict[str, object] = {"step": "", "share": 0.0}
+        self._jobs[name], abandoned = job, threading.Event()
+
+        def report(step: str, share: float) -> None:
+            if abandoned.is_set():
+                raise Abandoned
+            job.update(step=step, share=share)
+
+        running = self._thread.submit(work, report)
         try:
             while not running.done():
                 if await given_up():
@@ -61,7 +54,7 @@ class PredictionQueue:
                 await asyncio.sleep(_INTERVAL)
             return running.result()
         finally:
-            job.abandoned = True
+            abandoned.set()
             running.cancel()
             while not running.done():
                 await asyncio.sleep(_INTERVAL)
