@@ -42,12 +42,7 @@ def equal_error_rate(
         return None, None
     fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=corners)
     gap = fpr - (1 - tpr)  # rises from -1 to 1
-    nearest = float(fpr[np.argmin(np.abs(gap))])
-    after = int(np.argmax(gap >= 0))
-    if gap[after] == 0:
-        return float(fpr[after]), nearest
-    share = gap[after - 1] / (gap[after - 1] - gap[after])
-    return float(fpr[after - 1] + share * (fpr[after] - fpr[after - 1])), nearest
+    return float(np.interp(0, gap, fpr)), float(fpr[np.argmin(np.abs(gap))])
 
 
 def accuracy(labels: np.ndarray, p_fake: np.ndarray, threshold: float) -> tuple[float, float | None]:
@@ -66,8 +61,7 @@ def best_threshold(labels: np.ndarray, p_fake: np.ndarray) -> float:
     best = int(np.argmax(tpr - fpr))
     if best == 0:
         return 0.5
-    below = p_fake[p_fake < thresholds[best]]
-    return float((thresholds[best] + below.max()) / 2) if len(below) else float(thresholds[best] / 2)
+    return float((thresholds[best] + p_fake[p_fake < thresholds[best]].max(initial=0)) / 2)
 
 
 def tpr_at_fpr(labels: np.ndarray, scores: np.ndarray, limit: float) -> float | None:
