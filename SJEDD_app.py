@@ -18,13 +18,11 @@ from utils.cli import ArgumentParser, UserError, port, positive_float, script
 
 def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: all addresses of this machine"
-    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: open to other machines")
     parser.add_argument("--port", type=port, default=7860, help="port to listen at")
     parser.add_argument("--max_mb", type=positive_float, default=200, help="largest upload, MB")
     parser.add_argument("--max_seconds", type=positive_float, default=120, help="longest video, s")
-    samples = "photographs, videos, or folders of them to choose from on the page"
+    samples = "photographs, videos, or folders of them, offered on the page as examples"
     parser.add_argument("--samples", type=Path, nargs="+", default=[], metavar="PATH", help=samples)
     add_prediction_options(parser)
     return parser

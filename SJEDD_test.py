@@ -20,7 +20,9 @@ from utils.cpu import default_workers
 _INSTEAD = INSTEAD | {"--VM": "the checkpoint knows its model", "diffusion": "give DiffusionFace or DiFF"}
 _PROTOCOL = "reference: Deeper's fakes are drawn at random; DFDC's videos with fewer than n_frames crops are dropped"
 _BATCH_SIZE = "videos per forward pass; images for image sets and for lists without --n_frames; at least 64 frames"
-_PRECISION = "of the image tower; tf32 needs CUDA; float16 is the reference's: CUDA and --protocol reference only"
+_PRECISION = (
+    "precision of the image tower; tf32 needs CUDA; float16 is the reference's: CUDA and --protocol reference only"
+)
 
 
 def get_args_parser() -> ArgumentParser:
@@ -37,19 +39,19 @@ def get_args_parser() -> ArgumentParser:
         "--datapath", help="where the one --dataset is: its root or faces folder (FSh, Deeper: of the fakes), or a file"
     )
     add("--split", choices=SPLITS, help="split of FFpp, FSh, Deeper, json (default: test)")
-    add("--compression", choices=("c23", "c40", "raw"), help="of FFpp, FSh, Deeper, json (default: c23)")
+    add("--compression", choices=("c23", "c40", "raw"), help="compression of the same four (default: c23)")
     add("--n_frames", type=positive_int, help="frames per video (default: 64; FFSC model: 32; list and csv: all)")
     add = parser.add_argument_group("the model").add_argument
     add("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
     add(
         "--train_dataset", choices=tuple(TREES), help="label tree of a checkpoint that does not name it (default: ffpp)"
     )
-    add("--calibration", metavar="FILE", help="from SJEDD_report.py --calibrate; adds the column p_fake_calibrated")
+    add("--calibration", metavar="FILE", help="calibration.json of SJEDD_report.py; adds the column p_fake_calibrated")
     add = parser.add_argument_group("the machine").add_argument
     add("--batch_size", type=positive_int, default=1, help=_BATCH_SIZE)
     add("--num_workers", type=non_negative_int, default=default_workers(), help="processes that read images")
-    add("--crop_cache", type=folder_name, metavar="DIR", help="keep decoded crops in DIR (SSD; 0.3 MB each) for later")
-    add("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
+    add("--crop_cache", type=folder_name, metavar="DIR", help="keep decoded crops in DIR (SSD; 0.3 MB each) for reuse")
+    add("--gpu", type=non_negative_int, help="CUDA device (default: 0; the CPU without CUDA)")
     add("--precision", choices=PRECISIONS, default="float32", help=_PRECISION)
     add = parser.add_argument_group("results").add_argument
     add("--output", default="output", help="folder for all runs")

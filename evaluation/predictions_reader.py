@@ -11,7 +11,7 @@ import numpy as np
 from datasets.video_ids import VIDEO_ENDING, folder_of, separate_videos
 from evaluation.metrics import both_classes, first_rows, number_keys, video_means
 from evaluation.metrics_file import metrics_beside
-from evaluation.prediction_columns import Columns, ColumnTable, node_columns, read_columns
+from evaluation.predictions_columns import Columns, ColumnTable, node_columns, read_columns
 from utils.cli import UserError
 
 

@@ -23,14 +23,14 @@ def add_prediction_options(parser: ArgumentParser) -> None:
         "--train_dataset", choices=tuple(TREES), help="label tree of a checkpoint that does not name it (default: ffpp)"
     )
     add = parser.add_argument_group("faces").add_argument
-    add("--n_frames", type=positive_int, default=32, help="frames of a video, evenly spaced")
+    add("--n_frames", type=positive_int, default=32, help="frames per video, evenly spaced")
     add("--detector", choices=DETECTORS, default="auto", help=_DETECTOR)
     add = parser.add_argument_group("verdict").add_argument
     add("--band", type=probability, nargs=2, metavar=("LOW", "HIGH"), help=_BAND)
     add("--calibration", metavar="FILE", help=_CALIBRATION)
     add = parser.add_argument_group("machine").add_argument
     add("--batch_size", type=positive_int, default=32, help="faces in one forward pass")
-    add("--gpu", type=non_negative_int, help="number of the CUDA device (0); without CUDA, the CPU")
+    add("--gpu", type=non_negative_int, help="CUDA device (default: 0; the CPU without CUDA)")
     add("--precision", choices=("float32", "bfloat16"), default="float32", help="of the image tower")
 
 
