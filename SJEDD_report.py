@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from utils.cli import ArgumentParser, probability, script
 
+_FILES = "predictions.csv of SJEDD_test.py (or its folder), or another system's CSV"
 _SUMMARY = "only print the main figures of one test and write summary.png into its folder; needs no --output"
 _THRESHOLD = "decision threshold from validation, beside 0.5 (default: the one in the metrics.json beside each file)"
 _COLUMNS = "With several files, a file without the given column is read by the usual name."
@@ -18,21 +19,12 @@ _COLUMNS = "With several files, a file without the given column is read by the u
 def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add(
-        "files",
-        nargs="+",
-        metavar="FILE.csv",
-        help="predictions.csv of SJEDD_test.py (or its folder), or another system's CSV",
-    )
+    add("files", nargs="+", metavar="FILE.csv", help=_FILES)
     add("--output", metavar="DIR", help="folder for report.html, report.json and PNGs")
     add("--summary", action="store_true", help=_SUMMARY)
     add("--seeds", action="store_true", help="the files are seeds of one setting: report mean and standard deviation")
     add("--threshold", type=probability, help=_THRESHOLD)
-    add(
-        "--calibrate",
-        action="store_true",
-        help="only fit a temperature on one file; write calibration.json into --output",
-    )
+    add("--calibrate", action="store_true", help="only fit a temperature on one file, for calibration.json in --output")
     add = parser.add_argument_group("columns of another system's file", _COLUMNS).add_argument
     add("--score_column", default="p_fake", help="score, higher means more fake")
     add("--label_column", default="label", help="0 or real, 1 or fake")

@@ -20,9 +20,7 @@ from utils.cpu import default_workers
 _INSTEAD = INSTEAD | {"--VM": "the checkpoint knows its model", "diffusion": "give DiffusionFace or DiFF"}
 _PROTOCOL = "reference: Deeper's fakes are drawn at random; DFDC's videos with fewer than n_frames crops are dropped"
 _BATCH_SIZE = "videos per forward pass; images for image sets and for lists without --n_frames; at least 64 frames"
-_PRECISION = (
-    "precision of the image tower; tf32 needs CUDA; float16 is the reference's: CUDA and --protocol reference only"
-)
+_PRECISION = "precision of the image tower; tf32 needs CUDA; float16 needs CUDA and --protocol reference"
 
 
 def get_args_parser() -> ArgumentParser:
