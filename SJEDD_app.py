@@ -1,11 +1,11 @@
 """A web page for SJEDD_predict.py: choose a photograph or a video, see the verdict, its explanation and pictures.
 
-Only this machine (127.0.0.1) reaches the page, unless --host says otherwise. It needs no internet and keeps nothing:
-uploads and results are deleted once the answer is given. If the page is killed, its next start deletes what was left.
+Only this machine (127.0.0.1) can use the page unless --host says otherwise. It needs no internet and keeps nothing:
+uploads and results are removed after the answer, those of a killed page when the next one starts.
 
-A program sends a file to /predict and gets the content of prediction.json, without settings and pictures. An error has
-a status of 400 or more and the content {"error": "..."}. Example:
+Programs send a file to /predict and get the content of prediction.json, without settings and pictures:
 curl -F file=@clip.mp4 http://127.0.0.1:7860/predict
+Errors have a status of 400 or more and the content {"error": "..."}.
 """
 
 import sys
@@ -22,14 +22,8 @@ def get_args_parser() -> ArgumentParser:
     parser.add_argument("--port", type=port, default=7860, help="port to listen at")
     parser.add_argument("--max_mb", type=positive_float, default=200, help="largest upload, MB")
     parser.add_argument("--max_seconds", type=positive_float, default=120, help="longest video, s")
-    parser.add_argument(
-        "--samples",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="PATH",
-        help="photographs, videos, or folders of them, offered on the page as examples",
-    )
+    samples = "photographs, videos, or folders of them, offered on the page as examples"
+    parser.add_argument("--samples", type=Path, nargs="+", default=[], metavar="PATH", help=samples)
     add_prediction_options(parser)
     return parser
 
@@ -41,9 +35,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         from prediction.web.server import serve
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"the page needs {str(error.name).partition('.')[0]}; pip install -r requirements-app.txt"
-        ) from error
+        package = str(error.name).partition(".")[0]
+        raise UserError(f"the page needs {package}; pip install -r requirements-app.txt") from error
     serve(args)
 
 

@@ -1,9 +1,9 @@
 """Judge photographs and videos: for each person P(fake), what was altered, and where.
 
-P(fake) is the probability of fake: 0 is real, 1 is fake. A person's P(fake) is the mean over the scored frames, an
-input's the largest of its people. Each input gets a folder below --output with prediction.json, the marked photograph
-or video (without sound), heat maps and timelines; predictions.csv has a row per input. An input is skipped if its
-prediction.json was made from the same file with the same settings.
+P(fake) is the probability of fake. For a person it is the mean over the used frames, for an input the largest over its
+people. Each input gets a folder in --output with prediction.json, the annotated photograph or video (without sound),
+heat maps and timelines; predictions.csv has a row per input. An input is skipped if its prediction.json was made from
+the same file with the same settings.
 """
 
 import sys
@@ -14,7 +14,7 @@ from prediction.options import add_prediction_options, parse_prediction_args
 from utils.cli import ArgumentParser, script
 
 _INPUT = "photographs, videos, folders of them, .txt files with one path per line"
-_JSON = "print each prediction as a line of JSON to standard output, and messages to standard error"
+_JSON = "print each prediction as a line of JSON; messages go to standard error"
 
 
 def get_args_parser() -> ArgumentParser:

@@ -1,7 +1,7 @@
-"""Report on predictions: metrics under four conventions, plots, one HTML page. Or a summary, or a calibration.
+"""Report the metrics of predictions files under four conventions, with plots and an HTML page; or fit a temperature.
 
-Reads predictions.csv of SJEDD_test.py and any CSV with path or video, label and a score. Labels are 0 real, 1 fake
-(or the words); a higher score means more fake. Several files are compared with the first on the videos they share.
+It reads predictions.csv of SJEDD_test.py, and any CSV with path or video, label and a score. Labels are 0 or real, 1 or
+fake; a higher score means more fake. Several files are compared with the first one, on common videos.
 """
 
 import argparse
@@ -10,56 +10,39 @@ from collections.abc import Sequence
 
 from utils.cli import ArgumentParser, probability, script
 
+_FILES = "predictions.csv of SJEDD_test.py (or its folder), or another system's CSV"
+_SUMMARY = "only print the main figures of one test and write summary.png into its folder; needs no --output"
+_THRESHOLD = "decision threshold from validation, beside 0.5 (default: the one in the metrics.json beside each file)"
+_COLUMNS = "With several files, a file without the given column is read by the usual name."
+
 
 def get_args_parser() -> ArgumentParser:
-    """The command line."""
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "files",
-        nargs="+",
-        metavar="FILE.csv",
-        help="predictions.csv of SJEDD_test.py (or its folder), or another system's CSV file",
-    )
-    parser.add_argument("--output", metavar="DIR", help="folder for report.html, report.json and PNGs")
-    parser.add_argument(
-        "--summary",
-        action="store_true",
-        help="instead of a report, print the main figures of one test's folder and write summary.png into it; needs no "
-        "--output",
-    )
-    parser.add_argument(
-        "--seeds", action="store_true", help="the files are seeds of one setting: give mean and standard deviation too"
-    )
-    parser.add_argument(
-        "--threshold",
-        type=probability,
-        help="second decision threshold beside 0.5 (default: the one in the metrics.json beside each file)",
-    )
-    parser.add_argument(
-        "--calibrate",
-        action="store_true",
-        help="instead of a report, fit a temperature on one file's logit_fake and write calibration.json into --output",
-    )
-    columns = parser.add_argument_group(
-        "columns of another system's file", "if one of several files lacks the named column, the usual name is taken"
-    )
-    columns.add_argument("--score_column", default="p_fake", help="score, higher means more fake")
-    columns.add_argument("--label_column", default="label", help="0 or real, 1 or fake")
-    columns.add_argument("--path_column", help="image path (default: path, where there is one)")
-    columns.add_argument("--video_column", help="video id (default: video, else the image's folder)")
+    add = parser.add_argument
+    add("files", nargs="+", metavar="FILE.csv", help=_FILES)
+    add("--output", metavar="DIR", help="folder for report.html, report.json and PNGs")
+    add("--summary", action="store_true", help=_SUMMARY)
+    add("--seeds", action="store_true", help="the files are seeds of one setting: report mean and standard deviation")
+    add("--threshold", type=probability, help=_THRESHOLD)
+    add("--calibrate", action="store_true", help="only fit a temperature on one file, for calibration.json in --output")
+    add = parser.add_argument_group("columns of another system's file", _COLUMNS).add_argument
+    add("--score_column", default="p_fake", help="score, higher means more fake")
+    add("--label_column", default="label", help="0 or real, 1 or fake")
+    add("--path_column", help="image path (default: path, if there is one)")
+    add("--video_column", help="video id (default: video, else the image's folder)")
     return parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The arguments; combinations that mean nothing are refused."""
+    """Parse the command line; refuse options that contradict each other."""
     parser = get_args_parser()
     args = parser.parse_args(argv)
     if not args.output and not args.summary:
-        parser.error("--output DIR is missing")
+        parser.error("--output DIR is missing; only --summary needs none")
     if len(set(args.files)) < len(args.files):
-        parser.error("a file is given twice")
+        parser.error("a file is given twice; name it once")
     if args.seeds and len(args.files) < 2:
-        parser.error("--seeds needs at least two files")
+        parser.error("--seeds needs at least two files, one per seed")
     if args.calibrate and (len(args.files) > 1 or args.seeds or args.threshold is not None):
         parser.error("--calibrate takes one file and neither --seeds nor --threshold")
     if args.summary and (len(args.files) > 1 or args.calibrate or args.threshold is not None):

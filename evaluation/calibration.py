@@ -1,4 +1,4 @@
-"""Temperature calibration: P(fake) = sigmoid(log-odds / T), with the one number T fitted on validation frames."""
+"""Temperature calibration: P(fake) = sigmoid(log-odds / T), with T fitted on validation frames."""
 
 import math
 from pathlib import Path
@@ -14,51 +14,47 @@ ECE_BINS = 15
 
 
 def apply_temperature(logit: np.ndarray | float, temperature: float) -> np.ndarray:
-    """P(fake) = sigmoid(logit / temperature), any shape; temperature > 0. It keeps the order, so no AUC changes."""
+    """P(fake) = sigmoid(logit / temperature), any shape; temperature > 0. The order stays, and so does every AUC."""
     return expit(np.asarray(logit, dtype=float) / temperature)
 
 
-def expected_calibration_error(labels: np.ndarray, p: np.ndarray, bins: int = ECE_BINS) -> float:
-    """ECE: the mean over all rows of |share of fakes - mean P(fake)| of the row's bin (Guo et al., ICML 2017, eq. 3,
-    for P(fake) instead of the confidence).
+def expected_calibration_error(labels: np.ndarray, p: np.ndarray) -> float:
+    """Mean over all frames of |share of fakes - mean P(fake)| in the frame's bin.
 
-    Args:
-        labels: [N] 0 real, 1 fake.
-        p: [N] P(fake).
-        bins: Number of bins of equal width, [i / bins, (i + 1) / bins), the last one closed.
+    Guo et al., ICML 2017, eq. 3, for P(fake) instead of the confidence. labels: [N] 0 real, 1 fake; p: [N] P(fake).
     """
-    _, fakes, means, sizes = reliability_bins(labels, p, bins)
+    fakes, means, sizes = reliability_bins(labels, p)
     return float((sizes * np.abs(fakes - means)).sum() / sizes.sum())
 
 
-def reliability_bins(
-    labels: np.ndarray, p: np.ndarray, bins: int = ECE_BINS
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(number of the bin, share of fakes, mean P(fake), rows) of every bin that has rows."""
-    position = np.minimum((np.asarray(p) * bins).astype(int), bins - 1)
-    sizes = np.bincount(position, minlength=bins)
-    used = np.flatnonzero(sizes)
-    fakes, total = (np.bincount(position, weights=values, minlength=bins)[used] for values in (labels, p))
-    return used, fakes / sizes[used], total / sizes[used], sizes[used]
+def reliability_bins(labels: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(share of fakes, mean P(fake), number of frames) of every bin that is not empty.
+
+    The ECE_BINS bins have equal width, [i / ECE_BINS, (i + 1) / ECE_BINS); the last one includes 1.
+    """
+    position = np.minimum((p * ECE_BINS).astype(int), ECE_BINS - 1)
+    sizes = np.bincount(position)
+    fakes, total = (np.bincount(position, weights=values) for values in (labels, p))
+    used = sizes > 0
+    return fakes[used] / sizes[used], total[used] / sizes[used], sizes[used]
 
 
 def negative_log_likelihood(labels: np.ndarray, logits: np.ndarray, temperature: float = 1.0) -> float:
-    """Mean of -log of the probability given to the true class, in nats."""
-    margin = np.where(labels == 1, logits, -np.asarray(logits)) / temperature
+    """Mean of -log P(true class), in nats."""
+    margin = np.where(labels == 1, logits, -logits) / temperature
     return float(np.logaddexp(0, -margin).mean())
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
-    """The temperature of least mean negative log likelihood; every frame has the same weight (Guo et al., ICML 2017,
-    section 4.2).
+    """The temperature that minimises the mean negative log likelihood (Guo et al., ICML 2017, section 4.2).
 
     Args:
         labels: [N] 0 real, 1 fake.
         logits: [N] log-odds of fake.
 
     Raises:
-        UserError: There is no best temperature: one class only, no frame on the wrong side of 0.5 (the lower the
-            better), or log-odds that mostly point to the wrong class (the higher the better).
+        UserError: No temperature is best: there is one class only, no frame is on the wrong side of 0.5 (T would go to
+            0), or the log-odds mostly point to the wrong class (T would go to infinity).
     """
     if not 0 < labels.sum() < len(labels):
         raise UserError("calibration needs real and fake frames; the file has one class only")
@@ -88,8 +84,7 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def calibration_report(labels: np.ndarray, logits: np.ndarray) -> dict:
-    """The fitted temperature, and ECE and NLL of the frames before and after; arguments and errors of
-    ``fit_temperature``."""
+    """The fitted temperature, and ECE and NLL before and after. Arguments and errors: as ``fit_temperature``."""
     temperature = fit_temperature(labels, logits)
     report: dict = {"temperature": temperature}
     for name, t in (("before", 1.0), ("after", temperature)):
@@ -101,13 +96,13 @@ def calibration_report(labels: np.ndarray, logits: np.ndarray) -> dict:
 def read_calibration(path: Path | str) -> float:
     """The temperature of a calibration.json; raises UserError if the file holds none."""
     temperature = _calibration(path).get("temperature")
-    if not isinstance(temperature, (int, float)) or isinstance(temperature, bool) or not 0 < temperature < float("inf"):
+    if not isinstance(temperature, int | float) or temperature is True or not 0 < temperature < math.inf:
         raise UserError(f"{path} holds no temperature above 0; make it again with SJEDD_report.py VAL.csv --calibrate")
     return float(temperature)
 
 
 def calibrated_checkpoint(path: Path | str) -> str | None:
-    """Path of the checkpoint whose predictions a calibration.json was fitted on; None where not known."""
+    """The checkpoint whose predictions a calibration.json was fitted on; None if it does not say."""
     checkpoint = _calibration(path).get("checkpoint")
     if not isinstance(checkpoint, str | None):
         raise UserError(f"{path} has the checkpoint {checkpoint!r}, not a path; make it again with --calibrate")

@@ -1,5 +1,6 @@
-"""Several runs side by side: paired differences on the videos they share, and the spread over seeds."""
+"""Compare runs: paired differences on common videos, and the spread over seeds."""
 
+import posixpath
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -7,21 +8,22 @@ import numpy as np
 
 from datasets.video_ids import bare_id, differing_parts
 from evaluation.metrics import auc, auc_difference
-from evaluation.prediction_table import Predictions
+from evaluation.predictions_reader import Predictions
 
 SEED_METRICS = ("frame_auc", "video_auc", "video_eer", "video_ap", "video_acc", "video_balanced_acc")
 MATCHED_BY = "id", "id without folder and ending"
 _NEARLY_NONE = 0.1  # of the videos of the smaller file
-Key = tuple[tuple[str, str], int]  # (data set, "" where a file names none; id), label
+Key = tuple[tuple[str, str], int]  # (data set, or "" unless all files name theirs; video id), label
 
 
 def common_videos(a: Predictions, b: Predictions) -> tuple[np.ndarray, np.ndarray, int, str]:
-    """Match the videos of two files by id, and by data set too where both files name it. If nearly none match, try ids
-    without folder and ending, except ids that then belong to several videos of one file.
+    """Match the videos of two files by id, and by data set too if both files name it.
+
+    If nearly none match, ids are compared without folder and ending, where that leaves them unique in each file.
 
     Returns:
-        Indices [n] into the videos of a and of b, for the videos that both have with the same label; how many videos
-        they label differently; which of MATCHED_BY they are matched by.
+        Indices [n] into the videos of a and of b that both have with the same label; how many videos they label
+        differently; which of MATCHED_BY was used.
     """
     keys = _video_keys([a, b])
     found = _pairs(*keys)
@@ -35,21 +37,22 @@ def common_videos(a: Predictions, b: Predictions) -> tuple[np.ndarray, np.ndarra
 def _pairs(keys_a: Sequence[Key], keys_b: Sequence[Key]) -> tuple[np.ndarray, np.ndarray, int]:
     place = {key: i for i, key in enumerate(keys_b)}
     pairs = [(i, place[key]) for i, key in enumerate(keys_a) if key in place]
-    # A file may give a video both labels; only what the other file knows under the opposite label alone differs.
+    # A file may hold a video under both labels. It differs only if b has it under the opposite label alone.
     opposite = sum((name, label) not in place and (name, 1 - label) in place for name, label in keys_a)
     left, right = np.array(pairs, dtype=int).reshape(-1, 2).T
     return left, right, opposite
 
 
 def _video_keys(runs: Sequence[Predictions]) -> list[list[Key]]:
-    """Keys of each run's videos; the data set is part of them where all files name it."""
-    by_dataset = all(dataset for run in runs for dataset, _ in run.video_ids)
-    names = [[(dataset if by_dataset else "", video) for dataset, video in run.video_ids] for run in runs]
-    return [list(zip(ids, run.video_labels.tolist(), strict=True)) for ids, run in zip(names, runs, strict=True)]
+    named = all(dataset for run in runs for dataset, _ in run.video_ids)
+    return [
+        [((dataset if named else "", video), label) for (dataset, video), label in zip(*videos, strict=True)]
+        for videos in ((run.video_ids, run.video_labels.tolist()) for run in runs)
+    ]
 
 
 def _bare_keys(runs: Sequence[Sequence[Key]]) -> list[list[Key]]:
-    """The keys with bare ids; an id stays whole if several videos of a run share its bare one."""
+    """The keys with ids without folder and ending; ids that would then be equal in a run stay whole."""
     bare = {name: (name[0], bare_id(name[1])) for keys in runs for name, _ in keys}
     counts = [Counter(bare[name] for name, _ in keys) for keys in runs]
     unique = {name for name in bare if all(count[bare[name]] < 2 for count in counts)}
@@ -57,7 +60,7 @@ def _bare_keys(runs: Sequence[Sequence[Key]]) -> list[list[Key]]:
 
 
 def compare(a: Predictions, b: Predictions) -> dict:
-    """Video AUC of both on their common videos, and the paired bootstrap of b minus a; None where undefined."""
+    """Video AUC of both files on their common videos, and the paired bootstrap of b minus a; None where undefined."""
     left, right, opposite, matched_by = common_videos(a, b)
     labels, scores_a, scores_b = a.video_labels[left], a.video_scores[left], b.video_scores[right]
     result = {"a": a.source, "b": b.source, "videos": len(left), "matched_by": matched_by}
@@ -67,18 +70,17 @@ def compare(a: Predictions, b: Predictions) -> dict:
 
 
 def run_names(sources: Sequence[str]) -> list[str]:
-    """Short names of the files: their paths without the parts that all share."""
-    parts = [[part for part in source.replace("\\", "/").split("/") if part not in ("", ".")] for source in sources]
-    if len(parts) == 1:
-        return ["/".join(parts[0][-2:])]
-    paths = list(map("/".join, parts))
+    """Short names of the files: their paths without the folders that all share."""
+    paths = [posixpath.normpath(source.replace("\\", "/")) for source in sources]
+    if len(paths) == 1:
+        return ["/".join(paths[0].split("/")[-2:])]
     short = differing_parts(paths)
     names = [short[path] for path in paths]
     return names if all(names) and len(set(names)) == len(names) else list(sources)
 
 
 def different_videos(runs: Sequence[Predictions]) -> str:
-    """A line that says why there is no mean over the runs; "" if all hold the same videos with the same labels."""
+    """Why there is no mean over the runs; "" if all hold the same videos with the same labels."""
     videos = [set(keys) for keys in _video_keys(runs)]
     common = len(set.intersection(*videos))
     if all(len(found) == common for found in videos):
@@ -89,12 +91,13 @@ def different_videos(runs: Sequence[Predictions]) -> str:
 
 def seed_spread(metrics: Sequence[Mapping[str, Mapping]]) -> dict[str, dict[str, dict]]:
     """{convention: {metric: {mean, sd, n}}} over runs of the same videos; sd is the sample deviation (n - 1)."""
-    spread: dict[str, dict[str, dict]] = {}
-    for convention in metrics[0]:
-        for name in SEED_METRICS:
-            values = [run[convention][name] for run in metrics]
-            known = None not in values
-            mean = float(np.mean(values)) if known else None
-            sd = float(np.std(values, ddof=1)) if known else None
-            spread.setdefault(convention, {})[name] = {"mean": mean, "sd": sd, "n": len(values)}
-    return spread
+
+    def entry(values: list) -> dict:
+        if None in values:
+            return {"mean": None, "sd": None, "n": len(values)}
+        return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "n": len(values)}
+
+    return {
+        convention: {name: entry([run[convention][name] for run in metrics]) for name in SEED_METRICS}
+        for convention in metrics[0]
+    }

@@ -1,6 +1,6 @@
-"""One predictions file under the conventions of several systems.
+"""The metrics of one predictions file under the conventions of several systems.
 
-They differ in what a video is, in how it is scored, and in what happens to videos of which nothing could be scored.
+They differ in what a video is, how it is scored, and what happens to failed videos (those without any scored frame).
 """
 
 from pathlib import PurePosixPath
@@ -19,42 +19,38 @@ from evaluation.metrics import (
     frame_and_video_metrics,
     method_metrics,
     node_aucs,
+    number_keys,
     video_means,
 )
-from evaluation.prediction_table import Predictions
+from evaluation.predictions_reader import Predictions
 
 CONVENTIONS = {
     "ours": "a video is its id, its score the mean of its frames; failed videos are left out and show in the coverage",
-    "benchmark": "a video is the name of its images' folder alone, so equal names merge; its score is the mean of its "
-    "frames, its label the integer part of their mean label; EER is the FPR at the nearest corner of the ROC",
+    "benchmark": "folders of the same name are one video; its score is the mean of its frames, its label the "
+    "integer part of their mean label; EER is the FPR at the nearest corner of the ROC",
     "sbi": "the largest score among the faces of a frame, the mean over a video's frames; a failed video scores 0.5",
     "strict": "as ours, but a failed video counts as wrong: its score is 1 - label",
 }
 
 
 def convention_metrics(predictions: Predictions, threshold: float | None = None) -> dict[str, dict]:
-    """The metrics of a file under every convention.
+    """{convention: {metric: value}}, named as in metrics.json.
 
-    Args:
-        predictions: Of one file.
-        threshold: The decision threshold of the figures _at_threshold.
-
-    Returns:
-        {convention: {metric: value}}, named as in metrics.json; fractions 0..1, None where undefined. Only ``ours`` has
-        figures per method, per node, per data set (if there are several) and frame_ece.
+    Only ``ours`` has frame_ece and figures per method, per node and, if there are several, per data set. threshold: for
+    the figures _at_threshold.
     """
     p, n_failed = predictions, len(predictions.failed)
     coverage = None if p.dropped is None else len(p.video_ids) / (len(p.video_ids) + n_failed)
     intervals: dict[bytes, list] = {}  # conventions often agree, and the bootstrap is the slow part
     results = {}
-    for name, (frames, video_labels, video_scores) in _views(p).items():
+    for name, (frames, video_labels, video_scores) in _by_convention(p).items():
         ranks = dense_ranks(video_scores)  # the scores may be infinite
         key = video_labels.tobytes() + ranks.tobytes()
         if key not in intervals:
             intervals[key] = auc_interval(video_labels, ranks)
         videos = (video_labels, video_scores if p.probabilities else None, ranks)
-        results[name] = frame_and_video_metrics(frames, videos, threshold)
-        results[name] |= {"video_auc_ci95": intervals[key], "coverage": coverage}
+        more = {"video_auc_ci95": intervals[key], "coverage": coverage}
+        results[name] = frame_and_video_metrics(frames, videos, threshold) | more
     for level, labels_and_scores in {"frame": (p.labels, p.scores), "video": benchmark_videos(p)}.items():
         corner = equal_error_rate(*labels_and_scores, corners=True)[1]
         results["benchmark"] |= {f"{level}_eer": corner, f"{level}_eer_nearest": corner}
@@ -71,8 +67,8 @@ def convention_metrics(predictions: Predictions, threshold: float | None = None)
     return results
 
 
-def _views(p: Predictions) -> dict[str, tuple[Level, np.ndarray, np.ndarray]]:
-    """{convention: (its frames, labels of its videos, scores of its videos)}."""
+def _by_convention(p: Predictions) -> dict[str, tuple[Level, np.ndarray, np.ndarray]]:
+    """{convention: (frames, labels of the videos, scores of the videos)}."""
     p_fake = p.scores if p.probabilities else None
     failed = np.array(list(p.failed.values()), dtype=p.video_labels.dtype)
     with_failed = np.concatenate([p.video_labels, failed])
@@ -88,45 +84,42 @@ def _views(p: Predictions) -> dict[str, tuple[Level, np.ndarray, np.ndarray]]:
 
 
 def _dataset_metrics(p: Predictions) -> dict[str, dict]:
-    """{data set: {videos_real, videos_fake, frame_auc, video_auc}}, each on its own."""
-    of_video, labels, scores = np.array([dataset for dataset, _ in p.video_ids]), p.video_labels, p.video_scores
+    """{data set: {videos_real, videos_fake, frame_auc, video_auc}}."""
     report = {}
     for dataset in p.datasets:
-        videos = of_video == dataset
-        frames = videos[p.video]
+        videos = np.array([name == dataset for name, _ in p.video_ids])
+        frames, labels = videos[p.video], p.video_labels[videos]
         report[dataset] = {
-            "videos_real": int((labels[videos] == 0).sum()),
-            "videos_fake": int((labels[videos] == 1).sum()),
+            "videos_real": int((labels == 0).sum()),
+            "videos_fake": int((labels == 1).sum()),
             "frame_auc": auc(p.labels[frames], p.ranks[frames]),
-            "video_auc": auc(labels[videos], scores[videos]),
+            "video_auc": auc(labels, p.video_scores[videos]),
         }
     return report
 
 
 def benchmark_videos(p: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """(labels [K], scores [K]) of the benchmark's videos: frames of a data set whose folder has the same name."""
-    index: dict[tuple[str, str], int] = {}
-    keys = zip((p.video_ids[v][0] for v in p.video.tolist()), _folder_names(p), strict=True)
-    group = np.array([index.setdefault(key, len(index)) for key in keys])
+    """(labels [K], scores [K]) of the benchmark's videos: all frames of a data set in folders of the same name."""
+    datasets = (p.video_ids[v][0] for v in p.video.tolist())
+    group, _ = number_keys(zip(datasets, _folder_names(p), strict=True))
     sizes = np.bincount(group)
     return np.bincount(group, weights=p.labels).astype(int) // sizes, video_means(group, p.scores)
 
 
 def _folder_names(p: Predictions) -> list[str]:
-    """Per frame the name of its folder; without a folder the last part of the video id."""
+    """[N] name of the frame's folder; without a folder the last part of the video id."""
     videos = [PurePosixPath(video.replace("\\", "/")).name or video for _, video in p.video_ids]
     names = {folder: folder.rpartition("/")[2] for folder in set(map(folder_of, p.paths))}
     return [names[folder_of(path)] or videos[v] for path, v in zip(p.paths, p.video.tolist(), strict=True)]
 
 
 def _largest_per_frame(p: Predictions) -> tuple[Level, np.ndarray]:
-    """(the frames, each with the largest score of its faces; mean of these scores per video [V]).
+    """(frames with the largest score of their faces, mean of these scores per video [V]).
 
-    Rows of a video with the same frame name are the faces of one frame; a row without a name is a frame of its own.
+    Rows of a video with the same frame name are faces of one frame. A row without a frame name is a frame of its own.
     """
-    index: dict[tuple, int] = {}
-    names = [name or row for row, name in enumerate(p.frame_names)]
-    frame = np.array([index.setdefault(key, len(index)) for key in zip(p.video.tolist(), names, strict=True)])
+    names = (name or row for row, name in enumerate(p.frame_names))
+    frame, _ = number_keys(zip(p.video.tolist(), names, strict=True))
     first = first_rows(frame)
     scores, ranks = np.full((2, len(first)), -np.inf)
     np.maximum.at(scores, frame, p.scores)
@@ -135,10 +128,9 @@ def _largest_per_frame(p: Predictions) -> tuple[Level, np.ndarray]:
 
 
 def convention_effects(predictions: Predictions, metrics: dict[str, dict]) -> dict[str, str]:
-    """{convention: what it changes in this file, in words}."""
-    ours, failed = metrics["ours"], len(predictions.failed)
-    groups = metrics["benchmark"]
-    merged = f"{ours['videos']} videos become {groups['videos']} groups, {groups['videos_fake']} of them fake"
+    """{convention: its effect on this file, in words}."""
+    ours, benchmark, failed = metrics["ours"], metrics["benchmark"], len(predictions.failed)
+    merged = f"{ours['videos']} videos become {benchmark['videos']}, {benchmark['videos_fake']} of them fake"
     faces = f"{ours['frames']} rows are {metrics['sbi']['frames']} frames"
     known = f"{failed} failed" if predictions.dropped is not None else "failed videos not known"
     if failed and not predictions.probabilities:

@@ -1,4 +1,4 @@
-"""The metrics.json beside a predictions.csv, as the report reads it."""
+"""Read the metrics.json beside a predictions.csv."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,23 +6,12 @@ from pathlib import Path
 from utils.cli import UserError
 from utils.files import read_json
 
-_DROPPED_TYPES = {"video": str, "path": str, "label": int, "reason": str}
-
 
 def metrics_beside(source: str, score: str, counted: Mapping[str, int]) -> tuple[dict, str]:
-    """Read the metrics.json of the same test.
+    """(content of the metrics.json beside the file ``source``, ""), or ({}, why it does not belong to that file).
 
-    Args:
-        source: The predictions file.
-        score: The column that was read as the score.
-        counted: Number of frames and videos in the predictions file.
-
-    Returns:
-        The metrics and "", or {} and the reason why no metrics.json belongs to these predictions. It belongs to them if
-        the score is p_fake and the counts agree.
-
-    Raises:
-        UserError: The file belongs to them, but what the report needs of it is damaged.
+    It belongs to it if ``score``, the column of the scores, is p_fake, and the numbers of frames and videos agree with
+    ``counted``. Raises UserError if it belongs to it but is damaged.
     """
     path = Path(source).parent / "metrics.json"
     if not path.is_file():
@@ -38,11 +27,6 @@ def metrics_beside(source: str, score: str, counted: Mapping[str, int]) -> tuple
     wrong = [f"{metrics.get(name, 'no')} {name}, not {n}" for name, n in counted.items() if metrics.get(name) != n]
     if wrong:
         return {}, f"it counts {' and '.join(wrong)}"
-    _check(path, metrics)
-    return metrics, ""
-
-
-def _check(path: Path, metrics: Mapping) -> None:
     dropped, threshold, checkpoint = (metrics.get(name) for name in ("dropped", "threshold", "checkpoint"))
     if not isinstance(dropped, list) or not all(map(_is_dropped, dropped)):
         raise UserError(f"{path} has no list `dropped` of video, path, label, reason; run SJEDD_test.py again")
@@ -50,11 +34,10 @@ def _check(path: Path, metrics: Mapping) -> None:
         raise UserError(f"{path} has the threshold {threshold!r}, not a number in [0, 1]; run SJEDD_test.py again")
     if not isinstance(checkpoint, str | None):
         raise UserError(f"{path} has the checkpoint {checkpoint!r}, not a path; run SJEDD_test.py again")
+    return metrics, ""
 
 
 def _is_dropped(entry: object) -> bool:
-    return (
-        isinstance(entry, dict)
-        and all(isinstance(entry.get(key), kind) for key, kind in _DROPPED_TYPES.items())
-        and entry["label"] in (0, 1)
-    )
+    if not isinstance(entry, dict) or entry.get("label") not in (0, 1):
+        return False
+    return all(isinstance(entry.get(key), str) for key in ("video", "path", "reason"))

@@ -1,15 +1,15 @@
-"""Figures as a person reads them."""
+"""Numbers as text for people."""
 
 from collections.abc import Mapping, Sequence
 
 
 def percent(value: float | None, digits: int = 2, undefined: str = "n/a") -> str:
-    """A fraction in percent, without the sign; ``undefined`` for None."""
+    """A fraction in percent, without the % sign; ``undefined`` for None."""
     return undefined if value is None else f"{100 * value:.{digits}f}"
 
 
 def figure_text(value: float | Sequence | None, digits: int = 2) -> str:
-    """A count as it is, a fraction in percent, an interval as "low to high"; n/a where undefined."""
+    """An int as it is, a fraction in percent, an interval as "low to high"; n/a if undefined."""
     if isinstance(value, Sequence):
         return "n/a" if None in value else " to ".join(percent(end, digits) for end in value)
     return str(value) if isinstance(value, int) else percent(value, digits)
@@ -18,8 +18,3 @@ def figure_text(value: float | Sequence | None, digits: int = 2) -> str:
 def spread_text(entry: Mapping) -> str:
     """Mean ± standard deviation in percent."""
     return f"{percent(entry['mean'])} ± {percent(entry['sd'])}" if entry["mean"] is not None else "n/a"
-
-
-def p_text(p: float | None) -> str:
-    """A p value."""
-    return "n/a" if p is None else f"{p:.3f}"

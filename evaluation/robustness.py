@@ -1,29 +1,26 @@
-"""A robustness test: a data set under all perturbations and levels, as a table, a CSV file and a figure."""
+"""A robustness test: one data set under all perturbations and levels, as a table, a CSV file and a figure."""
 
-import csv
-import io
 import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from datasets.perturbations import compression_unavailable, whole_suite
-from evaluation.dataset_test import DatasetTest
+from evaluation.data_set_scorer import DataSetScorer
 from evaluation.number_text import percent
 from utils.distributed import on_main
 from utils.files import output_dir, write_bytes, write_text
 from utils.text_table import text_table
 
-# (name, level) -> metrics of that test, as in metrics.json.
-Results = Mapping[tuple[str, int], Mapping]
+_COLUMNS = ("frame_auc", "video_auc", "video_eer", "video_acc")  # of robustness.csv
 
 
-def run_suite(test: DatasetTest, folder: Path, clean: Mapping, log: logging.Logger) -> None:
+def run_suite(scorer: DataSetScorer, folder: Path, clean: Mapping, log: logging.Logger) -> None:
     """Test all perturbations at all levels.
 
     Args:
-        test: A data set whose unperturbed test is done.
-        folder: Of that test; each perturbed one goes to ``robustness/<name>_<level>`` in it.
+        scorer: A data set whose unperturbed test is done.
+        folder: Holds that test; each perturbed test goes to ``robustness/<name>_<level>`` in it.
         clean: Metrics of the unperturbed test.
         log: For the table.
     """
@@ -31,61 +28,54 @@ def run_suite(test: DatasetTest, folder: Path, clean: Mapping, log: logging.Logg
     if reason := compression_unavailable():
         log.info(f"  compression is left out: {reason}")
         suite = [perturbation for perturbation in suite if perturbation.name != "compression"]
-    key, results = test.headline, {}
+    results: dict[str, list[Mapping]] = {}  # perturbation -> metrics at level 1, 2, ...
     for perturbation in suite:
         place = output_dir(folder / "robustness" / f"{perturbation.name}_{perturbation.level}")
-        results[perturbation.name, perturbation.level] = test.score(place, perturbation)
+        results.setdefault(perturbation.name, []).append(scorer.score(place, perturbation))
         on_main(lambda: write_robustness(folder, clean, results))
-    on_main(lambda: plot_robustness(folder, clean, results, key))
-    log.info(f"  {key.replace('_', ' ').replace('auc', 'AUC')} by level\n{robustness_table(clean, results, key)}")
+    key = scorer.main_auc
+    curves = {name: [metrics[key] for metrics in (clean, *by_level)] for name, by_level in results.items()}
+    title = key.replace("_", " ").replace("auc", "AUC")
+    on_main(lambda: _plot(folder / "robustness.png", curves, title))
+    log.info(f"  {title} by level\n{robustness_table(curves)}")
 
 
-def robustness_table(clean: Mapping, results: Results, key: str) -> str:
-    """The AUC in percent, a row per perturbation, a column per level, then their mean. key: frame_auc | video_auc."""
+def robustness_table(curves: Mapping[str, Sequence[float | None]]) -> str:
+    """An AUC in percent: a row per perturbation, with its mean over the levels.
+
+    curves: Perturbation -> AUC without it and at level 1, 2, ...; None where undefined.
+    """
+    header = ["", "clean", *map(str, range(1, max(map(len, curves.values())))), "mean"]
     rows = []
-    for name in _names(results):
-        values = [results[name, level][key] for level in _levels(results)]
-        mean = None if None in values else sum(values) / len(values)
-        rows.append([name, *(percent(value, undefined="-") for value in (clean[key], *values, mean))])
-    return "\n".join(text_table(["", "clean", *map(str, _levels(results)), "mean"], rows))
+    for name, (clean, *values) in curves.items():
+        known = [value for value in values if value is not None]
+        mean = sum(known) / len(known) if len(known) == len(values) else None
+        rows.append([name, *(percent(value, undefined="-") for value in (clean, *values, mean))])
+    return "\n".join(text_table(header, rows))
 
 
-def write_robustness(folder: Path, clean: Mapping, results: Results) -> None:
-    """Write robustness.csv: perturbation, level, frame and video figures as fractions; a row per finished test."""
-    columns = ("frame_auc", "video_auc", "video_eer", "video_acc")
-    rows = [("none", 0, clean), *((name, level, metrics) for (name, level), metrics in results.items())]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("perturbation", "level", *columns))
-    for name, level, metrics in rows:
-        figures = [metrics[column] for column in columns]
-        writer.writerow([name, level, *("" if value is None else f"{value:.6f}" for value in figures)])
-    write_text(folder / "robustness.csv", text.getvalue())
+def write_robustness(folder: Path, clean: Mapping, results: Mapping[str, Sequence[Mapping]]) -> None:
+    """Write robustness.csv: figures as fractions, a row per finished test. results: as in ``run_suite``."""
+    tests = [("none", 0, clean)]
+    tests += [(name, level, metrics) for name, by_level in results.items() for level, metrics in enumerate(by_level, 1)]
+    lines = [",".join(("perturbation", "level", *_COLUMNS))]
+    for name, level, metrics in tests:
+        figures = ("" if metrics[column] is None else f"{metrics[column]:.6f}" for column in _COLUMNS)
+        lines.append(",".join((name, str(level), *figures)))
+    write_text(folder / "robustness.csv", "\n".join(lines) + "\n")
 
 
-def plot_robustness(folder: Path, clean: Mapping, results: Results, key: str) -> None:
-    """Draw robustness.png: ``key`` (frame_auc | video_auc) by level, a panel per perturbation."""
-    from evaluation.report.palette import LIGHT
+def _plot(path: Path, curves: Mapping[str, Sequence[float | None]], title: str) -> None:
+    from evaluation.report.palette import LIGHT  # Matplotlib takes a second to import
     from evaluation.report.plots import png, robustness_figure
 
-    curves = {
-        name: [clean[key], *(results[name, level][key] for level in _levels(results))] for name in _names(results)
-    }
-    write_bytes(folder / "robustness.png", png(partial(robustness_figure, curves, [0, *_levels(results)], key), LIGHT))
+    write_bytes(path, png(partial(robustness_figure, curves, title), LIGHT))
 
 
 def remove_robustness(folder: Path) -> None:
-    """Remove what an earlier robustness test left in ``folder``: it belongs to another test."""
+    """Remove the results of an earlier robustness test in ``folder``."""
     for name in ("robustness.csv", "robustness.png"):
         (folder / name).unlink(missing_ok=True)
     for metrics in (folder / "robustness").glob("*/metrics.json"):
         metrics.unlink()
         (metrics.parent / "predictions.csv").unlink(missing_ok=True)
-
-
-def _names(results: Results) -> Sequence[str]:
-    return list(dict.fromkeys(name for name, _ in results))
-
-
-def _levels(results: Results) -> Sequence[int]:
-    return sorted({level for _, level in results})

@@ -1,4 +1,4 @@
-"""Score the images of a loader batch by batch: probabilities of all nodes and log-odds of fake."""
+"""Score the images of a loader, batch by batch: probability of every node, and log-odds of fake."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,35 +12,25 @@ from models.scoring import NodeScorer
 from models.tree_inference import logit_fake, marginals
 from utils.cli import UserError
 
-_FULL = "the GPU's memory is full; free some of it, or give --precision bfloat16 or a smaller --batch_size"
-
 
 @dataclass
 class ScoredBatch:
-    """The scores of a batch."""
-
-    indices: list[int]  # of the records, [B]
-    marginals: np.ndarray  # float32 [B, nodes], probability of each node, root first
-    logit_fake: np.ndarray  # float64 [B], log-odds of fake
-    unreadable: list[tuple[int, str]]  # (index, reason) of images that could not be read
+    indices: list[int]  # [B] record indices
+    marginals: np.ndarray  # float32 [B, nodes] probabilities, root first
+    logit_fake: np.ndarray  # float64 [B] log-odds of fake
+    unreadable: list[tuple[int, str]]  # (record index, reason)
 
 
 def score_loader(
-    model: JointEmbedding,
-    loader: Iterable,
-    precision: str = "float32",
-    text: torch.Tensor | None = None,
+    model: JointEmbedding, loader: Iterable, precision: str = "float32", text: torch.Tensor | None = None
 ) -> Iterator[ScoredBatch]:
-    """Score every batch of a loader.
+    """Score every batch of a loader. Raises UserError if the GPU's memory is full.
 
     Args:
         model: In eval mode.
-        loader: Of batches (images uint8 [B, 3, S, S] RGB, indices int64 [B], unreadable).
+        loader: Yields (images uint8 [B, 3, S, S] RGB, record indices int64 [B], unreadable).
         precision: One of models.choices.PRECISIONS, or models.scoring.REFERENCE.
-        text: Result of ``encode_text`` at that precision; None encodes the prompts here.
-
-    Raises:
-        UserError: The GPU's memory is full.
+        text: Result of ``encode_text`` at that precision; None: encode the prompts here.
     """
     device = next(model.parameters()).device
     score = NodeScorer(model, precision, text)
@@ -53,5 +43,7 @@ def score_loader(
                 scores = score(normalise(images.to(device, non_blocking=True)))
                 p, logit = marginals(scores, model.tree).cpu().numpy(), logit_fake(scores, model.tree).cpu().numpy()
         except torch.OutOfMemoryError as error:
-            raise UserError(_FULL) from error
+            raise UserError(
+                "the GPU's memory is full; free some of it, or give --precision bfloat16 or a smaller --batch_size"
+            ) from error
         yield ScoredBatch(indices.tolist(), p, logit, unreadable)

@@ -1,4 +1,4 @@
-"""What all inputs share, loaded once."""
+"""The model and the settings that all inputs share."""
 
 import argparse
 import sys
@@ -13,23 +13,16 @@ from utils.devices import choose_device
 
 
 class PredictionContext(NamedTuple):
-    """Model and settings."""
-
     predictor: Predictor
     n_frames: int  # used frames of a video
-    band: tuple[float, float]  # (low, high); verdicts between them are uncertain
+    band: tuple[float, float]  # (low, high); P(fake) between them is uncertain
     temperature: float | None  # of the calibration
-    pictures: bool  # whether to draw them
-    settings: dict[str, Any]  # all that a prediction depends on beside its input, for prediction.json
+    pictures: bool  # whether to draw pictures
+    settings: dict[str, Any]  # for prediction.json: all that a prediction depends on, except its input
 
 
 def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext:
-    """Load checkpoint, detector and calibration, and print notes about settings that do not fit together.
-
-    Args:
-        args: The options of ``prediction.options``.
-        pictures: Whether to draw pictures.
-    """
+    """Load checkpoint, detector and calibration; print notes on settings that do not fit together."""
     temperature, notes = None, []
     if args.calibration:
         from evaluation.calibration import calibrated_checkpoint, read_calibration  # SciPy takes a second to import
@@ -44,14 +37,14 @@ def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext
     trained_with = predictor.crops.get("detector")
     if trained_with not in (None, detector):
         notes.append(
-            f"the training crops were found by {trained_with}, these faces by {detector}, which crops them "
-            f"differently; use --detector {trained_with}"
+            f"the training crops were found by {trained_with}, these faces by {detector}: the crops differ; use "
+            f"--detector {trained_with}"
         )
     threshold = predictor.threshold
     if threshold is not None and abs(threshold - 0.5) > 0.05 and args.band == (0.5, 0.5):
         notes.append(
-            f"a verdict is fake from P(fake) 0.5; the checkpoint's threshold from validation is {threshold:.3g} "
-            f"(to use it: --band {threshold:.3g} {threshold:.3g})"
+            f"P(fake) from 0.5 is called fake, but the checkpoint's threshold from validation is {threshold:.3g}; to "
+            f"use that, give --band {threshold:.3g} {threshold:.3g}"
         )
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

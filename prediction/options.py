@@ -1,4 +1,4 @@
-"""Command line options shared by SJEDD_predict.py and SJEDD_app.py."""
+"""Options shared by SJEDD_predict.py and SJEDD_app.py."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,31 +8,30 @@ from preprocessing.extraction.options import DETECTORS
 from utils.cli import ArgumentParser, non_negative_int, positive_int, probability
 
 CALIBRATED_BAND = (0.3, 0.7)  # a calibrated verdict outside it is wrong less than 3 times in 10
-_DETECTOR = (
-    "face detector, best the one of the training crops; auto: retinaface if its weights are in pretrained/, else mtcnn"
-)
+_DETECTOR = "use that of the training crops; auto: retinaface if its weights are in pretrained/, else mtcnn"
 _BAND = (
-    "real below LOW, fake from HIGH, uncertain between them (default: 0.5 0.5, never uncertain; with --calibration "
-    f"{CALIBRATED_BAND[0]} {CALIBRATED_BAND[1]})"
+    "P(fake) below LOW is real, from HIGH fake, between them uncertain (default: 0.5 0.5, never uncertain; with "
+    f"--calibration {CALIBRATED_BAND[0]} {CALIBRATED_BAND[1]})"
 )
-_CALIBRATION = "calibration.json of SJEDD_report.py --calibrate; verdicts then use the calibrated P(fake)"
+_CALIBRATION = "calibration.json of SJEDD_report.py --calibrate; verdicts use the calibrated P(fake)"
 
 
 def add_prediction_options(parser: ArgumentParser) -> None:
-    """Add the options that a prediction depends on."""
-    parser.add_argument("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
-    help_of_tree = "tree of a checkpoint that does not name it (default: ffpp)"
-    parser.add_argument("--train_dataset", choices=tuple(TREES), help=help_of_tree)
-    faces = parser.add_argument_group("faces")
-    faces.add_argument("--n_frames", type=positive_int, default=32, help="frames per video, evenly spaced")
-    faces.add_argument("--detector", choices=DETECTORS, default="auto", help=_DETECTOR)
-    verdict = parser.add_argument_group("verdict")
-    verdict.add_argument("--band", type=probability, nargs=2, metavar=("LOW", "HIGH"), help=_BAND)
-    verdict.add_argument("--calibration", metavar="FILE", help=_CALIBRATION)
-    machine = parser.add_argument_group("machine")
-    machine.add_argument("--batch_size", type=positive_int, default=32, help="faces in one forward pass")
-    machine.add_argument("--gpu", type=non_negative_int, help="CUDA device (default: 0; the CPU without CUDA)")
-    machine.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the image tower")
+    add = parser.add_argument
+    add("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
+    add(
+        "--train_dataset", choices=tuple(TREES), help="label tree of a checkpoint that does not name it (default: ffpp)"
+    )
+    add = parser.add_argument_group("faces").add_argument
+    add("--n_frames", type=positive_int, default=32, help="frames per video, evenly spaced")
+    add("--detector", choices=DETECTORS, default="auto", help=_DETECTOR)
+    add = parser.add_argument_group("verdict").add_argument
+    add("--band", type=probability, nargs=2, metavar=("LOW", "HIGH"), help=_BAND)
+    add("--calibration", metavar="FILE", help=_CALIBRATION)
+    add = parser.add_argument_group("machine").add_argument
+    add("--batch_size", type=positive_int, default=32, help="faces in one forward pass")
+    add("--gpu", type=non_negative_int, help="CUDA device (default: 0; the CPU without CUDA)")
+    add("--precision", choices=("float32", "bfloat16"), default="float32", help="of the image tower")
 
 
 def parse_prediction_args(parser: ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:

@@ -1,13 +1,13 @@
 """The colours of the outcomes, for pictures, timelines and the web page.
 
-They are Okabe and Ito's, which colour-blind people can tell apart. The outcome is always written beside its colour.
+They are Okabe and Ito's, for colour-blind people. The outcome is always written beside its colour.
 """
 
 from typing import NamedTuple
 
 
 class Colour(NamedTuple):
-    """One colour, and its variants with enough contrast for text; all as ``#rrggbb``."""
+    """A colour and its variants with enough contrast for text, as ``#rrggbb``."""
 
     fill: str
     on_light: str  # text and lines on a white background

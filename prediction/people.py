@@ -1,6 +1,6 @@
-"""Find the people in a photograph or a video: good faces in each frame, then the faces of one person across frames.
+"""Find the people in a photograph or a video: the good faces of each frame, then those of one person across frames.
 
-Frames, faces and crops are chosen as in extract_faces.py, except that all faces of a frame are kept, not one. Frames
+Frames and faces are chosen as by the defaults of extract_faces.py, except that all faces of a frame are kept. Frames
 are [H, W, 3] uint8 RGB.
 """
 
@@ -19,7 +19,6 @@ from preprocessing.detection.detectors import Detector
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction.face_crops import (
     BATCH,
-    MIN_CONFIDENCE,
     Pick,
     confident,
     frames_nearby,
@@ -32,40 +31,28 @@ from preprocessing.extraction.photos import read_photo
 from preprocessing.extraction.tracks import FrameFaces, people, views_of
 from preprocessing.extraction.video import VideoError, count_frames, frame_indices, read_frames
 
-# Share of the used frames that must show a person. A pattern mistaken for a face appears in one or two of 32 frames;
-# without this limit it could make the whole video fake.
+# A person must be in this share of the used frames. A pattern that is mistaken for a face appears in one or two of 32
+# frames; without this limit it could make the whole video fake.
 MIN_PRESENCE = 0.1
+_REACH: int = OURS["retry"]  # distance in frames of a neighbour that may replace a frame without a good face
 
 
 class ScoredFaces(NamedTuple):
     """The good faces of a frame."""
 
     faces: Faces
-    dropped: list[str]  # why the others were dropped, as statuses of the manifest: too_small, bad_landmarks
+    dropped: list[str]  # why each of the others was dropped: too_small or bad_landmarks
     scores: np.ndarray  # float32 [n, nodes]
 
 
 @dataclass(frozen=True)
 class People:
-    """The people of an input."""
+    """The people of an input, the most present one first."""
 
     count: int  # frames of the whole video; 1 for a photograph
     faces: dict[int, ScoredFaces]  # number of each used frame -> its faces
-    persons: list[dict[int, int]]  # for each person: frame -> index of their face in it; the most present person first
+    persons: list[dict[int, int]]  # for each person: frame -> index of the person's face in it
     dropped: Counter[str]  # reason -> number of faces dropped
-
-
-class Rules(NamedTuple):
-    """How good faces are found: the defaults of extract_faces.py."""
-
-    min_confidence: float
-    protocol: str = "ours"
-    retry: int = OURS["retry"]
-
-    @staticmethod
-    def of(detector: str) -> "Rules":
-        """The rules for a detector, ``mtcnn`` or ``retinaface``."""
-        return Rules(MIN_CONFIDENCE[detector])
 
 
 class Source(NamedTuple):
@@ -86,14 +73,13 @@ def open_source(path: Path) -> Source:
     return Source(path, read_photo(path))
 
 
-def find_faces(frames: list[np.ndarray], detector: Detector, rules: Rules) -> list[tuple[Faces, list[str]]]:
-    """The faces of each frame that are confident, large and regular enough to be cropped, largest first, and why
-    other confident ones are not."""
+def find_faces(frames: list[np.ndarray], detector: Detector, min_confidence: float) -> list[tuple[Faces, list[str]]]:
+    """(good faces, largest first; why the other confident ones were dropped) of each frame."""
     with one_thread():
         found = detector.detect(frames)
     good = []
     for faces in found:
-        judged = {face: judge(faces, face, rules.protocol) for face in confident(faces, rules.min_confidence).tolist()}
+        judged = {face: judge(faces, face, "ours") for face in confident(faces, min_confidence).tolist()}
         kept = [face for face, status in judged.items() if status == "ok"]
         dropped = [status for status in judged.values() if status != "ok"]
         good.append((Faces(*(values[kept] for values in faces)), dropped))
@@ -103,20 +89,20 @@ def find_faces(frames: list[np.ndarray], detector: Detector, rules: Rules) -> li
 def find_people(
     source: Source,
     n_frames: int,
-    rules: Rules,
+    min_confidence: float,
     score_faces: Callable[[list[np.ndarray]], list[ScoredFaces]],
     on_progress: Callable[[float], object] = lambda share: None,
 ) -> People:
-    """The people of an input. Every good face of a photograph is a person.
+    """Find the people of an input. Every good face of a photograph is a person.
 
-    A chosen frame of a video without a good face is replaced by a near one that has one. People in too few frames
+    A frame of a video without a good face is replaced by a near one that has one. People in too few frames
     (MIN_PRESENCE) are dropped.
 
     Args:
         source: The input.
         n_frames: How many frames of a video to use, evenly spaced.
-        rules: What makes a face good.
-        score_faces: Finds and scores the faces of each frame; gets at most BATCH frames at a time.
+        min_confidence: Least detector score of a good face.
+        score_faces: Finds and scores the faces of at most BATCH frames.
         on_progress: Called with the share of the frames that is done, 0 to 1.
 
     Raises:
@@ -127,15 +113,15 @@ def find_people(
         on_progress(1.0)
         persons = [{0: face} for face in range(len(found.faces.scores))]
         return People(1, {0: found}, persons, Counter(found.dropped))
-    views: dict[int, np.ndarray] = {}
+    seen: dict[int, FrameFaces] = {}
 
     def score(indices: Iterable[int]) -> dict[int, ScoredFaces]:
         scored = {}
         frames = read_frames(source.path, indices)
         while batch := list(islice(frames, BATCH)):
             for (index, frame), found in zip(batch, score_faces([frame for _, frame in batch]), strict=True):
-                scored[index], views[index] = found, views_of(frame, found.faces)
-            on_progress(min(len(views) / n_frames, 1.0))
+                scored[index], seen[index] = found, FrameFaces(found.faces, views_of(frame, found.faces))
+            on_progress(min(len(seen) / n_frames, 1.0))
         return scored
 
     count = count_frames(source.path)
@@ -148,21 +134,13 @@ def find_people(
             scored = {index: scored[index] for index in scored.keys() & wanted}
             scored |= score(set(wanted).difference(scored))
     lost = [index for index in wanted if index not in scored or not len(scored[index].faces.scores)]
-    scored |= score(frames_nearby(wanted, lost, rules.retry, count))
+    scored |= score(frames_nearby(wanted, lost, _REACH, count))
     picks = {index: Pick("ok" if len(found.faces.scores) else "no_face") for index, found in scored.items()}
-    used = frames_used(wanted, picks, rules.retry, count)
+    used = frames_used(wanted, picks, _REACH, count)
     scored = {index: scored[index] for index in sorted(used.values()) if index in scored}
-    persons, dropped = _tell_apart(scored, views, rules)
-    return People(count, scored, persons, dropped)
-
-
-def _tell_apart(
-    scored: dict[int, ScoredFaces], views: dict[int, np.ndarray], rules: Rules
-) -> tuple[list[dict[int, int]], Counter[str]]:
-    found = {index: FrameFaces(scored_faces.faces, views[index]) for index, scored_faces in scored.items()}
-    persons = people(found, rules.min_confidence)
+    found_people = people({index: seen[index] for index in scored}, min_confidence)
     least = math.ceil(MIN_PRESENCE * len(scored))
-    stayed = [dict(sorted(person.items())) for person in persons if len(person) >= least]
-    dropped = Counter(status for faces in scored.values() for status in faces.dropped)
-    dropped["brief"] = sum(map(len, persons)) - sum(map(len, stayed))
-    return stayed, +dropped
+    persons = [dict(sorted(person.items())) for person in found_people if len(person) >= least]
+    dropped = Counter(status for found in scored.values() for status in found.dropped)
+    dropped["brief"] = sum(map(len, found_people)) - sum(map(len, persons))
+    return People(count, scored, persons, +dropped)

@@ -14,6 +14,7 @@ from prediction.context import PredictionContext
 from prediction.palette import OUTCOME_COLOURS
 from prediction.people import People, Source
 from prediction.verdicts import Person
+from preprocessing.extraction.crop_files import save_image
 from preprocessing.extraction.video import frame_rate
 from utils.files import write_bytes
 from utils.video_writer import write_video
@@ -29,23 +30,20 @@ def draw_pictures(
     context: PredictionContext,
     on_frame: Callable[[float], object],
 ) -> tuple[str, list[dict]]:
-    """Write the pictures of an input into ``folder``. The input is read once more, frame by frame.
+    """Write the pictures of an input into ``folder``. The input is read again, frame by frame.
 
-    Args:
-        source, people: The input and what ``find_people`` gave for it.
-        persons: The verdicts, at least one.
-        folder, context: Where the pictures go, and the model.
-        on_frame: Called with the share of the frames that are drawn, 0 to 1.
+    ``people`` comes from ``find_people``; there is at least one verdict in ``persons``. ``on_frame`` is called with the
+    share of the frames that are drawn, 0 to 1.
 
     Returns:
-        The name of the annotated file, and for each person what prediction.json tells of their pictures.
+        The name of the annotated file, and for each person the entries of prediction.json about the pictures.
     """
     crops: list[dict[int, np.ndarray]] = [{} for _ in persons]  # index into a person's frames -> crop
     frames = _annotated_frames(source, people, persons, context, crops, on_frame)
     rate = None
     if source.photo is not None:
         name = "annotated.jpg"
-        write_jpeg(folder / name, next(frames), 92)
+        save_image(folder / name, cv2.cvtColor(next(frames), cv2.COLOR_RGB2BGR), 92)
     else:
         name, rate = "annotated.mp4", frame_rate(source.path)
         write_video(folder / name, frames, rate)
@@ -56,7 +54,8 @@ def draw_pictures(
         maps = context.predictor.heat_maps(shown[first])
         for node, heat in zip(context.predictor.tree.nodes, maps, strict=True):
             entry["heat_maps"][node] = f"heat_{number}_{node.replace(' ', '_')}.jpg"
-            write_jpeg(folder / entry["heat_maps"][node], overlay(shown[first], heat), 90)
+            picture = cv2.cvtColor(overlay(shown[first], heat), cv2.COLOR_RGB2BGR)
+            save_image(folder / entry["heat_maps"][node], picture, 90)
         if rate is not None:
             entry["timeline"] = f"timeline_{number}.png"
             title = f"{source.path.name}, person {number}: {person.outcome}"
@@ -73,7 +72,7 @@ def _annotated_frames(
     crops: Sequence[dict[int, np.ndarray]],
     on_frame: Callable[[float], object],
 ) -> Iterator[np.ndarray]:
-    """Yield all frames with boxes and labels; put the crops of the decisive frames into ``crops``."""
+    """Yield all frames with boxes and labels; fill ``crops`` with those of the decisive frames."""
     gap = max(np.diff(list(people.faces)), default=1)
     boxes = [dict(zip(person.frames, person.boxes, strict=True)) for person in persons]
     regions = [context.predictor.tree.nodes[i] for i in context.predictor.tree.levels[2]]
@@ -90,7 +89,7 @@ def _annotated_frames(
 
 
 def _label(person: Person, prefix: str, regions: Sequence[str]) -> list[str]:
-    """The lines at a face: outcome and P(fake), then the most probable region of the state."""
+    """The label of a face: outcome and P(fake), then the most probable region of the state."""
     altered = sorted((name for name in regions if name in person.verdict.state), key=lambda name: -person.nodes[name])
     lines = [f"{prefix}{person.outcome}, P(fake) {person.verdict.p_calibrated:.2f}"]
     return lines + [f"{name} {person.nodes[name]:.2f}" for name in altered[:1]]
@@ -99,13 +98,8 @@ def _label(person: Person, prefix: str, regions: Sequence[str]) -> list[str]:
 def box_at(frame: int, boxes: Mapping[int, np.ndarray], gap: int) -> np.ndarray | None:
     """The box of a person in any frame; None if the person was not seen nearby.
 
-    Between two used frames that are at most ``gap`` apart the box moves on a straight line. Around other used frames
-    it stays for half of ``gap``.
-
-    Args:
-        frame: The frame's number.
-        boxes: Number of each used frame that shows the person -> box [4]; in rising order.
-        gap: Largest distance between two used frames of the video.
+    Between two used frames at most ``gap`` apart, the box moves on a straight line. Otherwise it stays for half of
+    ``gap`` around each used frame. boxes: number of each used frame that shows the person, ascending -> box [4].
     """
     frames = list(boxes)
     place = bisect.bisect_right(frames, frame)
@@ -118,13 +112,12 @@ def box_at(frame: int, boxes: Mapping[int, np.ndarray], gap: int) -> np.ndarray 
 
 
 def draw_face(image: np.ndarray, box: Iterable[float], outcome: str, lines: Sequence[str]) -> None:
-    """Draw a box and a label into an image, in place.
+    """Draw a box and a label into an image [H, W, 3], in place.
 
     Args:
-        image: [H, W, 3].
         box: x1, y1, x2, y2 in pixels; may reach over the edge.
         outcome: fake, uncertain or real; decides the colour.
-        lines: ASCII text. It stands above the box if there is room, else below.
+        lines: ASCII text, drawn above the box if there is room, else below.
     """
     height, width = image.shape[:2]
     unit = max(height, width) / 1000
@@ -146,15 +139,7 @@ def draw_face(image: np.ndarray, box: Iterable[float], outcome: str, lines: Sequ
 
 
 def overlay(crop: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Lay a heat map over a grey copy of its crop; hotter means more colour.
-
-    Args:
-        crop: [S, S, 3].
-        heat: [s, s], at least 0, any scale.
-
-    Returns:
-        [S, S, 3].
-    """
+    """Lay a heat map [s, s], of any scale, over a grey copy of its crop [S, S, 3]; returns [S, S, 3]."""
     heat = np.clip(cv2.resize(heat, crop.shape[1::-1], interpolation=cv2.INTER_LINEAR), 0, None)
     heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
     colours = cv2.applyColorMap(np.rint(heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
@@ -163,25 +148,17 @@ def overlay(crop: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return np.rint(grey * (1 - weight) + colours * weight).astype(np.uint8)
 
 
-def write_jpeg(path: Path, image: np.ndarray, quality: int) -> None:
-    """Write an image [H, W, 3] as JPEG. quality: 1 to 100."""
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    write_bytes(path, data.tobytes())
-
-
 def timeline(
     person: Person, rate: float, shown: Mapping[int, np.ndarray], band: tuple[float, float], title: str
 ) -> bytes:
     """Draw P(fake) of one person over time as a PNG.
 
     Args:
-        person: Of a video.
-        rate: Frames a second of the video.
-        shown: Index into the person's frames -> crop [S, S, 3] to show above the curve, at least one.
-        band: Of uncertain verdicts; shaded.
-        title: Of the picture.
+        rate: Frames per second of the video.
+        shown: Index into the person's frames -> crop [S, S, 3] to show above the curve; at least one.
+        band: P(fake) of uncertain verdicts; shaded.
     """
-    from matplotlib.figure import Figure  # takes a second to import, too long before a verdict
+    from matplotlib.figure import Figure  # takes a second to import; the verdict is printed before
 
     seconds = [frame / rate for frame in person.frames]
     p_fake = person.verdict.calibrated.tolist()

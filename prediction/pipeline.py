@@ -1,4 +1,4 @@
-"""From input files to their results: predict one input, predict all of them."""
+"""Predict one input, or all inputs of a run, and write the results."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ from utils.files import write_json
 from utils.locks import exclusive_folder
 from utils.progress import progress_bar
 
-Progress = Callable[[str, float], object]  # gets the current step ("faces" or "pictures") and its share done, 0 to 1
+Progress = Callable[[str, float], object]  # called with a step, "faces" or "pictures", and the share done, 0 to 1
 
 
 def predict(
@@ -33,20 +33,10 @@ def predict(
     on_verdict: Callable[[dict], object] = lambda prediction: None,
     on_progress: Progress = lambda step, share: None,
 ) -> dict:
-    """Predict one input and write its results.
+    """Predict a photograph or a video and write its results into ``folder``.
 
-    Args:
-        path: Photograph or video.
-        folder: For the results; made if it is not there.
-        context: Model and settings.
-        on_verdict: Called with the prediction before the pictures are drawn.
-        on_progress: Called now and then.
-
-    Returns:
-        The content of prediction.json.
-
-    Raises:
-        UserError: The results cannot be written.
+    ``on_verdict`` is called with the prediction before the pictures are drawn. Returns the content of prediction.json.
+    Raises UserError if the results cannot be written.
     """
     prediction: dict[str, Any] = {"input": str(path), "outcome": "unreadable", "p_fake": None}
     prediction |= {"tracks": [], "reason": None}
@@ -54,8 +44,8 @@ def predict(
     try:
         source = open_source(path)
         predictor, report = context.predictor, partial(on_progress, "faces")
-        people = find_people(source, context.n_frames, predictor.rules, predictor.score_faces, report)
-        persons = judge(people, context.predictor.tree, context.band, context.temperature)
+        people = find_people(source, context.n_frames, predictor.min_confidence, predictor.score_faces, report)
+        persons = judge(people, predictor.tree, context.band, context.temperature)
         if persons:
             prediction["outcome"] = min((person.outcome for person in persons), key=OUTCOMES.index)
             prediction["p_fake"] = max(person.verdict.p_fake for person in persons)
@@ -95,7 +85,7 @@ def predict_all(args: argparse.Namespace) -> None:
 def _predict_each(
     folders: Mapping[Path, tuple[Path, dict | None]], table: Path, context: PredictionContext, as_json: bool
 ) -> list[dict]:
-    """Returns the rows of predictions.csv, which is also written when the loop is stopped."""
+    """Returns the rows of predictions.csv. The file is written even if the loop is stopped."""
     nodes, rows = context.predictor.tree.nodes, []
     show = partial(_print_verdict, as_json=as_json)
     try:

@@ -1,4 +1,4 @@
-"""Pictures -> the faces in them with their node scores and heat maps."""
+"""Find the faces in pictures; compute their node scores and heat maps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +14,10 @@ from models.heat_maps import heat_maps
 from models.joint_embedding import JointEmbedding
 from models.label_tree import LabelTree
 from models.scoring import encode_text, node_scores
-from prediction.people import Rules, ScoredFaces, find_faces
+from prediction.people import ScoredFaces, find_faces
 from preprocessing.detection.align import align_face
 from preprocessing.detection.detectors import Detector, build_detector, choose_detector
+from preprocessing.extraction.face_crops import MIN_CONFIDENCE
 from utils.cli import UserError
 
 CROP_SIZE, CROP_SCALE = 317, 1.3  # the paper's, for checkpoints that do not name theirs
@@ -28,13 +29,13 @@ class Predictor:
 
     model: JointEmbedding  # in eval mode
     detector: Detector
-    rules: Rules  # which faces are good enough
+    min_confidence: float  # least detector score of a face
     crop_size: int = CROP_SIZE  # px
     crop_scale: float = CROP_SCALE  # width of a crop over that of the tight face
     precision: str = "float32"  # or bfloat16
     batch_size: int = 32  # crops in one forward pass
-    crops: Mapping = field(default_factory=dict)  # how the training crops were made, where the checkpoint says
-    threshold: float | None = None  # from validation, where the checkpoint says; no verdict depends on it
+    crops: Mapping = field(default_factory=dict)  # how the training crops were made; empty if unknown
+    threshold: float | None = None  # from validation; None if unknown; no verdict depends on it
 
     def __post_init__(self) -> None:
         self.device = next(self.model.parameters()).device
@@ -50,15 +51,14 @@ class Predictor:
         precision: str = "float32",
         batch_size: int = 32,
     ) -> "Predictor":
-        """Load a checkpoint and a face detector.
+        """Load a checkpoint, ours or a published one, and a face detector.
 
         Args:
-            path: Checkpoint, ours or a published one.
+            path: Checkpoint.
             detector: auto, mtcnn or retinaface.
             device: Where both compute.
             tree: Label tree of a checkpoint that does not name its own.
-            precision: float32 or bfloat16.
-            batch_size: Crops in one forward pass.
+            precision, batch_size: As in the class.
 
         Raises:
             UserError: The file is not a checkpoint, or the detector has no weights.
@@ -67,9 +67,9 @@ class Predictor:
         size, scale = crop_parameters(content, path)
         model = build_model(content, path, tree).to(device)
         name, weights = choose_detector(detector)
-        finder, rules = build_detector(name, str(device), weights), Rules.of(name)
+        finder = build_detector(name, str(device), weights)
         crops, threshold = _crop_settings(content), threshold_of(content, path)
-        return cls(model, finder, rules, size, scale, precision, batch_size, crops, threshold)
+        return cls(model, finder, MIN_CONFIDENCE[name], size, scale, precision, batch_size, crops, threshold)
 
     @property
     def tree(self) -> LabelTree:
@@ -77,16 +77,14 @@ class Predictor:
 
     def score_faces(self, pictures: Sequence[np.ndarray]) -> list[ScoredFaces]:
         """Find, align and score the good faces of each picture."""
-        found = find_faces(list(pictures), self.detector, self.rules)
-        pairs = [(picture, faces) for picture, (faces, _) in zip(pictures, found, strict=True)]
-        scores = self.score_crops(
-            [self.align(picture, points) for picture, faces in pairs for points in faces.landmarks]
-        )
+        found = find_faces(list(pictures), self.detector, self.min_confidence)
+        pairs = zip(pictures, found, strict=True)
+        scores = self.score_crops([self.align(picture, face) for picture, (f, _) in pairs for face in f.landmarks])
         borders = np.cumsum([len(faces.landmarks) for faces, _ in found])[:-1]
         return [ScoredFaces(*faces, part) for faces, part in zip(found, np.split(scores, borders), strict=True)]
 
     def align(self, picture: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-        """Crop a face as the training crops were made. landmarks: [5, 2] x, y in pixels."""
+        """Crop a face like the training crops. landmarks: [5, 2] x, y in pixels."""
         return align_face(picture, landmarks, self.crop_size, self.crop_scale)
 
     def score_crops(self, crops: Sequence[np.ndarray]) -> np.ndarray:
@@ -99,11 +97,11 @@ class Predictor:
         return np.concatenate(parts)
 
     def heat_maps(self, crop: np.ndarray) -> np.ndarray:
-        """Where in a crop the score of each node comes from, float32 [nodes, side, side]."""
+        """Which parts of a crop the score of each node comes from, float32 [nodes, side, side]."""
         return heat_maps(self.model, self._images([crop]), self.text)[0].cpu().numpy()
 
     def _images(self, crops: Sequence[np.ndarray]) -> torch.Tensor:
-        """Float [B, 3, side, side] on the device, as the image tower takes them."""
+        """Resized and normalised crops for the image tower, float [B, 3, side, side] on the device."""
         resized = np.stack([resize(crop, self.model.image_size).transpose(2, 0, 1) for crop in crops])
         return normalise(torch.from_numpy(resized).to(self.device))
 
@@ -113,10 +111,9 @@ def _crop_settings(content: Mapping) -> Mapping:
 
 
 def crop_parameters(content: Mapping, path: str | Path) -> tuple[int, float]:
-    """(size in px, scale) of the training crops; CROP_SIZE and CROP_SCALE where the checkpoint does not say.
+    """(size in px, scale) of the training crops, by default CROP_SIZE and CROP_SCALE.
 
-    Raises:
-        UserError: The checkpoint, read from ``path``, holds damaged settings.
+    Raises UserError if the checkpoint, read from ``path``, holds damaged settings.
     """
     crops = _crop_settings(content)
     size, scale = crops.get("size", CROP_SIZE), crops.get("scale", CROP_SCALE)

@@ -1,4 +1,4 @@
-"""The files of SJEDD_predict.py: a folder with prediction.json for each input, and predictions.csv over all of them."""
+"""The results of SJEDD_predict.py: a folder with prediction.json per input, and predictions.csv, a row per input."""
 
 import csv
 import itertools
@@ -16,7 +16,7 @@ _PICTURES = ("annotated.*", "timeline_*.png", "heat_*.jpg")
 
 
 def track_entry(person: Person, calibrated: bool) -> dict:
-    """A person as an item of ``tracks`` in prediction.json."""
+    """A person's entry in ``tracks`` of prediction.json."""
     verdict = person.verdict
     rows = zip(person.frames, verdict.frames.tolist(), person.boxes.tolist(), strict=True)
     return {
@@ -31,7 +31,7 @@ def track_entry(person: Person, calibrated: bool) -> dict:
 
 
 def stamp(path: str | Path) -> list[int] | None:
-    """Size in bytes and modification time in ns of a file; None if there is none."""
+    """[size in bytes, modification time in ns] of a file; None if it does not exist."""
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path with a NUL in it raises elsewhere
     except (OSError, ValueError):
@@ -40,9 +40,9 @@ def stamp(path: str | Path) -> list[int] | None:
 
 
 def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, dict | None]]:
-    """Input -> (its result folder, the content of the prediction.json that is there, or None).
+    """Input -> (its result folder, content of an earlier prediction.json there or None).
 
-    A folder is named by the input's stem, with a number if another input has that folder.
+    A folder is named after the input's stem, with a number if another input has that folder.
     """
     folders: dict[Path, tuple[Path, dict | None]] = {}
     taken = {output / "predictions.csv"}
@@ -62,14 +62,13 @@ def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, d
 
 
 def is_done(known: Mapping | None, settings: Mapping[str, object]) -> bool:
-    """Whether an earlier prediction was made with these settings, the input's stamp included; unreadable inputs are
-    tried again."""
+    """Whether an earlier prediction has these settings (with the input's stamp). Unreadable inputs are tried again."""
     settings = json.loads(json.dumps(settings))  # tuples become lists
     return known is not None and known.get("settings") == settings and known.get("outcome") != "unreadable"
 
 
 def is_whole(known: Mapping, nodes: Sequence[str]) -> bool:
-    """Whether an earlier prediction holds all that is printed and tabulated. nodes: root first."""
+    """Whether an earlier prediction holds all that is printed and written to predictions.csv."""
     try:
         row_of(known, "", nodes)
         texts = [known["outcome"], *(track["explanation"] for track in known["tracks"])]
@@ -79,7 +78,7 @@ def is_whole(known: Mapping, nodes: Sequence[str]) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Remove an earlier prediction, prediction.json first: without it the rest does not count."""
+    """Remove an earlier prediction, prediction.json first: without it the other files are ignored."""
     remove_leftovers(folder)
     (folder / "prediction.json").unlink(missing_ok=True)
     for path in [path for pattern in _PICTURES for path in folder.glob(pattern)]:
@@ -87,7 +86,7 @@ def clear(folder: Path) -> None:
 
 
 def row_of(prediction: Mapping, folder: str, nodes: Sequence[str]) -> dict[str, object]:
-    """A row of predictions.csv. Explanation and nodes (root first) are those of the person with the largest P(fake)."""
+    """A row of predictions.csv. Explanation and nodes are those of the person with the largest P(fake)."""
     tracks, p_fake = prediction["tracks"], prediction["p_fake"]
     nobody: dict[str, Any] = {"nodes": {}, "frames": [], "explanation": ""}
     first = max(tracks, key=lambda track: track["p_fake"], default=nobody)
@@ -105,7 +104,6 @@ def row_of(prediction: Mapping, folder: str, nodes: Sequence[str]) -> dict[str, 
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write predictions.csv. rows: at least one, all with the same columns."""
     with (
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,

@@ -1,4 +1,4 @@
-"""Node scores of the frames of a person -> a verdict."""
+"""Turn the node scores of a person's frames into a verdict."""
 
 from typing import NamedTuple
 
@@ -14,12 +14,12 @@ SHOWN_FRAMES = 3  # of each person
 
 
 class Verdict(NamedTuple):
-    """What the frames of one person say together."""
+    """The verdict on a person over F frames."""
 
     frames: np.ndarray  # [F] P(fake) of each frame
-    calibrated: np.ndarray  # [F] the same after calibration; equal to ``frames`` without one
+    calibrated: np.ndarray  # [F] the same after calibration, if there is one
     nodes: dict[str, float]  # mean marginal of each node
-    state: list[str]  # nodes that are on in the most probable legal state; empty for real
+    state: list[str]  # nodes of the most probable legal state; empty for real
 
     @property
     def p_fake(self) -> float:
@@ -28,23 +28,23 @@ class Verdict(NamedTuple):
 
     @property
     def p_calibrated(self) -> float:
-        """Mean over the calibrated frames. It decides the outcome."""
+        """Mean over the calibrated frames; it decides the outcome."""
         return float(self.calibrated.mean(dtype=float))
 
 
 class Person(NamedTuple):
     """One person of an input."""
 
-    frames: list[int]  # numbers of the frames that show the person
-    boxes: np.ndarray  # [F, 4] in these frames
-    landmarks: np.ndarray  # [F, 5, 2] in these frames
+    frames: list[int]  # numbers of the F frames that show the person
+    boxes: np.ndarray  # [F, 4]
+    landmarks: np.ndarray  # [F, 5, 2]
     verdict: Verdict
     nodes: dict[str, float]  # probabilities for the explanation, calibrated like the outcome
     outcome: str  # fake, uncertain or real
     explanation: str
 
     def decisive(self) -> list[int]:
-        """Indices into ``frames`` of at most SHOWN_FRAMES frames that support the outcome most, the strongest first."""
+        """Indices into ``frames`` of the SHOWN_FRAMES (or fewer) that support the outcome most, strongest first."""
         p_fake = self.verdict.frames
         return np.argsort(p_fake if self.outcome == "real" else -p_fake, kind="stable")[:SHOWN_FRAMES].tolist()
 
@@ -52,16 +52,10 @@ class Person(NamedTuple):
 def verdict_of(
     scores: np.ndarray, tree: LabelTree, threshold: float = 0.5, temperature: float | None = None
 ) -> Verdict:
-    """Judge one person. All probabilities are means over the frames.
+    """Judge one person from scores, float32 [F, nodes]. All probabilities are means over the frames.
 
-    From ``threshold`` on, the state is the most probable fake one, below it the real one. So a fake verdict has a fake
-    state, even if the one real state is more probable than each single fake state.
-
-    Args:
-        scores: float32 [F, nodes], F at least 1.
-        tree: The label tree.
-        threshold: Compared with the (calibrated) P(fake).
-        temperature: Of the calibration; None without one.
+    If the (calibrated) P(fake) reaches ``threshold``, the state is the most probable fake one, else the real one. So a
+    fake verdict has a fake state, even if the one real state is more probable than each single fake state.
     """
     scores = torch.from_numpy(scores)
     nodes = marginals(scores, tree).numpy()
@@ -77,7 +71,7 @@ def verdict_of(
 
 
 def judge(people: People, tree: LabelTree, band: tuple[float, float], temperature: float | None) -> list[Person]:
-    """A verdict for each person. band: (low, high), uncertain between them."""
+    """A verdict for each person. band: (low, high); P(fake) between them is uncertain."""
     judged = []
     for person in people.persons:
         faces = [(people.faces[frame], face) for frame, face in person.items()]

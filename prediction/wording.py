@@ -1,8 +1,8 @@
-"""Predictions in words. A region is named only below an attribute that explains it, as the label tree requires."""
+"""Predictions in words. A region is named only under an attribute that explains it, as the label tree requires."""
 
 from collections.abc import Collection, Mapping, Sequence
 
-OUTCOMES = ("fake", "uncertain", "real", "no_face", "unreadable")  # an input has the first outcome of its people
+OUTCOMES = ("fake", "uncertain", "real", "no_face", "unreadable")  # an input gets the first one among its people
 _PLURAL = {"eye": "eyes", "eyebrow": "eyebrows", "lip": "lips"}
 _DROPPED = {
     "too_small": "too small",
@@ -12,13 +12,13 @@ _DROPPED = {
 
 
 def outcome_of(p_fake: float, band: tuple[float, float]) -> str:
-    """real below the band (low, high), fake from ``high``, else uncertain."""
+    """real below ``low``, fake from ``high``, else uncertain."""
     low, high = band
     return "fake" if p_fake >= high else "real" if p_fake < low else "uncertain"
 
 
 def calibrated_nodes(nodes: Mapping[str, float], p_fake: float, p_calibrated: float) -> dict[str, float]:
-    """Node probabilities that go with a calibrated P(fake): each keeps its share of the fakes."""
+    """Scale node probabilities like the calibrated P(fake): each keeps its ratio to P(fake)."""
     return {name: p * p_calibrated / max(p_fake, 1e-300) for name, p in nodes.items()}
 
 
@@ -33,9 +33,9 @@ def explain(
 
     Args:
         outcome: fake, uncertain or real.
-        p_fake: Of the person.
-        nodes: Probability of every node. That of a region is given once, at the most probable attribute.
-        state: The nodes that are on; a legal state.
+        p_fake: P(fake) of the person.
+        nodes: Probability of every node. That of a region is printed once, at its most probable attribute.
+        state: Nodes of a legal state.
         edges: Parent -> children, root first.
     """
     if not state:
@@ -56,14 +56,14 @@ def explain(
 
 
 def no_face_reason(frames: int, dropped: Mapping[str, int]) -> str:
-    """Why nobody could be judged. frames: how many were used. dropped: reason -> number of faces."""
+    """Why nobody could be judged. frames: number of used frames; dropped: reason -> number of faces."""
     where = f"{frames} frames" if frames != 1 else "the picture"
     reasons = ", ".join(f"{number} {_DROPPED[reason]}" for reason, number in dropped.items())
     return f"no face found in {where}" + (f" that can be judged ({reasons})" if reasons else "")
 
 
 def summary(prediction: Mapping) -> str:
-    """The verdicts of a prediction in one line. prediction: the content of prediction.json."""
+    """The verdicts of a prediction, the content of prediction.json, in one line."""
     words = [track["explanation"] for track in prediction["tracks"]]
     if len(words) > 1:
         words = [f"Person {number}: {text}" for number, text in enumerate(words, start=1)]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from evaluation.comparison import MATCHED_BY, SEED_METRICS
 from evaluation.conventions import CONVENTIONS
-from evaluation.number_text import figure_text, p_text, percent, spread_text
+from evaluation.number_text import figure_text, percent, spread_text
 from evaluation.report.runs import AT_THRESHOLD, COLUMNS, LABELS, Run
 from utils.cli import printable
 from utils.text_table import text_table
@@ -13,12 +13,11 @@ _SHOWN = ("videos", "video_auc", "video_auc_ci95", "video_eer", "frame_auc", "vi
 
 
 def say(text: str) -> None:
-    """Print; what a terminal cannot show becomes a question mark."""
+    """Print; characters that a terminal cannot show become question marks."""
     print(printable(text))
 
 
 def print_report(runs: Sequence[Run], comparison: Mapping) -> None:
-    """The figures of all runs, and the content of comparison.json."""
     say(f"{LABELS} Figures in percent.")
     for name, rule in CONVENTIONS.items():
         say(f"  {name}: {rule}")
@@ -51,7 +50,6 @@ def _print_run(run: Run) -> None:
 
 
 def _print_pair(pair: Mapping, units: str) -> None:
-    """The difference between a run and the first."""
     where = f"{pair['b']} against {pair['a']}, {pair['videos']} common {units}"
     if pair["matched_by"] != MATCHED_BY[0]:
         where += f" by their {pair['matched_by']}"
@@ -61,4 +59,4 @@ def _print_pair(pair: Mapping, units: str) -> None:
         say(f"{where}: not compared, no common {units} of both classes")
     else:
         difference, interval = percent(pair["difference"]), figure_text(pair["ci95"])
-        say(f"{where}: video AUC {difference} (95% interval {interval}), p {p_text(pair['p'])}")
+        say(f"{where}: video AUC {difference} (95% interval {interval}), p {pair['p']:.3f}")

@@ -1,17 +1,16 @@
-"""report.html: one page that opens from disk, with its styles and pictures inside it and no script."""
+"""report.html: one page that holds its styles and pictures, without scripts."""
 
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from evaluation.comparison import MATCHED_BY, SEED_METRICS
 from evaluation.conventions import CONVENTIONS
-from evaluation.number_text import figure_text, p_text, spread_text
-from evaluation.prediction_table import Predictions
+from evaluation.number_text import figure_text, spread_text
+from evaluation.predictions_reader import Predictions
 from evaluation.report.palette import DARK, LIGHT
 from evaluation.report.runs import AT_THRESHOLD, COLUMNS, LABELS, Run
 from evaluation.report.thumbnails import thumbnail
@@ -21,25 +20,10 @@ _WORST = 8  # reals and fakes shown as thumbnails, each
 _REASONS = 12  # rows of the table of dropped images
 
 
-class _Face(NamedTuple):
-    """A thumbnail with the video's score and a few words. wrong: whether the score is on the wrong side of 0.5."""
-
-    jpeg: bytes
-    score: str
-    wrong: bool
-    lines: Sequence[str]
-
-
 def report_page(runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], comparison: Mapping) -> str:
-    """The page as HTML; bytes of names that are not UTF-8 become question marks.
-
-    Args:
-        runs: At least one.
-        plots: (PNG for a light page, PNG for a dark page, caption).
-        comparison: The content of comparison.json, or {}.
-    """
+    """The page as HTML. plots: (PNG for a light page, PNG for a dark page, caption) of each."""
     templates = environment(Path(__file__).parent / "templates")
-    templates.filters |= {"figure": figure_text, "p_value": p_text, "spread": spread_text}
+    templates.filters |= {"figure": figure_text, "spread": spread_text}
     names = {run.predictions.source: run.name for run in runs}
     text = templates.get_template("report.html").render(
         title="Deepfake detection: " + (runs[0].name if len(runs) == 1 else f"{len(runs)} runs"),
@@ -61,16 +45,16 @@ def report_page(runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], 
             for run in runs
         ],
     )
-    return text.encode("utf-8", "replace").decode()
+    return text.encode("utf-8", "replace").decode()  # names may hold bytes that are not UTF-8
 
 
 def _columns(runs: Sequence[Run]) -> dict[str, str]:
-    """{metric: heading}, with those at a threshold if a run has one."""
+    """{metric: heading}, including those at a threshold if a run has one."""
     return COLUMNS | (AT_THRESHOLD if any(run.threshold is not None for run in runs) else {})
 
 
 def _dropped(p: Predictions) -> list[tuple[str, str, int]]:
-    """(reason, image or video, count), the most frequent first."""
+    """(reason, image or video, count), most frequent first."""
     reasons = Counter((drop["reason"], "image" if drop["path"] else "video") for drop in p.dropped or ())
     shown = reasons.most_common(_REASONS)
     rows = [(reason, kind, count) for (reason, kind), count in shown]
@@ -79,8 +63,11 @@ def _dropped(p: Predictions) -> list[tuple[str, str, int]]:
     return rows
 
 
-def _worst(p: Predictions) -> dict[str, list[_Face]]:
-    """{title: faces} of the reals with the highest scores and the fakes with the lowest, if their crops are there."""
+def _worst(p: Predictions) -> dict[str, list[dict]]:
+    """{title: faces} of the reals with the highest scores and the fakes with the lowest, if their crops exist.
+
+    A face is {jpeg, score, wrong (side of 0.5), lines (video and method)}.
+    """
     score_text = "P(fake) {:.3f}" if p.probabilities else "score {:.4g}"
     worst = {}
     for label, sign, title in ((0, -1, "Reals that look most fake"), (1, 1, "Fakes that look most real")):
@@ -93,9 +80,10 @@ def _worst(p: Predictions) -> dict[str, list[_Face]]:
             if image is not None:
                 jpeg, score = io.BytesIO(), p.video_scores[video]
                 image.save(jpeg, "JPEG", quality=80)
-                lines = [line for line in (p.video_ids[video][1], p.methods[frame] if label else "") if line]
-                wrong = p.probabilities and bool((score >= 0.5) != label)
-                faces.append(_Face(jpeg.getvalue(), score_text.format(score), wrong, lines))
+                face = {"jpeg": jpeg.getvalue(), "score": score_text.format(score)}
+                method = p.methods[frame] if label else ""
+                face["lines"] = [p.video_ids[video][1], method] if method else [p.video_ids[video][1]]
+                faces.append(face | {"wrong": p.probabilities and (score >= 0.5) != label})
         if faces:
             worst[title] = faces
     return worst

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours on a light or a dark page; real, fake and series are Okabe and Ito's, which colour-blind people tell
-    apart."""
+    """Colours on a light or a dark page. Real, fake and series are Okabe and Ito's, for colour-blind people."""
 
     background: str
     text: str
@@ -19,7 +18,6 @@ class Theme:
 
     @property
     def series(self) -> tuple[str, ...]:
-        """Colours of curves, in order."""
         return (self.real, self.fake, *self.more)
 
 

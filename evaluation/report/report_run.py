@@ -1,38 +1,33 @@
-"""A whole run of SJEDD_report.py: a report, a summary, or a calibration."""
+"""A run of SJEDD_report.py: a report, a summary, or a calibration."""
 
 import argparse
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from evaluation.prediction_table import Columns, read_predictions
-from evaluation.report.calibrate import calibrate
+from evaluation.calibration import calibration_report
+from evaluation.number_text import percent
+from evaluation.predictions_reader import Columns, Predictions, read_predictions
+from evaluation.report import plots
 from evaluation.report.console import print_report, say
 from evaluation.report.page import report_page
 from evaluation.report.palette import DARK, LIGHT
-from evaluation.report.plots import (
-    calibration_figure,
-    method_figure,
-    png,
-    precision_recall_figure,
-    roc_figure,
-    score_figure,
-)
 from evaluation.report.runs import Run, compare_runs, read_runs
 from evaluation.report.summary import summarise
-from utils.files import write_bytes, write_json, write_text
+from utils.cli import UserError
+from utils.files import file_sha256, write_bytes, write_json, write_text
 from utils.locks import exclusive_folder
 
 # Name of the PNG -> (figure, caption)
 _FIGURES = {
-    "roc": (roc_figure, "ROC: share of fakes found over share of reals accused; dotted is chance."),
-    "precision_recall": (precision_recall_figure, "Precision over recall of the fakes."),
+    "roc": (plots.roc_figure, "ROC: share of fakes found over share of reals called fake; dotted: chance."),
+    "precision_recall": (plots.precision_recall_figure, "Precision over recall of the fakes."),
     "calibration": (
-        calibration_figure,
-        "Share of fakes over mean P(fake), 15 bins of frames; on the dotted line probabilities are true.",
+        plots.calibration_figure,
+        "Share of fakes over mean P(fake), in 15 bins of frames; dotted: perfect calibration.",
     ),
-    "methods": (method_figure, "Fakes of one method against all reals."),
-    "scores": (score_figure, "Scores of the videos, in percent of each class. Reals are hatched and dashed."),
+    "methods": (plots.method_figure, "Fakes of one method against all reals."),
+    "scores": (plots.score_figure, "Scores of the videos, in percent of each class. Reals are hatched and dashed."),
 }
 
 
@@ -43,12 +38,11 @@ def run(args: argparse.Namespace) -> None:
         say(summarise(place if place.is_dir() else place.parent))
         return
     args.files = [str(Path(file) / "predictions.csv") if Path(file).is_dir() else file for file in args.files]
-    columns = Columns(args.score_column, args.label_column, args.path_column, args.video_column)
+    columns = Columns(args.score_column, args.label_column, args.path_column or "", args.video_column or "")
     if args.calibrate:
         predictions = read_predictions(args.files[0], columns)
         with exclusive_folder(args.output) as folder:
-            for line in calibrate(predictions, folder):
-                say(line)
+            say(calibrate(predictions, folder / "calibration.json"))
         return
     runs = read_runs(args, columns)
     comparison = compare_runs(runs, args.seeds)
@@ -58,26 +52,56 @@ def run(args: argparse.Namespace) -> None:
     say(f"{folder / 'report.html'}, {folder / 'report.json'}")
 
 
+def calibrate(predictions: Predictions, path: Path) -> str:
+    """Fit a temperature on all frames and write it with its errors to ``path``; returns what to print.
+
+    Raises:
+        UserError: The predictions have no log-odds, or no temperature is best.
+    """
+    if predictions.logits is None:
+        raise UserError(f"{predictions.source} has no columns p_fake and logit_fake; calibration needs the log-odds")
+    try:
+        report = calibration_report(predictions.labels, predictions.logits)
+    except UserError as error:
+        raise UserError(f"{predictions.source}: {error}") from error
+    report |= {"frames": len(predictions.labels), "videos": len(predictions.video_ids)}
+    report |= {"source": predictions.source, "sha256": file_sha256(Path(predictions.source))}
+    report["checkpoint"] = predictions.checkpoint
+    write_json(path, report)
+    counted = "images" if predictions.units == "images" else f"frames of {report['videos']} videos"
+    text = (
+        f"temperature {report['temperature']:.4f} from {report['frames']} {counted}: "
+        f"ECE {percent(report['ece_before'])} -> {percent(report['ece_after'])}%, "
+        f"NLL {report['nll_before']:.4f} -> {report['nll_after']:.4f}; {path}"
+    )
+    if report["ece_after"] - report["ece_before"] >= 5e-5:  # 0.01 in the line above
+        text += (
+            "\nThe ECE rises although the NLL falls: no temperature corrects these scores (for example, all are too "
+            "high or too low). Do not use p_fake_calibrated as a probability."
+        )
+    return text
+
+
 def write_report(runs: Sequence[Run], comparison: Mapping, folder: Path) -> None:
-    """Write the plots, report.json, comparison.json and report.html; nothing of an earlier report stays."""
-    plots = draw_plots(runs, folder)
+    """Write the plots, report.json, comparison.json and report.html; remove those of an earlier report."""
+    drawn = draw_plots(runs, folder)
     write_json(folder / "report.json", {run.predictions.source: run.metrics for run in runs})
     if comparison:
         write_json(folder / "comparison.json", comparison)
     else:
         (folder / "comparison.json").unlink(missing_ok=True)
-    write_text(folder / "report.html", report_page(runs, plots, comparison))
+    write_text(folder / "report.html", report_page(runs, drawn, comparison))
 
 
 def draw_plots(runs: Sequence[Run], folder: Path) -> list[tuple[bytes, bytes, str]]:
     """Write the PNGs; returns (PNG for a light page, for a dark page, caption) of each that can be drawn."""
-    plots = []
+    drawn = []
     for name, (figure, caption) in _FIGURES.items():
         path = folder / f"{name}.png"
-        light, dark = (png(partial(figure, runs), theme) for theme in (LIGHT, DARK))
-        if not light:
+        light, dark = (plots.png(partial(figure, runs), theme) for theme in (LIGHT, DARK))
+        if light:
+            write_bytes(path, light)
+            drawn.append((light, dark, caption))
+        else:
             path.unlink(missing_ok=True)  # of an earlier report
-            continue
-        write_bytes(path, light)
-        plots.append((light, dark, caption))
-    return plots
+    return drawn

@@ -1,4 +1,4 @@
-"""The runs of a report: every file with its metrics, and how they compare."""
+"""The runs of a report, one per file: their metrics, and how they compare."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from evaluation.comparison import compare, different_videos, run_names, seed_spread
 from evaluation.conventions import convention_effects, convention_metrics
-from evaluation.prediction_table import Columns, Predictions, read_predictions
+from evaluation.predictions_reader import Columns, Predictions, read_predictions
 from utils.cli import UserError
 
 LABELS = "Labels: 0 real, 1 fake; fake is the positive class. P(fake) is the probability of fake."
-# Metric -> heading. A phone shows the first two or three columns.
+# Metric -> heading. The most important first: a phone shows two or three columns.
 COLUMNS = {
     "video_auc": "video AUC",
     "video_auc_ci95": "95% interval",
@@ -39,19 +39,19 @@ class Run:
     name: str  # short, for tables and legends
     predictions: Predictions
     metrics: dict[str, dict]  # {convention: {metric: value}}
-    effects: dict[str, str]  # {convention: what it changes in this file}
+    effects: dict[str, str]  # {convention: its effect on this file}
     threshold: float | None = None  # decision threshold from validation
 
 
 def read_runs(args: argparse.Namespace, columns: Columns) -> list[Run]:
-    """Read every file and compute its metrics. Of several files each may have the given columns or the usual ones.
+    """Read every file and compute its metrics. With several files, some may have the usual columns instead.
 
     Raises:
-        UserError: A file cannot be read, or no file has a column that was given.
+        UserError: A file cannot be read, or no file has a given column.
     """
     tables = [read_predictions(source, columns, fall_back=len(args.files) > 1) for source in args.files]
     for option, given in vars(columns).items():
-        if all(getattr(predictions.columns, option) != given for predictions in tables):
+        if given and all(getattr(predictions.columns, option) != given for predictions in tables):
             raise UserError(f"none of the files has a column {given}; correct --{option}_column")
     runs = []
     for predictions, name in zip(tables, run_names(args.files), strict=True):
@@ -63,10 +63,9 @@ def read_runs(args: argparse.Namespace, columns: Columns) -> list[Run]:
 
 def compare_runs(runs: Sequence[Run], seeds: bool) -> dict:
     """The content of comparison.json: every run against the first, or the spread over seeds; {} for one run."""
-    if seeds and (note := different_videos([run.predictions for run in runs])):
-        return {"seeds": {}, "note": note}
-    if seeds:
-        return {"seeds": seed_spread([run.metrics for run in runs])}
     if len(runs) == 1:
         return {}
+    if seeds:
+        note = different_videos([run.predictions for run in runs])
+        return {"seeds": {}, "note": note} if note else {"seeds": seed_spread([run.metrics for run in runs])}
     return {"pairs": [compare(runs[0].predictions, run.predictions) for run in runs[1:]]}

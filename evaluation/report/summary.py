@@ -1,4 +1,4 @@
-"""The short form of a report, for one test: its main figures as text, and summary.png with sample crops and the ROC."""
+"""The summary of one test: its main figures as text, and summary.png with sample crops and the ROC."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from evaluation.number_text import percent
-from evaluation.prediction_table import Predictions, read_predictions
+from evaluation.predictions_reader import Predictions, read_predictions
 from evaluation.report.palette import LIGHT, Theme
 from evaluation.report.plots import draw_roc, png, videos_and_frames
 from evaluation.report.thumbnails import thumbnail
@@ -23,17 +23,17 @@ _METRICS = {"dataset", "videos_real", "videos_fake", "frames", "dropped", "frame
 
 
 def summarise(folder: Path) -> str:
-    """Write summary.png into the folder of a test; returns the text."""
+    """Write summary.png into the folder of a test; returns the main figures as text."""
     predictions, metrics = read_results(folder)
     write_bytes(folder / "summary.png", png(partial(summary_figure, predictions, metrics, folder), LIGHT))
     return summary_text(metrics, folder)
 
 
 def read_results(folder: Path) -> tuple[Predictions, dict]:
-    """predictions.csv and the content of metrics.json; raises UserError if they are no results of SJEDD_test.py."""
+    """predictions.csv and the content of metrics.json. Raises UserError if SJEDD_test.py did not write them."""
     for name in ("predictions.csv", "metrics.json"):
         if not (folder / name).exists():
-            raise UserError(f"{folder / name} is not there; run SJEDD_test.py first")
+            raise UserError(f"{folder / name} does not exist; run SJEDD_test.py first")
     metrics = read_json(folder / "metrics.json")
     if not isinstance(metrics, dict) or not _METRICS | {"nodes", "methods"} <= metrics.keys():
         raise UserError(f"{folder} holds no results of SJEDD_test.py; run it again")
@@ -44,7 +44,6 @@ def read_results(folder: Path) -> tuple[Predictions, dict]:
 
 
 def summary_text(metrics: Mapping, folder: Path) -> str:
-    """The figures of metrics.json that a person reads first. AUCs in percent."""
     low, high = (percent(end, 1) for end in metrics["video_auc_ci95"])
     units = "images" if metrics.get("image_level") else "videos"
     lines = [
@@ -65,7 +64,7 @@ def summary_text(metrics: Mapping, folder: Path) -> str:
 
 
 def sample_frames(predictions: Predictions, n: int = _SAMPLES) -> dict[str, list[int]]:
-    """Per method ``n`` row indices of different videos, evenly over the file, so that good and bad ones show alike."""
+    """{method: at most ``n`` row indices}, of different videos, evenly spaced over the file."""
     first: dict[str, dict[int, int]] = {}
     for row, video in enumerate(predictions.video.tolist()):
         method = predictions.methods[row] or ("real", "fake")[predictions.labels[row]]
@@ -78,7 +77,7 @@ def sample_frames(predictions: Predictions, n: int = _SAMPLES) -> dict[str, list
 
 
 def summary_figure(p: Predictions, metrics: Mapping, folder: Path, theme: Theme) -> Figure:
-    """Sample crops with their P(fake), a row per method, beside the ROC; a crop that is gone is a grey tile."""
+    """Sample crops with their P(fake), a row per method, beside the ROC. A missing crop is a grey tile."""
     samples = sample_frames(p)
     figure = plt.figure(figsize=(1.6 * _SAMPLES + 5.4, max(1.85 * len(samples), 4.2)), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[1.6 * _SAMPLES, 5.4])

@@ -8,15 +8,9 @@ from PIL import Image
 
 
 def thumbnail(path: str, beside: Path, side: int = 96) -> Image.Image | None:
-    """An image, RGB, its longer side at most ``side`` pixels.
+    """An RGB image with sides of at most ``side`` pixels; None if it cannot be read.
 
-    Args:
-        path: Of the image; a relative one is looked for from the working directory, then from ``beside``.
-        beside: Folder of the file that names the image.
-        side: In pixels.
-
-    Returns:
-        None if the image is not there or cannot be read.
+    A relative path is looked up in the working directory, then in ``beside``.
     """
     try:
         found = next((place for place in (Path(path), beside / path) if place.is_file()), None)

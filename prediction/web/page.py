@@ -1,4 +1,4 @@
-"""The web page and its endpoint for programs, as a Starlette application."""
+"""The web page, and its endpoint for programs, as a Starlette application."""
 
 import re
 import secrets
@@ -35,19 +35,18 @@ class Page:
     """The page and the handlers of its requests."""
 
     context: PredictionContext
-    samples: Mapping[str, Path]  # name on the page -> file to choose
-    folder: Path  # holds uploads and results until they are answered
+    samples: Mapping[str, Path]  # name on the page -> file
+    folder: Path  # holds uploads and results until the answer is sent
     max_mb: float  # of a file
     max_seconds: float  # of a video
     local: bool  # only this machine may use the page
-    stopping: Callable[[], bool]  # whether the server is about to end; predictions are then given up
+    stopping: Callable[[], bool]  # whether the server is about to end; predictions are then abandoned
 
     def __post_init__(self) -> None:
         self.max_bytes = int(self.max_mb * 2**20)
         self.queue = PredictionQueue()
 
     def app(self) -> Starlette:
-        """The application to serve."""
         css, script = (Response(text, media_type=f"text/{kind}") for kind, text in rendering.assets().items())
         routes = [
             Route("/", self.show, methods=["GET"]),
@@ -62,11 +61,10 @@ class Page:
         return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
 
     async def show(self, request: Request) -> Response:
-        """The empty page."""
         return self._page("")
 
     async def answer_form(self, request: Request) -> Response:
-        """The page with the result or, for the page's script, the result alone."""
+        """The page with the result; for the page's script the result alone."""
         tree = self.context.predictor.tree
         async with request.form(**_FORM_LIMITS) as form:
             with tempfile.TemporaryDirectory(dir=self.folder) as folder:
@@ -84,7 +82,6 @@ class Page:
         return JSONResponse(prediction)
 
     async def progress(self, request: Request) -> Response:
-        """How far a job is; see ``PredictionQueue.progress``."""
         return JSONResponse(self.queue.progress(request.path_params["job"]))
 
     async def _predict(self, request: Request, form: FormData, folder: Path, context: PredictionContext) -> dict:
@@ -101,7 +98,7 @@ class Page:
         return await self.queue.run(str(form.get("job") or secrets.token_hex(16)), work, given_up)
 
     async def _input_of(self, form: FormData, folder: Path) -> tuple[str, Path]:
-        """(name, file) of what a form asks about. An upload is written into ``folder``/upload."""
+        """(name, file) of the upload or the sample. An upload is written into ``folder``/upload."""
         upload, sample = form.get("file"), form.get("sample")
         if isinstance(upload, UploadFile) and upload.filename:
             path = folder / "upload" / file_name(upload.filename)
@@ -125,10 +122,8 @@ class Page:
         except (PhotoError, VideoError):
             return  # the prediction says why it cannot be read
         if seconds > self.max_seconds:
-            text = (
-                f"the video has {seconds:.0f} s, the page takes {self.max_seconds:g} s; cut it, or start the page with"
-            )
-            raise HTTPException(413, f"{text} another --max_seconds")
+            limit = f"the page takes {self.max_seconds:g} s; cut it, or start the page with another --max_seconds"
+            raise HTTPException(413, f"the video has {seconds:.0f} s, {limit}")
 
     def _page(self, result: str) -> Response:
         settings = self.context.settings
@@ -144,7 +139,7 @@ class Page:
 
 
 def file_name(name: str) -> str:
-    """The last part of a name that a client sent, as a file name that every system takes."""
+    """Turn the last part of a name that a client sent into a file name that is valid on every system."""
     last = re.split(r"[/\\]", name)[-1]
     return re.sub(r"[^A-Za-z0-9_.-]", "_", last)[-100:].strip(".") or "upload"
 
@@ -153,7 +148,7 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     match error:
         case HTTPException():
             return rendering.error_response(request, error.status_code, error.detail)
-        case ClientDisconnect():  # the client is gone and reads nothing, or the server gives up
+        case ClientDisconnect():  # the client is gone and reads nothing, or the server is about to end
             return rendering.error_response(request, 503, "the page is closing")
         case UserError():
             return rendering.error_response(request, 500, str(error))

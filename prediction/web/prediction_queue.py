@@ -1,6 +1,7 @@
-"""Run one prediction at a time; the others wait in line."""
+"""Run one prediction at a time, in order of arrival."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,53 +13,40 @@ _INTERVAL = 0.1  # seconds between two looks at a job
 
 
 class Abandoned(Exception):
-    """Raised inside a prediction that nobody waits for any more."""
-
-
-class Job:
-    """A prediction that waits or runs."""
-
-    def __init__(self) -> None:
-        self.step, self.share = "", 0.0
-        self.abandoned = False
-
-    def report(self, step: str, share: float) -> None:
-        """Note the progress. Raises Abandoned if the job is no longer wanted."""
-        if self.abandoned:
-            raise Abandoned
-        self.step, self.share = step, share
+    """Raised inside a prediction whose client is gone."""
 
 
 class PredictionQueue:
-    """Jobs in order of arrival; the first one runs, in a thread of its own."""
+    """Jobs in order of arrival. The first one runs in a thread of its own."""
 
     def __init__(self) -> None:
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, dict[str, object]] = {}  # name -> {step, share}
         self._thread = ThreadPoolExecutor(1)
 
     def progress(self, name: str) -> dict[str, object]:
-        """How many jobs are ahead of a job, its step, and the share of it that is done; empty for an unknown job."""
+        """{number of jobs ahead, step, share of the step done} of a job; {} for an unknown job."""
         if name not in self._jobs:
             return {}
-        job = self._jobs[name]
-        return {"ahead": list(self._jobs).index(name), "step": job.step, "share": job.share}
+        return {"ahead": list(self._jobs).index(name), **self._jobs[name]}
 
     async def run(self, name: str, work: Callable[[Progress], dict], given_up: Callable[[], Awaitable[bool]]) -> dict:
-        """Wait in line, then run ``work``.
+        """Wait in line, run ``work`` in another thread, return its result. When ``run`` ends, ``work`` has ended.
 
         Args:
-            name: Of the job, for ``progress``.
-            work: Gets a function to report its progress to; runs in another thread.
-            given_up: Whether the client is gone. Then the job is dropped, or stopped at its next report.
-
-        Returns:
-            What ``work`` returns. When ``run`` has ended, ``work`` has ended.
-
-        Raises:
-            ClientDisconnect: The client is gone.
+            name: Name of the job, for ``progress``.
+            work: Gets a function to which it reports its progress.
+            given_up: Whether the client is gone. Then the job is dropped, or stopped at its next report, and
+                ClientDisconnect is raised.
         """
-        job = self._jobs[name] = Job()
-        running = self._thread.submit(work, job.report)
+        job: dict[str, object] = {"step": "", "share": 0.0}
+        self._jobs[name], abandoned = job, threading.Event()
+
+        def report(step: str, share: float) -> None:
+            if abandoned.is_set():
+                raise Abandoned
+            job.update(step=step, share=share)
+
+        running = self._thread.submit(work, report)
         try:
             while not running.done():
                 if await given_up():
@@ -66,7 +54,7 @@ class PredictionQueue:
                 await asyncio.sleep(_INTERVAL)
             return running.result()
         finally:
-            job.abandoned = True
+            abandoned.set()
             running.cancel()
             while not running.done():
                 await asyncio.sleep(_INTERVAL)

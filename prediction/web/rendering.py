@@ -10,10 +10,10 @@ from prediction.palette import OUTCOME_COLOURS
 from prediction.wording import calibrated_nodes
 from utils.templates import data_uri, environment
 
-MAX_VIDEO_BYTES = 32 * 2**20  # of a video that is put into a page
+MAX_VIDEO_BYTES = 32 * 2**20  # largest video in a page
 _KINDS = {".jpg": "image/jpeg", ".png": "image/png", ".mp4": "video/mp4"}
-# Scripts and styles from this server, pictures from inside the page, and nothing from anywhere else. With the referrer
-# policy no-referrer, browsers would send the form with the origin null.
+# Scripts and styles come from this server, pictures from inside the page, and nothing from elsewhere. With the referrer
+# policy no-referrer, browsers would send the form with the origin null, which RequestGuard refuses.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src data:; media-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -28,13 +28,9 @@ _templates.filters["sentence"] = lambda text: text[:1].upper() + text[1:] + ("" 
 
 
 def result_html(prediction: Mapping, folder: Path, nodes: Sequence[str], edges: Mapping[str, Sequence[str]]) -> str:
-    """The part of the page that shows a prediction, pictures included.
+    """The part of the page that shows a prediction, the content of prediction.json, with its pictures from ``folder``.
 
-    Args:
-        prediction: Content of prediction.json.
-        folder: Holds its pictures.
-        nodes: Of the label tree, root first.
-        edges: Of the label tree, parent -> children.
+    nodes: Of the label tree, root first; edges: of the label tree, parent -> children.
     """
     people = []
     for track in prediction["tracks"]:
@@ -59,12 +55,12 @@ def assets() -> dict[str, str]:
 
 
 def wants_json(request: Request) -> bool:
-    """Whether a request comes from a program: POST /predict, or one that accepts JSON, as the page's script does."""
+    """Whether a program asks: for /predict, or for JSON as the page's script does."""
     return request.url.path == "/predict" or "application/json" in request.headers.get("accept", "")
 
 
 def error_response(request: Request, status: int, text: str) -> Response:
-    """An error, as JSON ``{"error": text}`` or as a page."""
+    """An error as JSON {"error": text} or as a page."""
     if wants_json(request):
         return JSONResponse({"error": text}, status)
     return HTMLResponse(_templates.get_template("error.html").render(text=text), status, _HEADERS)

@@ -14,9 +14,9 @@ _FORM_OVERHEAD = 10_000  # bytes of a form beside its file
 
 
 class RequestGuard:
-    """Refuses requests of other websites, and bodies of unknown length or with much more than ``max_bytes``.
+    """Refuses requests of other websites, and bodies of unknown length or much longer than ``max_bytes``.
 
-    If the page is ``local``, requests that name another host are refused, too: a website could give its own name the
+    If the page is ``local``, it also refuses requests that name another host: a website could give its own name the
     address 127.0.0.1 (DNS rebinding).
     """
 
@@ -24,12 +24,11 @@ class RequestGuard:
         self.app, self.max_bytes, self.local = app, max_bytes, local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on or refuse one request."""
         refusal = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
         if refusal is None:
             await self.app(scope, receive, send)
             return
-        left = 2 * self.max_bytes  # read and dropped, as most clients read no answer before they have sent all
+        left = 2 * self.max_bytes  # read and drop the body: most clients read no answer before they have sent all
         while left > 0 and (message := await receive()).get("more_body"):
             left -= len(message["body"])
         await error_response(Request(scope), *refusal)(scope, receive, send)
@@ -37,9 +36,9 @@ class RequestGuard:
     def _refusal(self, headers: Headers) -> tuple[int, str] | None:
         host, origin = headers.get("host", ""), headers.get("origin")
         if self.local and not _LOOPBACK.fullmatch(host):
-            return 403, "this page is for its own machine only"
+            return 403, "this page answers its own machine only; open it at 127.0.0.1, or start it with --host"
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return 403, "requests from other websites are refused"
+            return 403, "requests from other websites are refused; open the page itself"
         if "transfer-encoding" in headers:
             return 411, "send the length of the request (Content-Length)"
         if int(headers.get("content-length", "0")) > self.max_bytes + _FORM_OVERHEAD:
@@ -48,5 +47,4 @@ class RequestGuard:
 
 
 def too_large(max_bytes: int) -> str:
-    """The answer to a file of more than ``max_bytes``."""
     return f"the file is larger than {max_bytes / 2**20:g} MB; cut it, or start the page with another --max_mb"

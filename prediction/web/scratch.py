@@ -1,4 +1,4 @@
-"""A temporary folder that is removed with its process, or by the next process if its own was killed."""
+"""A temporary folder that is removed at the end of its process or, if that was killed, by the next process."""
 
 import os
 import shutil
@@ -11,15 +11,15 @@ from pathlib import Path
 from utils.cli import UserError
 from utils.locks import hold
 
-# The lock is held as long as the content exists. Content under a free lock is left from a killed process.
+# The lock is held as long as the content exists. If the lock is free, a killed process left the content.
 _LOCK, _CONTENT = "held.lock", "content"
 
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """Make an empty folder in the temporary directory, readable for this user only, and remove it at the end.
+    """Make an empty temporary folder that only this user can read; remove it at the end.
 
-    Folders with the same ``prefix`` that killed processes of this user left are removed first.
+    Folders of the same ``prefix`` that killed processes of this user left are removed too.
     """
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     with hold(folder / _LOCK):
@@ -45,7 +45,7 @@ def _sweep(own: Path, prefix: str) -> None:
 
 
 def _is_scratch(folder: Path) -> bool:
-    """Whether a process of this user made it: a private folder with a lock file and content, and nothing else."""
+    """Whether a process of this user made it: a private folder that holds a lock file, content and nothing else."""
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode):
         return False
@@ -56,7 +56,7 @@ def _is_scratch(folder: Path) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """Remove the content first: if this is interrupted, the next process can sweep the rest."""
+    """Remove the content first: if that is interrupted, the next process can still sweep the folder."""
     shutil.rmtree(folder / _CONTENT, ignore_errors=True)
     if not (folder / _CONTENT).exists():
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Serve the web page of SJEDD_app.py until it is stopped."""
+"""The server of the web page."""
 
 import argparse
 import socket
@@ -20,7 +20,7 @@ MAX_SAMPLES = 200
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Serve the page with the options of SJEDD_app.py."""
+    """Serve the page until it is stopped. args: the options of SJEDD_app.py."""
     samples, local = samples_by_name(args.samples), args.host in LOCAL_HOSTS
     with bind(args.host, args.port) as listener, scratch_folder("sjedd_app_") as folder:
         context = build_context(args, pictures=True)
@@ -28,14 +28,14 @@ def serve(args: argparse.Namespace) -> None:
         options = {"log_level": "warning", "access_log": False, "lifespan": "off", "timeout_graceful_shutdown": 5}
         server = uvicorn.Server(uvicorn.Config(page.app(), **options))
         if not local:
-            print(f"note: everyone who reaches {args.host} can use the page", file=sys.stderr)
+            print(f"note: everyone who can reach {args.host} can use the page; it has no password", file=sys.stderr)
         host = f"[{args.host}]" if ":" in args.host else args.host
         print(f"http://{host}:{args.port} is ready; Ctrl-C ends it", flush=True)
         server.run(sockets=[listener])
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises UserError if it cannot be had."""
+    """Open a listening socket. Raises UserError if that fails."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family)
@@ -45,7 +45,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def samples_by_name(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name on the page -> file. Raises UserError for more than MAX_SAMPLES."""
+    """Name on the page -> file. Raises UserError if there are more than MAX_SAMPLES."""
     found = find_inputs(paths) if paths else []
     if len(found) > MAX_SAMPLES:
         raise UserError(f"--samples: {len(found)} files are too many to choose from; name at most {MAX_SAMPLES}")

@@ -43,7 +43,7 @@ def test_ece_equals_a_loop():
     labels = rng.integers(0, 2, len(p))
     assert expected_calibration_error(labels, p) == pytest.approx(slow_ece(labels, p), abs=1e-12)
     assert expected_calibration_error(np.array([0, 1]), np.array([0.0, 1.0])) == 0.0
-    assert reliability_bins(labels, p)[3].sum() == len(p)
+    assert reliability_bins(labels, p)[2].sum() == len(p)
 
 
 def test_nll_equals_a_loop_and_does_not_overflow():

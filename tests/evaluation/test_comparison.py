@@ -3,7 +3,7 @@ import pytest
 
 from evaluation.comparison import SEED_METRICS, common_videos, compare, different_videos, run_names, seed_spread
 from evaluation.metrics import auc, auc_difference
-from evaluation.prediction_table import read_predictions
+from evaluation.predictions_reader import read_predictions
 
 pytestmark = pytest.mark.numeric
 

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from evaluation.conventions import CONVENTIONS, convention_effects, convention_metrics
 from evaluation.metrics import evaluate
-from evaluation.prediction_table import read_predictions
+from evaluation.predictions_reader import read_predictions
 
 pytestmark = pytest.mark.numeric
 

@@ -5,16 +5,17 @@ import pytest
 from PIL import Image
 
 from prediction import people
-from prediction.people import Rules, ScoredFaces, Source, find_faces, find_people
+from prediction.people import ScoredFaces, Source, find_faces, find_people
 from preprocessing.demo.videos import write_video
 from preprocessing.detection.align import TEMPLATE_112
 from preprocessing.detection.faces import Faces
+from preprocessing.extraction.face_crops import MIN_CONFIDENCE
 from preprocessing.extraction.photos import PhotoError, find_inputs, read_photo
 from preprocessing.extraction.video import VideoError
 from utils.cli import UserError
 
 COUNT = 12
-RULES = Rules.of("mtcnn")
+CONFIDENCE = MIN_CONFIDENCE["mtcnn"]
 
 
 def faces(*several):
@@ -51,12 +52,12 @@ def video(tmp_path):
 
 def scorer(finder):
     """Finds faces and gives them no scores."""
-    return lambda frames: [ScoredFaces(*good, np.zeros((0, 10))) for good in find_faces(frames, finder, RULES)]
+    return lambda frames: [ScoredFaces(*good, np.zeros((0, 10))) for good in find_faces(frames, finder, CONFIDENCE)]
 
 
 def through(video, found, n_frames=4):
     finder = Finder(found)
-    return find_people(Source(video, None), n_frames, RULES, scorer(finder)), finder
+    return find_people(Source(video, None), n_frames, CONFIDENCE, scorer(finder)), finder
 
 
 def test_two_people_are_two_persons_and_bad_faces_are_counted(video):
@@ -104,7 +105,7 @@ def test_nobody(video, tmp_path):
 
 def test_every_face_of_a_photo_is_a_person():
     finder = Finder({0: faces((100, 70, 0.99), (5, 60, 0.99), (170, 20, 0.99))})
-    result = find_people(Source(None, np.zeros((96, 256, 3), np.uint8)), 4, RULES, scorer(finder))
+    result = find_people(Source(None, np.zeros((96, 256, 3), np.uint8)), 4, CONFIDENCE, scorer(finder))
     assert result.persons == [{0: 0}, {0: 1}]
     assert dict(result.dropped) == {"too_small": 1}
 

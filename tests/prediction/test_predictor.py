@@ -10,10 +10,10 @@ from datasets.transforms import normalise, read_image, resize
 from models.checkpoint import load_model, save_checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFSC
-from prediction.people import Rules
 from prediction.predictor import CROP_SCALE, CROP_SIZE, Predictor, crop_parameters
 from preprocessing.detection.align import align_face
 from preprocessing.detection.faces import Faces
+from preprocessing.extraction.face_crops import MIN_CONFIDENCE
 from utils.cli import UserError
 
 pytestmark = pytest.mark.numeric
@@ -33,7 +33,7 @@ class AstronautDetector:
 @pytest.fixture(scope="module")
 def predictor(published_checkpoint):
     loaded = Predictor.load(published_checkpoint, "mtcnn")
-    assert loaded.rules == Rules.of("mtcnn")
+    assert loaded.min_confidence == MIN_CONFIDENCE["mtcnn"]
     loaded.detector = AstronautDetector()
     return loaded
 

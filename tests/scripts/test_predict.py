@@ -175,7 +175,7 @@ def test_a_threshold_that_is_not_the_verdicts_cut_is_told(run, media, tmp_path, 
     save_checkpoint(tmp_path / "c.pth", model, **({"threshold": threshold} if threshold else {}))
     arguments = ["--input", media / "nobody.png", "--no_pictures", "--resume", tmp_path / "c.pth"]
     assert run(*arguments, *(["--band", *band] if band else []))[0] == 0
-    said = "threshold from validation is 0.62 (to use it: --band 0.62 0.62)"
+    said = "threshold from validation is 0.62; to use that, give --band 0.62 0.62"
     assert capsys.readouterr().err.count(said) == told
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 import SJEDD_report
 from evaluation.calibration import apply_temperature, calibrated_checkpoint, read_calibration
 from evaluation.metrics import auc, evaluate
-from evaluation.prediction_table import read_predictions
+from evaluation.predictions_reader import read_predictions
 from evaluation.report import report_run
 from evaluation.report.palette import LIGHT
 from evaluation.report.plots import score_figure

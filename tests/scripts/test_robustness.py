@@ -7,8 +7,8 @@ import pytest
 
 import SJEDD_test
 from datasets.perturbations import parse_perturbation, whole_suite
-from evaluation import robustness, test_run
-from evaluation.dataset_test import DatasetTest
+from evaluation import robustness
+from evaluation.data_set_scorer import DataSetScorer
 from evaluation.robustness import robustness_table
 
 
@@ -82,7 +82,7 @@ def test_a_new_test_removes_the_robustness_of_the_one_before(run, monkeypatch):
 
 
 def test_a_suite_that_is_stopped_leaves_what_it_has(run, monkeypatch):
-    done = DatasetTest.score
+    done = DataSetScorer.score
 
     def stopped(*arguments):
         if str(arguments[-1]) == "blur:2":
@@ -90,7 +90,7 @@ def test_a_suite_that_is_stopped_leaves_what_it_has(run, monkeypatch):
         return done(*arguments)
 
     monkeypatch.setattr(robustness, "whole_suite", lambda: [parse_perturbation("blur:1"), parse_perturbation("blur:2")])
-    monkeypatch.setattr(DatasetTest, "score", stopped)
+    monkeypatch.setattr(DataSetScorer, "score", stopped)
     with contextlib.suppress(SystemExit):
         assert run("--robustness") == 130
     rows = (run.folder / "robustness.csv").read_text().splitlines()
@@ -98,8 +98,8 @@ def test_a_suite_that_is_stopped_leaves_what_it_has(run, monkeypatch):
 
 
 def test_without_ffmpeg_compression_is_left_out_of_the_suite_and_refused_alone(run, monkeypatch, capsys):
-    for module in (test_run, robustness):
-        monkeypatch.setattr(module, "compression_unavailable", lambda: "there is no ffmpeg")
+    for module in ("run", "robustness"):
+        monkeypatch.setattr(f"evaluation.{module}.compression_unavailable", lambda: "there is no ffmpeg")
     suite = [parse_perturbation(text) for text in ("blur:1", "compression:1")]
     monkeypatch.setattr(robustness, "whole_suite", lambda: suite)
     assert run("--perturb", "compression:1") == 2
@@ -120,6 +120,5 @@ def test_what_is_no_perturbation_is_refused(run, options, capsys):
 
 
 def test_table_of_one_class():
-    results = {("blur", 1): {"video_auc": 0.5}, ("blur", 2): {"video_auc": None}}
-    text = robustness_table({"video_auc": None}, results, "video_auc")
+    text = robustness_table({"blur": [None, 0.5, None]})
     assert text.splitlines()[1].split() == ["blur", "-", "50.00", "-", "-"]

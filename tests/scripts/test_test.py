@@ -63,7 +63,7 @@ def test_columns_and_precision_of_predictions(run, golden_crops):
 
 def test_scores_do_not_depend_on_the_batch_size(run, golden_crops, tmp_path, monkeypatch):
     results = []
-    monkeypatch.setattr("evaluation.dataset_test.MIN_FORWARD", 1)
+    monkeypatch.setattr("evaluation.data_set_scorer.MIN_FORWARD", 1)
     for batch_size in (1, 3):
         run("CDF", "--n_frames", 3, "--batch_size", batch_size, "--datapath", golden_crops, "--name", f"b{batch_size}")
         rows, _ = read(tmp_path / "out" / f"b{batch_size}" / "CDF")
@@ -81,7 +81,7 @@ def test_prompts_are_encoded_once_and_batches_cross_video_borders(run, golden_cr
     monkeypatch.setattr(
         JointEmbedding, "forward", lambda self, x, text=None: calls.append(len(x)) or original[1](self, x, text)
     )
-    monkeypatch.setattr("evaluation.dataset_test.MIN_FORWARD", 1)
+    monkeypatch.setattr("evaluation.data_set_scorer.MIN_FORWARD", 1)
     run("CDF", "--n_frames", 5, "--batch_size", 2, "--datapath", golden_crops)
     assert calls == ["text", 10, 10, 8]  # 28 frames: the videos have 4 to 6, of which at most 5 are taken
 
@@ -123,7 +123,7 @@ def test_settings_of_the_crops_are_recorded_and_unlike_ones_named(run, crops_cop
 
 def test_reference_protocol_says_what_is_not_the_references(run, crops_copy, capsys, monkeypatch):
     options = ["--n_frames", 1, "--datapath", crops_copy]
-    monkeypatch.setattr("evaluation.test_run.choose_device", lambda *_: torch.device("cpu"))  # which refuses float16
+    monkeypatch.setattr("evaluation.run.choose_device", lambda *_: torch.device("cpu"))  # which refuses float16
     p_fake = {}
     for made, protocol, precision, n_lines in (
         ("ours", "reference", "float32", 2),

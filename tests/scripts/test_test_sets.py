@@ -250,7 +250,7 @@ def test_batch_size_counts_videos_or_images_and_no_forward_is_small(call, layout
     assert call("--dataset", "DFDC", "DiFF", "--batch_size", 1, "--n_frames", 1) == 0
     assert sizes == [6, 30]
     sizes.clear()
-    monkeypatch.setattr("evaluation.dataset_test.MIN_FORWARD", 4)
+    monkeypatch.setattr("evaluation.data_set_scorer.MIN_FORWARD", 4)
     assert call("--dataset", "DFDC", "DiFF", "--batch_size", 1, "--n_frames", 3) == 0
     assert sizes == [4, 4, 4, 4, 2] + [4] * 7 + [2]
     sizes.clear()
@@ -298,4 +298,4 @@ def test_a_list_whose_class_is_one_folder_is_told_apart_from_a_video(call, golde
               for path in sorted((golden_crops / name).iterdir())]  # fmt: skip
     (tmp_path / "l.txt").write_text("".join(f"{path} {label}\n" for path, label in images))
     assert call("--dataset", "list", "--datapath", tmp_path / "l.txt", "--batch_size", 16) == 0
-    assert "a class is one folder, so one video" in capsys.readouterr().out
+    assert "all images of a class are in one folder and count as one video" in capsys.readouterr().out

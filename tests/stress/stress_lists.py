@@ -29,8 +29,8 @@ from datasets.readers.txt_list import read_txt_list
 from datasets.records import DataSet, Record, by_video
 from datasets.transforms import ImageError, read_image
 from evaluation.calibration import calibrated_checkpoint, read_calibration
-from evaluation.prediction_table import read_predictions
-from evaluation.predictions import refuse_other_source, write_predictions
+from evaluation.predictions_reader import read_predictions
+from evaluation.predictions_writer import refuse_other_source, write_predictions
 from models.label_tree import FFPP, FFSC
 from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_folder import working_in

@@ -22,8 +22,9 @@ face_crops.detector_of = lambda *_: SimpleNamespace(detect=lambda frames: [none]
 PREDICT = """
 from pathlib import Path
 import numpy as np
-from prediction.people import Rules, ScoredFaces, Source, find_people
+from prediction.people import ScoredFaces, Source, find_people
 from preprocessing.detection.faces import Faces
+from preprocessing.extraction.face_crops import MIN_CONFIDENCE
 nobody = ScoredFaces(Faces(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2))), [], np.zeros((0, 10)))
 """
 CHOOSE = """
@@ -83,7 +84,7 @@ def test_a_long_video(long_videos):
         of_32 = f"frame_indices(count_frames(Path({str(path)!r})), 32)"
         crops.append(cost(CHOOSE, f"assert len(list(read_frames(Path({str(path)!r}), {of_32}))) == 32"))
         source = f"Source(Path({str(path)!r}), None)"
-        call = f"find_people({source}, 32, Rules.of('mtcnn'), lambda frames: [nobody] * len(frames))"
+        call = f"find_people({source}, 32, MIN_CONFIDENCE['mtcnn'], lambda frames: [nobody] * len(frames))"
         people.append(cost(PREDICT, f"assert len({call}.faces) == 32"))
     about_linear("32 of 10,000 and 100,000 frames, for crops", *crops)
     about_linear("32 of 10,000 and 100,000 frames, for a prediction", *people)

@@ -1,4 +1,4 @@
-// Sends the form without leaving the page and shows how far it is. Without this script the form works, too.
+// Sends the form without leaving the page and shows the progress. The form also works without this script.
 "use strict";
 
 const find = (id) => document.getElementById(id);

@@ -7,7 +7,7 @@ import pytest
 
 from datasets.video_ids import folder_of
 from evaluation.metrics import dense_ranks
-from evaluation.prediction_table import Columns, read_predictions
+from evaluation.predictions_reader import Columns, read_predictions
 from utils.cli import UserError
 
 OURS = (

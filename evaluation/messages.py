@@ -1,4 +1,4 @@
-"""What SJEDD_test.py says of a data set: log lines, and one table of several."""
+"""What SJEDD_test.py says about a data set: log lines, and one table of several data sets."""
 
 import logging
 from collections.abc import Mapping
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from evaluation.number_text import percent
 from utils.text_table import text_table
 
-_SWAPPED = 0.3  # a frame AUC below which labels are more likely wrong than the model
+_SWAPPED = 0.3  # a frame AUC below this suggests swapped labels rather than a bad model
 
 
 def log_metrics(metrics: Mapping, log: logging.Logger) -> None:
-    """The lines a person reads after one data set. metrics: the content of metrics.json."""
+    """Log the main figures and the warnings. metrics: the content of metrics.json."""
     real, fake = metrics["videos_real"], metrics["videos_fake"]
     shares = {name: metrics[f"coverage_{name}"] for name in ("real", "fake")}
     by_class = ", ".join(f"{name} {share:.4f}" for name, share in shares.items() if share is not None)
@@ -30,20 +30,15 @@ def log_metrics(metrics: Mapping, log: logging.Logger) -> None:
         log.info(f"  warning: {calibration['file']} was fitted on scores of {calibration['checkpoint']}")
     for difference in metrics["protocol_differs"]:
         log.info(f"  warning: not the reference's protocol: {difference}")
-    aucs = [percent(metrics[key], 3, "undefined") for key in ("frame_auc", "video_auc")]
-    log.info(f"  frame AUC {aucs[0]}, video AUC {aucs[1]}")
+    frame_auc, video_auc = (percent(metrics[key], 3, "undefined") for key in ("frame_auc", "video_auc"))
+    log.info(f"  frame AUC {frame_auc}, video AUC {video_auc}")
     if metrics["frame_auc"] is None:
         log.info("  one class only, so AUC, EER and AP are undefined")
-    elif metrics["dataset"] == "list" and metrics["videos"] < metrics["frames"] and 1 in (real, fake):
-        log.info("  a class is one folder, so one video; if its images are not a video, use the frame AUC")
-    if metrics["frame_auc"] is not None and metrics["frame_auc"] < _SWAPPED:
+        return
+    if metrics["dataset"] == "list" and metrics["videos"] < metrics["frames"] and 1 in (real, fake):
+        log.info("  all images of a class are in one folder and count as one video; if they are not, use the frame AUC")
+    if metrics["frame_auc"] < _SWAPPED:
         log.info("  warning: reals score higher than fakes; 0 is real and 1 is fake: are the labels swapped?")
-
-
-def log_auc(auc: float | None, metrics: Mapping, log: logging.Logger) -> None:
-    """The line of --auc. auc: the data set's headline, a fraction."""
-    perturbation = f" {metrics['perturbation']}" if metrics["perturbation"] else ""
-    log.info(f" * AUC {percent(auc, 3, 'undefined')}{perturbation}")
 
 
 def results_table(results: Mapping[str, dict | str]) -> str:

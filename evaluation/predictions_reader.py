@@ -1,7 +1,4 @@
-"""Read a predictions file, ours or another system's: its frames, its videos, and the metrics.json beside it.
-
-Labels are 0 real, 1 fake; a higher score means more fake.
-"""
+"""Read a predictions file, ours or another system's: its frames, its videos, and the metrics.json beside it."""
 
 import string
 from collections import Counter
@@ -12,43 +9,43 @@ from functools import cached_property
 import numpy as np
 
 from datasets.video_ids import VIDEO_ENDING, folder_of, separate_videos
-from evaluation.metrics import first_rows, video_means
+from evaluation.metrics import both_classes, first_rows, number_keys, video_means
 from evaluation.metrics_file import metrics_beside
-from evaluation.prediction_columns import Columns, ColumnTable, node_columns, read_columns
+from evaluation.predictions_columns import Columns, ColumnTable, node_columns, read_columns
 from utils.cli import UserError
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """The scored frames of one file, N rows, and their videos, V of them in order of first appearance."""
+    """The N scored frames of one file, and their V videos in order of first appearance."""
 
     source: str  # the file, as it was given
     labels: np.ndarray  # [N] 0 real, 1 fake
-    scores: np.ndarray  # [N], higher means more fake
-    ranks: np.ndarray  # [N], what orders the frames: the log-odds where the file has them, else the scores
+    scores: np.ndarray  # [N] higher means more fake
+    ranks: np.ndarray  # [N] to order frames: the log-odds if the file has them, else the scores
     probabilities: bool  # whether all scores lie in [0, 1]
     video: np.ndarray  # [N] index into video_ids
     video_ids: list[tuple[str, str]]  # [V] (data set, video id)
-    paths: list[str]  # [N], like the next three "" where not known
+    paths: list[str]  # [N], like the next three; "" where not known
     frame_names: list[str]
     methods: list[str]
     codes: list[str]
     logits: np.ndarray | None  # [N] log-odds of P(fake)
     nodes: dict[str, np.ndarray]  # node of the label tree -> [N] probabilities, in the order of the code's digits
-    dropped: list[dict] | None  # of metrics.json; None where no such file belongs to these rows
-    threshold: float | None  # of metrics.json
-    checkpoint: str | None  # of metrics.json
+    dropped: list[dict] | None  # from metrics.json; None if no such file belongs to these rows
+    threshold: float | None  # from metrics.json
+    checkpoint: str | None  # from metrics.json
     columns: Columns  # that were read
-    notes: list[str]  # what is missing or was decided while reading, a line each
+    notes: list[str]  # what is missing, and what was decided while reading
 
     @property
     def datasets(self) -> list[str]:
-        """Names of the data sets, in order of first appearance."""
+        """Names of the data sets, in order of first appearance; "" for an unnamed one."""
         return list(dict.fromkeys(dataset for dataset, _ in self.video_ids))
 
     @cached_property
     def units(self) -> str:
-        """What the videos are called: "images" where the id of each is the path of an image."""
+        """What to call the videos: "images" if each id is the path of an image."""
         rows = zip(self.paths, self.video.tolist(), strict=True)
         images = all(path == self.video_ids[v][1] and not VIDEO_ENDING.search(path) for path, v in rows)
         return "images" if images else "videos"
@@ -60,23 +57,23 @@ class Predictions:
 
     @cached_property
     def video_scores(self) -> np.ndarray:
-        """[V] mean score of the video's frames."""
+        """[V] mean over the video's frames."""
         return video_means(self.video, self.scores)
 
     @property
     def failed(self) -> dict[str, int]:
-        """Videos of which no frame was scored, with their labels."""
+        """Video id -> label of the videos without any scored frame."""
         scored = {video for _, video in self.video_ids}
         return {d["video"]: d["label"] for d in self.dropped or () if d["video"] not in scored}
 
 
 def read_predictions(source: str, columns: Columns | None = None, fall_back: bool = False) -> Predictions:
-    """Read a CSV file with a header, and the metrics.json beside it where it belongs to the same test.
+    """Read a CSV file with a header, and the metrics.json beside it if it belongs to the same test.
 
     Args:
         source: Path of the file.
-        columns: Names of its columns, by default those of SJEDD_test.py.
-        fall_back: Read the usual column, with a note, where the file has none of the given name.
+        columns: Names of its columns (default: those of SJEDD_test.py).
+        fall_back: Read the usual column, with a note, instead of a given one that is missing.
 
     Raises:
         UserError: The file cannot be read or is not a table of predictions; the message names file and line.
@@ -92,8 +89,8 @@ def read_predictions(source: str, columns: Columns | None = None, fall_back: boo
     video, video_ids = _group_by_video(datasets, names, labels, notes)
     score, probabilities = table.columns.score, bool(((scores >= 0) & (scores <= 1)).all())
     if not probabilities:
-        notes.append(f"scores of {score} outside [0, 1]: no probabilities, so no accuracy and no calibration")
-    if not 0 < labels.sum() < len(labels):
+        notes.append(f"values of {score} outside [0, 1] are no probabilities, so no accuracy and no calibration error")
+    if not both_classes(labels):
         notes.append("one class only: AUC, EER and AP are undefined")
     for name, use in (("method", "figures per method"), ("code", "figures per node of the label tree")):
         if name not in table.cells:
@@ -126,26 +123,27 @@ def read_predictions(source: str, columns: Columns | None = None, fall_back: boo
 
 def _renamed_columns(given: Columns, read: Columns) -> list[str]:
     names = [(option, name, getattr(read, option)) for option, name in vars(given).items()]
-    return [f"no column {name}: the {option} is {used}" for option, name, used in names if used not in (None, name)]
+    return [f"no column {name}: the {option} is {used}" for option, name, used in names if name and name != used]
 
 
 def _paths_and_videos(table: ColumnTable, labels: np.ndarray, notes: list[str]) -> tuple[list[str], list[str]]:
     """Path and video id of every row.
 
-    Without a video column a video is a folder; but folders that mix labels or hold a whole class are image sets.
+    Without a video column each folder is a video, unless a folder holds both labels or a whole class: such folders are
+    image sets.
     """
-    paths = table.texts(table.columns.path or "path")
-    if (table.columns.path or "path") not in table.cells:
+    paths = table.texts(table.columns.path)
+    if table.columns.path not in table.cells:
         notes.append("no column path: the benchmark's video key is the last part of the video id, and no thumbnails")
     folders = [folder_of(path) or path for path in paths]
-    videos = table.cells.get(table.columns.video or "video")
+    videos = table.cells.get(table.columns.video)
     if videos is not None:
         videos = [video or folder for video, folder in zip(videos, folders, strict=True)]
     elif _are_image_sets(folders, labels):
-        notes.append("no column video, and folders that mix labels or hold a whole class: each image counts for itself")
+        notes.append("no column video, and a folder holds both labels or a whole class: every image is a video")
         videos = paths
     else:
-        notes.append("no column video: the images of a folder count as a video")
+        notes.append("no column video: every folder is a video")
         videos = folders
     for video, line in zip(videos, table.lines, strict=True):
         if not video:
@@ -154,33 +152,31 @@ def _paths_and_videos(table: ColumnTable, labels: np.ndarray, notes: list[str]) 
 
 
 def _are_image_sets(folders: Sequence[str], labels: np.ndarray) -> bool:
-    """Whether a folder holds both labels, or all images of a class lie in one folder."""
-    by_label = [{f for f, y in zip(folders, labels.tolist(), strict=True) if y == label} for label in (0, 1)]
-    return bool(by_label[0] & by_label[1]) or 1 in map(len, by_label)
+    """Whether a folder holds both labels or a whole class."""
+    real, fake = ({f for f, y in zip(folders, labels.tolist(), strict=True) if y == label} for label in (0, 1))
+    return bool(real & fake) or len(real) == 1 or len(fake) == 1
 
 
 def _repeated_images(
     datasets: Sequence[str], videos: Sequence[str], frames: Sequence[str], paths: Sequence[str]
 ) -> list[str]:
-    """A line for rows of the same image: of one path, or of one frame of a video where the path is not known."""
-    images: Counter[tuple] = Counter()
-    for dataset, video, frame, path in zip(datasets, videos, frames, paths, strict=True):
-        if path or frame:
-            images[(dataset, path) if path else (dataset, video, frame)] += 1
-    if repeated := images.total() - len(images):
-        return [f"rows that repeat the image of another row: {repeated} (duplicates, or more faces of it); each counts"]
+    """A note on rows of the same image: the same path or, without a path, the same frame of a video."""
+    rows = zip(datasets, videos, frames, paths, strict=True)
+    images = [
+        (dataset, path) if path else (dataset, video, frame) for dataset, video, frame, path in rows if path or frame
+    ]
+    if repeated := len(images) - len(set(images)):
+        return [f"rows that repeat the image of another row: {repeated} (duplicates, or several faces); each counts"]
     return []
 
 
 def _group_by_video(
     datasets: Sequence[str], names: Sequence[str], labels: np.ndarray, notes: list[str]
 ) -> tuple[np.ndarray, list[tuple[str, str]]]:
-    """(video of every row [N], ids [V]); the real and the fake rows of one id are two videos."""
-    index: dict[tuple[str, str, int], int] = {}
-    keys = zip(datasets, names, labels.tolist(), strict=True)
-    video = np.array([index.setdefault(key, len(index)) for key in keys])
-    video_ids = [(dataset, name) for dataset, name, _ in index]
-    if mixed := len(index) - len(set(video_ids)):
+    """(video of every row [N], ids [V]). The real and the fake rows of one id are two videos."""
+    video, keys = number_keys(zip(datasets, names, labels.tolist(), strict=True))
+    video_ids = [(dataset, name) for dataset, name, _ in keys]
+    if mixed := len(video_ids) - len(set(video_ids)):
         notes.append(f"{mixed} videos have rows of both labels: their real and their fake rows count as two videos")
     of_dataset = Counter(dataset for dataset, _ in video_ids)
     if len(of_dataset) > 1:

@@ -1,9 +1,8 @@
-"""A whole run of SJEDD_test.py: load the checkpoint, test every data set in its own folder."""
+"""A run of SJEDD_test.py: load the checkpoint, test every data set in a folder of its own."""
 
 import argparse
 import contextlib
 import logging
-import math
 import time
 from functools import partial
 from pathlib import Path
@@ -11,10 +10,11 @@ from pathlib import Path
 from datasets.perturbations import compression_unavailable
 from datasets.test_sets import TEST_SETS, ReadOptions, frames_per_video
 from evaluation.calibration import read_calibration
-from evaluation.dataset_test import DatasetTest, ModelSetup
-from evaluation.predictions import refuse_other_source
+from evaluation.data_set_scorer import DataSetScorer, RunSetup
+from evaluation.messages import log_metrics, results_table
+from evaluation.number_text import percent
+from evaluation.predictions_writer import refuse_other_source
 from evaluation.robustness import remove_robustness, run_suite
-from evaluation.test_messages import log_auc, log_metrics, results_table
 from models.checkpoint import build_model, threshold_of
 from models.checkpoint_file import read_checkpoint
 from models.label_tree import TREES
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     """Test the checkpoint on every data set of the command line.
 
     Raises:
-        UserError: Bad arguments or data; of several data sets only after all of them were tried.
+        UserError: Bad arguments or data. If there are several data sets, all of them are tried first.
     """
     temperature = read_calibration(args.calibration) if args.calibration else None
     if args.perturb and args.perturb.name == "compression" and (reason := compression_unavailable()):
@@ -43,10 +43,10 @@ def run(args: argparse.Namespace) -> None:
     device = choose_device(args.gpu, args.precision)
     model = build_model(content, args.resume, TREES[args.train_dataset] if args.train_dataset else None).to(device)
     del content  # its optimizer state is larger than the model
-    arithmetic = REFERENCE if args.precision == "float16" else args.precision
-    results: dict[str, dict | str] = {}
+    precision = REFERENCE if args.precision == "float16" else args.precision
+    results: dict[str, dict | str] = {}  # data set -> its metrics, or why it failed
     with process_group(device):
-        setup = ModelSetup(model, encode_text(model, arithmetic), arithmetic, threshold, crops, temperature, args)
+        setup = RunSetup(model, encode_text(model, precision), precision, threshold, crops, temperature, args)
         for name in args.dataset:
             folder = Path(args.output) / args.name / name
             with contextlib.ExitStack() as held:
@@ -68,42 +68,10 @@ def run(args: argparse.Namespace) -> None:
         raise error_type(f"{len(failed)} of {len(results)} data sets failed; {'; '.join(failed)}")
 
 
-def _test_data_set(name: str, setup: ModelSetup, folder: Path, log: logging.Logger) -> dict:
-    """Read, score and report one data set, with all that the command line asks for; returns its metrics."""
+def _test_data_set(name: str, setup: RunSetup, folder: Path, log: logging.Logger) -> dict:
+    """Read, score and report one data set; returns its metrics."""
     args, started = setup.args, time.perf_counter()
-    options, needs_datapath = _read_options(setup), TEST_SETS[name].needs_datapath
-    data = TEST_SETS[name].read(options)
-    if needs_datapath:
-        on_main(lambda: refuse_other_source(folder, data.source))
-    place = folder
-    if args.perturb:
-        log.info(f"  every crop perturbed by {args.perturb}")
-        place = output_dir(folder / f"{args.perturb.name}_{args.perturb.level}")
-    else:
-        on_main(lambda: remove_robustness(folder))
-    test = DatasetTest(setup, data, frames_per_video(name, data, options))
-    metrics = test.score(place, args.perturb)
-    auc = metrics[test.headline]
-    log_metrics(metrics, log)
-    if args.auc:
-        log_auc(auc, metrics, log)
-    if setup.crops and not metrics["crops"] and not data.image_level and not needs_datapath:
-        log.info("  no manifest.json lies beside these crops: whether they are like the training's is not known")
-    seconds = time.perf_counter() - started
-    log.info(f"  {seconds:.1f} s, {metrics['frames'] / seconds:.1f} frames/s; {place / 'predictions.csv'}")
-    if args.robustness:
-        run_suite(test, folder, metrics, log)
-    if args.test_log and is_main():
-        tested = f"{name} {args.perturb}" if args.perturb else name
-        line = f"{args.resume} {tested} AUC {math.nan if auc is None else 100 * auc:.3f}\n"
-        append_text(place / "test_log.txt", line)
-    return metrics
-
-
-def _read_options(setup: ModelSetup) -> ReadOptions:
-    """The command line as the readers take it."""
-    args = setup.args
-    return ReadOptions(
+    options = ReadOptions(
         data_root=Path(args.data_root),
         datapath=Path(args.datapath) if args.datapath else None,
         compression=args.compression or "c23",
@@ -113,3 +81,29 @@ def _read_options(setup: ModelSetup) -> ReadOptions:
         n_frames=args.n_frames,
         tree=setup.model.tree,
     )
+    data, needs_datapath = TEST_SETS[name].read(options), TEST_SETS[name].needs_datapath
+    if needs_datapath:
+        on_main(lambda: refuse_other_source(folder, data.source))
+    results_folder, perturbed = folder, ""
+    if args.perturb:
+        perturbed = f" {args.perturb}"
+        log.info(f"  every crop perturbed by{perturbed}")
+        results_folder = output_dir(folder / f"{args.perturb.name}_{args.perturb.level}")
+    else:
+        on_main(lambda: remove_robustness(folder))
+    scorer = DataSetScorer(setup, data, frames_per_video(name, data, options))
+    metrics = scorer.score(results_folder, args.perturb)
+    auc = metrics[scorer.main_auc]
+    log_metrics(metrics, log)
+    if args.auc:
+        log.info(f" * AUC {percent(auc, 3, 'undefined')}{perturbed}")
+    if setup.crops and not metrics["crops"] and not data.image_level and not needs_datapath:
+        log.info("  these crops have no manifest.json, so nobody knows whether they were made like the training crops")
+    seconds = time.perf_counter() - started
+    log.info(f"  {seconds:.1f} s, {metrics['frames'] / seconds:.1f} frames/s; {results_folder / 'predictions.csv'}")
+    if args.robustness:
+        run_suite(scorer, folder, metrics, log)
+    if args.test_log and is_main():
+        line = f"{args.resume} {name}{perturbed} AUC {percent(auc, 3, 'nan')}\n"
+        append_text(results_folder / "test_log.txt", line)
+    return metrics

@@ -1,4 +1,4 @@
-"""Test one data set: score its frames, write predictions.csv and metrics.json."""
+"""Score the frames of one data set; write predictions.csv and metrics.json."""
 
 import argparse
 from collections import Counter
@@ -16,7 +16,7 @@ from datasets.perturbations import Perturbation
 from datasets.records import DataSet, Dropped
 from evaluation.calibration import apply_temperature, calibrated_checkpoint, expected_calibration_error
 from evaluation.metrics import evaluate
-from evaluation.predictions import Scores, write_predictions
+from evaluation.predictions_writer import Scores, write_predictions
 from evaluation.scoring import score_loader
 from models.joint_embedding import JointEmbedding
 from utils.cli import UserError
@@ -25,38 +25,43 @@ from utils.files import remove_leftovers, write_json
 from utils.progress import progress_bar
 from utils.ranks import world_size
 
-Scored = tuple[Sequence[int], np.ndarray, np.ndarray]  # record indices [B], marginals [B, nodes], log-odds of fake [B]
-MIN_FORWARD = 64  # frames that go through the model at once, at least
+Batch = tuple[Sequence[int], np.ndarray, np.ndarray]  # record indices [B], marginals [B, nodes], log-odds of fake [B]
+MIN_FORWARD = 64  # smallest number of frames in one forward pass
 
 
 @dataclass(frozen=True)
-class ModelSetup:
-    """What all tests of a run share."""
+class RunSetup:
+    """What all data sets of a run share."""
 
     model: JointEmbedding  # in eval mode, on its device
     text: torch.Tensor  # the encoded prompts, from models.scoring.encode_text
-    arithmetic: str  # the precision, as models.scoring names it
+    precision: str  # as models.scoring names it
     threshold: float | None  # the checkpoint's decision threshold
-    crops: dict | None  # how the training's crops were made, where the checkpoint says so
-    temperature: float | None  # of --calibration
+    crops: dict | None  # how the training crops were made; None if the checkpoint does not say
+    temperature: float | None  # from --calibration
     args: argparse.Namespace  # the command line of SJEDD_test.py
 
 
-class DatasetTest:
-    """A data set and the model that scores it, once as it is and once per perturbation."""
+class DataSetScorer:
+    """Scores a data set, as it is or perturbed. Under torchrun all processes must make the same calls.
 
-    def __init__(self, setup: ModelSetup, data: DataSet, n_frames: int | None) -> None:
-        """n_frames: frames per video, None for image sets and lists. All processes of torchrun must call this."""
+    Args:
+        setup: Shared by the data sets of the run.
+        data: The data set.
+        n_frames: Frames per video; None for image sets and lists.
+    """
+
+    def __init__(self, setup: RunSetup, data: DataSet, n_frames: int | None) -> None:
         self.setup, self.data, self.n_frames = setup, data, n_frames
         self._images = image_source(data, setup.args.crop_cache)
 
     @property
-    def headline(self) -> str:
-        """Name of the AUC that counts: of the videos, or of the frames of an image set."""
+    def main_auc(self) -> str:
+        """Name of the AUC to report: video_auc, or frame_auc for an image set."""
         return "frame_auc" if self.data.image_level else "video_auc"
 
     def score(self, folder: Path, perturbation: Perturbation | None = None) -> dict:
-        """Score the frames; write predictions.csv and metrics.json into the folder and return the latter's content.
+        """Write predictions.csv and metrics.json into ``folder``; returns the content of metrics.json.
 
         Raises:
             UserError: No image could be read.
@@ -65,18 +70,16 @@ class DatasetTest:
         batches = _from_all_processes(self._batches(perturbation, dropped), dropped)
         return on_main(lambda: self._write(folder, perturbation, batches, dropped))
 
-    def _batches(self, perturbation: Perturbation | None, dropped: list[Dropped]) -> Iterator[Scored]:
-        """The batches in order (under torchrun this process's share); unreadable images are added to ``dropped``."""
+    def _batches(self, perturbation: Perturbation | None, dropped: list[Dropped]) -> Iterator[Batch]:
+        """Score this process's share of the frames in order; add unreadable images to ``dropped``."""
         setup, records, args = self.setup, self.data.records, self.setup.args
         frames = Frames(records, setup.model.image_size, perturbation=perturbation, seed=args.seed, images=self._images)
         batch_size = max(MIN_FORWARD, args.batch_size * (self.n_frames or 1))
-        own = own_videos(records)
-        loader = scoring_loader(
-            frames, batch_size, args.num_workers, pin_memory=setup.text.device.type == "cuda", indices=own
-        )
+        own, on_cuda = own_videos(records), setup.text.device.type == "cuda"
+        loader = scoring_loader(frames, batch_size, args.num_workers, pin_memory=on_cuda, indices=own)
         name = f"{self.data.name} {perturbation}" if perturbation else self.data.name
         with progress_bar(total=len(own), desc=name, unit="frame", leave=False) as bar:
-            for batch in score_loader(setup.model, loader, setup.arithmetic, setup.text):
+            for batch in score_loader(setup.model, loader, setup.precision, setup.text):
                 for index, reason in batch.unreadable:
                     record = records[index]
                     dropped.append(Dropped(record.video, record.path, record.label, reason))
@@ -84,20 +87,18 @@ class DatasetTest:
                 bar.update(len(batch.indices) + len(batch.unreadable))
 
     def _write(
-        self, folder: Path, perturbation: Perturbation | None, batches: Iterator[Scored], dropped: list[Dropped]
+        self, folder: Path, perturbation: Perturbation | None, batches: Iterator[Batch], dropped: list[Dropped]
     ) -> dict:
-        """predictions.csv while the batches come in, then metrics.json."""
         data, tree, setup = self.data, self.setup.model.tree, self.setup
         remove_leftovers(folder)
-        (folder / "metrics.json").unlink(missing_ok=True)  # never beside predictions of another test
+        (folder / "metrics.json").unlink(missing_ok=True)  # it must not stay beside new predictions
         nodes = [node.replace(" ", "_") for node in tree.nodes[1:]]
         try:
             scores = write_predictions(folder / "predictions.csv", data, nodes, batches, setup.temperature)
         except UserError as error:
             last = f", {len(data.records)} were tried ({dropped[-1].path}: {dropped[-1].reason})" if dropped else ""
-            raise UserError(f"{data.name}: {error}{last}{_where_to_look(data, dropped)}") from error
-        metrics = self._settings(perturbation)
-        metrics |= evaluate(scores, tree.nodes[1:], setup.threshold, data.videos_listed)
+            raise UserError(f"{data.name}: {error}{last}{_hint(data, dropped)}") from error
+        metrics = self._settings(perturbation) | evaluate(scores, tree.nodes[1:], setup.threshold, data.videos_listed)
         metrics |= _class_coverage(scores, dropped)
         if setup.temperature:
             metrics["calibration"] = _calibration_metrics(scores, setup.temperature, setup.args)
@@ -128,54 +129,52 @@ class DatasetTest:
         }
 
 
-def _from_all_processes(batches: Iterator[Scored], dropped: list[Dropped]) -> Iterator[Scored]:
-    """In the main process: the batches of all processes in order, with their dropped images added to ``dropped``."""
+def _from_all_processes(batches: Iterator[Batch], dropped: list[Dropped]) -> Iterator[Batch]:
+    """Collect the batches of all processes in the main one, in order; add their dropped images to ``dropped``."""
     if world_size() == 1:
-        return batches
+        return batches  # one at a time, to save memory
     n_before = len(dropped)
     shares = gather((list(batches), dropped[n_before:])) or []
-    for _, of_other in shares[1:]:
-        dropped += of_other
+    for _, dropped_elsewhere in shares[1:]:
+        dropped += dropped_elsewhere
     return (batch for share, _ in shares for batch in share)
 
 
 def _class_coverage(scores: Scores, dropped: Sequence[Dropped]) -> dict:
     """Videos scored / videos listed, of each class."""
-    scored = {record.video: record.label for record in scores.records}
-    listed = Counter((scored | {drop.video: drop.label for drop in dropped}).values())
-    found = Counter(scored.values())
-    return {
-        f"coverage_{name}": found[label] / listed[label] if listed[label] else None
-        for label, name in enumerate(("real", "fake"))
-    }
+    labels = {record.video: record.label for record in scores.records}
+    scored = Counter(labels.values())
+    listed = Counter((labels | {drop.video: drop.label for drop in dropped}).values())
+    names = ("coverage_real", "coverage_fake")
+    return {name: scored[i] / listed[i] if listed[i] else None for i, name in enumerate(names)}
 
 
 def _calibration_metrics(scores: Scores, temperature: float, args: argparse.Namespace) -> dict:
-    """The temperature and where it is from, and the calibration error of the frames without and with it."""
+    """The temperature, its origin, and the calibration error of the frames without and with it."""
     labels, logits = np.array([record.label for record in scores.records]), scores.values[:, 1]
     before, after = (expected_calibration_error(labels, apply_temperature(logits, t)) for t in (1, temperature))
     fitted_on = calibrated_checkpoint(args.calibration)
-    foreign = fitted_on is not None and Path(fitted_on).resolve() != Path(args.resume).resolve()
-    origin = {"file": args.calibration, "checkpoint": fitted_on, "of_another_checkpoint": foreign}
+    other = fitted_on is not None and Path(fitted_on).resolve() != Path(args.resume).resolve()
+    origin = {"file": args.calibration, "checkpoint": fitted_on, "of_another_checkpoint": other}
     return origin | {"temperature": temperature, "ece_before": before, "ece_after": after}
 
 
 def _protocol_differences(args: argparse.Namespace, data: DataSet, crops: Iterable[dict | None]) -> list[str]:
-    """How a test with --protocol reference differs from the reference's, a line each."""
+    """How a test with --protocol reference differs from the reference's test, one line each."""
     if args.protocol == "ours":
         return []
     lines = []
     if not data.image_level and not all(made and made.get("protocol") == "reference" for made in crops):
-        lines.append("the reference chooses frames among crops of every frame; extract with --protocol reference")
+        lines.append("the reference crops every frame; extract the crops again with --protocol reference")
     if args.precision != "float16":
         lines.append(
-            "the reference computes in float16 (P(fake) moves by a few 1e-3); on CUDA give --precision float16"
+            "the reference computes in float16 (P(fake) changes by a few 1e-3); give --precision float16 (CUDA)"
         )
     return lines
 
 
-def _where_to_look(data: DataSet, dropped: Sequence[Dropped]) -> str:
-    """What to do if none of a list's images is there."""
+def _hint(data: DataSet, dropped: Sequence[Dropped]) -> str:
+    """What to do if no image of a list exists."""
     if not dropped or any(drop.reason != "missing_file" for drop in dropped):
         return ""
     if data.name == "json":

@@ -1,4 +1,4 @@
-"""Write predictions.csv while scoring goes on. Only what the metrics need stays in memory, as numbers."""
+"""Write predictions.csv while frames are scored. Only the numbers that the metrics need stay in memory."""
 
 import csv
 import os
@@ -18,16 +18,15 @@ _COLUMNS = ["dataset", "video", "frame", "path", "label", "method", "code", "p_f
 
 @dataclass(frozen=True)
 class Scores:
-    """The scored frames, N rows for ``evaluation.metrics.evaluate``; each row is made when it is needed."""
+    """N scored frames. Iterating makes the rows for ``evaluation.metrics.evaluate`` one by one."""
 
     data: DataSet
-    nodes: Sequence[str]  # column names of the nodes but the root
+    nodes: Sequence[str]  # column names of the nodes, without the root
     indices: np.ndarray  # int [N], positions of the scored records in data
-    values: np.ndarray  # float64 [N, 2 + nodes]: P(fake), its log-odds, and the probability of each node
+    values: np.ndarray  # float64 [N, 2 + nodes]: P(fake), its log-odds, the probability of each node
 
     @property
     def records(self) -> Iterator[Record]:
-        """The scored records, in order."""
         return (self.data.records[i] for i in self.indices)
 
     def __iter__(self) -> Iterator[dict]:
@@ -38,11 +37,11 @@ class Scores:
 
 
 def refuse_other_source(folder: Path, source: str) -> None:
-    """Raises UserError if ``folder``, or a folder in it, holds results of another source (a path, any spelling)."""
+    """Raise UserError if ``folder`` or a folder in it holds results of another source, a path."""
     for path in sorted(folder.rglob("metrics.json")):
         metrics = read_json(path)
         earlier = metrics.get("source") if isinstance(metrics, dict) else None
-        if isinstance(earlier, str) and os.path.abspath(earlier) != os.path.abspath(source):  # noqa: PTH100 - a text
+        if isinstance(earlier, str) and os.path.abspath(earlier) != os.path.abspath(source):  # noqa: PTH100 - a path that need not exist
             raise UserError(f"{folder} holds the results of {earlier}; give another --name, or remove that folder")
 
 
@@ -53,20 +52,16 @@ def write_predictions(
     scored: Iterable[tuple[Sequence[int], np.ndarray, np.ndarray]],
     temperature: float | None = None,
 ) -> Scores:
-    """Write the rows of scored frames into a CSV file, which appears when it is complete.
+    """Write a CSV file, which appears when it is complete; returns the scores, rounded as in it to 9 digits.
 
     Args:
-        path: The file.
-        data: The data set.
-        nodes: Column names of the nodes but the root.
+        path, data: The file, and the data set of the frames.
+        nodes: Column names of the nodes, without the root.
         scored: Batches of (record indices [B], probabilities [B, 1 + nodes], log-odds of fake [B]).
         temperature: Adds the last column p_fake_calibrated.
 
-    Returns:
-        The rows, with their numbers as the file holds them (9 significant digits).
-
     Raises:
-        UserError: No frame was scored, or the file cannot be written.
+        UserError: No image could be read, or the file cannot be written.
     """
     indices: list[Sequence[int]] = []
     values: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""Read the columns of a predictions file as texts and numbers. Every error names the file and the line."""
+"""Read the columns of a predictions file as strings and numbers. Every error names the file and the line."""
 
 import csv
 import math
@@ -16,31 +16,30 @@ LABEL_WORDS = {
     **dict.fromkeys(("0", "0.0", "real", "original", "pristine"), 0),
     **dict.fromkeys(("1", "1.0", "fake", "manipulated", "deepfake"), 1),
 }
-_OPTIONAL = ("dataset", "frame", "method", "code", "logit_fake")  # read by these names where the file has them
-_CALIBRATED = "p_fake_calibrated"  # the last column of a test with --calibration; not a node of the label tree
+_OPTIONAL = ("dataset", "frame", "method", "code", "logit_fake")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns to read. path and video: None takes the usual name where the file has it."""
+    """Names of the columns to read. "": the usual name, if the file has such a column."""
 
     score: str = "p_fake"
     label: str = "label"
-    path: str | None = None
-    video: str | None = None
+    path: str = ""
+    video: str = ""
 
 
 class ColumnTable(NamedTuple):
-    """The columns of a file that are used, N rows."""
+    """The used columns of a file with N rows."""
 
     source: str
     header: list[str]
     columns: Columns  # what score, label, path and video are called here
-    cells: dict[str, list[str]]  # column -> N texts
-    lines: list[int]  # line number of every row
+    cells: dict[str, list[str]]  # column -> N strings
+    lines: list[int]  # [N] line numbers
 
     def texts(self, name: str) -> list[str]:
-        """[N] cells; "" where there is no such column."""
+        """[N] cells; "" if there is no such column."""
         return self.cells.get(name) or [""] * len(self.lines)
 
     def numbers(self, name: str) -> np.ndarray:
@@ -70,15 +69,12 @@ def _number(text: str) -> float:
 
 
 def read_columns(source: str, columns: Columns, fall_back: bool) -> ColumnTable:
-    """Read a CSV file with a header.
+    """Read a CSV file with a header. Raises UserError if that fails, or if it has no such columns.
 
     Args:
         source: Path of the file.
-        columns: The columns to read, besides the usual optional ones and those of the label tree's nodes.
-        fall_back: If a given column is not there, read the usual one instead.
-
-    Raises:
-        UserError: The file cannot be read, or is not a table with these columns.
+        columns: The columns to read, beside optional ones (_OPTIONAL and one per node of the label tree).
+        fall_back: Read the usual column instead of a given one that is missing.
     """
     try:
         with text_file(source).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -86,10 +82,8 @@ def read_columns(source: str, columns: Columns, fall_back: bool) -> ColumnTable:
             if "\0" in first:
                 raise UserError(f"{source}:1: no UTF-8 text (UTF-16, or no CSV file at all): save it as CSV in UTF-8")
             return _parse_rows(source, chain([first], file), columns, fall_back)
-    except OSError as error:
-        raise UserError(f"cannot read {source} ({error.strerror})") from error
-    except ValueError as error:  # a NUL in the name
-        raise UserError(f"cannot read {source!r} ({error})") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UserError(f"cannot read {source} ({getattr(error, 'strerror', error)})") from error
 
 
 def _parse_rows(source: str, text: Iterable[str], columns: Columns, fall_back: bool) -> ColumnTable:
@@ -116,7 +110,7 @@ def _parse_rows(source: str, text: Iterable[str], columns: Columns, fall_back: b
 
 
 def _find_columns(source: str, header: Sequence[str], columns: Columns, fall_back: bool) -> Columns:
-    """The given columns; with ``fall_back`` the usual ones in place of those that the file does not have."""
+    """Replace "" by the usual name, and with ``fall_back`` also the given names that the file does not have."""
     if not any(header):
         raise UserError(f"{source}:1: the file is empty; it needs a header and a row per scored image")
     for mark, word in ((";", ";"), ("\t", "tabs")):
@@ -125,21 +119,18 @@ def _find_columns(source: str, header: Sequence[str], columns: Columns, fall_bac
     shown = f"(the file has: {', '.join(header[:20])})"
     for option, name in vars(columns).items():
         names = dict.fromkeys([name, getattr(Columns(), option)] if fall_back else [name])
-        there = [name for name in names if name is None or name in header]
+        there = [name for name in names if not name or name in header]
         if not there:
             raise UserError(f"{source}:1: no column {' or '.join(names)}; name it with --{option}_column {shown}")
         columns = replace(columns, **{option: there[0]})
-    if not _place_columns(header, columns):
+    columns = replace(columns, path=columns.path or "path", video=columns.video or "video")
+    if not {columns.path, columns.video} & set(header):
         raise UserError(f"{source}:1: neither a column path nor video; name one with --path_column {shown}")
     return columns
 
 
-def _place_columns(header: Sequence[str], columns: Columns) -> set[str]:
-    return {columns.path or "path", columns.video or "video"} & set(header)
-
-
 def _used_columns(source: str, header: Sequence[str], columns: Columns) -> list[str]:
-    wanted = {columns.score, columns.label, *_place_columns(header, columns), *_OPTIONAL}
+    wanted = {*vars(columns).values(), *_OPTIONAL}
     used = [name for name in header if name in wanted] + node_columns(header)
     if repeated := next((name for name in used if name and header.count(name) > 1), ""):
         raise UserError(f"{source}:1: {header.count(repeated)} columns are named {repeated}; keep one of them")
@@ -147,7 +138,7 @@ def _used_columns(source: str, header: Sequence[str], columns: Columns) -> list[
 
 
 def node_columns(header: Sequence[str]) -> list[str]:
-    """Our files have a column per node of the label tree after logit_fake."""
+    """The columns of the nodes of the label tree: those after logit_fake in our files, except p_fake_calibrated."""
     if "code" not in header or "logit_fake" not in header:
         return []
-    return [name for name in header[header.index("logit_fake") + 1 :] if name != _CALIBRATED]
+    return [name for name in header[header.index("logit_fake") + 1 :] if name != "p_fake_calibrated"]
