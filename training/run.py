@@ -167,7 +167,7 @@ class Run:
             for result in steps:
                 asked_to_stop, save_is_due = result.flags
                 if asked_to_stop:
-                    stop.join()
+                    stop.also_stop()
                     return
                 if save_is_due and self.progress.step < self.data.steps:
                     self.save_last()

@@ -53,7 +53,7 @@ def arguments(published_checkpoint, crops_copy):
     ("environment", "extra", "message"),
     [
         ({"WORLD_SIZE": "2", "RANK": "0"}, ["--gpu", 0], "under torchrun set CUDA_VISIBLE_DEVICES instead"),
-        ({"WORLD_SIZE": "2", "RANK": "1"}, [], "no number LOCAL_RANK, MASTER_PORT; start several processes"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, [], "is set without LOCAL_RANK, MASTER_PORT; start several processes"),
     ],
 )
 def test_what_torchrun_does_not_allow_is_one_line(
