@@ -8,8 +8,10 @@ import jinja2
 
 def environment(folder: Path) -> jinja2.Environment:
     """The templates in ``folder``, with the filter ``data_uri``. Values are escaped; an undefined name raises."""
-    options = {"autoescape": True, "undefined": jinja2.StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    made = jinja2.Environment(loader=jinja2.FileSystemLoader(folder), **options)
+    loader = jinja2.FileSystemLoader(folder)
+    made = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     made.filters["data_uri"] = data_uri
     return made
 

@@ -213,4 +213,4 @@ def test_a_batch_that_cannot_be_shared_is_refused(training, monkeypatch, capsys)
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(run, "process_group", lambda device: contextlib.nullcontext())
     assert SJEDD_train_FFpp.main([*training, "--tag", "three"]) == 2
-    assert "a batch of 4 images cannot be shared by 3 processes" in capsys.readouterr().err
+    assert "a batch of 4 images cannot be divided among 3 processes" in capsys.readouterr().err
