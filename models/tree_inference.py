@@ -1,4 +1,4 @@
-"""Node scores -> probabilities, by exact summation over the legal states of a label tree.
+"""Node scores -> probabilities, by exact sums over the legal states of a label tree.
 
 p(s|x) = exp(s . f) / sum over legal s' of exp(s' . f) for the node scores f; a node's marginal is the mass of the legal
 states in which it is on (the paper's joint distribution over the label tree). Sums are in float64 and log space: in
@@ -14,7 +14,7 @@ from models.label_tree import LabelTree
 
 @functools.lru_cache(maxsize=32)
 def legal_states(tree: LabelTree, device: torch.device) -> torch.Tensor:
-    """The tree's legal states on a device, float64 [states, nodes] of 0 and 1. Cached."""
+    """The tree's legal states on a device, float64 [states, nodes] of 0 and 1."""
     with torch.inference_mode(False):  # the cached tensor serves training too
         return torch.from_numpy(tree.legal_states).to(device=device, dtype=torch.float64)
 
@@ -25,7 +25,7 @@ def state_scores(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
 
 
 def log_marginals(scores: torch.Tensor, tree: LabelTree) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logarithms of each node's probabilities of being on and off, accurate near 0 and 1 too; differentiable.
+    """Logarithms of each node's probabilities of being on and off, also accurate near 0 and 1; differentiable.
 
     scores: float [B, nodes]. Returns two float64 [B, nodes].
     """
@@ -56,7 +56,7 @@ def marginals(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
 
 
 def logit_fake(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
-    """Log-odds of the root, log(P(fake) / P(real)), which tell apart what P(fake) rounds to 1.
+    """Log-odds of the root, log(P(fake) / P(real)), which still differ where P(fake) is rounded to 1.
 
     scores: float [B, nodes]. Returns float64 [B].
     """
