@@ -61,8 +61,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", tree: Label
     Returns:
         The model in eval mode, float32, with its ``.tree``.
 
-    Raises:
-        UserError: the file is no SJEDD checkpoint, is damaged, or names another tree than ``tree``.
+    Raises UserError if the file is no SJEDD checkpoint, is damaged, or names another tree than ``tree``.
     """
     return build_model(read_checkpoint(path), path, tree).to(device)
 
@@ -90,8 +89,7 @@ def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = Non
 def load_weights(model: JointEmbedding, state: Mapping[str, torch.Tensor], path: str | Path) -> None:
     """Copy weights into ``model.clip`` as float32.
 
-    Raises:
-        UserError: a key is missing or unknown, a shape differs, or a value is not finite.
+    Raises UserError if a key is missing or unknown, a shape differs, or a value is not finite.
     """
     own = model.clip.state_dict()
     state = {key: value for key, value in state.items() if not key.endswith("attn_mask")}
@@ -114,8 +112,8 @@ def _check_fit(own: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor],
 
 def _most_layers(config: Mapping) -> int:
     vision = config["vision_cfg"]
-    of_image = vision["layers"] if "layers" in vision else len(vision["demo_channels"])
-    return max(np.max(of_image), config["text_cfg"]["layers"])
+    image_layers = vision["layers"] if "layers" in vision else len(vision["demo_channels"])
+    return max(np.max(image_layers), config["text_cfg"]["layers"])
 
 
 def architecture_of(state: Mapping[str, torch.Tensor]) -> dict:

@@ -19,8 +19,16 @@ _ZIP = b"PK\x03\x04"  # first bytes of torch.save's files, except those of old v
 # What published checkpoints hold besides tensors and plain types. CfgNode loads as a dict, so yacs is not needed.
 _ALLOWED_GLOBALS = [argparse.Namespace, (collections.OrderedDict, "yacs.config.CfgNode")]
 # What our code, open_clip or torch may raise when a model is built from malformed content.
-MALFORMED = (LookupError, TypeError, AttributeError, ValueError, RuntimeError, AssertionError, ArithmeticError)
-MALFORMED += (MemoryError,)
+MALFORMED = (
+    LookupError,
+    TypeError,
+    AttributeError,
+    ValueError,
+    RuntimeError,
+    AssertionError,
+    ArithmeticError,
+    MemoryError,
+)
 # Dtypes of weights; PyTorch cannot compute with some others.
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
 _DTYPES |= {torch.int8, torch.int16, torch.int32, torch.int64}
@@ -73,8 +81,7 @@ def _refuse_bomb(path: Path) -> None:
 def state_dict_of(content: Mapping, path: str | Path) -> dict[str, torch.Tensor]:
     """The weights in a checkpoint's content, with or without a wrapper (model, state_dict) and prefix (module.).
 
-    Raises:
-        UserError: it holds no weights, or weights other than plain tensors of real numbers.
+    Raises UserError if it holds no weights, or weights other than plain tensors of real numbers.
     """
     state = next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), Mapping)), content)
     state = {str(key).removeprefix("module."): value for key, value in state.items() if str(key) not in _OPENAI_EXTRAS}

@@ -24,8 +24,7 @@ def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, t
             It must have been trained with QuickGELU, like OpenAI's and open_clip's `-quickgelu` models (the file does
             not tell). Default: pretrained/<OpenAI's file name> if it exists, else OpenAI's cache or a download.
 
-    Raises:
-        UserError: the file cannot be read, or the download fails.
+    Raises UserError if the file cannot be read, or the download fails.
     """
     file_name = name.replace("/", "-") + ".pt"
     if weights is None and (_PRETRAINED / file_name).exists():

@@ -53,15 +53,8 @@ class JointEmbedding(nn.Module):
         score: one of SCORES.
         empty: skip initialisation; the caller loads all weights.
 
-    Raises:
-        ValueError: the architecture does not have OpenAI's layout.
+    Raises ValueError if the architecture does not have OpenAI's layout.
     """
-
-    clip: open_clip.CLIP
-    prompt_rows: torch.Tensor  # row of PromptEmbedding at each position of the packed prompts
-    prompt_depths: torch.Tensor
-    prompt_mask: torch.Tensor
-    prompt_ends: torch.Tensor
 
     def __init__(self, architecture: dict, tree: LabelTree, score: str = "product", empty: bool = False) -> None:
         super().__init__()
@@ -77,7 +70,7 @@ class JointEmbedding(nn.Module):
             raise ValueError(f"the text tower knows {vocabulary} tokens, CLIP's tokenizer needs 49408")
         # The text tower is causal, and its output is read at the end-of-text token, which has the largest id.
         tokens, depths, mask, ends = prefix_tree(tokens, tokens.argmax(dim=1) + 1)
-        used, rows = tokens.unique(return_inverse=True)
+        used, rows = tokens.unique(return_inverse=True)  # rows: row of PromptEmbedding at each position
         self.clip.token_embedding = PromptEmbedding(self.clip.token_embedding.weight, used)
         mask = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)
         for name, values in {"rows": rows, "depths": depths, "mask": mask, "ends": ends}.items():

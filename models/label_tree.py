@@ -29,8 +29,7 @@ class LabelTree:
         codes: list code -> names of the nodes that are on. Default: one digit per node, 0 off, 1 on, 2 unknown.
         digits: length of codes that have more digits than nodes; the others are ignored.
 
-    Raises:
-        ValueError: the data is no such tree; the message says why.
+    Raises ValueError if the data is no such tree; the message says why.
     """
 
     name: str
@@ -140,8 +139,7 @@ class LabelTree:
     def encode(self, code: str) -> np.ndarray:
         """List code -> node vector, float32 [nodes] of 0, 1 and UNKNOWN.
 
-        Raises:
-            UserError: the code has another length or is no legal state.
+        Raises UserError if the code has another length or is no legal state.
         """
         if len(code) != self.code_length or not (code.isascii() and code.isdigit()):
             raise UserError(

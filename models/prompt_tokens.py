@@ -49,9 +49,6 @@ class PromptEmbedding(nn.Module):
         used: ids of the trained rows, int64 [n], each once.
     """
 
-    weight: torch.Tensor
-    used: torch.Tensor
-
     def __init__(self, weight: torch.Tensor, used: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("weight", weight.detach())

@@ -2,7 +2,8 @@
 
 p(s|x) = exp(s . f) / sum over legal s' of exp(s' . f) for the node scores f; a node's marginal is the mass of the legal
 states in which it is on (the paper's joint distribution over the label tree). Sums are in float64 and log space: in
-float32 they leave [0, 1] by up to 2e-5 at scores of 50, and sqrt(1 - p) in the loss is then NaN.
+float32 they leave [0, 1] by up to 2e-5 at scores of 50, and sqrt(1 - p) in the loss is then NaN. Autocast does not
+change float64.
 """
 
 import functools
@@ -29,11 +30,10 @@ def log_marginals(scores: torch.Tensor, tree: LabelTree) -> tuple[torch.Tensor, 
 
     scores: float [B, nodes]. Returns two float64 [B, nodes].
     """
-    with torch.autocast(scores.device.type, enabled=False):
-        of_states = state_scores(scores, tree)
-        on = legal_states(tree, scores.device).bool()  # [states, nodes]
-        spread = of_states[:, :, None] - of_states.logsumexp(1)[:, None, None]  # [B, states, 1]
-        return tuple(spread.masked_fill(~chosen, -torch.inf).logsumexp(1) for chosen in (on, ~on))
+    of_states = state_scores(scores, tree)
+    on = legal_states(tree, scores.device).bool()  # [states, nodes]
+    log_p = of_states[:, :, None] - of_states.logsumexp(1)[:, None, None]  # [B, states, 1]
+    return tuple(log_p.masked_fill(~chosen, -torch.inf).logsumexp(1) for chosen in (on, ~on))
 
 
 def state_probabilities(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
@@ -41,8 +41,7 @@ def state_probabilities(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
 
     scores: float [B, nodes], finite. Returns float64 [B, states]; rows sum to 1.
     """
-    with torch.autocast(scores.device.type, enabled=False):
-        return torch.softmax(state_scores(scores, tree), dim=1)
+    return torch.softmax(state_scores(scores, tree), dim=1)
 
 
 def marginals(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
@@ -50,9 +49,8 @@ def marginals(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:
 
     scores: float [B, nodes], finite. Returns the same shape and dtype, in [0, 1].
     """
-    with torch.autocast(scores.device.type, enabled=False):
-        probabilities = state_probabilities(scores, tree)  # [B, states]
-        return (probabilities @ legal_states(tree, scores.device)).clamp(0.0, 1.0).to(scores.dtype)
+    probabilities = state_probabilities(scores, tree)  # [B, states]
+    return (probabilities @ legal_states(tree, scores.device)).clamp(0.0, 1.0).to(scores.dtype)
 
 
 def logit_fake(scores: torch.Tensor, tree: LabelTree) -> torch.Tensor:

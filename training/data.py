@@ -71,8 +71,7 @@ class TrainingData:
             stream: 0 for the training batches, 1 for the second batches: independent shuffles of the same list.
             every: keep one batch in this many, counted over the run; 0: keep none.
 
-        Raises:
-            UserError: an image cannot be read.
+        Raises UserError if an image cannot be read.
         """
         args, records = self.args, self.train_set.records
         probability = args.aug_probs if args.aug else 0.0

@@ -20,8 +20,7 @@ def prepare_model(
 ) -> JointEmbedding:
     """Build the model and make it ready for training. resumed: content of the checkpoint of --resume.
 
-    Raises:
-        UserError: the weights do not fit, or an option does not suit the model.
+    Raises UserError if the weights do not fit, or an option does not suit the model.
     """
     model = build_model(args, resumed, tree).to(device)
     for tower in args.freeze:

@@ -26,8 +26,7 @@ def resume_settings(given: argparse.Namespace) -> tuple[argparse.Namespace, dict
     Returns:
         All options of the run (its folder stays the same unless given) and the content of the checkpoint.
 
-    Raises:
-        UserError: the file is no ckpt_last.pth of ours, or the command contradicts the run's settings.
+    Raises UserError if the file is no ckpt_last.pth of ours, or the command contradicts the run's settings.
     """
     path = given.resume
     content = read_checkpoint(path)

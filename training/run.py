@@ -38,8 +38,7 @@ from utils.stopping import StopRequest
 def train(args: argparse.Namespace, tree: LabelTree) -> None:
     """Run a training with the options of ``parse_args``, on lists whose codes ``tree`` reads.
 
-    Raises:
-        UserError: bad settings, lists, images or checkpoint.
+    Raises UserError for bad settings, lists, images or checkpoints.
     """
     args, checkpoint = resume_settings(args) if args.resume else (args, None)
     device = choose_device(args.gpu, args.precision)
@@ -158,7 +157,7 @@ class Run:
     def _finish_epoch(self, started: float, log: logging.Logger, metrics: MetricsLog | None) -> None:
         """Validate, write the epoch's checkpoints and log it."""
         progress, figures = self.progress, validate(self.trainer, self.data)
-        row = {"epoch": progress.epoch, "lr": self.trainer.learning_rate}
+        row: dict = {"epoch": progress.epoch, "lr": self.trainer.learning_rate}
         row |= epoch_row(self.trainer.weights, progress) | figures
         row["seconds"] = round(time.perf_counter() - started, 2)
         self._save_epoch(figures)

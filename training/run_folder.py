@@ -18,8 +18,7 @@ def run_folder(folder: Path, resume: str | None) -> Iterator[Path]:
     resume: the checkpoint that the run continues from, if any. If it is in another folder, ckpt_best.pth and
     metrics.jsonl are copied from there.
 
-    Raises:
-        UserError: the folder holds another run, another run works in it, or it cannot be written.
+    Raises UserError if the folder holds another run, another run works in it, or it cannot be written.
     """
     with contextlib.ExitStack() as held:
         yield on_main(lambda: held.enter_context(_prepared(folder, resume)))

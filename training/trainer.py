@@ -84,8 +84,7 @@ class Trainer:
     Batches are pairs of images (float32 [B, 3, S, S], CLIP-normalised RGB) and labels (float32 [B, nodes] of 0, 1 and
     UNKNOWN) on the model's device. Parameters whose ``requires_grad`` is False are not trained.
 
-    Raises:
-        UserError: --hypergrad fd with another precision than float32.
+    Raises UserError if --hypergrad fd is used with another precision than float32.
     """
 
     def __init__(self, model: JointEmbedding, settings: TrainerSettings) -> None:
@@ -178,8 +177,7 @@ class Trainer:
             run_step: number of the step in the run; seeds the draws of gradient methods.
             flags: called when the gradients are computed. The result tells for each flag whether any process set it.
 
-        Raises:
-            UserError: a loss or hypergradient is not finite; then no weight has changed.
+        Raises UserError if a loss or hypergradient is not finite; then no weight has changed.
         """
         n = len(TASKS)
         try:

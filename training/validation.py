@@ -21,8 +21,7 @@ def validate(trainer: Trainer, data: TrainingData) -> dict:
         val_frame_auc and val_video_auc (None for a list without videos), 0 to 1; val_loss: the fidelity loss summed
         over the tasks, whatever --loss is; threshold: that of the best balanced accuracy.
 
-    Raises:
-        UserError: an image cannot be read, or a score is not finite.
+    Raises UserError if an image cannot be read, or a score is not finite.
     """
     records, settings = data.val_set.records, trainer.settings
     vectors = torch.from_numpy(np.stack([node_vector(record.code) for record in records]))  # [N, nodes]

@@ -32,8 +32,7 @@ def choose_device(gpu: int | None, precision: str = "float32") -> torch.device:
 
     gpu: number of the CUDA device; None: the first one, or under torchrun one for each process.
 
-    Raises:
-        UserError: The device does not exist or lacks the precision, or ``gpu`` is given under torchrun.
+    Raises UserError if the device does not exist or lacks the precision, or ``gpu`` is given under torchrun.
     """
     if gpu is not None and world_size() > 1:
         raise UserError("--gpu is for a single process; under torchrun set CUDA_VISIBLE_DEVICES instead")

@@ -23,8 +23,7 @@ T = TypeVar("T")
 def process_group(device: torch.device) -> Iterator[None]:
     """Connect torchrun's processes during the block.
 
-    Raises:
-        UserError: Something other than torchrun set WORLD_SIZE, or another process ended.
+    Raises UserError if something other than torchrun set WORLD_SIZE, or another process ended.
     """
     if world_size() == 1:
         yield

@@ -24,8 +24,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Yields a temporary path in the same folder, with the same suffix. It is renamed to ``path`` at the end, or removed
     after an exception.
 
-    Raises:
-        UserError: The disk is full or read-only, or the folder is gone.
+    Raises UserError if the disk is full or read-only, or the folder is gone.
     """
     temporary = None
     try:
@@ -72,8 +71,7 @@ def write_json(path: Path, value: object) -> None:
 def whole_file(path: str | Path, largest: int | None = None) -> Path:
     """Return ``path`` if it can be read to its end. Folders pass: opening them raises the right error.
 
-    Raises:
-        OSError: It is missing, a pipe, a socket or a device, or has more than ``largest`` bytes.
+    Raises OSError if it is missing, a pipe, a socket or a device, or has more than ``largest`` bytes.
     """
     path = Path(path)
     status = path.stat()

@@ -22,8 +22,7 @@ def hold(path: Path, wait: bool = True) -> Iterator[bool]:
     Args:
         wait: Wait until no other process holds the lock; otherwise yield False then.
 
-    Raises:
-        UserError: The file cannot be made.
+    Raises UserError if the file cannot be made.
     """
     with contextlib.ExitStack() as held:
         try:
@@ -58,8 +57,7 @@ def claim(path: Path) -> Iterator[bool]:
 def exclusive_folder(folder: str | Path) -> Iterator[Path]:
     """Make an output folder, remove killed runs' unfinished files, and keep other runs out of it during the block.
 
-    Raises:
-        UserError: Another run works in it, it cannot be written, or it is removed during the block.
+    Raises UserError if another run works in it, it cannot be written, or it is removed during the block.
     """
     folder = output_dir(folder)
     with claim(folder / ".lock") as mine:

@@ -55,8 +55,7 @@ def run_jobs(
         unit: What a job is, for the progress bar.
         on_crash: Gives the result of a job that crashed its process twice, the second time running alone.
 
-    Raises:
-        WorkerDied: A process died, and ``on_crash`` is not given.
+    Raises WorkerDied if a process died, and ``on_crash`` is not given.
     """
     with progress_bar(total=len(jobs), unit=unit, disable=not jobs, dynamic_ncols=True) as bar:
         if workers == 1 or len(jobs) < (1 if on_crash else 2):

@@ -23,8 +23,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], rate: float, encoding:
         rate: Frames per second.
         encoding: Options of ffmpeg's libx264.
 
-    Raises:
-        OSError: ffmpeg cannot write the video. It prints the reason to stderr.
+    Raises OSError if ffmpeg cannot write the video. It prints the reason to stderr.
     """
     frames = map(_pad_to_even, frames)
     first = next(frames)
