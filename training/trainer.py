@@ -104,6 +104,8 @@ class Trainer:
         self._device_type = device.type
         self._each = torch.eye(len(TASKS), device=device)
         self._rounded = RoundedWeights(model.clip.visual, settings.precision)
+        # Whether plain steps need only the gradient of the weighted sum of the task losses.
+        self._sum_only = settings.grad_method == "none"
         learns = isinstance(self.weighting, AutoLambda)
         self._tasks = ParameterRows(self.parameters, len(TASKS) if learns or not self._sum_only else 0)
         # Holds theta', then d, then the update direction.
@@ -212,11 +214,6 @@ class Trainer:
         self.optimizer.step()
         if self._frozen_text is None:
             self.model.clip.token_embedding.decay(1 - self.learning_rate * self.settings.weight_decay)
-
-    @property
-    def _sum_only(self) -> bool:
-        """Whether a plain step needs only the gradient of the weighted sum of the task losses."""
-        return self.settings.grad_method == "none"
 
     def _gradients(self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor] | None) -> torch.Tensor:
         """Write the step's gradients into the rows; returns what ``_bilevel`` or ``_plain`` returns."""
