@@ -19,8 +19,7 @@ def hold(path: Path, wait: bool = True) -> Iterator[bool]:
 
     Forked processes do not hold the lock, even if they outlive this process.
 
-    Args:
-        wait: Wait until no other process holds the lock; otherwise yield False then.
+    wait: if another process holds the lock, wait for it; without ``wait`` yield False.
 
     Raises UserError if the file cannot be made.
     """
