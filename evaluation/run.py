@@ -19,7 +19,7 @@ from models.checkpoint import build_model, threshold_of
 from models.checkpoint_file import read_checkpoint
 from models.label_tree import TREES
 from models.scoring import REFERENCE, encode_text
-from utils.cli import ToldError, UserError
+from utils.cli import PrintedError, UserError
 from utils.devices import choose_device, describe
 from utils.distributed import on_main, process_group
 from utils.files import append_text, output_dir
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
     if len(results) > 1 and is_main():
         print(results_table(results))
     if failed := [f"{name}: {reason}" for name, reason in results.items() if isinstance(reason, str)]:
-        error_type = UserError if is_main() else ToldError
+        error_type = UserError if is_main() else PrintedError
         raise error_type(f"{len(failed)} of {len(results)} data sets failed; {'; '.join(failed)}")
 
 

@@ -1,8 +1,8 @@
-"""SJEDD checkpoints, published ones and our own: reading, writing, building the model.
+"""Write SJEDD checkpoints, and build the model of a published one or one of ours.
 
 Our files hold plain types and tensors only: ``model`` (OpenAI CLIP's key names, as in the published files),
-``architecture``, ``tree``, ``score``, and what the caller adds. Published files do not name the tree, and their
-architecture is read off the shapes of the weights.
+``architecture``, ``tree``, ``score``, and what the caller adds. Published files do not name the tree; their
+architecture follows from the shapes of the weights.
 """
 
 import re
@@ -22,15 +22,9 @@ FORMAT = "sjedd-1"
 
 
 def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
-    """Write a checkpoint in one step: ``path`` is the old file or the whole new one.
+    """Write a checkpoint in one step, see ``atomic_path``. Raises UserError if the disk is full.
 
-    Args:
-        path: the file.
-        model: its weights, architecture, tree and score are written.
-        extra: plain types and tensors to be written beside them.
-
-    Raises:
-        UserError: the disk is full.
+    extra: plain types and tensors, written beside the model's weights, architecture, tree and score.
     """
     content = {
         "format": FORMAT,
@@ -42,15 +36,14 @@ def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
     with atomic_path(path) as temporary:
         try:
             torch.save(content, temporary)
-        except RuntimeError as error:  # what torch raises when a write fails
-            if "inline_container" not in str(error):
+        except RuntimeError as error:
+            if "inline_container" not in str(error):  # torch's message when a write fails
                 raise
-            message = f"cannot write {path}, the disk may be full; make room there or choose another folder"
-            raise UserError(message) from error
+            raise UserError(f"cannot write {path}, the disk may be full; make room or choose another folder") from error
 
 
 def threshold_of(content: Mapping, path: str | Path) -> float | None:
-    """The decision threshold from validation in a checkpoint of ours; None for a published one."""
+    """A checkpoint's decision threshold from validation; None for a published one."""
     threshold = content.get("threshold")
     if threshold is not None and not (isinstance(threshold, float) and 0 <= threshold <= 1):
         raise UserError(f"{path} holds a damaged decision threshold ({threshold!r}); use another checkpoint")
@@ -62,20 +55,19 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", tree: Label
 
     Args:
         path: a published checkpoint or one of ours.
-        device: where the model is to be.
-        tree: label tree of a checkpoint that does not name its own, as published ones (default: FFPP).
+        device: for the model.
+        tree: label tree of a checkpoint that does not name its own (default: FFPP).
 
     Returns:
         The model in eval mode, float32, with its ``.tree``.
 
-    Raises:
-        UserError: the file is no SJEDD checkpoint, is damaged, or names another tree than ``tree``.
+    Raises UserError if the file is no SJEDD checkpoint, is damaged, or names another tree than ``tree``.
     """
     return build_model(read_checkpoint(path), path, tree).to(device)
 
 
 def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = None) -> JointEmbedding:
-    """As ``load_model``, from the content of the file; ``path`` is named in errors."""
+    """``load_model`` from the content of a file, whose ``path`` is for error messages."""
     state = state_dict_of(content, path)
     try:
         own_tree = LabelTree.from_dict(content["tree"]) if "tree" in content else tree or FFPP
@@ -97,20 +89,19 @@ def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = Non
 def load_weights(model: JointEmbedding, state: Mapping[str, torch.Tensor], path: str | Path) -> None:
     """Copy weights into ``model.clip`` as float32.
 
-    Raises:
-        UserError: a key is missing or unknown, a shape differs, or a value is not finite.
+    Raises UserError if a key is missing or unknown, a shape differs, or a value is not finite.
     """
     own = model.clip.state_dict()
     state = {key: value for key, value in state.items() if not key.endswith("attn_mask")}
     _check_fit({key: value.shape for key, value in own.items()}, state, path)
     if bad := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
         raise UserError(f"{path} holds NaN or infinite weights, the first in {bad[0]}; use an earlier checkpoint")
-    # Into a float32 model: open_clip's own loader of published files rounds biases to fp16 and moves P(fake) by 2e-4.
+    # In float32: open_clip's own loader of published files rounds biases to float16, which changes P(fake) by 2e-4.
     model.clip.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()}, strict=False)
 
 
 def _check_fit(own: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor], path: str | Path) -> None:
-    """Raises UserError unless the weights have the names and shapes of the model's, ``own``."""
+    """Raises UserError unless the weights have the names and shapes of the model's own."""
     missing = sorted(set(own) - set(state) - {key for key in own if key.endswith("num_batches_tracked")})
     extra = sorted(key for key in set(state) - set(own) if not key.endswith("attn_mask"))
     wrong = sorted(key for key in set(own) & set(state) if own[key] != state[key].shape)
@@ -121,14 +112,14 @@ def _check_fit(own: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor],
 
 def _most_layers(config: Mapping) -> int:
     vision = config["vision_cfg"]
-    of_image = vision["layers"] if "layers" in vision else len(vision["demo_channels"])
-    return max(np.max(of_image), config["text_cfg"]["layers"])
+    image_layers = vision["layers"] if "layers" in vision else len(vision["demo_channels"])
+    return max(np.max(image_layers), config["text_cfg"]["layers"])
 
 
 def architecture_of(state: Mapping[str, torch.Tensor]) -> dict:
-    """Read open_clip's configuration off the shapes of weights with OpenAI CLIP's names.
+    """open_clip's configuration from the shapes of weights with OpenAI CLIP's names.
 
-    Shapes do not tell the number of attention heads; it is width // 64, as in all of OpenAI's models.
+    The number of attention heads, which shapes do not tell, is width // 64 in all of OpenAI's models.
     """
     width = state["ln_final.weight"].shape[0]
     text = {
@@ -138,23 +129,16 @@ def architecture_of(state: Mapping[str, torch.Tensor]) -> dict:
         "heads": width // 64,
         "layers": _count(state, r"transformer\.resblocks\.(\d+)\."),
     }
-    if "visual.proj" in state:
+    if "visual.proj" in state:  # ViT
         width, _, patch, _ = state["visual.conv1.weight"].shape
         side = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
-        vision = {
-            "image_size": patch * side,
-            "layers": _count(state, r"visual\.transformer\.resblocks\.(\d+)\."),
-            "width": width,
-            "patch_size": patch,
-        }
-    else:
+        layers = _count(state, r"visual\.transformer\.resblocks\.(\d+)\.")
+        vision = {"image_size": patch * side, "layers": layers, "width": width, "patch_size": patch}
+    else:  # ResNet
+        width = state["visual.layer1.0.conv1.weight"].shape[0]
         side = round((state["visual.attnpool.positional_embedding"].shape[0] - 1) ** 0.5)
-        vision = {
-            "image_size": side * 32,
-            "layers": [_count(state, rf"visual\.layer{i}\.(\d+)\.") for i in (1, 2, 3, 4)],
-            "width": state["visual.layer1.0.conv1.weight"].shape[0],
-            "patch_size": None,
-        }
+        stages = [_count(state, rf"visual\.layer{i}\.(\d+)\.") for i in (1, 2, 3, 4)]
+        vision = {"image_size": side * 32, "layers": stages, "width": width, "patch_size": None}
     embed_dim = state["text_projection"].shape[1]
     return {"embed_dim": embed_dim, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}
 

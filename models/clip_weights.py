@@ -1,4 +1,4 @@
-"""Pre-trained CLIP weights to start a training from: a local file, OpenAI's cache or a download."""
+"""Pre-trained CLIP weights for training: a local file, OpenAI's cache or a download."""
 
 import warnings
 import zipfile
@@ -20,12 +20,11 @@ def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, t
 
     Args:
         name: a --VM name other than demo.
-        weights: a local file, OpenAI's TorchScript archive or an open_clip checkpoint (.pt, .pth, .bin, .safetensors)
-            trained with QuickGELU, as OpenAI's models and open_clip's `-quickgelu` models are (shapes do not tell).
-            Default: pretrained/<OpenAI's file name> if it exists, else the clip package's cache or a download.
+        weights: a local file, OpenAI's TorchScript archive or an open_clip checkpoint (.pt, .pth, .bin, .safetensors).
+            It must have been trained with QuickGELU, like OpenAI's and open_clip's `-quickgelu` models (the file does
+            not tell). Default: pretrained/<OpenAI's file name> if it exists, else OpenAI's cache or a download.
 
-    Raises:
-        UserError: the file cannot be read, or the download fails.
+    Raises UserError if the file cannot be read, or the download fails.
     """
     file_name = name.replace("/", "-") + ".pt"
     if weights is None and (_PRETRAINED / file_name).exists():
@@ -33,29 +32,25 @@ def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, t
     if weights is None:
         config = open_clip.get_pretrained_cfg(OPEN_CLIP_CONFIGS[name], "openai")
         try:
-            # From OpenAI's own address into ~/.cache/clip, checked by SHA-256; the hub's client retries for a minute.
+            # From OpenAI into ~/.cache/clip, checked by SHA-256. The hub's client would retry for a minute.
             weights = open_clip.download_pretrained(config, prefer_hf_hub=False)
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"cannot download the OpenAI weights of {name} ({first_line(error)}); download them elsewhere "
-                f"(see pretrained/README.md) and put them at pretrained/{file_name}, or use --clip_weights FILE"
+                f"cannot download the OpenAI weights of {name} ({first_line(error)}); download them elsewhere to "
+                f"pretrained/{file_name} (see pretrained/README.md), or use --clip_weights FILE"
             ) from error
     path = Path(weights)
     if path.suffix == ".safetensors":
-        return state_dict_of(_read_safetensors(path), path)
+        try:
+            return state_dict_of(safetensors.torch.load_file(path), path)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise UserError(f"cannot read {path} ({first_line(error)}); download it again") from error
     return state_dict_of(_read_torchscript(path) if _is_torchscript(path) else read_checkpoint(path), path)
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return safetensors.torch.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"cannot read {path} ({first_line(error)}); download the file again") from error
 
 
 def _read_torchscript(path: Path) -> dict[str, torch.Tensor]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit is deprecated, but OpenAI's files are written in its format
+        warnings.simplefilter("ignore")  # torch.jit, the format of OpenAI's files, is deprecated
         try:
             return torch.jit.load(path, map_location="cpu").state_dict()
         except RuntimeError as error:

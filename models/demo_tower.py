@@ -1,8 +1,8 @@
 """A small image tower for the demo and the tests, which trains from scratch in minutes on two CPU cores.
 
-CLIP's towers learn nothing from a few thousand crops without pre-trained weights. This one has the inductive bias for
-it: beside the colours it sees their high-pass residual, which blending and re-synthesis change, and it keeps positions,
-which are face regions because crops are aligned.
+Without pre-trained weights, CLIP's towers learn nothing from a few thousand crops. This one can: besides the colours it
+sees their high-pass residual, which blending and re-synthesis change, and it keeps positions, which correspond to face
+regions because crops are aligned.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 class DemoTower(nn.Module):
-    """Convolutional tower with GroupNorm (BatchNorm would not learn: the model stays in eval mode while training).
+    """Convolutional tower with GroupNorm (BatchNorm does not learn in eval mode, in which the model stays).
 
     Args:
         image_size: side of the square input in pixels, a multiple of 2 ** len(channels).

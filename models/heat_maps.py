@@ -1,9 +1,8 @@
 """Heat maps: where in a crop the score of a node comes from.
 
-LayerCAM (Jiang et al., IEEE TIP 2021): features of the image tower times the positive part of the score's gradient with
-respect to them, summed over the channels where positive. The features are the last stage but one of a convolutional
-tower, and the input tokens of a transformer's last block. (Its output patch tokens are not used by the score, so
-training does not shape them.)
+LayerCAM (Jiang et al., IEEE TIP 2021): features of the image tower times the positive part of the score's gradient,
+summed over the channels where positive. The features are the last stage but one of a convolutional tower, or the input
+tokens of a transformer's last block. (Its output patch tokens are not used by the score, so they are not trained.)
 """
 
 import torch
@@ -15,11 +14,8 @@ from models.demo_tower import DemoTower
 from models.joint_embedding import JointEmbedding
 
 
-def spatial_features(visual: nn.Module) -> nn.Module:
-    """The module of an image tower that outputs the features.
-
-    They are [B, C, h, w] for a convolutional tower, [B, 1 + h w, C] with the class token first for a transformer.
-    """
+def _feature_module(visual: nn.Module) -> nn.Module:
+    """The module that outputs the features: [B, C, h, w], or for a transformer [B, 1 + h w, C], class token first."""
     if isinstance(visual, DemoTower):
         return visual.stages[-7]  # end of the last stage but one; a stage has six modules
     if isinstance(visual, ModifiedResNet):
@@ -28,19 +24,15 @@ def spatial_features(visual: nn.Module) -> nn.Module:
 
 
 def heat_maps(model: JointEmbedding, images: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-    """Compute a heat map for each image and node.
+    """A heat map for each image and node: float32 [B, nodes, S, S] >= 0, of sum 1 unless it is 0 everywhere.
 
     Args:
-        model: in eval mode.
         images: float32 [B, 3, S, S], CLIP-normalised RGB.
         text: the model's encoded prompts [nodes, D].
-
-    Returns:
-        float32 [B, nodes, S, S], at least 0. A map sums to 1 unless it is 0 everywhere.
     """
     kept: list[torch.Tensor] = []
-    layer = spatial_features(model.clip.visual)
-    hook = layer.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    module = _feature_module(model.clip.visual)
+    hook = module.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
     try:
         with torch.inference_mode(False), torch.enable_grad():
             scores = model(images.clone().requires_grad_(), text.clone())
@@ -48,12 +40,12 @@ def heat_maps(model: JointEmbedding, images: torch.Tensor, text: torch.Tensor) -
     finally:
         hook.remove()
     features = kept[0].detach()
-    maps = torch.stack([_over_places(features * gradient.clamp(min=0)) for gradient in gradients], dim=1)
+    maps = torch.stack([_sum_channels(features * gradient.clamp(min=0)) for gradient in gradients], dim=1)
     maps = F.interpolate(maps, images.shape[-2:], mode="bilinear")  # from [B, nodes, h, w]
     return maps / maps.sum(dim=(2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def _over_places(products: torch.Tensor) -> torch.Tensor:
+def _sum_channels(products: torch.Tensor) -> torch.Tensor:
     """Sum over the channels where positive: [B, C, h, w] or [B, 1 + h w, C] -> float32 [B, h, w]."""
     if products.ndim == 4:
         return products.float().clamp(min=0).sum(dim=1)

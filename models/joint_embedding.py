@@ -49,20 +49,12 @@ class JointEmbedding(nn.Module):
     always in eval mode, also in training.
 
     Args:
-        architecture: open_clip configuration, see the function of that name.
-        tree: label tree.
+        architecture: open_clip's configuration.
         score: one of SCORES.
         empty: skip initialisation; the caller loads all weights.
 
-    Raises:
-        ValueError: the architecture does not have OpenAI's layout.
+    Raises ValueError if the architecture does not have OpenAI's layout.
     """
-
-    clip: open_clip.CLIP
-    prompt_rows: torch.Tensor  # row of PromptEmbedding at each position of the packed prompts
-    prompt_depths: torch.Tensor
-    prompt_mask: torch.Tensor
-    prompt_ends: torch.Tensor
 
     def __init__(self, architecture: dict, tree: LabelTree, score: str = "product", empty: bool = False) -> None:
         super().__init__()
@@ -76,27 +68,23 @@ class JointEmbedding(nn.Module):
         tokens = open_clip.tokenize(tree.prompts, context_length=architecture["text_cfg"]["context_length"])
         if int(tokens.max()) >= vocabulary:
             raise ValueError(f"the text tower knows {vocabulary} tokens, CLIP's tokenizer needs 49408")
-        # The text tower is causal and read at the end-of-text token, the largest id: later tokens change nothing.
-        prompts = prefix_tree(tokens, tokens.argmax(dim=1) + 1)
-        used, rows = prompts.tokens.unique(return_inverse=True)
+        # The text tower is causal, and its output is read at the end-of-text token, which has the largest id.
+        tokens, depths, mask, ends = prefix_tree(tokens, tokens.argmax(dim=1) + 1)
+        used, rows = tokens.unique(return_inverse=True)  # rows: row of PromptEmbedding at each position
         self.clip.token_embedding = PromptEmbedding(self.clip.token_embedding.weight, used)
-        mask = torch.zeros(prompts.mask.shape).masked_fill_(~prompts.mask, -torch.inf)
-        buffers = {"rows": rows, "depths": prompts.depths, "mask": mask, "ends": prompts.ends}
-        for name, values in buffers.items():
+        mask = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)
+        for name, values in {"rows": rows, "depths": depths, "mask": mask, "ends": ends}.items():
             self.register_buffer(f"prompt_{name}", values, persistent=False)
         self.eval()
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the square images that the model takes."""
+        """Side of the square input images in pixels."""
         size = self.clip.visual.image_size
         return size if isinstance(size, int) else size[0]
 
     def encode_prompts(self) -> torch.Tensor:
-        """Text embedding of every prompt, float [nodes, D].
-
-        They do not depend on the image: call once per parameter state and pass the result to ``forward``.
-        """
+        """Text embedding of every prompt, float [nodes, D]. It depends only on the weights."""
         clip = self.clip
         x = clip.token_embedding.rows[self.prompt_rows] + clip.positional_embedding[self.prompt_depths]  # [T, width]
         x = x.to(clip.text_projection.dtype)
@@ -109,17 +97,14 @@ class JointEmbedding(nn.Module):
         return encode_image(visual, images) if isinstance(visual, VisionTransformer) else visual(images)
 
     def forward(self, images: torch.Tensor, text: torch.Tensor | None = None) -> torch.Tensor:
-        """Node scores of images.
+        """Node scores of images, float32 [B, nodes] (float64 if the weights are).
 
         Under autocast only the image tower computes in the lower precision. The prompts are a few dozen positions, and
-        the scores need float32: near 25 bfloat16's spacing is 0.125.
+        scores near 25 would be rounded to multiples of 0.125 in bfloat16.
 
         Args:
             images: float [B, 3, S, S], CLIP-normalised RGB.
             text: result of ``encode_prompts`` (default: computed here).
-
-        Returns:
-            float32 [B, nodes]; float64 if the weights are.
         """
         embedding = self.encode_images(images)
         with torch.autocast(images.device.type, enabled=False):
@@ -132,16 +117,16 @@ class JointEmbedding(nn.Module):
 
 
 def weight_shapes(architecture: dict) -> dict[str, torch.Size]:
-    """Name -> shape of a model's weights, without allocating them. Raises ValueError as JointEmbedding does."""
+    """Name -> shape of a model's weights, without allocating them. Raises as JointEmbedding does."""
     with torch.device("meta"):
         return {name: weight.shape for name, weight in _build_clip(architecture).state_dict().items()}
 
 
 def _empty_clip(architecture: dict) -> open_clip.CLIP:
-    """As ``_build_clip``, without initialisation, which takes seconds."""
+    """``_build_clip`` without initialisation, which takes seconds."""
     with torch.device("meta"):
         clip = _build_clip(architecture)
-    mask = torch.full(clip.attn_mask.shape, -torch.inf).triu(1)  # open_clip's; all else is in state dicts
+    mask = torch.full(clip.attn_mask.shape, -torch.inf).triu(1)  # the only tensor that is in no state dict
     clip.to_empty(device="cpu")
     for buffer in clip.buffers():
         buffer.zero_()
@@ -157,19 +142,15 @@ def _build_clip(architecture: dict) -> open_clip.CLIP:
     tokens, side = architecture["text_cfg"]["context_length"], vision["image_size"]
     if not (0 < tokens <= _LONGEST_PROMPT and 0 < side <= _LARGEST_SIDE):
         raise ValueError(f"no CLIP of OpenAI's layout: prompts of {tokens} tokens, images of {side} px")
-    if "demo_channels" not in vision:
-        config = {key: architecture[key] for key in ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")}
-        return _quiet_clip(**config)
-    # open_clip builds the text tower, and a one-layer image tower that ours replaces.
+    # For the demo open_clip builds the text tower, and a one-layer image tower that ours replaces.
     stand_in = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 32}
-    clip = _quiet_clip(architecture["embed_dim"], stand_in, architecture["text_cfg"], architecture["quick_gelu"])
-    clip.visual = DemoTower(vision["image_size"], vision["demo_channels"], architecture["embed_dim"])
-    # With CLIP's small initial values all prompts would be nearly the same vector, which costs epochs from scratch.
-    nn.init.normal_(clip.token_embedding.weight, std=0.5)
-    return clip
-
-
-def _quiet_clip(embed_dim: int, vision_cfg: dict, text_cfg: dict, quick_gelu: bool) -> open_clip.CLIP:
+    towers = dict(stand_in if "demo_channels" in vision else vision), dict(architecture["text_cfg"])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        return open_clip.CLIP(embed_dim, dict(vision_cfg), dict(text_cfg), quick_gelu=quick_gelu)
+        clip = open_clip.CLIP(architecture["embed_dim"], *towers, quick_gelu=architecture["quick_gelu"])
+    if "demo_channels" not in vision:
+        return clip
+    clip.visual = DemoTower(vision["image_size"], vision["demo_channels"], architecture["embed_dim"])
+    # With CLIP's small initial values all prompts have nearly the same embedding, which costs epochs from scratch.
+    nn.init.normal_(clip.token_embedding.weight, std=0.5)
+    return clip

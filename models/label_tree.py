@@ -1,8 +1,8 @@
 """Semantic label trees: fake -> global face attributes -> local face regions.
 
-A tree is plain data: node names in a fixed order (list codes, checkpoints and CSV columns depend on it), edges, and how
-the codes of list files map to nodes. Levels, legal states and prompts follow from them. To add a tree, add a
-``LabelTree(...)`` at the end of this file and to TREES.
+A tree is data: node names in a fixed order (list codes, checkpoints and CSV columns depend on it), edges, and the
+meaning of list codes. Levels, legal states and prompts follow from them. To add a tree, add a ``LabelTree(...)`` at the
+end of this file, and add it to TREES.
 """
 
 import functools
@@ -15,7 +15,7 @@ import numpy as np
 
 from utils.cli import UserError
 
-UNKNOWN = 2.0  # value of a node whose state the list does not tell: digit 2 of an FFSC code
+UNKNOWN = 2.0  # value of a node whose state the list does not give (digit 2 of an FFSC code)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +23,13 @@ class LabelTree:
     """A label tree of three levels.
 
     Args:
-        name: short name, stored in checkpoints.
+        name: stored in checkpoints.
         nodes: root, then global attributes, then local regions.
-        edges: parent -> children. Every node but the root needs a parent one level above it.
-        codes: list code -> names of the nodes that are on, for lists whose digits are not in node order. Default: a
-            code has one digit per node, 0 off, 1 on, 2 unknown.
-        digits: length of a code without ``codes``, when it is longer than the nodes; the rest is ignored.
+        edges: parent -> children. Every node except the root needs a parent one level above it.
+        codes: list code -> names of the nodes that are on. Default: one digit per node, 0 off, 1 on, 2 unknown.
+        digits: length of codes that have more digits than nodes; the others are ignored.
 
-    Raises:
-        ValueError: the data is no such tree; the message says why.
+    Raises ValueError if the data is no such tree; the message says why.
     """
 
     name: str
@@ -45,14 +43,14 @@ class LabelTree:
             raise ValueError(f"tree {self.name}: {problem}")
 
     def _problems_of_nodes(self) -> Iterator[str]:
-        """What is wrong with names and edges; each check relies on those before it."""
+        """What is wrong with names and edges. Each check relies on the earlier ones."""
         for name in (self.name, *self.nodes):  # they become columns and parts of file names
             if not re.fullmatch(r"\w[\w -]{0,59}", name):
-                yield f"{name!r} is no name of a tree or node: use up to 60 letters, digits, spaces, - and _"
+                yield f"{name!r} is no name for a tree or node: use up to 60 letters, digits, spaces, - and _"
         if not self.nodes or len(set(self.nodes)) != len(self.nodes):
-            yield f"there must be nodes and their names must differ, got {self.nodes}"
+            yield f"a tree needs nodes with different names, got {self.nodes}"
         if len(self.nodes) > 20:
-            yield f"{len(self.nodes)} nodes are more than the 20 whose states can be summed"
+            yield f"{len(self.nodes)} nodes are more than the 20 whose states fit in memory"
         for parent, children in self.edges.items():
             if unknown := next((name for name in (parent, *children) if name not in self.nodes), None):
                 yield f"the edge {parent} -> {children} leads to the unknown node {unknown!r}"
@@ -62,7 +60,7 @@ class LabelTree:
             yield f"no edge leads from the root {root!r}"
         regions = {region for name in attributes for region in self.edges.get(name, ())}
         if mixed := regions & set(attributes):
-            yield f"{sorted(mixed)} hang from the root and from a global attribute"
+            yield f"{sorted(mixed)} are children both of the root and of a global attribute"
         if deeper := sorted(name for name in regions if self.edges.get(name)):
             yield f"{deeper} are local regions (level 3) and cannot have children"
         if loose := set(self.nodes) - {root, *attributes} - regions:
@@ -103,10 +101,10 @@ class LabelTree:
 
     @functools.cached_property
     def legal_states(self) -> np.ndarray:
-        """The label vectors that the edges allow, bool [states, nodes], in ascending order.
+        """The label vectors that the edges allow, bool [states, nodes], in ascending order; row 0 is "real", all off.
 
-        A global attribute that is on needs the root on and at least one of its regions on. A region that is on needs at
-        least one of its parents on. Row 0 is the only real state: all nodes off.
+        A global attribute that is on needs the root and at least one of its regions on. A region that is on needs at
+        least one of its parents on.
         """
         n = len(self.nodes)
         states = (np.arange(2**n)[:, None] >> np.arange(n - 1, -1, -1)) & 1 == 1
@@ -121,7 +119,7 @@ class LabelTree:
         return states[legal]
 
     def is_legal(self, vector: np.ndarray | list[float]) -> bool:
-        """Whether a node vector [nodes] of 0, 1 and UNKNOWN is a legal state or can become one."""
+        """Whether a node vector [nodes] of 0, 1 and UNKNOWN agrees with a legal state."""
         vector = np.asarray(vector)
         known = vector != UNKNOWN
         return bool((self.legal_states[:, known] == (vector[known] == 1)).all(axis=1).any())
@@ -133,7 +131,7 @@ class LabelTree:
 
     @functools.cached_property
     def root_only(self) -> "LabelTree":
-        """The tree of the root only (real or fake), which reads this tree's list codes."""
+        """The tree that has only the root (real or fake) and reads this tree's list codes."""
         root = self.nodes[:1]
         codes = {code: tuple(name for name in on if name in root) for code, on in (self.codes or {}).items()}
         return LabelTree(f"{self.name}-root", root, {}, codes or None, None if codes else self.code_length)
@@ -141,8 +139,7 @@ class LabelTree:
     def encode(self, code: str) -> np.ndarray:
         """List code -> node vector, float32 [nodes] of 0, 1 and UNKNOWN.
 
-        Raises:
-            UserError: the code has another length or is no legal state.
+        Raises UserError if the code has another length or is no legal state.
         """
         if len(code) != self.code_length or not (code.isascii() and code.isdigit()):
             raise UserError(
@@ -160,7 +157,7 @@ class LabelTree:
         return vector
 
     def to_dict(self) -> dict:
-        """Plain types for checkpoints and JSON; ``from_dict`` is the inverse."""
+        """Plain types for checkpoints and JSON."""
         plain = {"name": self.name, "nodes": list(self.nodes), "edges": {k: list(v) for k, v in self.edges.items()}}
         if self.codes:
             plain["codes"] = {k: list(v) for k, v in self.codes.items()}
@@ -168,7 +165,7 @@ class LabelTree:
 
     @staticmethod
     def from_dict(plain: Mapping) -> "LabelTree":
-        """Inverse of ``to_dict``. A known tree is returned as the object itself: FFPP, FFSC or their ``root_only``."""
+        """Inverse of ``to_dict``. Returns FFPP, FFSC or their ``root_only`` itself if the data is theirs."""
         for known in TREES.values():
             for tree in (known, known.root_only):
                 if tree.to_dict() == plain:
@@ -180,8 +177,8 @@ class LabelTree:
 
 _REGIONS = ("eye", "eyebrow", "lip", "mouth", "nose", "skin")
 
-# The digits of an FF++ list code have an older layout, [real, fake | expression, identity, physical inconsistency |
-# eye, lip, mouth, nose, skin], so the six codes in use are mapped one by one.
+# The digits of FF++ list codes have an older order, [real, fake | expression, identity, physical inconsistency | eye,
+# lip, mouth, nose, skin], so the six codes are mapped one by one.
 FFPP = LabelTree(
     name="ffpp",
     nodes=("fake", "expression", "identity", "physical inconsistency", *_REGIONS),

@@ -1,6 +1,6 @@
-"""Gradients and the like of all of a model's parameters as one row of memory.
+"""Values for all parameters of a model, such as gradients, in one row of memory.
 
-A model has hundreds of parameters; one kernel on a row replaces a kernel for each of them.
+A model has hundreds of parameters; with rows one kernel replaces a kernel for each of them.
 """
 
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ import torch
 
 from utils.devices import exact_products
 
-_CHUNK = 2**14  # elements whose products are summed in their own dtype; a row is a multiple of it
-_SLOT = 64  # elements; parameters are aligned to it, so that kernels read whole cache lines
+_CHUNK = 2**14  # elements that ``inner_products`` sums in the rows' dtype; a row's length is a multiple
+_SLOT = 64  # elements to which parameters are aligned, so that kernels read whole cache lines
 
 
 class ParameterRows:
-    """``n`` rows for the parameters.
+    """``n`` rows for the parameters, with their dtype and device.
 
     Attributes:
-        data: [n, P], in the parameters' dtype and on their device: the parameters one after the other, zero padded.
+        data: [n, P]. A row holds a value for each parameter element, padded with zeros.
         views: for each row its parts in the parameters' shapes, which share the row's memory.
     """
 
@@ -34,7 +34,7 @@ class ParameterRows:
         ]
 
     def allocate(self) -> None:
-        """Allocate the rows' memory, filled with zeros, if they have none."""
+        """Allocate the rows' memory, filled with zeros, after ``free``."""
         storage = self.data.untyped_storage()
         if not storage.nbytes():
             storage.resize_(self.data.nbytes)
@@ -55,22 +55,14 @@ def inner_products(rows: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
         return torch.bmm(row.view(-1, 1, _CHUNK), chunks).double().sum((0, 1))
 
 
-def weighted_sum(rows: torch.Tensor, weights: torch.Tensor, into: torch.Tensor) -> None:
-    """Write sum_i weights[i] rows[i] into ``into``. rows: [T, P]; weights: [T]; into: [P], not one of the rows."""
-    torch.mv(rows.t(), weights, out=into)
-
-
 def copy_all(into: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
     """Copy each of ``values`` into the tensor at its place in ``into``, by one kernel per dtype."""
-    of_types: dict[torch.dtype, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
-    for target, value in zip(into, values, strict=True):
-        targets, sources = of_types.setdefault(value.dtype, ([], []))
-        targets.append(target)
-        sources.append(value)
-    for targets, sources in of_types.values():
+    for dtype in {value.dtype for value in values}:
+        pairs = [(target, value) for target, value in zip(into, values, strict=True) if value.dtype == dtype]
+        targets, sources = zip(*pairs, strict=True)
         torch._foreach_copy_(targets, sources)
 
 
 def tensor_like(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
-    """``values`` as a tensor of the dtype and on the device of ``like``, without a synchronising copy."""
+    """``values`` as a tensor with the dtype and device of ``like``, made without waiting for the device."""
     return torch.stack([like.new_full((), float(value)) for value in values])

@@ -1,29 +1,24 @@
-"""The tokens of a tree's prompts: shared prefixes are encoded once, only the used embedding rows are trained."""
-
-from typing import NamedTuple
+"""The tokens of the prompts: shared prefixes are encoded once, and only the used embedding rows are trained."""
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 
-class PrefixTree(NamedTuple):
-    """Prompts packed into one sequence of T positions as a trie.
+def prefix_tree(
+    prompts: torch.Tensor, lengths: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Pack prompts as a trie of T positions. In a causal transformer equal prefixes have equal activations.
 
-    tokens: int64 [T]. depths: int64 [T], place of the token in its prompt. mask: bool [T, T], True where a position may
-    attend: to its prompt up to itself. ends: int64 [prompts], position of each prompt's last token.
-    """
+    Args:
+        prompts: token ids, int64 [prompts, L].
+        lengths: number of tokens in each prompt, int64 [prompts].
 
-    tokens: torch.Tensor
-    depths: torch.Tensor
-    mask: torch.Tensor
-    ends: torch.Tensor
-
-
-def prefix_tree(prompts: torch.Tensor, lengths: torch.Tensor) -> PrefixTree:
-    """Pack prompts as a trie. In a causal transformer equal prefixes have equal activations.
-
-    prompts: token ids, int64 [prompts, L]. lengths: how many of each prompt's tokens count, int64 [prompts].
+    Returns:
+        tokens: int64 [T].
+        depths: int64 [T], each token's place in its prompt.
+        mask: bool [T, T], True where a position may attend: to the tokens of its prompt up to itself.
+        ends: int64 [prompts], position of each prompt's last token.
     """
     positions: dict[tuple[int, int], int] = {}  # (position before, token) -> position
     depths, ends = [], []
@@ -36,26 +31,23 @@ def prefix_tree(prompts: torch.Tensor, lengths: torch.Tensor) -> PrefixTree:
             position = positions[position, token]
         ends.append(position)
     mask = torch.eye(len(depths), dtype=torch.bool)
-    for (before, _), position in positions.items():  # in insertion order: ``before`` is done already
+    for (before, _), position in positions.items():  # insertion order: the row of ``before`` is complete
         if before >= 0:
             mask[position] |= mask[before]
     tokens = torch.tensor([token for _, token in positions])
-    return PrefixTree(tokens, torch.tensor(depths), mask, torch.tensor(ends))
+    return tokens, torch.tensor(depths), mask, torch.tensor(ends)
 
 
 class PromptEmbedding(nn.Module):
-    """CLIP's token embedding, of which only the rows that the prompts use are a parameter.
+    """CLIP's token embedding, with only the rows that the prompts use as a parameter.
 
-    The other rows have gradient 0 and would make a sixth of ViT-B/32's gradients and optimizer state. AdamW would only
-    apply weight decay to them, as ``decay`` does. The state dict is nn.Embedding's: ``weight`` [vocabulary, width].
+    The other rows have gradient 0, and would be a sixth of ViT-B/32's gradients and optimizer state. AdamW only applies
+    weight decay to them, which ``decay`` does here. The state dict is that of nn.Embedding: ``weight``.
 
     Args:
         weight: float [vocabulary, width].
         used: ids of the trained rows, int64 [n], each once.
     """
-
-    weight: torch.Tensor
-    used: torch.Tensor
 
     def __init__(self, weight: torch.Tensor, used: torch.Tensor) -> None:
         super().__init__()
@@ -64,12 +56,12 @@ class PromptEmbedding(nn.Module):
         self.rows = nn.Parameter(weight.detach()[used])
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Embed any tokens of the vocabulary, int64 [...] -> float [..., width]."""
+        """int64 [...] -> float [..., width]."""
         return F.embedding(tokens, self.weight.index_copy(0, self.used, self.rows))
 
     @torch.no_grad()
     def decay(self, factor: float) -> None:
-        """Multiply the rows that are not trained, unless their dtype rounds the factor to 1."""
+        """Multiply the rows that are not trained by ``factor``, unless their dtype rounds it to 1."""
         if torch.tensor(factor, dtype=self.weight.dtype) != 1:
             self.weight.mul_(factor)
 

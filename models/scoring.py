@@ -1,7 +1,7 @@
 """Node scores of images at a chosen precision.
 
-A precision is one of PRECISIONS, as in training, or REFERENCE: the weights of both towers, the embeddings and their
-product in float16, as in the reference's test.
+A precision is one of PRECISIONS, or REFERENCE: weights of both towers, embeddings and their product in float16, as in
+the reference's test.
 """
 
 import torch
@@ -13,25 +13,17 @@ REFERENCE = "reference"
 
 
 def encode_text(model: JointEmbedding, precision: str = "float32") -> torch.Tensor:
-    """Embeddings of the model's prompts, [nodes, D], float32 or (REFERENCE) float16, for ``NodeScorer``.
-
-    They do not depend on the images: one call serves all data sets of a run.
-    """
+    """Embeddings of the model's prompts, [nodes, D], float32 or (REFERENCE) float16, for ``NodeScorer``."""
+    precision = "float16" if precision == REFERENCE else "float32"
     device = next(model.parameters()).device
-    if precision != REFERENCE:
-        with torch.inference_mode():
-            return model.encode_prompts()
-    with torch.inference_mode(), RoundedWeights(model.clip, "float16").in_use(), autocast(device.type, "float16"):
+    with torch.inference_mode(), RoundedWeights(model.clip, precision).in_use(), autocast(device.type, precision):
         return model.encode_prompts()
 
 
 class NodeScorer:
-    """Scores images; prompts are encoded and weights rounded once. The weights must not change meanwhile.
+    """Scores images. Encodes the prompts and rounds the weights once, so the weights must not change afterwards.
 
-    Args:
-        model: in eval mode.
-        precision: see above.
-        text: result of ``encode_text`` at that precision (default: computed here).
+    text: result of ``encode_text`` at that precision (default: computed here).
     """
 
     def __init__(self, model: JointEmbedding, precision: str = "float32", text: torch.Tensor | None = None) -> None:
@@ -47,10 +39,3 @@ class NodeScorer:
             if self._by_reference and self._model.score == "product":
                 return (self._model.encode_images(images) @ self._text.T / SCORE_DIVISOR).float()
             return self._model(images, self._text)
-
-
-def node_scores(
-    model: JointEmbedding, images: torch.Tensor, text: torch.Tensor, precision: str = "float32"
-) -> torch.Tensor:
-    """Node scores of one batch, see ``NodeScorer``."""
-    return NodeScorer(model, precision, text)(images)

@@ -1,9 +1,8 @@
-"""CLIP's transformers with open_clip's modules and weights, computed with less work and memory.
+"""The forward pass of open_clip's transformers, with less work and memory than the modules' own ``forward``.
 
-The result is that of the modules' own ``forward`` up to rounding. Savings: the last block computes only the positions
-that are read; QuickGELU is one kernel between two matrix products; queries, keys and values are views of one product;
-patches are embedded by a matrix product instead of a convolution; bfloat16 attention on a CPU avoids PyTorch's slow
-fused kernel.
+The results are equal up to rounding. Savings: the last block computes only the positions that are read; QuickGELU is
+one kernel between two matrix products; queries, keys and values are views of one product; patches are embedded by a
+matrix product instead of a convolution; bfloat16 attention on a CPU avoids PyTorch's slow fused kernel.
 """
 
 import torch
@@ -19,8 +18,8 @@ _SLOPE = 1.702  # of QuickGELU
 class _MLP(torch.autograd.Function):
     """quick_gelu(x W1' + b1) W2' + b2, with QuickGELU(u) = u sigmoid(s u) = silu(s u) / s and s = 1.702.
 
-    The matrix products apply the factors: the first computes s u, the second divides by s. The derivative of QuickGELU
-    at u is that of silu at s u.
+    The first matrix product also multiplies by s, the second divides by s. The derivative of QuickGELU at u is that of
+    silu at s u.
     """
 
     @staticmethod
@@ -76,7 +75,7 @@ def attention(
         k, v = F.linear(x, kv_weight, kv_bias).chunk(2, dim=-1)
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))  # [N, heads, L or R, W / heads]
     by_onednn = q.device.type == "cpu" and q.dtype == torch.bfloat16 and CPU_HAS_BFLOAT16_KERNELS
-    # The backward passes of the fused CUDA kernels sum in any order, which --deterministic does not allow.
+    # The backward passes of the fused CUDA kernels are not deterministic.
     deterministic = q.is_cuda and torch.are_deterministic_algorithms_enabled()
     attend = plain_attention if by_onednn or deterministic else F.scaled_dot_product_attention
     return layer.out_proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
@@ -85,8 +84,8 @@ def attention(
 def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """softmax(q k^T / sqrt(D) + mask) v as two products; q [N, H, R, D], k and v [N, H, L, D] -> [N, H, R, D].
 
-    On a CPU with bfloat16 kernels PyTorch's fused function takes two to four times as long (benchmarks/kernels.py). The
-    price is memory: the attention weights [N, H, R, L] are kept for the backward pass.
+    On a CPU with bfloat16 kernels PyTorch's fused function takes two to four times as long (benchmarks/kernels.py), but
+    this one keeps the attention weights [N, H, R, L] for the backward pass.
     """
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
@@ -105,24 +104,19 @@ def _block(
 def transformer_pass(
     transformer: nn.Module, x: torch.Tensor, read: slice | torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Run the blocks of an open_clip Transformer with QuickGELU.
+    """Run the blocks of an open_clip Transformer with QuickGELU, x [N, L, W] -> [N, R, W].
 
     With ``transformer.grad_checkpointing`` the backward pass computes a block's activations again.
 
     Args:
-        transformer: its weights.
-        x: [N, L, W].
         read: the R positions whose output is needed.
         mask: float [L, L], 0 where a position may attend, -inf elsewhere; None: no mask.
-
-    Returns:
-        [N, R, W].
     """
     *blocks, last = transformer.resblocks
     steps = [(block, mask, None) for block in blocks] + [(last, mask if mask is None else mask[read], read)]
     for block, block_mask, block_read in steps:
         if transformer.grad_checkpointing and torch.is_grad_enabled():
-            # A block draws nothing at random, and saving the generators' states would wait for the device.
+            # A block uses no random numbers, and saving the generators' states would wait for the device.
             x = checkpoint(_block, block, x, block_mask, block_read, use_reentrant=False, preserve_rng_state=False)
         else:
             x = _block(block, x, block_mask, block_read)
@@ -130,7 +124,7 @@ def transformer_pass(
 
 
 def embed_patches(conv: nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
-    """A convolution without bias whose stride is its kernel's side P, as one matrix product.
+    """A convolution without bias, whose stride is the side P of its kernel, as one matrix product.
 
     images: float [N, C, S, S], S a multiple of P. Returns [N, (S / P)^2, W], patches row by row.
     """

@@ -13,7 +13,7 @@ from models.checkpoint_file import read_checkpoint
 from models.heat_maps import heat_maps
 from models.joint_embedding import JointEmbedding
 from models.label_tree import LabelTree
-from models.scoring import encode_text, node_scores
+from models.scoring import NodeScorer, encode_text
 from prediction.people import ScoredFaces, find_faces
 from preprocessing.detection.align import align_face
 from preprocessing.detection.detectors import Detector, build_detector, choose_detector
@@ -93,7 +93,7 @@ class Predictor:
         for start in range(0, len(crops), self.batch_size):
             images = self._images(crops[start : start + self.batch_size])
             with torch.inference_mode():
-                parts.append(node_scores(self.model, images, self.text, self.precision).cpu().numpy())
+                parts.append(NodeScorer(self.model, self.precision, self.text)(images).cpu().numpy())
         return np.concatenate(parts)
 
     def heat_maps(self, crop: np.ndarray) -> np.ndarray:

@@ -8,11 +8,11 @@ section III of the SJEDD paper). One step with learning rate a and weight decay 
 3. hypergradient of lambda_i = -a <grad L_i(theta), d>, one Adam step on lambda;
 4. real step on sum_i lambda'_i grad L_i(theta) with the new lambda.
 
-The task gradients, from one forward and three backward passes, serve 1, 3 and 4. No weight is changed in place before
-the real step: theta' is a row of memory that the parameters point to for a moment; d then takes its place.
+The task gradients are computed once, by one forward and three backward passes, and used in 1, 3 and 4. No weight
+changes before the real step: during 2 the parameters point to a row of memory that holds theta'. d then overwrites it.
 
-In a data-parallel run d stays in its process: the products are linear in it, so the mean of the processes'
-hypergradients is that of the mean d.
+With several processes each keeps its own d. The products are linear in d, so the mean of the hypergradients is the
+hypergradient of the mean d.
 """
 
 import contextlib
@@ -29,27 +29,15 @@ from training.task_weighting import LearnedValues
 from utils.distributed import Reductions
 
 
-@dataclass
-class BilevelResult:
-    """Of this process; their means over the processes count.
-
-    task_losses: [T], detached. hypergradient: float64 [T]. overflow: float32 [1], 1 if a scaled gradient is not finite.
-    """
-
-    task_losses: torch.Tensor
-    hypergradient: torch.Tensor
-    overflow: torch.Tensor
-
-
 @dataclass(frozen=True)
 class Bilevel:
-    """What is the same in all bi-level steps of a run.
+    """The bi-level step, with what is the same in all steps of a run.
 
     Args:
         parameters: theta.
-        tasks: T rows, which receive the task gradients.
-        scratch: receives theta' and then d: one row, or two if the second batch comes in parts.
-        primary: [T], 1 for the tasks of the upper level, 0 for the others.
+        tasks: T rows for the task gradients.
+        scratch: holds theta', then d: one row, or two if the second batch comes in parts.
+        primary: [T], 1 for primary tasks, 0 for the others.
         weight_decay: wd.
         hypergrad: "exact", or "fd" for the reference's finite difference.
         context: entered for the passes through the towers.
@@ -70,14 +58,18 @@ class Bilevel:
         weights: torch.Tensor,
         lr: float,
         scale: float | None = None,
-    ) -> BilevelResult:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Steps 1 to 3 up to the hypergradient. The parameters keep their values.
 
         Args:
             train_parts, second_parts: the two batches.
             weights: lambda, [T].
             lr: a.
-            scale: of float16's losses; None: not scaled.
+            scale: loss scale of float16; None: not scaled.
+
+        Returns:
+            Of this process (average them over the processes): task losses [T], detached; overflow, float32 [1], 1 if a
+            scaled gradient is not finite; hypergradient, float64 [T].
         """
         parameters, scratch, factor = self.parameters, self.scratch, scale or 1.0
         each = torch.eye(len(weights), dtype=self.primary.dtype, device=self.primary.device)
@@ -96,7 +88,7 @@ class Bilevel:
             reductions.start(direction)
             unscale(direction, reductions.finish() / factor, checked)
             hypergradient = finite_difference_hypergradient(train_parts, parameters, scratch.views[-1], lr)
-        return BilevelResult(losses, hypergradient, overflow)
+        return losses, overflow, hypergradient
 
 
 def virtual_step(
@@ -109,7 +101,7 @@ def virtual_step(
 ) -> None:
     """Write theta' = theta - lr (sum_i weights[i] tasks[i] + weight_decay theta) into row 0 of ``into``.
 
-    tasks: task gradients [T, P], of ``ParameterRows``. weights: lambda, [T].
+    tasks: task gradients, the data [T, P] of ``ParameterRows``. weights: lambda, [T].
     """
     copy_all(into.views[0], [parameter.data for parameter in parameters])
     into.data[0].addmv_(tasks.t(), weights, beta=1 - lr * weight_decay, alpha=-lr)
@@ -125,7 +117,7 @@ def finite_difference_hypergradient(
     """The reference's central difference along d: -lr (L_i(theta + h d) - L_i(theta - h d)) / (2 h), float64 [T].
 
     h = eps / (||d|| + 1e-6). With eps = 0.01 the step is too long for CLIP towers: values and even signs differ from
-    the exact product (table in benchmarks/RESULTS.md). Kept for comparison.
+    the exact product (table in benchmarks/RESULTS.md). Only for comparison.
     """
     step = eps / (torch.stack(torch._foreach_norm(direction)).norm().item() + 1e-6)
     losses = []
@@ -138,7 +130,7 @@ def finite_difference_hypergradient(
 
 
 class AutoLambda(LearnedValues):
-    """The task weights lambda, moved by ``update(hypergradient)``. Not clamped, as in the reference."""
+    """The task weights lambda, changed by ``update(hypergradient)``. Not clamped, as in the reference."""
 
     @property
     def weights(self) -> list[float]:

@@ -1,9 +1,9 @@
-"""The training loop of one epoch, and the progress of a run."""
+"""The loop over the steps of an epoch, and the progress of a run."""
 
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import torch
 
@@ -21,11 +21,7 @@ _OUT_OF_MEMORY = (
 
 @dataclass
 class Progress:
-    """The progress of a run.
-
-    epoch, step: the next ones. losses, hypergradient: sums over the epoch's steps and lambda updates so far. best:
-    figures of the best epoch so far.
-    """
+    """How far a run is. epoch, step: the next ones; losses, hypergradient: sums over the epoch so far."""
 
     epoch: int = 0
     step: int = 0
@@ -33,7 +29,7 @@ class Progress:
     hypergradient: list[float] = field(default_factory=lambda: [0.0] * len(TASKS))
     lambda_updates: int = 0
     negative_weight_seen: bool = False
-    best: dict = field(default_factory=dict)
+    best: dict = field(default_factory=dict)  # figures of the best epoch so far
     epochs_without_better: int = 0
 
     def __post_init__(self) -> None:
@@ -47,10 +43,6 @@ class Progress:
             and all(isinstance(number, int | float) for number in sums + best)
         ):
             raise ValueError(f"no progress of a run: {counts}, {sums}, {best}")
-
-    def to_dict(self) -> dict:
-        """Plain types for the checkpoint; ``Progress(**d)`` is the inverse."""
-        return asdict(self)
 
     def add(self, result: StepResult) -> None:
         """Count a step."""
@@ -75,13 +67,13 @@ def train_epoch(
     flags: Callable[[], Sequence[bool]],
     log: logging.Logger,
 ) -> Generator[StepResult, None, None]:
-    """Make the steps that are left of ``progress.epoch``, one each time the caller asks for the next result.
+    """Make the remaining steps of ``progress.epoch``, one for each result that the caller takes.
 
     Args:
-        progress: counts the steps.
-        steps: in a whole epoch.
-        batches: of the steps that are left.
-        second_batches: of those of them that update lambda.
+        progress: updated after each step.
+        steps: number of steps in a whole epoch.
+        batches: one for each remaining step.
+        second_batches: one for each remaining step that updates lambda.
         flags: see ``Trainer.step``.
 
     Raises:
@@ -95,7 +87,8 @@ def train_epoch(
         for images, labels, paths in bar:
             run_step = progress.epoch * steps + progress.step
             if run_step == 0:
-                _log_health(trainer, images, labels, log)
+                for name, (count, p_real, norm) in trainer.health((images, labels)).items():
+                    log.info(f"start: {count} {name} images, mean P(real) {p_real:.3g}, gradient norm {norm:.3g}")
             second = next(second_batches)[:2] if trainer.needs_second_batch(run_step) else None
             where = f"epoch {progress.epoch}, step {progress.step}"
             try:
@@ -120,14 +113,8 @@ def train_epoch(
         bar.close()
 
 
-def _log_health(trainer: Trainer, images: torch.Tensor, labels: torch.Tensor, log: logging.Logger) -> None:
-    for name, (count, p_real, norm) in trainer.health((images, labels)).items():
-        log.info(f"start: {count} {name} images, mean P(real) {p_real:.3g}, gradient norm {norm:.3g}")
-
-
-def epoch_row(trainer: Trainer, progress: Progress) -> dict:
-    """Mean task losses and hypergradient of the finished epoch, and the task weights, named as in metrics.jsonl."""
-    weights = trainer.weights
+def epoch_row(weights: Sequence[float], progress: Progress) -> dict:
+    """Task weights, mean task losses and mean hypergradient of a finished epoch, named as in metrics.jsonl."""
     row: dict = {f"loss_{task}": value / progress.step for task, value in zip(TASKS, progress.losses, strict=True)}
     row |= {"lambdas": weights, "lambda_ratios": [weight / sum(weights) for weight in weights]}
     return row | {"hypergradient": [value / max(progress.lambda_updates, 1) for value in progress.hypergradient]}

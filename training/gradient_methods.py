@@ -1,6 +1,6 @@
-"""One update direction from the gradients of several tasks: their sum, or a method that resolves conflicts.
+"""Combine the gradients of several tasks into one update direction: their sum, or a method that resolves conflicts.
 
-Each method takes gradients g_i that are already multiplied by the task weights, so it works with every weighting.
+The gradients g_i are multiplied by the task weights first, so each method works with every weighting.
 
 - graddrop (Chen et al., "Just Pick a Sign", NeurIPS 2020): per element, sum the values of one sign only, the positive
   one with probability P = (1 + sum_i g_i / sum_i |g_i|) / 2.
@@ -9,7 +9,7 @@ Each method takes gradients g_i that are already multiplied by the task weights,
 - cagrad (Liu et al., "Conflict-Averse Gradient Descent", NeurIPS 2021): g_0 + (c |g_0| / |g_w|) g_w with the mean
   gradient g_0 and g_w = sum_i w_i g_i, w on the simplex minimising g_w . g_0 + c |g_0| |g_w|; c = 0.4.
 
-pcgrad and cagrad are linear combinations of the gradients, whose factors follow from the inner products.
+The directions of pcgrad and cagrad are linear combinations whose factors follow from the inner products of the g_i.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
-from models.parameter_rows import inner_products, tensor_like, weighted_sum
+from models.parameter_rows import inner_products, tensor_like
 
 CAGRAD_C = 0.4
 _PIECE = 2**24  # elements that graddrop draws at a time
@@ -34,7 +34,7 @@ def pcgrad_factors(gram: np.ndarray, orders: Sequence[Sequence[int]]) -> np.ndar
 
     gram: inner products [T, T]. orders: for each task the other tasks, in the order in which conflicts are removed.
     """
-    factors = np.eye(len(gram))  # row i: the projected gradient of task i as a combination of all gradients
+    factors = np.eye(len(gram))  # row i: factors of the projected gradient of task i
     for row, others in zip(factors, orders, strict=True):
         for j in others:
             product = row @ gram[j]
@@ -70,7 +70,7 @@ def cagrad_factors(gram: np.ndarray, c: float = CAGRAD_C) -> np.ndarray:
 def graddrop(values: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """Per element the sum of the values of one sign, [N]; 0 where all values are 0.
 
-    values: [T, N]. uniform: random numbers in [0, 1), [N], which decide on the sign.
+    values: [T, N]. uniform: [N], random numbers in [0, 1) that choose the sign.
     """
     total, size = values.sum(0), values.abs().sum(0)
     positive = (1 + total / size.clamp(min=torch.finfo(size.dtype).tiny)) / 2
@@ -83,7 +83,7 @@ def combine(
 ) -> None:
     """Write the update direction of ``method`` (one of GRAD_METHODS) into ``into`` [P], which is not one of the rows.
 
-    rows: task gradients [T, P], of ``ParameterRows``. seed: of the draws: the run's seed and the number of the step.
+    rows: task gradients, the data [T, P] of ``ParameterRows``. seed: the run's seed and the number of the step.
     """
     if method == "graddrop":
         generator = torch.Generator(rows.device).manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
@@ -101,4 +101,4 @@ def combine(
         else:
             factors = cagrad_factors(gram)
         weights = (factors * weights).tolist()
-    weighted_sum(rows, tensor_like(weights, rows), into)
+    torch.mv(rows.t(), tensor_like(weights, rows), out=into)

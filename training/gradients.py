@@ -1,9 +1,8 @@
-"""Gradients of weighted sums of task losses, for batches in parts, over several processes, with float16's loss scale.
+"""Gradients of weighted sums of task losses.
 
-A batch may come in parts (gradient accumulation) whose losses add up to the batch's; its gradients are the sums over
-the parts. In a data-parallel run gradients are means over the processes, which travel while the next backward pass
-runs. In float16 all losses are multiplied by one scale before they are differentiated, and the gradients are divided by
-it before they are used.
+- Gradient accumulation: the losses of a batch's parts add up to the batch's, and so do their gradients.
+- Several processes: gradients are means over the processes, sent while the next backward pass runs.
+- float16: losses are multiplied by a scale before they are differentiated, and the gradients divided by it afterwards.
 """
 
 import contextlib
@@ -17,18 +16,14 @@ from torch import nn
 from models.parameter_rows import ParameterRows, copy_all
 from utils.distributed import Reductions
 
-TowerContext = Callable[[], AbstractContextManager]  # entered while the towers compute and are differentiated
+TowerContext = Callable[[], AbstractContextManager]  # entered for the towers' forward and backward passes
 
 
 class Part(NamedTuple):
-    """A part of a batch.
+    """A part of a batch."""
 
-    scores: computes its node scores [B, nodes] at the parameters' present values.
-    losses: maps these scores to the part's share of the batch's task losses [T].
-    """
-
-    scores: Callable[[], torch.Tensor]
-    losses: Callable[[torch.Tensor], torch.Tensor]
+    scores: Callable[[], torch.Tensor]  # computes its node scores [B, nodes] with the current parameters
+    losses: Callable[[torch.Tensor], torch.Tensor]  # maps these scores to its share of the task losses [T]
 
 
 def gradients_of(
@@ -42,10 +37,10 @@ def gradients_of(
     """Write the gradients of K weighted sums of a batch's task losses.
 
     Args:
-        parts: of the batch.
+        parts: the parts of the batch.
         objectives: [K, T], the weights of each sum, in the losses' dtype and on their device.
-        parameters: the gradient of one that a sum does not use is 0.
-        into: K lists of tensors with the parameters' shapes, which receive the gradients.
+        parameters: those that a sum does not use get the gradient 0.
+        into: K lists of tensors with the parameters' shapes, for the gradients.
         context: entered for each part's passes through the towers.
         done: called with i when the gradient of sum i is complete.
 
@@ -56,24 +51,24 @@ def gradients_of(
     for number, part in enumerate(parts):
         with context():
             scores = part.scores()
-            of_tasks = part.losses(scores)
-            losses.append(of_tasks.detach())
-            # The losses' small graph is differentiated once for all sums, the towers' graph once for each.
-            by_scores = torch.autograd.grad(of_tasks, scores, objectives, is_grads_batched=True)[0]
-            for i, gradient in enumerate(into):
+            task_losses = part.losses(scores)
+            losses.append(task_losses.detach())
+            # One backward pass through the losses' small graph for all sums, one through the towers for each sum.
+            score_gradients = torch.autograd.grad(task_losses, scores, objectives, is_grads_batched=True)[0]
+            for i, total in enumerate(into):
                 last = i == len(into) - 1
                 computed = torch.autograd.grad(
-                    scores, parameters, by_scores[i], retain_graph=not last, materialize_grads=True
+                    scores, parameters, score_gradients[i], retain_graph=not last, materialize_grads=True
                 )
                 new = [values.detach() for values in computed]  # torch 2.6: zeros for unused parameters need gradients
                 if number == 0:
-                    copy_all(gradient, new)
+                    copy_all(total, new)
                 else:
-                    torch._foreach_add_(gradient, new)
+                    torch._foreach_add_(total, new)
                 if number == len(parts) - 1:
                     done(i)
                 del computed, new
-            del scores, of_tasks  # frees the part's graph before the next one is built
+            del scores, task_losses  # frees the part's graph before the next one is built
     return torch.stack(losses).sum(0)
 
 
@@ -85,13 +80,12 @@ def mean_gradients(
     scale: float | None = None,
     context: TowerContext = contextlib.nullcontext,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As ``gradients_of``, means over the processes, into the last K rows of ``into``.
+    """``gradients_of``, averaged over the processes, into the last K rows of ``into``.
 
-    Args:
-        scale: of float16's losses; None: not scaled.
+    scale: loss scale of float16; None: not scaled.
 
     Returns:
-        This process's losses [T] and float32 [1]: 1 if losses are scaled and a gradient is not finite, else 0.
+        This process's losses [T], and float32 [1]: 1 if a scaled gradient is not finite, else 0.
     """
     overflow = torch.zeros(1, dtype=torch.float32, device=into.data.device)
     rows, views = into.data[-len(objectives) :], into.views[-len(objectives) :]

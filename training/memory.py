@@ -1,4 +1,4 @@
-"""Keep freed memory for the next training step."""
+"""Reuse freed CPU memory in the next training step."""
 
 import ctypes
 import sys
@@ -8,10 +8,10 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc's allocator to keep freed memory for later use. Without glibc nothing happens.
+    """Tell glibc's allocator not to return freed memory to the system. Does nothing without glibc.
 
-    A bi-level step of ViT-B/32 frees about 5 GB. Given back to the system, they cost the next step 1.2 million page
-    faults, 10 to 20% of its time on 2 cores. The peak of the resident memory stays the same.
+    A bi-level step of ViT-B/32 frees about 5 GB. Getting them back costs the next step 1.2 million page faults, 10 to
+    20% of its time on 2 cores. The peak memory stays the same.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,4 +1,4 @@
-"""metrics.jsonl: a line for each epoch, and the same numbers as TensorBoard events."""
+"""metrics.jsonl, one line per epoch, and the same numbers as TensorBoard events."""
 
 import json
 from pathlib import Path
@@ -10,31 +10,27 @@ from utils.files import append_text, text_file, write_text
 
 
 class MetricsLog:
-    """Writes metrics.jsonl (one line per epoch) and TensorBoard scalars into a run's folder.
+    """Writes metrics.jsonl and TensorBoard scalars into a run's folder.
 
-    Lines from ``first_epoch`` on, left by a run that was resumed from before them, are removed. Raises UserError if the
-    folder's metrics.jsonl is another kind of file.
+    The lines of ``first_epoch`` and later ones, which the resumed run computes again, are removed. Raises UserError if
+    metrics.jsonl is another kind of file.
     """
 
     def __init__(self, folder: Path, first_epoch: int) -> None:
         self.path = folder / "metrics.jsonl"
-        kept = [line for epoch, line in self._rows() if epoch < first_epoch]
-        write_text(self.path, "".join(line + "\n" for line in kept))
-        self._board = SummaryWriter(str(folder), purge_step=first_epoch or None)
-
-    def _rows(self) -> list[tuple[int, str]]:
-        """(epoch, line) of each whole line; a kill may have cut the last one."""
-        if not self.path.exists():
-            return []
         try:
             lines = text_file(self.path).read_text(encoding="utf-8").splitlines(keepends=True)
-            whole = [line.rstrip("\n") for line in lines if line.endswith("\n") and line.strip()]
-            return [(int(json.loads(line)["epoch"]), line) for line in whole]
+            whole = [line for line in lines if line.endswith("\n") and line.strip()]  # a kill may cut the last one
+            kept = [line for line in whole if int(json.loads(line)["epoch"]) < first_epoch]
+        except FileNotFoundError:
+            kept = []
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{self.path} is no log of epochs ({error}); move it away") from error
+        write_text(self.path, "".join(kept))
+        self._board = SummaryWriter(str(folder), purge_step=first_epoch or None)
 
     def add(self, row: dict) -> None:
-        """Append an epoch's row; each item of a list becomes a scalar of its own."""
+        """Append an epoch's row. In TensorBoard each item of a list is a scalar."""
         append_text(self.path, json.dumps(row) + "\n")
         for key, value in row.items():
             values = {f"{key}/{i}": item for i, item in enumerate(value)} if isinstance(value, list) else {key: value}

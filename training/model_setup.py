@@ -1,7 +1,7 @@
-"""The model of a training run: where its weights come from, what is frozen, how it computes."""
+"""The model of a training run: its initial weights, --freeze, --grad_checkpointing, --compile."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import argparse
+from collections.abc import Mapping
 
 import torch
 from open_clip.transformer import VisionTransformer
@@ -15,62 +15,43 @@ from utils.cli import UserError
 from utils.ranks import world_size
 
 
-@dataclass(frozen=True)
-class ModelSettings:
-    """The options of the command line with these names."""
-
-    VM: str
-    clip_weights: str | None
-    resume: str | None
-    init_from: str | None
-    score: str | None
-    seed: int
-    freeze: Sequence[str]
-    grad_checkpointing: bool
-    compile: bool
-    precision: str
-    batch_size: int
-    accum: int
-
-
 def prepare_model(
-    settings: ModelSettings, resumed: Mapping | None, tree: LabelTree, device: torch.device
+    args: argparse.Namespace, resumed: Mapping | None, tree: LabelTree, device: torch.device
 ) -> JointEmbedding:
-    """Build the model and make it ready to be trained. resumed: content of the run's checkpoint if it is resumed.
+    """Build the model and make it ready for training. resumed: content of the checkpoint of --resume.
 
-    Raises:
-        UserError: the weights do not fit, or the model does not have what an option asks for.
+    Raises UserError if the weights do not fit, or an option does not suit the model.
     """
-    model = build_model(settings, resumed, tree).to(device)
-    for tower in settings.freeze:
+    model = build_model(args, resumed, tree).to(device)
+    for tower in args.freeze:
         freeze(model, tower)
-    if settings.grad_checkpointing:
+    if args.grad_checkpointing:
         checkpoint_gradients(model)
-    if settings.compile:
-        compile_towers(model, settings.precision, settings.batch_size // world_size() // settings.accum)
+    if args.compile:
+        compile_towers(model, args.precision, args.batch_size // world_size() // args.accum)
     return model
 
 
-def build_model(settings: ModelSettings, resumed: Mapping | None, tree: LabelTree) -> JointEmbedding:
-    """The model of the resumed run, of --init_from, with CLIP's weights, or with random ones (demo)."""
-    torch.manual_seed(settings.seed)
+def build_model(args: argparse.Namespace, resumed: Mapping | None, tree: LabelTree) -> JointEmbedding:
+    """The model of --resume or --init_from, else of --VM with CLIP's weights or (demo) random ones."""
+    torch.manual_seed(args.seed)
     if resumed is not None:
-        return checkpoint.build_model(resumed, str(settings.resume), tree)
-    if settings.init_from:
-        model = checkpoint.load_model(settings.init_from, tree=tree)
-        if settings.VM != "init" and model.architecture != architecture(settings.VM):
-            raise UserError(f"{settings.init_from} holds another model than {settings.VM}; drop --VM")
-        model.score = settings.score or model.score
+        return checkpoint.build_model(resumed, args.resume, tree)
+    if args.init_from:
+        model = checkpoint.load_model(args.init_from, tree=tree)
+        if args.VM != "init" and model.architecture != architecture(args.VM):
+            raise UserError(f"{args.init_from} holds another model than {args.VM}; drop --VM")
+        model.score = args.score or model.score
         return model
-    model = JointEmbedding(architecture(settings.VM), tree, settings.score or "product")
-    if settings.VM != "demo":
-        weights = clip_state_dict(settings.VM, settings.clip_weights)
-        checkpoint.load_weights(model, weights, settings.clip_weights or f"the weights file of {settings.VM}")
+    model = JointEmbedding(architecture(args.VM), tree, args.score or "product")
+    if args.VM != "demo":
+        weights = clip_state_dict(args.VM, args.clip_weights)
+        checkpoint.load_weights(model, weights, args.clip_weights or f"the weights file of {args.VM}")
     return model
 
 
 def freeze(model: JointEmbedding, tower: str) -> None:
-    """Do not train a tower, one of TOWERS: its weights get no gradient and no optimizer state."""
+    """Freeze a tower, one of TOWERS: its weights get no gradient and no optimizer state."""
     for name, parameter in model.clip.named_parameters():
         of_image = name.startswith("visual.")
         if name != "logit_scale" and of_image == (tower == "image"):
@@ -78,11 +59,7 @@ def freeze(model: JointEmbedding, tower: str) -> None:
 
 
 def checkpoint_gradients(model: JointEmbedding) -> None:
-    """Keep only the inputs of transformer blocks; the backward pass computes their activations again.
-
-    Raises:
-        UserError: the image tower is no ViT.
-    """
+    """Recompute the activations of transformer blocks in the backward pass. Raises UserError without a ViT."""
     if not isinstance(model.clip.visual, VisionTransformer):
         raise UserError("--grad_checkpointing needs a ViT image tower; the RN50, RN101 and demo towers have no blocks")
     model.clip.visual.transformer.grad_checkpointing = True
@@ -93,8 +70,8 @@ def compile_towers(model: JointEmbedding, precision: str = "float32", batch_size
     """Compile both towers with torch.compile, for ``batch_size`` images at ``precision``.
 
     Raises:
-        UserError: there is no compiler, or the compiled towers have other gradients (torch 2.6 compiles a wrong
-            gradient of the prompt embedding on a CPU).
+        UserError: there is no compiler, or the compiled towers have other gradients (on a CPU, torch 2.6 gets that of
+            the prompt embedding wrong).
     """
     expected = _gradients(model, precision, batch_size)
     # A bi-level step runs several backward passes through one graph, so they must not reuse its buffers.
@@ -112,12 +89,12 @@ def compile_towers(model: JointEmbedding, precision: str = "float32", batch_size
         if (compiled[name] - gradient).norm() > 0.05 * gradient.norm() + rounding * scale:
             raise UserError(
                 f"--compile of torch {torch.__version__} makes another gradient of {name}; run without it, or with "
-                "another version of torch"
+                "another torch version"
             )
 
 
 def _gradients(model: JointEmbedding, precision: str, batch_size: int) -> dict[str, torch.Tensor]:
-    """Gradient of the summed scores of random images with respect to each trained parameter they depend on."""
+    """Gradients of the summed scores of random images, for each trained parameter that is used."""
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     device, side = next(model.parameters()).device, model.image_size
     images = torch.randn(batch_size, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)

@@ -1,9 +1,7 @@
-"""The command line of the training scripts. Needs no PyTorch: --help and wrong arguments are answered at once."""
+"""The command line of the training scripts. Does not import PyTorch, so --help and wrong arguments are quick."""
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import TYPE_CHECKING, TypeVar
 
 from models.choices import GRAD_METHODS, LOSSES, MODEL_NAMES, PRECISIONS, SCORES, TASKS, TOWERS, WEIGHTINGS
 from utils.cli import (
@@ -22,22 +20,16 @@ from utils.cli import (
 from utils.cpu import default_workers
 from utils.ranks import world_size
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-Settings = TypeVar("Settings", bound="DataclassInstance")
-
-# Options and values of the reference's scripts -> what to use instead.
+# Option or value of the reference's scripts -> what to use instead.
 _INSTEAD = INSTEAD | {
     "--lambda_epoch": "--lambda_every K updates lambda in one of K steps",
     "all": "for all tasks give --task binary global local",
 }
-# Settings that the automatic --tag names when they differ from their defaults.
+# Options that the automatic --tag names if they differ from their defaults.
 _TAGGED = ("grad_method", "loss", "score", "precision", "freeze", "no_tree", "augment_on")
 
 
 def get_args_parser(description: str = "") -> ArgumentParser:
-    """The command line of the training scripts."""
     parser = ArgumentParser(description=description, instead=_INSTEAD)
 
     run = parser.add_argument_group("run").add_argument
@@ -115,15 +107,16 @@ def parse_args(argv: Sequence[str] | None, description: str = "") -> argparse.Na
     """Parse and check a training command.
 
     Returns:
-        All settings of a new run. With --resume only the options that were given: ``training.resume`` adds the others
-        from the checkpoint.
+        All options of a new run. With --resume only those that were given: ``resume_settings`` adds the others.
     """
     parser = get_args_parser(description)
     args = parser.parse_args(argv)
     if args.resume and args.init_from:
         parser.error("--resume continues a run, --init_from starts a new one; give one of them")
     if args.resume:
-        return _given(parser, argv)
+        for action in parser._actions:
+            action.default = argparse.SUPPRESS
+        return parser.parse_args(argv)
     if args.weighting_method == "auto-l" and args.weight not in (None, "autol"):
         parser.error(f"--weighting_method auto-l contradicts --weight {args.weight}; drop one of them")
     if args.no_tree and (args.weight not in (None, "equal") or args.weighting_method != "none"):
@@ -150,17 +143,6 @@ def check_cuda_graph(args: argparse.Namespace) -> None:
     """Raises UserError if --cuda_graph cannot be combined with the other settings."""
     if args.cuda_graph and (world_size() > 1 or args.precision == "float16" or args.hypergrad == "fd"):
         raise UserError("--cuda_graph is for one process, without --precision float16 and --hypergrad fd")
-
-
-def settings_for(cls: type[Settings], args: argparse.Namespace) -> Settings:
-    """Fill a settings dataclass from the arguments of the same names."""
-    return cls(**{field.name: getattr(args, field.name) for field in fields(cls)})
-
-
-def _given(parser: ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    for action in parser._actions:
-        action.default = argparse.SUPPRESS
-    return parser.parse_args(argv)
 
 
 def _tag(args: argparse.Namespace, parser: ArgumentParser) -> str:

@@ -1,5 +1,6 @@
-"""What made a result: the packages' versions, the revision of this code, and a fingerprint of the data."""
+"""What made a result: package versions, revision of the code, fingerprint of the data."""
 
+import contextlib
 import hashlib
 import platform
 import subprocess
@@ -11,18 +12,16 @@ _PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "pillow", "open
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of those installed packages that affect numbers; name -> version."""
+    """Name -> version of Python and the installed packages that affect numbers."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
 def git_revision() -> str | None:
-    """The commit of this code, with "-dirty" when files differ from it; None outside a git clone or without git."""
+    """The commit of this code, with "-dirty" if files differ from it; None without git or outside a clone."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -32,7 +31,7 @@ def git_revision() -> str | None:
 
 
 def fingerprint(items: Iterable[str]) -> str:
-    """SHA-256 of a sequence of strings; their order counts."""
+    """SHA-256 of a sequence of strings."""
     digest = hashlib.sha256()
     for item in items:
         digest.update(item.encode("utf-8", "surrogateescape") + b"\n")

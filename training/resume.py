@@ -13,29 +13,25 @@ from models.checkpoint_file import read_checkpoint
 from training.options import check_cuda_graph, get_args_parser
 from utils.cli import UserError
 
-# Options that --resume may change: where files are, how fast and how long the run goes; not what it computes.
+# Options that --resume may change: where files are, how fast and how long the run trains; not what it computes.
 _FREE = {"resume", "num_epoch", "num_workers", "gpu", "output", "name", "tag", "patience", "auc", "keep"}
 _FREE |= {"txt_path_train", "txt_path_val", "save_minutes"}
-_OF_THE_MACHINE = {"crop_cache", "cuda_graph"}  # not taken from the checkpoint: this may be another machine
-_ADDED_LATER = {"augment_on"}  # missing in older checkpoints, whose runs did what is now the default
+_OF_THE_MACHINE = {"crop_cache", "cuda_graph"}  # not taken from the checkpoint, which may be of another machine
+_ADDED_LATER = {"augment_on"}  # missing in older checkpoints, whose runs used today's default
 
 
 def resume_settings(given: argparse.Namespace) -> tuple[argparse.Namespace, dict]:
-    """Complete the settings of a command with --resume from its checkpoint.
-
-    Args:
-        given: the options of the command line, see ``parse_args``.
+    """Complete the options ``given`` beside --resume from its checkpoint, see ``parse_args``.
 
     Returns:
-        All settings of the run and the content of its checkpoint. Unless told otherwise the run stays in its folder.
+        All options of the run (its folder stays the same unless given) and the content of the checkpoint.
 
-    Raises:
-        UserError: the file is no ckpt_last.pth of ours, or the command contradicts the run's settings.
+    Raises UserError if the file is no ckpt_last.pth of ours, or the command contradicts the run's settings.
     """
     path = given.resume
     content = read_checkpoint(path)
     if content.get("format") != FORMAT or not {"trainer", "args", "progress", "rng", "data_hash"} <= content.keys():
-        raise UserError(f"{path} cannot be resumed, only our ckpt_last.pth can; use --init_from for its weights")
+        raise UserError(f"{path} cannot be resumed, only ckpt_last.pth can; use --init_from for its weights")
     saved, defaults = content["args"], vars(get_args_parser().parse_args([]))
     free = _FREE | _OF_THE_MACHINE
     if not isinstance(saved, dict) or not defaults.keys() - free - _ADDED_LATER <= saved.keys():
@@ -53,7 +49,7 @@ def resume_settings(given: argparse.Namespace) -> tuple[argparse.Namespace, dict
 
 
 def _check_settings(saved: dict, path: str) -> None:
-    """Parse saved settings again. Raises UserError if no command line gives them."""
+    """Raises UserError unless a command line gives the saved settings: they are written as one and parsed again."""
 
     def refuse(message: str) -> NoReturn:
         raise UserError(f"{path} holds damaged settings ({message}); use --init_from for its weights")
@@ -75,7 +71,7 @@ def _check_settings(saved: dict, path: str) -> None:
 def rng_state() -> dict:
     """The states of torch's CPU generator and NumPy's global one, as plain types and tensors.
 
-    Training draws nothing from CUDA generators, so a run may continue on another number of devices.
+    Training does not use CUDA generators, so a run may continue on another number of devices.
     """
     numpy = np.random.get_state(legacy=False)
     keys, position = torch.from_numpy(numpy["state"]["key"].astype(np.int64)), int(numpy["state"]["pos"])
@@ -84,7 +80,7 @@ def rng_state() -> dict:
 
 
 def set_rng_state(state: Mapping) -> None:
-    """Inverse of ``rng_state``; states of CUDA generators in older checkpoints are ignored."""
+    """Inverse of ``rng_state``; ignores the states of CUDA generators in older checkpoints."""
     torch.set_rng_state(state["torch"])
     name, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))

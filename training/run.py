@@ -1,8 +1,4 @@
-"""One training run: from the parsed command line to the last epoch.
-
-The command line's settings go to the part that uses them: DataSettings to the lists and batches, ModelSettings to the
-model, TrainerSettings to the optimisation, RunSettings to the epochs here.
-"""
+"""One training run, from the parsed command line to the last epoch."""
 
 import argparse
 import contextlib
@@ -10,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
@@ -20,12 +16,11 @@ from datasets.transforms import MEAN, STD
 from models.checkpoint import save_checkpoint
 from models.choices import TASKS
 from models.label_tree import LabelTree
-from training.data import DataSettings, TrainingBatch, TrainingData
+from training.data import TrainingBatch, TrainingData
 from training.engine import Progress, epoch_row, train_epoch
 from training.memory import keep_freed_memory
 from training.metrics_log import MetricsLog
-from training.model_setup import ModelSettings, prepare_model
-from training.options import settings_for
+from training.model_setup import prepare_model
 from training.provenance import git_revision, versions
 from training.resume import resume_settings, rng_state, set_rng_state
 from training.run_folder import run_folder
@@ -40,27 +35,10 @@ from utils.run_log import close_log, open_log
 from utils.stopping import StopRequest
 
 
-@dataclass(frozen=True)
-class RunSettings:
-    """The options of the command line with these names."""
-
-    num_epoch: int
-    initial_lr: float
-    t_max: int
-    patience: int | None
-    keep: int
-    save_minutes: float
-
-
 def train(args: argparse.Namespace, tree: LabelTree) -> None:
-    """Run a training.
+    """Run a training with the options of ``parse_args``, on lists whose codes ``tree`` reads.
 
-    Args:
-        args: result of ``training.options.parse_args``.
-        tree: label tree of the lists' codes.
-
-    Raises:
-        UserError: bad settings, lists, images or checkpoint.
+    Raises UserError for bad settings, lists, images or checkpoints.
     """
     args, checkpoint = resume_settings(args) if args.resume else (args, None)
     device = choose_device(args.gpu, args.precision)
@@ -70,14 +48,14 @@ def train(args: argparse.Namespace, tree: LabelTree) -> None:
         keep_freed_memory()
     tree = tree.root_only if args.no_tree else tree
     with deterministic(args.deterministic), process_group(device):
-        data = TrainingData(settings_for(DataSettings, args), tree)
+        data = TrainingData(args, tree)
         if checkpoint is not None and checkpoint["data_hash"] != data.hashes:
             lists = f"{args.txt_path_train} and {args.txt_path_val}"
-            raise UserError(f"{lists} are not the lists the run was started with; use --init_from instead")
+            raise UserError(f"{lists} are not the lists that the run started with; use --init_from instead")
         with run_folder(Path(args.output) / args.name / args.tag, args.resume) as folder:
             data.open_images()
             run = Run(args, checkpoint, tree, device, data, folder)
-            del checkpoint  # gigabytes
+            del checkpoint  # frees gigabytes
             on_main(lambda: write_json(folder / "args.json", vars(args) | run.made_with | {"tree": tree.to_dict()}))
             log = open_log(folder / "log.txt")
             metrics = MetricsLog(folder, run.progress.epoch) if is_main() else None
@@ -90,7 +68,7 @@ def train(args: argparse.Namespace, tree: LabelTree) -> None:
 
 
 class Run:
-    """A run in its folder: its data, its trainer, its progress and its checkpoints."""
+    """A run: its folder, data, trainer, progress and checkpoints."""
 
     def __init__(
         self,
@@ -102,17 +80,17 @@ class Run:
         folder: Path,
     ) -> None:
         self.args, self.device, self.data, self.folder = args, device, data, folder
-        self.settings = settings_for(RunSettings, args)
         crops = crop_settings(data.train_set.records)
         self.made_with = {"versions": versions(), "revision": git_revision(), "data_hash": data.hashes}
         self.made_with["crops"] = None if differences(crops) else next(iter(crops.values()), None)
-        model = prepare_model(settings_for(ModelSettings, args), checkpoint, tree, device)
-        self.trainer = Trainer(model, settings_for(TrainerSettings, args))
+        model = prepare_model(args, checkpoint, tree, device)
+        settings = {field.name: getattr(args, field.name) for field in fields(TrainerSettings)}
+        self.trainer = Trainer(model, TrainerSettings(**settings))
         self.progress = Progress()
         if checkpoint is not None:
             self._restore(checkpoint)
         copy_from_main([*model.parameters(), *model.buffers()])
-        self.saved = time.perf_counter()  # when ckpt_last.pth was written
+        self.saved = time.perf_counter()  # time of the last ckpt_last.pth
 
     def _restore(self, checkpoint: dict) -> None:
         try:
@@ -126,17 +104,17 @@ class Run:
             raise UserError(f"{path} is damaged and cannot be resumed ({error}); use --init_from") from error
 
     def train(self, log: logging.Logger, metrics: MetricsLog | None) -> None:
-        """Train until the last epoch, until the run stops getting better, or until it is told to stop."""
-        settings, progress = self.settings, self.progress
-        patience = settings.patience or math.inf
-        rates = epoch_learning_rates(settings.initial_lr, settings.num_epoch, settings.t_max)
+        """Train until the last epoch, until --patience runs out, or until told to stop."""
+        args, progress = self.args, self.progress
+        patience = args.patience or math.inf
+        rates = epoch_learning_rates(args.initial_lr, args.num_epoch, args.t_max)
         self._log_start(log, rates)
         with StopRequest() as stop:
-            while progress.epoch < settings.num_epoch and progress.epochs_without_better < patience:
+            while progress.epoch < args.num_epoch and progress.epochs_without_better < patience:
                 started = time.perf_counter()
                 self.trainer.set_learning_rate(rates[progress.epoch])
                 self._train_epoch(stop, log)
-                self.save_last()  # before the validation pass, so that a run killed in it loses no step
+                self.save_last()  # a run killed during validation then loses no step
                 if not stop.asked():
                     self._finish_epoch(started, log, metrics)
                 if stop.asked():
@@ -155,10 +133,10 @@ class Run:
             log.info("on a CPU --augment_on cpu is faster")
 
     def _train_epoch(self, stop: StopRequest, log: logging.Logger) -> None:
-        """The steps of the epoch that are left, fewer when the run is told to stop."""
+        """Make the remaining steps of the epoch, unless told to stop."""
 
         def flags() -> tuple[bool, bool]:
-            return stop.signum is not None, time.perf_counter() - self.saved >= 60 * self.settings.save_minutes
+            return stop.signum is not None, time.perf_counter() - self.saved >= 60 * self.args.save_minutes
 
         every = self.trainer.settings.lambda_every if self.trainer.settings.weight == "autol" else 0
         batches, second_batches = self._batches(stream=0, every=1), self._batches(stream=1, every=every)
@@ -167,7 +145,7 @@ class Run:
             for result in steps:
                 asked_to_stop, save_is_due = result.flags
                 if asked_to_stop:
-                    stop.join()
+                    stop.also_stop()
                     return
                 if save_is_due and self.progress.step < self.data.steps:
                     self.save_last()
@@ -179,7 +157,8 @@ class Run:
     def _finish_epoch(self, started: float, log: logging.Logger, metrics: MetricsLog | None) -> None:
         """Validate, write the epoch's checkpoints and log it."""
         progress, figures = self.progress, validate(self.trainer, self.data)
-        row = {"epoch": progress.epoch, "lr": self.trainer.learning_rate} | epoch_row(self.trainer, progress) | figures
+        row: dict = {"epoch": progress.epoch, "lr": self.trainer.learning_rate}
+        row |= epoch_row(self.trainer.weights, progress) | figures
         row["seconds"] = round(time.perf_counter() - started, 2)
         self._save_epoch(figures)
         self.trainer.weighting.after_epoch([row[f"loss_{task}"] for task in TASKS])
@@ -196,8 +175,8 @@ class Run:
         self.save_last()
 
     def _save_epoch(self, figures: dict) -> None:
-        """Write ckpt_best.pth if the epoch is the best so far (ties: lower loss), and what --keep asks for."""
-        progress, best, keep = self.progress, self.progress.best, self.settings.keep
+        """Write ckpt_best.pth if the epoch is the best so far (ties: lower loss), and the checkpoint for --keep."""
+        progress, best, keep = self.progress, self.progress.best, self.args.keep
         score = figures["val_frame_auc"] if figures["val_video_auc"] is None else figures["val_video_auc"]
         better = not best or (score, -figures["val_loss"]) > (best["score"], -best["val_loss"])
         progress.epochs_without_better = 0 if better else progress.epochs_without_better + 1
@@ -211,12 +190,12 @@ class Run:
 
     def save_last(self) -> None:
         """Write ckpt_last.pth, from which --resume continues exactly."""
-        state = {"trainer": self.trainer.state_dict(), "progress": self.progress.to_dict()}
+        state = {"trainer": self.trainer.state_dict(), "progress": asdict(self.progress)}
         self._save("ckpt_last.pth", rng=rng_state(), **state)
         self.saved = time.perf_counter()
 
     def _save(self, name: str, **extra: object) -> None:
-        """Write a checkpoint: the model, how it was made, and ``extra``."""
+        """Write the model, how it was made, and ``extra``."""
         model, best = self.trainer.model, self.progress.best
         preprocessing = {"image_size": model.image_size, "resize": "PIL bicubic", "mean": MEAN, "std": STD}
         made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing}

@@ -13,15 +13,12 @@ from utils.locks import exclusive_folder
 
 @contextlib.contextmanager
 def run_folder(folder: Path, resume: str | None) -> Iterator[Path]:
-    """Make the folder and keep other runs out of it. To be entered by all processes.
+    """Make the folder and keep other runs out of it. All processes enter it.
 
-    Args:
-        folder: the run's folder.
-        resume: the checkpoint that the run continues from, if any. When it lies in another folder, that folder's best
-            checkpoint and metrics.jsonl are copied.
+    resume: the checkpoint that the run continues from, if any. If it is in another folder, ckpt_best.pth and
+    metrics.jsonl are copied from there.
 
-    Raises:
-        UserError: the folder holds another run, another process works in it, or it cannot be written.
+    Raises UserError if the folder holds another run, another run works in it, or it cannot be written.
     """
     with contextlib.ExitStack() as held:
         yield on_main(lambda: held.enter_context(_prepared(folder, resume)))

@@ -22,7 +22,7 @@ class TaskWeighting:
 
     @property
     def weights(self) -> list[float]:
-        """Present task weights, [T]."""
+        """Current task weights, [T]."""
         return [1.0] * self.n_tasks
 
     def after_step(self, losses: Sequence[float]) -> None:
@@ -40,7 +40,7 @@ class TaskWeighting:
 
 
 class LearnedValues(TaskWeighting):
-    """A weighting with one learned value per task, float32 [T], and its own Adam optimizer."""
+    """A weighting with a learned value per task, float32 [T], and its own Adam optimizer."""
 
     def __init__(self, n_tasks: int, init: float, lr: float) -> None:
         super().__init__(n_tasks)
@@ -61,7 +61,7 @@ class LearnedValues(TaskWeighting):
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
-    """Load an optimizer's state. Raises ValueError if it belongs to other weights or, but for the rate, settings."""
+    """Load an optimizer's state. Raises ValueError if its weights or settings, except the rate, are other ones."""
     own = [dict(group) for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, settings in zip(optimizer.param_groups, own, strict=True):
@@ -69,16 +69,13 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict) -> None:
             if group[key] != settings[key]:
                 raise ValueError(f"its optimizer has {key} {group[key]!r}, not {settings[key]!r}")
     for parameter, values in optimizer.state.items():
-        sizes = {name: values[name].shape for name in ("exp_avg", "exp_avg_sq")}
-        if any(size != parameter.shape for size in sizes.values()) or values["step"].shape != ():
+        shapes = [values[name].shape for name in ("exp_avg", "exp_avg_sq", "step")]
+        if shapes != [parameter.shape, parameter.shape, torch.Size()]:
             raise ValueError("its optimizer has the state of other weights")
 
 
 class Uncertainty(LearnedValues):
-    """Weights 1 / (2 e^s_i), s learned with the losses.
-
-    s has its own Adam at --autol_lr: at the rate of CLIP's towers, 6e-7, it would not move.
-    """
+    """Weights 1 / (2 e^s_i), s learned at --autol_lr: at the rate of CLIP's towers, 6e-7, it would hardly change."""
 
     def __init__(self, n_tasks: int, lr: float) -> None:
         super().__init__(n_tasks, init=-0.7, lr=lr)
@@ -95,8 +92,6 @@ class Uncertainty(LearnedValues):
 class DynamicWeightAverage(TaskWeighting):
     """Larger weights for tasks whose loss falls more slowly."""
 
-    temperature = 2.0
-
     def __init__(self, n_tasks: int) -> None:
         super().__init__(n_tasks)
         self._history: list[list[float]] = []  # mean task losses of the last two epochs
@@ -106,7 +101,7 @@ class DynamicWeightAverage(TaskWeighting):
         if len(self._history) < 2:
             return super().weights
         before, last = np.maximum(np.array(self._history), 1e-12)  # no division by a loss of 0
-        exponentials = np.exp(last / before / self.temperature)
+        exponentials = np.exp(last / before / 2)
         return (self.n_tasks * exponentials / exponentials.sum()).tolist()
 
     def after_epoch(self, losses: Sequence[float]) -> None:

@@ -1,4 +1,4 @@
-"""The optimisation of a JointEmbedding: learning rates, a training step, and the state that a resumed run needs."""
+"""A training step of a JointEmbedding, learning rates, and the state that a resumed run needs."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from utils.distributed import means_and_flags
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """The options of the command line with these names. (The learning rate changes: ``Trainer.set_learning_rate``.)"""
+    """The command-line options of these names."""
 
     weight: str = "equal"  # one of WEIGHTINGS
     grad_method: str = "none"  # one of GRAD_METHODS
@@ -45,21 +45,17 @@ class TrainerSettings:
 
 @dataclass
 class StepResult:
-    """What a training step did.
-
-    task_losses, weights, hypergradient: [3], the task weights those of the step; no hypergradient in plain steps.
-    skipped: nothing was changed because float16 gradients were not finite. flags: see ``Trainer.step``.
-    """
+    """What a training step did; lists have a value for each task."""
 
     task_losses: list[float]
-    weights: list[float]
-    hypergradient: list[float] | None = None
-    skipped: bool = False
-    flags: Sequence[bool] = ()
+    weights: list[float]  # the task weights that the step used
+    hypergradient: list[float] | None = None  # None: lambda was not updated
+    skipped: bool = False  # nothing changed, because a float16 gradient was not finite
+    flags: Sequence[bool] = ()  # see ``Trainer.step``
 
 
 def task_weighting(settings: TrainerSettings) -> TaskWeighting:
-    """The weighting that the settings name, in its initial state."""
+    """The chosen weighting in its initial state."""
     n_tasks = len(TASKS)
     if settings.weight == "autol":
         return AutoLambda(n_tasks, settings.autol_init, settings.autol_lr)
@@ -71,7 +67,7 @@ def task_weighting(settings: TrainerSettings) -> TaskWeighting:
 def epoch_learning_rates(initial: float, n_epochs: int, t_max: int = 5) -> list[float]:
     """Learning rate of every epoch: a cosine that falls from ``initial`` to 0 in ``t_max`` epochs and rises again.
 
-    Rate 0 is skipped: the schedule then advances once more, as in the reference.
+    The epochs with rate 0 are left out, as in the reference.
     """
     rates, position = [], 0
     for _ in range(n_epochs):
@@ -86,23 +82,20 @@ class Trainer:
     """Holds the model, its AdamW optimizer and the task weights, and makes training steps.
 
     Batches are pairs of images (float32 [B, 3, S, S], CLIP-normalised RGB) and labels (float32 [B, nodes] of 0, 1 and
-    UNKNOWN) on the model's device.
+    UNKNOWN) on the model's device. Parameters whose ``requires_grad`` is False are not trained.
 
-    Args:
-        model: set ``requires_grad`` to False for frozen weights before.
-        settings: of the optimisation.
-
-    Raises:
-        UserError: --hypergrad fd with another precision than float32.
+    Raises UserError if --hypergrad fd is used with another precision than float32.
     """
 
     def __init__(self, model: JointEmbedding, settings: TrainerSettings) -> None:
         if settings.hypergrad == "fd" and settings.precision != "float32":
-            raise UserError(f"--hypergrad fd needs --precision float32: {settings.precision} rounds it away")
+            raise UserError(
+                f"--hypergrad fd needs --precision float32: rounding to {settings.precision} hides the difference"
+            )
         device = next(model.parameters()).device
         self.model = model
         self.settings = settings
-        # The paper's score does not use CLIP's logit scale: no gradient, no optimizer state, no weight decay.
+        # The paper's score does not use CLIP's logit scale, so it is not trained.
         unused = {id(model.clip.logit_scale)} if model.score == "product" else set()
         self.parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in unused]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1.0, weight_decay=settings.weight_decay, fused=True)
@@ -111,9 +104,11 @@ class Trainer:
         self._device_type = device.type
         self._each = torch.eye(len(TASKS), device=device)
         self._rounded = RoundedWeights(model.clip.visual, settings.precision)
+        # Whether plain steps need only the gradient of the weighted sum of the task losses.
+        self._sum_only = settings.grad_method == "none"
         learns = isinstance(self.weighting, AutoLambda)
         self._tasks = ParameterRows(self.parameters, len(TASKS) if learns or not self._sum_only else 0)
-        # Holds theta', then d, then the direction of the update.
+        # Holds theta', then d, then the update direction.
         self._scratch = ParameterRows(self.parameters, 2 if learns and settings.accum > 1 else 1)
         self._scratch.free()
         self._bilevel_step = Bilevel(
@@ -135,7 +130,7 @@ class Trainer:
             set_tf32(False)
 
     def set_learning_rate(self, lr: float) -> None:
-        """Set the rate of the next steps, virtual steps included."""
+        """Set the rate of the next steps, also of virtual steps."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
@@ -146,15 +141,15 @@ class Trainer:
 
     @property
     def weights(self) -> list[float]:
-        """Present task weights, [3]."""
+        """Current task weights, [3]."""
         return self.weighting.weights
 
     def needs_second_batch(self, step: int) -> bool:
-        """Whether step ``step`` of the run, counted from 0, updates lambda."""
+        """Whether step ``step`` of the run, from 0, updates lambda."""
         return isinstance(self.weighting, AutoLambda) and step % self.settings.lambda_every == 0
 
     def scores(self, images: torch.Tensor) -> torch.Tensor:
-        """Node scores float32 [B, nodes] of images [B, 3, S, S]; images and prompts are encoded once each."""
+        """Node scores float32 [B, nodes] of images [B, 3, S, S]."""
         with autocast(self._device_type, self.settings.precision):
             return self.model(images, self._frozen_text)
 
@@ -163,7 +158,7 @@ class Trainer:
         return task_losses(self.settings.loss, scores, labels, self.model.tree, self.settings.unknown)
 
     def parts(self, batch: Sequence[torch.Tensor]) -> list[Part]:
-        """The batch as ``accum`` parts whose task losses add up to the batch's."""
+        """Split a batch into ``accum`` parts whose task losses add up to the batch's."""
         pieces = zip(*(tensor.chunk(self.settings.accum) for tensor in batch), strict=True)
 
         def losses(labels: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -178,16 +173,13 @@ class Trainer:
         run_step: int = 0,
         flags: Callable[[], Sequence[bool]] = tuple,
     ) -> StepResult:
-        """Make an AdamW step. With a second batch it is a bi-level step, which updates lambda first.
+        """Make an AdamW step; with a second batch a bi-level step, which updates lambda first.
 
         Args:
-            batch: training batch.
-            second: second training batch.
             run_step: number of the step in the run; seeds the draws of gradient methods.
-            flags: called when the gradients are ready. The result says of each flag whether any process set it.
+            flags: called when the gradients are computed. The result tells for each flag whether any process set it.
 
-        Raises:
-            UserError: a loss is not finite; no weight has changed then.
+        Raises UserError if a loss or hypergradient is not finite; then no weight has changed.
         """
         n = len(TASKS)
         try:
@@ -209,27 +201,22 @@ class Trainer:
                 combine(self.settings.grad_method, self._tasks.data, weights, seed, self._scratch.data[-1])
             self._descend()
         finally:
-            self.optimizer.zero_grad(set_to_none=True)  # its gradients are views of the memory released below
+            self.optimizer.zero_grad(set_to_none=True)  # the gradients are views of the memory freed below
             if not self._recorded:
                 self._scratch.free()
         self.weighting.after_step(losses)
         return StepResult(losses, weights, hypergradient or None, False, asked)
 
     def _descend(self) -> None:
-        """An AdamW step along the last scratch row."""
+        """Make an AdamW step along the last scratch row."""
         for parameter, gradient in zip(self.parameters, self._scratch.views[-1], strict=True):
             parameter.grad = gradient
         self.optimizer.step()
         if self._frozen_text is None:
             self.model.clip.token_embedding.decay(1 - self.learning_rate * self.settings.weight_decay)
 
-    @property
-    def _sum_only(self) -> bool:
-        """Whether a plain step needs the gradient of the weighted sum of the task losses only."""
-        return self.settings.grad_method == "none"
-
     def _gradients(self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor] | None) -> torch.Tensor:
-        """Write the step's gradients into the rows; returns figures as ``_bilevel`` and ``_plain`` do."""
+        """Write the step's gradients into the rows; returns what ``_bilevel`` or ``_plain`` returns."""
         function = self._plain if second is None else self._bilevel
         inputs = (tensor_like(self.weights, self._each), *batch, *(second or ()))
         if not self._recorded:
@@ -241,16 +228,16 @@ class Trainer:
         return self.loss_scale.value if self.loss_scale else None
 
     def _bilevel(self, weights: torch.Tensor, *batches: torch.Tensor) -> torch.Tensor:
-        """Task gradients and d into the rows; this process's losses [3], overflow [1], hypergradient [3], float64.
+        """Write task gradients and d into the rows; returns float64 losses [3], overflow [1], hypergradient [3].
 
         batches: images and labels of the training batch, then of the second batch.
         """
         train_parts, second_parts = self.parts(batches[:2]), self.parts(batches[2:])
-        result = self._bilevel_step.step(train_parts, second_parts, weights, self.learning_rate, self._scale)
-        return torch.cat([result.task_losses.double(), result.overflow.double(), result.hypergradient])
+        figures = self._bilevel_step.step(train_parts, second_parts, weights, self.learning_rate, self._scale)
+        return torch.cat([values.double() for values in figures])
 
     def _plain(self, weights: torch.Tensor, *batch: torch.Tensor) -> torch.Tensor:
-        """Task gradients, or only their weighted sum, into the rows; this process's losses [3] and overflow [1]."""
+        """Write task gradients, or only their weighted sum, into the rows; returns losses [3] and overflow [1]."""
         rows, objectives = (self._scratch, weights.unsqueeze(0)) if self._sum_only else (self._tasks, self._each)
         rows.allocate()
         parts, context = self.parts(batch), self._rounded.in_use
@@ -268,7 +255,7 @@ class Trainer:
     def health(self, batch: Sequence[torch.Tensor]) -> dict[str, tuple[int, float, float]]:
         """Class in the batch (real, fake) -> number of images, mean P(real), norm of the weighted loss's gradient.
 
-        Shows a stuck start: the gradient of the fidelity loss vanishes as P(real) goes to 0.
+        Shows a start that cannot learn: the gradient of the fidelity loss vanishes as P(real) goes to 0.
         """
         images, labels = batch
         report = {}
@@ -284,7 +271,7 @@ class Trainer:
         return report
 
     def state_dict(self) -> dict:
-        """What a resumed run needs beside the model's weights, as plain types and tensors."""
+        """What a resumed run needs besides the model's weights, as plain types and tensors."""
         state = {"optimizer": self.optimizer.state_dict(), "weighting": self.weighting.state_dict()}
         return state | ({"loss_scale": self.loss_scale.state_dict()} if self.loss_scale else {})
 

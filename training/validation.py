@@ -10,7 +10,7 @@ from models.losses import fidelity_losses
 from training.data import TrainingData, refuse_unreadable
 from training.trainer import Trainer
 from utils.cli import UserError
-from utils.distributed import sum_over_ranks
+from utils.distributed import Reductions
 from utils.progress import progress_bar
 
 
@@ -19,10 +19,9 @@ def validate(trainer: Trainer, data: TrainingData) -> dict:
 
     Returns:
         val_frame_auc and val_video_auc (None for a list without videos), 0 to 1; val_loss: the fidelity loss summed
-        over the tasks, whatever loss is trained; threshold: that of the best balanced accuracy.
+        over the tasks, whatever --loss is; threshold: that of the best balanced accuracy.
 
-    Raises:
-        UserError: an image cannot be read, or a score is not finite.
+    Raises UserError if an image cannot be read, or a score is not finite.
     """
     records, settings = data.val_set.records, trainer.settings
     vectors = torch.from_numpy(np.stack([node_vector(record.code) for record in records]))  # [N, nodes]
@@ -31,10 +30,12 @@ def validate(trainer: Trainer, data: TrainingData) -> dict:
     loader = data.validation_batches(trainer.model.image_size)
     batches = score_loader(trainer.model, loader, settings.precision)
     for batch in progress_bar(batches, desc="validating", total=len(loader), leave=False):
-        refuse_unreadable(batch.unreadable, data.val_set, data.settings.txt_path_val)
+        refuse_unreadable(batch.unreadable, data.val_set, data.args.txt_path_val)
         marginals[batch.indices], logits[batch.indices] = batch.marginals, batch.logit_fake
-    for values in (marginals, logits):  # each image is scored in one process and 0 in the others
-        sum_over_ranks(torch.from_numpy(values))
+    reductions = Reductions()
+    for values in (marginals, logits):  # an image is scored in one process; the others have 0
+        reductions.start(torch.from_numpy(values))
+    reductions.finish()
     if not np.isfinite(logits).all():
         raise UserError("the model's scores on the validation set are not finite; lower --initial_lr")
     losses = fidelity_losses(torch.from_numpy(marginals), vectors, trainer.model.tree, settings.unknown)

@@ -1,7 +1,7 @@
-"""What all scripts share: the argument parser, types of arguments, errors of the user, and exit codes.
+"""What all scripts share: argument parser, argument types, user errors, exit codes.
 
-Exit codes: 0 done; 2 bad arguments or bad data, told in one line; 130 stopped by Ctrl-C and 143 by SIGTERM, after
-saving; 1 anything else, with a traceback.
+Exit codes: 0 done; 2 bad arguments or bad data, with a message of one line; 130 stopped by Ctrl-C and 143 by SIGTERM,
+after saving; 1 anything else, with a traceback.
 """
 
 import argparse
@@ -15,14 +15,14 @@ import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from utils.ranks import is_main, rank
 
 Number = TypeVar("Number", int, float)
 _LONGEST_LINE = 2000  # characters of an error message
 
-# Options of the reference's scripts that ours lack -> what to use instead.
+# Option of the reference's scripts that ours lack -> what to use instead.
 INSTEAD = {
     "--zip": "crops are read as files; --crop_cache DIR keeps them decoded in one file",
     "--cache-mode": "--crop_cache DIR keeps the decoded crops",
@@ -34,12 +34,12 @@ class UserError(Exception):
     """Bad arguments or bad data. The message is one line that says what is wrong and how to fix it."""
 
 
-class ToldError(UserError):
-    """A UserError that another process of the run has printed already."""
+class PrintedError(UserError):
+    """A UserError that the main process has already printed."""
 
 
 class Stopped(BaseException):
-    """The signal ``signum`` asked the process to stop, and it has saved what it had."""
+    """The process was told to stop by the signal ``signum``, and has saved its work."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -59,18 +59,14 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 class ArgumentParser(argparse.ArgumentParser):
     """argparse with defaults in --help, no abbreviations, and errors of one line.
 
-    Args:
-        instead: Options or values of other programs -> what to use instead; shown when one of them is refused.
-        kwargs: As argparse.ArgumentParser takes them.
+    instead: unknown option or value -> what to use instead; added to the error message.
     """
 
     def __init__(self, instead: Mapping[str, str] | None = None, **kwargs: Any) -> None:
-        kwargs.setdefault("formatter_class", _HelpFormatter)
-        super().__init__(allow_abbrev=False, **kwargs)
+        super().__init__(allow_abbrev=False, **({"formatter_class": _HelpFormatter} | kwargs))
         self._instead = instead or {}
 
     def error(self, message: str) -> NoReturn:
-        """Print the error in one line, with advice from ``instead``, and exit with code 2."""
         refused = message.partition("(choose from")[0].replace("'", " ").replace("=", " ").split()
         unknown = "unrecognized" in refused or "choice:" in refused
         advice = [f"; {what}" for word, what in self._instead.items() if unknown and word in refused]
@@ -80,10 +76,7 @@ class ArgumentParser(argparse.ArgumentParser):
 def number_type(
     name: str, kind: type[Number], accepts: Callable[[Number], bool], fault: str
 ) -> Callable[[str], Number]:
-    """Make an argparse type for numbers of ``kind`` (int or float) that ``accepts`` allows.
-
-    The error messages are "invalid <name> value" for a text that is no number, and "<text> <fault>" for other numbers.
-    """
+    """argparse type of the numbers that ``accepts`` allows; errors: "invalid <name> value" or "<text> <fault>"."""
 
     def parse(text: str) -> Number:
         value = kind(text)
@@ -96,7 +89,7 @@ def number_type(
 
 
 def between(lowest: Number, highest: Number, kind: type[Number] = int) -> Callable[[str], Number]:
-    """Make an argparse type for a number from ``lowest`` to ``highest``, both included. kind: int or float."""
+    """Make an argparse type for a number from ``lowest`` to ``highest``, both included."""
     fault = f"is not between {lowest} and {highest}"
     return number_type("number", kind, lambda value: lowest <= value <= highest, fault)
 
@@ -112,14 +105,14 @@ seed = number_type("seed", int, lambda value: 0 <= value < 2**63, "is negative o
 
 
 def folder_name(text: str) -> str:
-    """argparse type: the name of a folder. It is empty when the shell variable it comes from is not set."""
+    """argparse type: a name that is not empty, as it is when a shell variable is not set."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the folder's name is empty")
     return text
 
 
 def boolean(text: str) -> bool:
-    """argparse type: True or False as a word, as the reference's commands have it (``--test_log True``)."""
+    """argparse type: True or False as a word, as in the reference's ``--test_log True``."""
     words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if text.lower() not in words:
         raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
@@ -127,42 +120,35 @@ def boolean(text: str) -> bool:
 
 
 def printable(text: str) -> str:
-    """Replace control characters and lone surrogates by question marks; ends of lines stay."""
+    """Replace control characters and lone surrogates by question marks; keep line ends."""
     shown = text.encode("utf-8", "replace").decode()
     return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in shown)
 
 
 def one_line(text: str) -> str:
-    """A message as one printable line; the middle of a very long one is left out."""
+    """A message as one printable line, without the middle of a very long one."""
     line = printable(" ".join(text.split()))
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
 
 
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:
-    """Raise what a signal stands for."""
     importing = (f.f_code.co_filename.startswith("<frozen importlib") for f, _ in traceback.walk_stack(frame))
-    if any(importing):  # modules may swallow the exception, and there is nothing to save yet
-        os.write(2, f"stopped by {_name(signum)}\n".encode())
+    if any(importing):  # the imported module may catch the exception, and there is nothing to save yet
+        os.write(2, f"stopped by {_signal_name(signum)}\n".encode())
         os._exit(128 + signum)
     if signum == signal.SIGINT:
         raise KeyboardInterrupt
     raise Stopped(signum)
 
 
-def _name(signum: int) -> str:
+def _signal_name(signum: int) -> str:
     return "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
 
 
-class Main(Protocol):
-    """The main function of a script; returns the exit code."""
+def script(main: Callable[[Sequence[str] | None], None]) -> Callable[..., int]:
+    """Make a script's ``main(argv=None)`` return the project's exit codes, and stop cleanly on Ctrl-C and SIGTERM.
 
-    def __call__(self, argv: Sequence[str] | None = None) -> int: ...
-
-
-def script(main: Callable[[Sequence[str] | None], None]) -> Main:
-    """Make a script's ``main(argv=None)`` return the project's exit codes, and stop cleanly by Ctrl-C and SIGTERM.
-
-    Without ``argv`` it is the whole process: signals that come after ``main`` has ended are ignored.
+    Called without ``argv``, it is the whole process: signals that arrive after ``main`` are ignored.
     """
 
     @functools.wraps(main)
@@ -170,7 +156,7 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Main:
         previous = _handle_stop_signals() if threading.current_thread() is threading.main_thread() else {}
         try:
             main(argv)
-        except ToldError:
+        except PrintedError:
             return 2
         except UserError as error:
             process = "" if is_main() else f"process {rank()}: "
@@ -184,7 +170,7 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Main:
             return 2
         except (KeyboardInterrupt, Stopped) as stop:
             signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
-            print(f"stopped by {_name(signum)}", file=sys.stderr)
+            print(f"stopped by {_signal_name(signum)}", file=sys.stderr)
             return 128 + signum
         finally:
             for signum, handler in previous.items():
@@ -195,8 +181,8 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Main:
 
 
 def _handle_stop_signals() -> dict[int, Any]:
-    """Let ``_stop`` handle Ctrl-C and SIGTERM; returns the handlers before. An ignored Ctrl-C stays ignored."""
+    """Let ``_stop`` handle Ctrl-C and SIGTERM; return the previous handlers."""
     signums = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background jobs ignore it
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell's background jobs ignore Ctrl-C
         signums.append(signal.SIGINT)
     return {signum: signal.signal(signum, _stop) for signum in signums}

@@ -11,5 +11,5 @@ def available_cores() -> int:
 
 
 def default_workers() -> int:
-    """Default number of worker processes: one per core, at most 32; torchrun's processes share a machine's cores."""
+    """Default number of worker processes: one per core, at most 32. torchrun's processes share the cores."""
     return min(32, max(1, available_cores() // local_world_size()))

@@ -1,4 +1,4 @@
-"""The device to compute on, its precision, and deterministic kernels."""
+"""Choose the device to compute on; switches for TF32 and deterministic kernels."""
 
 import contextlib
 import os
@@ -11,14 +11,14 @@ from utils.ranks import local_rank, world_size
 
 
 def set_tf32(allowed: bool) -> None:
-    """Allow CUDA to round the factors of float32 products and convolutions to 10 bits (TF32), or forbid it."""
+    """Allow or forbid TF32: CUDA then rounds the factors of float32 products and convolutions to 10 bits."""
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
 
 
 @contextlib.contextmanager
 def exact_products() -> Iterator[None]:
-    """Forbid TF32 for CUDA's float32 products inside the block, whatever --precision says."""
+    """Forbid TF32 for float32 products inside the block."""
     matmul = torch.backends.cuda.matmul
     allowed, matmul.allow_tf32 = matmul.allow_tf32, False
     try:
@@ -28,24 +28,18 @@ def exact_products() -> Iterator[None]:
 
 
 def choose_device(gpu: int | None, precision: str = "float32") -> torch.device:
-    """Choose the device of this process and make it CUDA's current one.
+    """Choose this process's device (the CPU without CUDA) and set TF32 for ``precision``, one of PRECISIONS.
 
-    Args:
-        gpu: Number of the CUDA device; None = the first one, or under torchrun each process its own.
-        precision: float32, tf32, bfloat16 or float16. Only tf32 allows TF32.
+    gpu: number of the CUDA device; None: the first one, or under torchrun one for each process.
 
-    Returns:
-        The CUDA device; the CPU on a machine without CUDA.
-
-    Raises:
-        UserError: The device does not exist or lacks the precision, or ``gpu`` is given under torchrun.
+    Raises UserError if the device does not exist or lacks the precision, or ``gpu`` is given under torchrun.
     """
     if gpu is not None and world_size() > 1:
-        raise UserError("--gpu chooses the device of one process; under torchrun set CUDA_VISIBLE_DEVICES instead")
+        raise UserError("--gpu is for a single process; under torchrun set CUDA_VISIBLE_DEVICES instead")
     set_tf32(precision == "tf32")
     if not torch.cuda.is_available():
         if precision in ("tf32", "float16"):
-            raise UserError(f"--precision {precision} is for CUDA devices; without one use bfloat16 or float32")
+            raise UserError(f"--precision {precision} needs a CUDA device; without one use bfloat16 or float32")
         return torch.device("cpu")
     number = gpu or local_rank()
     if number >= torch.cuda.device_count():
@@ -66,9 +60,9 @@ def describe(device: torch.device) -> str:
 
 @contextlib.contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Use deterministic kernels inside the block if ``wanted``; PyTorch warns of operations without one.
+    """Use deterministic kernels inside the block if ``wanted``. PyTorch warns of operations that have none.
 
-    Enter it before any computation: cuBLAS reads its setting only once.
+    Enter before the first computation: cuBLAS reads its setting only once.
     """
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # required by cuBLAS since CUDA 10.2

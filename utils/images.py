@@ -19,14 +19,14 @@ class DamagedImageError(Exception):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence PIL's warnings of large images, and of odd metadata and palettes with alpha, which do not matter here."""
+    """Silence PIL's warnings about large images, odd metadata and palettes with alpha."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def size_from_header(path: str | Path) -> tuple[int, int]:
-    """(height, width) by an image file's header, without decoding it; (0, 0) if the header is damaged."""
+    """(height, width) from an image file's header; (0, 0) if it is damaged."""
     try:
         with _quiet(), Image.open(whole_file(path), formats=FORMATS) as image:
             return image.height, image.width
@@ -35,14 +35,9 @@ def size_from_header(path: str | Path) -> tuple[int, int]:
 
 
 def read_rgb(path: str | Path, upright: bool = False) -> np.ndarray:
-    """Read an image; of several in a file, the first.
+    """Read the first image of a file as uint8 RGB [H, W, 3], without alpha.
 
-    Args:
-        path: A file in one of FORMATS.
-        upright: Turn the image as its EXIF orientation says.
-
-    Returns:
-        [H, W, 3] uint8 RGB, without the alpha channel.
+    upright: rotate it as its EXIF orientation says.
 
     Raises:
         FileNotFoundError: There is no file.
@@ -58,5 +53,5 @@ def read_rgb(path: str | Path, upright: bool = False) -> np.ndarray:
         raise
     # PIL raises SyntaxError for a broken PNG chunk and ValueError for absurd sizes.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        told = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".replace("\n", " ")
-        raise DamagedImageError(told) from error
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".replace("\n", " ")
+        raise DamagedImageError(reason) from error

@@ -1,4 +1,4 @@
-"""Locks between processes, on one machine or on several that share a folder. A lock ends with its process."""
+"""Lock files between processes, also on several machines that share a folder. A lock ends with its process."""
 
 import contextlib
 import errno
@@ -10,34 +10,31 @@ from filelock import FileLock, Timeout
 from utils.cli import UserError
 from utils.files import output_dir, remove_leftovers, require_folder
 
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # a file system without locks: go on without
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # the file system has no locks: go on without
 
 
 @contextlib.contextmanager
 def hold(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Lock a file during the block.
+    """Lock a file during the block; yields whether this process has the lock. The file is made if missing, and stays.
 
-    The lock belongs to this process: processes that it forks do not hold it, even if they outlive it.
+    Forked processes do not hold the lock, even if they outlive this process.
 
-    Args:
-        path: The lock file; it is made if missing, and stays.
-        wait: Wait until no other process holds it; otherwise yield False.
+    wait: if another process holds the lock, wait for it; without ``wait`` yield False.
 
-    Raises:
-        UserError: The file cannot be made.
+    Raises UserError if the file cannot be made.
     """
     with contextlib.ExitStack() as held:
         try:
             if not path.parent.is_dir():  # filelock would make it
                 raise FileNotFoundError(errno.ENOENT, "no such folder")
-            # filelock's substitute where there are no locks would outlast a killed process.
+            # The soft lock, filelock's fallback on file systems without locks, would outlast a killed process.
             held.enter_context(FileLock(path, fallback_to_soft=False).acquire(blocking=wait))
             mine = True
         except Timeout:
             mine = False
         except OSError as error:
             if error.errno not in _NO_LOCKS:
-                hint = "look at its permissions" if path.parent.is_dir() else "has its folder been removed?"
+                hint = "check its permissions" if path.parent.is_dir() else "has its folder been removed?"
                 raise UserError(f"cannot lock {path} ({error.strerror}); {hint}") from error
             mine = True
         yield mine
@@ -45,24 +42,21 @@ def hold(path: Path, wait: bool = True) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def claim(path: Path) -> Iterator[bool]:
-    """``hold`` without waiting; the lock file is removed at the end. One that a killed process leaves does no harm."""
+    """``hold`` without waiting, and remove the lock file at the end. One that a killed process left does no harm."""
     with hold(path, wait=False) as mine:
         try:
             yield mine
         finally:
             if mine:
-                with contextlib.suppress(PermissionError):  # on Windows filelock itself removes it, a moment later
+                with contextlib.suppress(PermissionError):  # on Windows filelock removes it a moment later
                     path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def exclusive_folder(folder: str | Path) -> Iterator[Path]:
-    """Make an output folder, keep other runs out of it during the block, and yield it.
+    """Make an output folder, remove killed runs' unfinished files, and keep other runs out of it during the block.
 
-    Unfinished files of killed runs are removed from it first. The lock file is ``.lock`` in the folder.
-
-    Raises:
-        UserError: Another run works in it, it cannot be written, or it is removed meanwhile.
+    Raises UserError if another run works in it, it cannot be written, or it is removed during the block.
     """
     folder = output_dir(folder)
     with claim(folder / ".lock") as mine:

@@ -28,11 +28,11 @@ class WorkerDied(UserError):
 
 
 class JobStopped(Exception):
-    """Raised in a worker process whose job is to be abandoned."""
+    """The run is being stopped: abandon the job."""
 
 
 def check_stop() -> None:
-    """Raise JobStopped in a worker process when the run is being stopped. Long jobs call it now and then."""
+    """Raise JobStopped in a worker process if the run is being stopped. Long jobs call it now and then."""
     if _stop is not None and _stop.is_set():
         raise JobStopped
 
@@ -44,23 +44,18 @@ def run_jobs(
     unit: str,
     on_crash: Callable[[Job], Result] | None = None,
 ) -> list[Result]:
-    """Run ``function(job)`` for every job.
+    """Run ``function(job)`` for every job; returns the results in the order of ``jobs``.
 
-    Ctrl-C and SIGTERM go to this process only. It tells running jobs to stop (see ``check_stop``), waits for them,
-    drops the others, and then raises what the signal stands for.
+    On Ctrl-C or SIGTERM it tells running jobs to stop (see ``check_stop``), waits for them, drops the others, and
+    raises KeyboardInterrupt or Stopped.
 
     Args:
-        function: The work; an exception in it ends the run.
-        jobs: Their arguments.
-        workers: Number of processes; 1 = work in this one.
+        function: An exception in it ends the run.
+        workers: Number of processes; 1: this process does the work.
         unit: What a job is, for the progress bar.
         on_crash: Gives the result of a job that crashed its process twice, the second time running alone.
 
-    Returns:
-        The results in the order of ``jobs``.
-
-    Raises:
-        WorkerDied: A process died, and ``on_crash`` is not given.
+    Raises WorkerDied if a process died, and ``on_crash`` is not given.
     """
     with progress_bar(total=len(jobs), unit=unit, disable=not jobs, dynamic_ncols=True) as bar:
         if workers == 1 or len(jobs) < (1 if on_crash else 2):
@@ -69,43 +64,41 @@ def run_jobs(
                 results.append(function(job))
                 bar.update()
             return results
-        # A signal must not raise inside the executor's own code: it is noted, and answered between two jobs.
-        with StopRequest() as request:
-            crew = _Crew(function, jobs, bar.update, request)
-            crew.run(min(workers, len(jobs)), on_crash)
+        with StopRequest() as request:  # an exception inside the executor's own code would leave it broken
+            runner = _JobRunner(function, jobs, bar.update, request)
+            runner.run(min(workers, len(jobs)), on_crash)
         if request.signum is not None:
             request.raise_stop()
-        return [crew.results[number] for number in sorted(crew.results)]
+        return [runner.results[number] for number in sorted(runner.results)]
 
 
-class _Crew(Generic[Job, Result]):
-    """Runs jobs in processes. ``results``: number of a job -> its result."""
+class _JobRunner(Generic[Job, Result]):
+    """Runs jobs in worker processes. ``results``: number of a job -> its result."""
 
     def __init__(
-        self, function: Callable[[Job], Result], jobs: Sequence[Job], tick: Callable[[], object], stop: StopRequest
+        self, function: Callable[[Job], Result], jobs: Sequence[Job], on_done: Callable[[], object], stop: StopRequest
     ) -> None:
-        self.function, self.jobs, self.tick, self.stop = function, jobs, tick, stop
+        self.function, self.jobs, self.on_done, self.stop = function, jobs, on_done, stop
         self.results: dict[int, Result] = {}
 
     def run(self, workers: int, on_crash: Callable[[Job], Result] | None) -> None:
-        """Run all jobs, or until a stop is requested."""
         waiting = deque(range(len(self.jobs)))
         while waiting and self.stop.signum is None:
-            suspects = deque(self._work(waiting, workers, _JOBS_PER_WORKER))
+            suspects = deque(self._run_until_crash(waiting, workers, _JOBS_PER_WORKER))
             if not suspects or self.stop.signum is not None:
                 continue
             if on_crash is None:
                 raise WorkerDied(
-                    "a worker process was killed, or ran out of memory; finished work is kept: run this again, with "
-                    "fewer --workers if memory is short"
+                    "a worker process was killed, perhaps for lack of memory; finished work is kept: run this again, "
+                    "with fewer --workers if memory is short"
                 )
             while suspects and self.stop.signum is None:
-                for number in self._work(suspects, 1, 1):
+                for number in self._run_until_crash(suspects, 1, 1):
                     if self.stop.signum is None:  # else the signal may have ended the process
                         self._done(number, on_crash(self.jobs[number]))
 
-    def _work(self, waiting: deque[int], workers: int, ahead: int) -> list[int]:
-        """Run waiting jobs, at most ``ahead`` submitted per process. Returns those lost when a process died."""
+    def _run_until_crash(self, waiting: deque[int], workers: int, ahead: int) -> list[int]:
+        """Run waiting jobs, at most ``ahead`` submitted per process. Returns the jobs lost if a process died."""
         context = multiprocessing.get_context("spawn")  # fork would copy locks held by torch's and OpenCV's threads
         leave = context.Event()
         executor = ProcessPoolExecutor(workers, context, _start_worker, (leave,))
@@ -113,7 +106,7 @@ class _Crew(Generic[Job, Result]):
         try:
             while self.stop.signum is None:
                 while waiting and len(running) < workers * ahead:
-                    with stop_signals_wait():  # this may start a process, which inherits the mask until it is ready
+                    with stop_signals_wait():  # a process started here ignores signals until it is ready
                         future = executor.submit(self.function, self.jobs[waiting[0]])
                     running[future] = waiting.popleft()
                 if not running:
@@ -133,7 +126,7 @@ class _Crew(Generic[Job, Result]):
 
     def _done(self, number: int, result: Result) -> None:
         self.results[number] = result
-        self.tick()
+        self.on_done()
 
 
 def _start_worker(stop: Event) -> None:
@@ -145,8 +138,7 @@ def _start_worker(stop: Event) -> None:
 
 
 def _exit_with_parent() -> None:
-    """A parent that was killed cannot tell its workers to stop."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
+    """End this worker when its parent is killed, which then cannot tell it to stop."""
+    if parent := multiprocessing.parent_process():
         parent.join()
     os._exit(1)

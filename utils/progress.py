@@ -11,7 +11,7 @@ SECONDS_BETWEEN_LINES = 30.0
 
 
 class _Lines:
-    """Standard error for tqdm: each state of the bar is a line of its own."""
+    """Standard error for tqdm, which prints each state of the bar on a line of its own."""
 
     def write(self, text: str) -> None:
         if text.strip():
@@ -22,7 +22,7 @@ class _Lines:
 
 
 def progress_bar(items: Iterable | None = None, **options: object) -> tqdm:
-    """``tqdm(items, **options)``. If stderr is not a terminal it prints a line every 30 s. Only rank 0 shows it."""
+    """``tqdm(items, **options)`` on rank 0; a line every 30 s if stderr is not a terminal."""
     if not is_main():
         options = options | {"disable": True}
     if not sys.stderr.isatty():

@@ -1,13 +1,10 @@
-"""The rank of this process among those that torchrun started; without torchrun, 0 of 1. Does not import torch.
-
-An environment variable that is not a number counts as not set.
-"""
+"""The rank of this process among torchrun's processes; without torchrun, 0 of 1. Does not import torch."""
 
 import os
 
 
 def not_numbers(*names: str) -> list[str]:
-    """Those of the environment variables ``names`` that are not set to a number."""
+    """The environment variables among ``names`` that are not set to a number; they count as not set."""
     return [name for name in names if not os.environ.get(name, "").isdecimal()]
 
 
@@ -26,7 +23,7 @@ def rank() -> int:
 
 
 def local_rank() -> int:
-    """Number of this process on its machine, from 0, and of its CUDA device."""
+    """Number of this process on its machine, from 0; also that of its CUDA device."""
     return _number("LOCAL_RANK", 0)
 
 
@@ -36,10 +33,10 @@ def local_world_size() -> int:
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes files and prints."""
+    """Whether this is the process that writes files and prints."""
     return rank() == 0
 
 
 def share(n: int) -> range:
-    """This process's part of ``range(n)``: contiguous, in order of rank; sizes differ by at most one."""
+    """This process's part of ``range(n)``: contiguous, in rank order, sizes differ by at most one."""
     return range(n * rank() // world_size(), n * (rank() + 1) // world_size())

@@ -18,16 +18,16 @@ class _TqdmHandler(logging.Handler):
 
 
 class _FileHandler(logging.FileHandler):
-    """Raises when a line cannot be written; logging would print a traceback for every line and go on."""
+    """Raises if a line cannot be written, where logging would print a traceback for every line."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         raise
 
 
 def open_log(path: Path | None) -> logging.Logger:
-    """A logger that prints lines and, unless ``path`` is None, appends them with the time to that file.
+    """A logger that prints lines in the main process and appends them with the time to ``path``.
 
-    Under torchrun only the main process prints and writes. Raises UserError if the file cannot be written.
+    Raises UserError if the file cannot be written.
     """
     logger = logging.getLogger("sjedd")
     close_log(logger)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop, which a loop answers between two steps."""
+"""Ctrl-C and SIGTERM as a request to stop that a loop checks between two steps."""
 
 import contextlib
 import signal
@@ -15,7 +15,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # terminals and schedulers send 
 
 @contextlib.contextmanager
 def stop_signals_wait() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the block ends; without effect on Windows."""
+    """Delay Ctrl-C and SIGTERM until the block ends; no effect on Windows."""
     _mask("SIG_BLOCK")
     try:
         yield
@@ -24,10 +24,10 @@ def stop_signals_wait() -> Iterator[None]:
 
 
 def ignore_stop_signals() -> None:
-    """For worker processes: their parent tells them when to stop."""
+    """For worker processes, which their parent stops."""
     for signum in STOP_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
-    _mask("SIG_UNBLOCK")  # inherited from a parent inside stop_signals_wait
+    _mask("SIG_UNBLOCK")  # a parent inside stop_signals_wait passes its mask on
 
 
 def _mask(how: str) -> None:
@@ -38,8 +38,8 @@ def _mask(how: str) -> None:
 class StopRequest:
     """Inside the ``with`` block the first Ctrl-C or SIGTERM only sets ``signum``.
 
-    A second Ctrl-C stops at once. A second SIGTERM is ignored for ``grace`` seconds, in which the step ends and is
-    saved, as batch systems send several. Under torchrun a second Ctrl-C is ignored too: each process gets one from the
+    A second Ctrl-C stops at once. A second SIGTERM is ignored for ``grace`` seconds, because batch systems send several
+    while the step ends and is saved. Under torchrun a second Ctrl-C is ignored too: each process gets one from the
     terminal and one from torchrun.
     """
 
@@ -67,20 +67,20 @@ class StopRequest:
             self.raise_stop()
 
     def asked(self) -> bool:
-        """Whether to stop: under torchrun, whether any process was asked. All processes must call it together."""
+        """Whether any process was told to stop. All processes must call it together."""
         from utils.distributed import any_over_ranks  # imports torch, which worker processes do not need
 
         if any_over_ranks(self.signum is not None):
-            self.join()
+            self.also_stop()
         return self.signum is not None
 
-    def join(self) -> None:
-        """Stop too, because another process was asked."""
+    def also_stop(self) -> None:
+        """Stop too, because another process was told to."""
         if self.signum is None:
             self._note(signal.SIGTERM, None)
 
     def raise_stop(self) -> None:
-        """Raise KeyboardInterrupt or Stopped, whichever the signal stands for."""
+        """Raise KeyboardInterrupt for Ctrl-C, else Stopped."""
         if self.signum == signal.SIGINT:
             raise KeyboardInterrupt
         raise Stopped(self.signum or signal.SIGTERM)

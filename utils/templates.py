@@ -1,4 +1,4 @@
-"""HTML pages from Jinja templates in which every value is escaped."""
+"""HTML pages from Jinja templates."""
 
 import base64
 from pathlib import Path
@@ -7,7 +7,7 @@ import jinja2
 
 
 def environment(folder: Path) -> jinja2.Environment:
-    """The templates in ``folder``. Every value is escaped, an undefined name raises; adds the filter ``data_uri``."""
+    """The templates in ``folder``, with the filter ``data_uri``. Values are escaped; an undefined name raises."""
     loader = jinja2.FileSystemLoader(folder)
     made = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -17,5 +17,5 @@ def environment(folder: Path) -> jinja2.Environment:
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """Bytes as an address that needs no request, ``data:<kind>;base64,...``. kind: such as image/png."""
+    """A link that holds the bytes, ``data:<kind>;base64,...``. kind: such as image/png."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -4,15 +4,7 @@ from collections.abc import Sequence
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Align a table.
-
-    Args:
-        header: Names of the columns.
-        rows: Each as long as the header; None is shown as a dash.
-
-    Returns:
-        The lines, header first. Columns of numbers and dashes alone stand to the right, the others to the left.
-    """
+    """Lines of a table. None is shown as a dash; columns with only numbers and dashes are aligned to the right."""
     cells = [list(header), *(["-" if cell is None else str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [all(map(_is_number, column[1:])) for column in zip(*cells, strict=True)]
@@ -25,4 +17,4 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[
 
 
 def _is_number(cell: str) -> bool:
-    return cell[:1].isdigit() or cell in ("-", "n/a", "undefined") or (cell[:1] == "-" and cell[1:2].isdigit())
+    return cell.removeprefix("-")[:1].isdigit() or cell in ("-", "n/a", "undefined")

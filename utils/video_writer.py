@@ -1,4 +1,4 @@
-"""Write a video frame by frame as H.264, with imageio-ffmpeg's ffmpeg."""
+"""Write H.264 videos with imageio-ffmpeg's ffmpeg."""
 
 import contextlib
 import itertools
@@ -15,21 +15,19 @@ ENCODING = ("-preset", "veryfast", "-crf", "23", "-movflags", "+faststart")
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], rate: float, encoding: Sequence[str] = ENCODING) -> None:
-    """Write a video as its frames come. The file appears when all frames are written.
+    """Write an .mp4 video frame by frame. The file appears when all frames are written.
 
     Args:
-        path: The .mp4 file.
-        frames: At least one, [H, W, 3] uint8 RGB, all of one size. Odd sides are padded by a row or a column: the
-            format that all players know, yuv420p, stores colours for 2 x 2 pixels.
+        frames: At least one, [H, W, 3] uint8 RGB, all of one size. Odd sides are padded by a row or a column, because
+            yuv420p, the format that all players know, stores colours for 2 x 2 pixels.
         rate: Frames per second.
         encoding: Options of ffmpeg's libx264.
 
-    Raises:
-        OSError: ffmpeg cannot write the video. It prints the reason to stderr.
+    Raises OSError if ffmpeg cannot write the video. It prints the reason to stderr.
     """
     frames = map(_pad_to_even, frames)
     first = next(frames)
-    size, count = (first.shape[1], first.shape[0]), 0
+    size, count = first.shape[1::-1], 0
     failure = OSError(f"ffmpeg could not write {path} (its messages are above); is the disk full?")
     options = {"codec": "libx264", "quality": None, "macro_block_size": 2, "ffmpeg_log_level": "error"}
     with atomic_path(path) as temporary:
@@ -42,7 +40,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], rate: float, encoding:
                     writer.send(np.ascontiguousarray(frame))
                 except OSError as error:
                     raise failure from error
-        if _frame_count(temporary) != count:  # write_frames does not tell how ffmpeg ended
+        if _frame_count(temporary) != count:  # write_frames hides ffmpeg's exit code
             raise failure
 
 

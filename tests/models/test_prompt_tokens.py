@@ -11,11 +11,11 @@ pytestmark = pytest.mark.numeric
 
 def test_shared_beginnings_stand_once():
     prompts = torch.tensor([[7, 1, 2, 9, 0], [7, 1, 3, 9, 0], [7, 1, 2, 4, 9]])
-    tree = prefix_tree(prompts, torch.tensor([4, 4, 5]))
-    assert tree.tokens.tolist() == [7, 1, 2, 9, 3, 9, 4, 9]
-    assert tree.depths.tolist() == [0, 1, 2, 3, 2, 3, 3, 4]
-    assert tree.ends.tolist() == [3, 5, 7]
-    seen = [tree.mask[end].nonzero().flatten().tolist() for end in tree.ends]
+    tokens, depths, mask, ends = prefix_tree(prompts, torch.tensor([4, 4, 5]))
+    assert tokens.tolist() == [7, 1, 2, 9, 3, 9, 4, 9]
+    assert depths.tolist() == [0, 1, 2, 3, 2, 3, 3, 4]
+    assert ends.tolist() == [3, 5, 7]
+    seen = [mask[end].nonzero().flatten().tolist() for end in ends]
     assert seen == [[0, 1, 2, 3], [0, 1, 4, 5], [0, 1, 2, 6, 7]]
 
 

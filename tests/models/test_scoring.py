@@ -7,7 +7,7 @@ import torch
 
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
-from models.scoring import REFERENCE, NodeScorer, encode_text, node_scores
+from models.scoring import REFERENCE, NodeScorer, encode_text
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_float16_is_the_trainings_and_the_references_is_its_own(model):
         text = encode_text(model, precision)
         assert text.dtype == (torch.float16 if precision == REFERENCE else torch.float32)
         with torch.inference_mode():
-            scores[precision] = node_scores(model, images, text, precision)
+            scores[precision] = NodeScorer(model, precision, text)(images)
             score = NodeScorer(model, precision)
             assert all(torch.equal(score(images), scores[precision]) for _ in range(2)), "rounded once"
         assert scores[precision].dtype == torch.float32

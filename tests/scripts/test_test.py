@@ -146,7 +146,7 @@ def test_the_references_arithmetic_is_for_its_protocol_and_for_cuda(run, golden_
         run("CDF", *options)
     assert "give --protocol reference, or use bfloat16" in capsys.readouterr().err
     assert run("CDF", *options, "--protocol", "reference")[0] == 2
-    assert "--precision float16 is for CUDA devices" in capsys.readouterr().err
+    assert "--precision float16 needs a CUDA device" in capsys.readouterr().err
 
 
 def test_crops_that_are_not_like_those_of_the_training_are_named(crops_copy, tmp_path, capsys):

@@ -53,7 +53,7 @@ def arguments(published_checkpoint, crops_copy):
     ("environment", "extra", "message"),
     [
         ({"WORLD_SIZE": "2", "RANK": "0"}, ["--gpu", 0], "under torchrun set CUDA_VISIBLE_DEVICES instead"),
-        ({"WORLD_SIZE": "2", "RANK": "1"}, [], "no number LOCAL_RANK, MASTER_PORT; start several processes"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, [], "is set without LOCAL_RANK, MASTER_PORT; start several processes"),
     ],
 )
 def test_what_torchrun_does_not_allow_is_one_line(
@@ -213,4 +213,4 @@ def test_a_batch_that_cannot_be_shared_is_refused(training, monkeypatch, capsys)
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(run, "process_group", lambda device: contextlib.nullcontext())
     assert SJEDD_train_FFpp.main([*training, "--tag", "three"]) == 2
-    assert "a batch of 4 images cannot be shared by 3 processes" in capsys.readouterr().err
+    assert "a batch of 4 images cannot be divided among 3 processes" in capsys.readouterr().err

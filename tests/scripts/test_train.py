@@ -462,7 +462,7 @@ def test_arguments_that_cannot_be_meant_are_refused(command, capsys):
         "whose gradient has no conflicts": [*command, "--no_tree", "--weight", "equal", "--grad_method", "pcgrad"],
         "leaves nothing to train": [*command, "--freeze", "image", "text"],
         "not a multiple of --accum 3": [*command, "--accum", "3"],
-        "float16 is for CUDA": [*command, "--precision", "float16"],
+        "float16 needs a CUDA": [*command, "--precision", "float16"],
         "unrecognized arguments: --btach_size": [*command, "--btach_size", "3"],
         "not between 0 and 1": [*command, "--aug_probs", "1.5"],
         "-1 is negative": [*command, "--weight_decay", "-1"],

@@ -142,7 +142,7 @@ def hostile(victim, good, ours):
         "nested weights": (saved(changed(good, **{bias: nested})), "no plain tensor|nested_tensor;"),
         "10^9 layers": (saved(ours | {"architecture": layers}), "more layers than weights"),
         "width of 10^6": (saved(ours | {"architecture": wide}), "wrong shapes|cannot be built"),
-        "node named as a path": (saved(ours | {"tree": tree}), "is no name of a tree or node"),
+        "node named as a path": (saved(ours | {"tree": tree}), "is no name for a tree or node"),
         "wrong shape": (saved(changed(good, **{bias: torch.zeros(3)})), "wrong shapes for 1 weights.*ln_pre.bias"),
         "NaN": (saved(changed(good, **{bias: torch.full((64,), torch.nan)})), "NaN .*visual.ln_pre.bias"),
         "missing key": (saved({"model": {k: v for k, v in good.items() if k != "visual.ln_pre.bias"}}), "lacks 1 "),

@@ -1,19 +1,22 @@
 """The bi-level step on a tiny double-precision model, against second-order autograd and plain arithmetic."""
 
 import copy
+from collections import namedtuple
 
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call
 
-from models.parameter_rows import ParameterRows, weighted_sum
+from models.parameter_rows import ParameterRows
 from training.auto_lambda import AutoLambda, Bilevel
+from training.gradient_methods import combine
 from training.gradients import Part, gradients_of
 
 pytestmark = pytest.mark.numeric
 
 LR, DECAY = 0.05, 0.1
+Result = namedtuple("Result", "task_losses overflow hypergradient")
 
 
 @pytest.fixture
@@ -56,8 +59,8 @@ def step(problem, hypergrad="exact", first=(16,), second=(16,), scale=None):
     parts = parts_of(problem, 0, first), parts_of(problem, 1, second)
     primary = torch.tensor([1.0, 0, 0], dtype=torch.float64)
     weights = torch.tensor(problem[4], dtype=torch.float64)
-    result = Bilevel(parameters, tasks, scratch, primary, DECAY, hypergrad).step(*parts, weights, LR, scale)
-    return result, tasks, scratch.views[-1]
+    figures = Bilevel(parameters, tasks, scratch, primary, DECAY, hypergrad).step(*parts, weights, LR, scale)
+    return Result(*figures), tasks, scratch.views[-1]
 
 
 def test_exact_hypergradient_equals_second_order_autograd(problem):
@@ -101,10 +104,10 @@ def test_parameters_come_back_when_a_pass_fails(problem):
 def test_task_gradients_and_their_weighted_sum(problem):
     model, losses, *_ = problem
     _, tasks, _ = step(problem)
-    parameters, weights = list(model.parameters()), torch.tensor([0.5, -2.0, 3.0], dtype=torch.float64)
-    expected = torch.autograd.grad((losses(0) * weights).sum(), parameters, materialize_grads=True)
+    parameters, weights = list(model.parameters()), [0.5, -2.0, 3.0]
+    expected = torch.autograd.grad((losses(0) * torch.tensor(weights)).sum(), parameters, materialize_grads=True)
     total = ParameterRows(parameters, 1)
-    weighted_sum(tasks.data, weights, total.data[0])
+    combine("none", tasks.data, weights, (0, 0), total.data[0])
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(total.views[0], expected, strict=True))
     unused = [name for name, _ in model.named_parameters()].index("unused")
     assert torch.equal(total.views[0][unused], torch.zeros(2, dtype=torch.float64))

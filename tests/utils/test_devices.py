@@ -55,6 +55,6 @@ def test_precisions_that_the_device_lacks_are_refused(gpus, monkeypatch):
         choose_device(None, "bfloat16")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for precision in ("tf32", "float16"):
-        with pytest.raises(UserError, match=f"{precision} is for CUDA devices"):
+        with pytest.raises(UserError, match=f"{precision} needs a CUDA device"):
             choose_device(None, precision)
     assert choose_device(None, "bfloat16") == torch.device("cpu")

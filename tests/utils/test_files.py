@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from utils.cli import UserError
-from utils.files import atomic_path, middle_bytes
+from utils.files import atomic_path
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -20,10 +20,3 @@ def test_an_error_of_another_file_is_not_said_of_this_one(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.json"):
         (tmp_path / "missing.json").read_text()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_middle_bytes_start_at_half_of_the_file(tmp_path):
-    for content, middle in ((b"", b""), (b"abc", b"bc"), (bytes(range(200)), bytes(range(100, 164)))):
-        (tmp_path / "file").write_bytes(content)
-        assert middle_bytes(tmp_path / "file") == middle
-    assert middle_bytes(tmp_path / "file", 3) == bytes([100, 101, 102])

@@ -73,7 +73,7 @@ def test_where_a_file_system_has_no_locks_work_goes_on(tmp_path, monkeypatch, nu
 
 def test_a_lock_that_may_not_be_taken_is_one_line(tmp_path):
     (tmp_path / "lock").mkdir()
-    refused = pytest.raises(UserError, match=r"cannot lock .*lock \(.*\); look at its permissions")
+    refused = pytest.raises(UserError, match=r"cannot lock .*lock \(.*\); check its permissions")
     with refused, claim(tmp_path / "lock"):
         pass
 
@@ -101,7 +101,7 @@ def test_a_lock_in_a_folder_that_is_gone_is_one_line(tmp_path):
 
 
 def test_an_output_folder_that_is_removed_meanwhile_is_one_line(tmp_path, monkeypatch):
-    gone = pytest.raises(UserError, match="out was removed meanwhile; run this again")
+    gone = pytest.raises(UserError, match="out was removed during the run; run this again")
     with gone, exclusive_folder(tmp_path / "out") as folder:
         shutil.rmtree(folder)
         (folder / "row.csv").write_text("1")
