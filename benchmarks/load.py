@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             records = write_crops(Path(folder), args.images, suffix)
             figures[suffix] = figures_of(records, ImageFiles(records), args)
         with contextlib.redirect_stdout(sys.stderr):
-            cached = image_source(DataSet("crops", records, 0, []), str(Path(folder) / "cache"))
+            cached = image_source(DataSet("crops", records), str(Path(folder) / "cache"))
         figures["cache"] = figures_of(records, cached, args)
         whole = RawFrames(records, args.aug_probs, cached)
         figures["cache_device"] = {"images_per_s": loader_rate(whole, args, epochs=10)}

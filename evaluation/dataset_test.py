@@ -45,9 +45,9 @@ class ModelSetup:
 class DatasetTest:
     """A data set and the model that scores it, once as it is and once per perturbation."""
 
-    def __init__(self, setup: ModelSetup, data: DataSet, n_frames: int | None) -> None:
-        """n_frames: frames per video, None for image sets and lists. All processes of torchrun must call this."""
-        self.setup, self.data, self.n_frames = setup, data, n_frames
+    def __init__(self, setup: ModelSetup, data: DataSet) -> None:
+        """All processes of torchrun must call this."""
+        self.setup, self.data = setup, data
         self._images = image_source(data, setup.args.crop_cache)
 
     @property
@@ -69,7 +69,7 @@ class DatasetTest:
         """The batches in order (under torchrun this process's share); unreadable images are added to ``dropped``."""
         setup, records, args = self.setup, self.data.records, self.setup.args
         frames = Frames(records, setup.model.image_size, perturbation=perturbation, seed=args.seed, images=self._images)
-        batch_size = max(MIN_FORWARD, args.batch_size * (self.n_frames or 1))
+        batch_size = max(MIN_FORWARD, args.batch_size * (self.data.n_frames or 1))
         own = own_videos(records)
         loader = scoring_loader(
             frames, batch_size, args.num_workers, pin_memory=setup.text.device.type == "cuda", indices=own
@@ -124,7 +124,7 @@ class DatasetTest:
             "crops": crops if differences(crops) else next(iter(crops.values()), None),
             "crops_unlike": differences(trained_on | crops) if any(crops.values()) else [],
             "protocol_differs": _protocol_differences(args, data, crops.values()),
-            "n_frames_per_video": self.n_frames,
+            "n_frames_per_video": data.n_frames,
         }
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from datasets.perturbations import compression_unavailable
-from datasets.test_sets import TEST_SETS, ReadOptions, frames_per_video
+from datasets.test_sets import TEST_SETS, ReadOptions
 from evaluation.calibration import read_calibration
 from evaluation.dataset_test import DatasetTest, ModelSetup
 from evaluation.predictions import refuse_other_source
@@ -81,7 +81,7 @@ def _test_data_set(name: str, setup: ModelSetup, folder: Path, log: logging.Logg
         place = output_dir(folder / f"{args.perturb.name}_{args.perturb.level}")
     else:
         on_main(lambda: remove_robustness(folder))
-    test = DatasetTest(setup, data, frames_per_video(name, data, options))
+    test = DatasetTest(setup, data)
     metrics = test.score(place, args.perturb)
     auc = metrics[test.headline]
     log_metrics(metrics, log)
