@@ -1,4 +1,4 @@
-"""The training augmentation: draw the perturbation of a crop, then apply it here on the CPU.
+"""The training augmentation: draw the perturbation of a crop, then apply it on the CPU.
 
 ``device_augmentation`` applies the same draws on the training device.
 """
@@ -33,15 +33,15 @@ class Draw(NamedTuple):
 
 
 def draw_augmentation(height: int, width: int, probability: float, rng: np.random.Generator) -> Draw | None:
-    """Draw one of the five perturbations uniformly, and one of its strengths, for a crop of this size.
+    """Draw a perturbation and one of its strengths, uniformly; None with probability 1 - ``probability``.
 
-    None with probability 1 - ``probability``. ``rng`` decides everything; only noise draws more from it later.
+    height, width: Of the crop. rng: Decides everything; only noise draws more from it later.
     """
     if rng.random() >= probability:
         return None
     kind = KINDS[rng.integers(len(KINDS))]
     strength = int(rng.integers(2))
-    if kind == "jpeg":  # the second draw is its strength; the first is made for every kind
+    if kind == "jpeg":  # its strength is a second draw; the first one is made for every kind
         strength = int(rng.integers(len(STRENGTHS[kind])))
     draw = Draw(kind, strength)
     if kind == "blocks":

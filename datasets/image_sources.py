@@ -1,4 +1,4 @@
-"""Where the images of records come from. See also ``crop_cache.CachedCrops`` and ``perturbations.PerturbedImages``."""
+"""Sources of the images of records. Others: ``crop_cache.CachedCrops`` and two in ``perturbations``."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -13,7 +13,7 @@ class ImageSource(Protocol):
     """Anything that reads images by record number."""
 
     def read(self, index: int) -> np.ndarray:
-        """The image uint8 [H, W, 3] RGB, perhaps not writable. Raises ImageError as ``read_image`` does."""
+        """The image uint8 [H, W, 3] RGB, perhaps read-only. Raises ImageError as ``read_image`` does."""
 
 
 class ImageFiles:
@@ -23,5 +23,4 @@ class ImageFiles:
         self._records = records
 
     def read(self, index: int) -> np.ndarray:
-        """See ImageSource."""
         return read_image(self._records[index].path)
