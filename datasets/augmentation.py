@@ -18,6 +18,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "jpeg": (75, 80, 90),  # quality
 }
 KINDS = tuple(STRENGTHS)
+_NO_PLACES = np.empty((0, 2), dtype=np.int64)
 
 
 class Draw(NamedTuple):
@@ -25,7 +26,7 @@ class Draw(NamedTuple):
 
     kind: str
     strength: int
-    places: np.ndarray | None = None
+    places: np.ndarray = _NO_PLACES
 
     @property
     def parameter(self) -> float:
@@ -68,5 +69,6 @@ def apply_draw(image: np.ndarray, draw: Draw, rng: np.random.Generator) -> np.nd
 
 def augment(image: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
     """Draw and apply. image: the full crop before the resize, uint8 [H, W, 3] RGB, as is the result."""
-    draw = draw_augmentation(*image.shape[:2], probability, rng)
+    height, width, _ = image.shape
+    draw = draw_augmentation(height, width, probability, rng)
     return image if draw is None else apply_draw(image, draw, rng)

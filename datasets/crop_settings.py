@@ -1,7 +1,7 @@
 """How the crops of a data set were made: the manifest.json that preprocessing/extract_faces.py writes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datasets.records import Record
@@ -31,7 +31,7 @@ def crop_settings(records: Sequence[Record]) -> dict[str, dict | None]:
     return found
 
 
-def differences(settings: dict[str, dict | None]) -> list[str]:
+def differences(settings: Mapping[str, dict | None]) -> list[str]:
     """One line for each setting that differs between crops. settings: As ``crop_settings`` returns them."""
     known = {folder: content for folder, content in settings.items() if content is not None}
     lines = []

@@ -42,6 +42,13 @@ class ReadOptions:
     n_frames: int | None = None
 
     @property
+    def given_path(self) -> Path:
+        """``datapath`` of a format that needs one."""
+        if self.datapath is None:
+            raise ValueError("this format has no usual place: give a datapath")
+        return self.datapath
+
+    @property
     def frames_per_video(self) -> int:
         """``n_frames``, or what the model's paper takes: 64 for the FF++ tree, 32 for the FFSC tree."""
         return self.n_frames or (64 if self.ffpp_tree else 32)

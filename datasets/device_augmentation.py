@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from torch.nn import functional
 
 from datasets.augmentation import KINDS, STRENGTHS
@@ -248,7 +249,8 @@ def _quantisation() -> np.ndarray:
     for quality in STRENGTHS["jpeg"]:
         buffer = io.BytesIO()
         Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=int(quality))
-        tables += Image.open(buffer).quantization.values()
+        buffer.seek(0)
+        tables += JpegImageFile(buffer).quantization.values()
     return np.array(tables, dtype=np.float64).reshape(-1, 2, 8, 8)
 
 

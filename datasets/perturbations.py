@@ -86,8 +86,9 @@ def perturb(image: np.ndarray, perturbation: Perturbation, rng: np.random.Genera
         case "contrast":
             return np.rint(image.astype(np.float32) * np.float32(parameter)).astype(np.uint8)
         case "blockwise":
-            n = max(min(image.shape[:2]) // 256, 1) * int(parameter)
-            return grey_blocks(image, grey_places(*image.shape[:2], n, rng))
+            height, width, _ = image.shape
+            n = max(min(height, width) // 256, 1) * int(parameter)
+            return grey_blocks(image, grey_places(height, width, n, rng))
         case "noise":
             return gaussian_noise(image, parameter, rng)
         case "blur":
@@ -195,19 +196,18 @@ class CompressedVideos:
     def _compress(self, indices: list[int]) -> dict[int, np.ndarray | str]:
         """Record index -> compressed image, or the reason why it is unreadable."""
         images: dict[int, np.ndarray | str] = {}
-        sizes: dict[tuple[int, ...], list[int]] = {}
+        sizes: dict[tuple[int, ...], dict[int, np.ndarray]] = {}
         for index in indices:
             try:
-                images[index] = self._source.read(index)
-                sizes.setdefault(images[index].shape, []).append(index)
+                image = self._source.read(index)
+                sizes.setdefault(image.shape, {})[index] = image
             except ImageError as error:
                 images[index] = str(error)
         for members in sizes.values():
             try:
-                clip = compress_clip([images[index] for index in members], self._crf)
+                images.update(zip(members, compress_clip(list(members.values()), self._crf), strict=True))
             except OSError as error:  # for example a size that the encoder does not take
-                clip = [f"unreadable_image: no video can be made of it ({error})"] * len(members)
-            images.update(zip(members, clip, strict=True))
+                images.update(dict.fromkeys(members, f"unreadable_image: no video can be made of it ({error})"))
         return images
 
 

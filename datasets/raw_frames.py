@@ -90,7 +90,8 @@ class RawFrames(Dataset):
         if self._probability <= 0:
             return index, (crop, None, 0)
         rng = np.random.default_rng(draw)
-        drawn = draw_augmentation(*crop.shape[:2], self._probability, rng)
+        height, width, _ = crop.shape
+        drawn = draw_augmentation(height, width, self._probability, rng)
         return index, (crop, drawn, int(rng.integers(2**63)))
 
     def _crop(self, index: int) -> np.ndarray | MappedCrop:
@@ -108,9 +109,10 @@ class RawFrames(Dataset):
         alike: dict[tuple, list[int]] = {}
         for i, (crop, _, _) in enumerate(good):
             alike.setdefault((type(crop), crop.shape), []).append(i)
+        ranks = [KINDS.index(draw.kind) if draw else -1 for _, draw, _ in good]
         groups, places = [], []
         for members in alike.values():
-            members.sort(key=lambda i: KINDS.index(good[i][1].kind) if good[i][1] else -1)
+            members.sort(key=ranks.__getitem__)
             groups.append(_group([good[i] for i in members]))
             places += members
         order = torch.empty(len(good), dtype=torch.int64)
@@ -124,9 +126,11 @@ _Item = tuple[np.ndarray | MappedCrop, Draw | None, int]
 def _group(items: list[_Item]) -> SizeGroup:
     draws = [draw for _, draw, _ in items]
     kinds = [draw.kind if draw else "" for draw in draws]
-    crops = [crop for crop, _, _ in items]
+    mapped = [crop for crop, _, _ in items if isinstance(crop, MappedCrop)]
     return SizeGroup(
-        crops=MappedCrops(crops) if isinstance(crops[0], MappedCrop) else stacked(crops),
+        crops=MappedCrops(mapped)
+        if mapped
+        else stacked([crop for crop, _, _ in items if isinstance(crop, np.ndarray)]),
         counts=tuple(map(kinds.count, KINDS)),
         strengths=torch.tensor([draw.strength if draw else 0 for draw in draws]),
         places=_places([draw.places for draw in draws if draw and draw.kind == "blocks"]),

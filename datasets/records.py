@@ -74,7 +74,7 @@ class DataSet:
     @property
     def videos_listed(self) -> int:
         """Number of videos, those that are not used included."""
-        return len({one.video for one in (*self.records, *self.dropped)})
+        return len({record.video for record in self.records} | {drop.video for drop in self.dropped})
 
 
 def node_code(vector: "np.ndarray") -> str:

@@ -47,7 +47,7 @@ def separate_videos(
     prefix = differing_parts({tree for key in by_tree for tree in trees_of[key]})
     ids = []
     for key, method, tree in zip(keys, methods, trees, strict=True):
-        above = method if key in by_method else prefix.get(tree, "") if key in by_tree else ""
+        above = method if key in by_method else prefix[tree] if key in by_tree and tree is not None else ""
         ids.append(f"{above}/{key[1]}" if above else key[1])
     notes = []
     if by_method:

@@ -28,9 +28,10 @@ def write_corrected_list(findings: Sequence[Finding], out: Path) -> str:
     lines = read_list_lines(path)
     fixed: list[str | None] = list(lines)
     for finding in findings:
-        if finding.edit:
+        if finding.edit and finding.line:
             for i in range(len(lines)) if finding.edit.every_line else [finding.line - 1]:
-                fixed[i] = None if fixed[i] is None else finding.edit.change(fixed[i])
+                if (line := fixed[i]) is not None:
+                    fixed[i] = finding.edit.change(line)
     kept = [line for line in fixed if line is not None]
     if not any(line.strip() for line in kept):
         raise UserError(f"--fix would drop all lines of {path}; see the findings, and fix their cause")

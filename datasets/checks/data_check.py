@@ -41,18 +41,19 @@ def check_data(args: argparse.Namespace) -> tuple[list[Finding], dict[str, dict]
         findings += check_list_crops(lists.values(), no_videos, args.n_frames)
     counts = {name: checked.counts for name, checked in lists.items()}
     sizes: dict[str, int] = {}
+    found: CountedCrops | CheckedList
     for name in dict.fromkeys(args.dataset):
         image_list = TEST_SETS[name].image_list
         path = image_list(args.data_root, args.datapath) if image_list else None
         if path is None:
-            found = _check_data_set(name, args)
-            sizes |= found.sizes
+            found = counted = _check_data_set(name, args)
+            sizes |= counted.sizes
             if to_compare:
-                contents.insert(0, data_set_contents(name, found.tested, found.videos))
+                contents.insert(0, data_set_contents(name, counted.tested, counted.videos))
         elif path.is_file():
             folders = (args.data_root / name, args.data_root)  # as the readers of image lists do
-            found = lists[name] = check_txt_lists({name: path}, args.data_root, True, folders)[name]
-            contents.insert(0, list_contents("test", found, found.first_rows().keys()))
+            found = checked = lists[name] = check_txt_lists({name: path}, args.data_root, True, folders)[name]
+            contents.insert(0, list_contents("test", checked, checked.first_rows().keys()))
         else:
             fix = f"put the list of {name} there, or set --data_root or --datapath"
             findings.append(Finding("missing_file", str(path), None, f"the list of {name} is not there", fix))
@@ -73,7 +74,8 @@ def _check_data_set(name: str, args: argparse.Namespace) -> CountedCrops:
         sizes = sizes_of(images)
         tested = {image: size for image, size in sizes.items() if images[image]}
         return CountedCrops(counts, sizes, tested, {}, findings + empty_files(sizes, f"unpack {name} again"))
-    groups, findings = data_set.crop_groups(args.data_root, args.datapath, args.compression)
+    find_groups = data_set.crop_groups
+    groups, findings = find_groups(args.data_root, args.datapath, args.compression) if find_groups else ([], [])
     if args.subset:
         findings = [finding for finding in findings if finding.kind != "count_mismatch"]
     found = check_groups(name, groups, args.n_frames, args.subset)
@@ -82,15 +84,16 @@ def _check_data_set(name: str, args: argparse.Namespace) -> CountedCrops:
 
 def _decode(lists: Iterable[CheckedList], sizes: Mapping[str, int], workers: int) -> list[Finding]:
     """unreadable_image for every image of the lists and of ``sizes`` (image -> bytes) that cannot be decoded."""
-    listed = [(checked.path, row) for checked in lists for row in checked.rows if row.size]
-    places = [(row.file, str(path), row.line, row.path) for path, row in listed]
+    places: list[tuple[str, str, int | None, str]] = [
+        (row.file, str(checked.path), row.line, row.path) for checked in lists for row in checked.rows if row.size
+    ]
     places += [(image, image, None, "the image") for image, size in sizes.items() if size]
     files = list(dict.fromkeys(file for file, *_ in places))
     reasons = dict(zip(files, run_jobs(_why_unreadable, files, workers, "image"), strict=True))
     findings = []
     for file, path, line, name in places:
-        if reasons[file]:
-            message = f"{name}: {reasons[file].removeprefix('unreadable_image: ')}"
+        if reason := reasons[file]:
+            message = f"{name}: {reason.removeprefix('unreadable_image: ')}"
             fix = f"extract or copy the image again, or {DROP_LINE if line else 'remove it'}"
             findings.append(Finding("unreadable_image", path, line, message, fix, DROP if line else None))
     return findings

@@ -61,7 +61,7 @@ def refuse_wrong_lines(findings: Sequence[Finding]) -> None:
     """Raise UserError for the first wrong line of a list; repeated lines are accepted."""
     wrong = [finding for finding in findings if finding.kind != "duplicate"]
     if wrong:
-        first = min(wrong, key=lambda finding: finding.line)
+        first = min(wrong, key=lambda finding: finding.line or 0)
         raise UserError(f"{first.path}:{first.line}: {first.message}; {first.fix}")
 
 

@@ -22,12 +22,12 @@ from utils.progress import progress_bar
 
 
 class Row(NamedTuple):
-    """A line of a list, or (without line and code) an image of a data set.
+    """A line of a list, or (line 0, no code) an image of a data set.
 
     path: As written. file: The same absolute, with links of folders resolved. size: Bytes; None if there is no file.
     """
 
-    line: int | None
+    line: int
     path: str
     code: str
     file: str
@@ -44,7 +44,7 @@ class CheckedList(NamedTuple):
     path: Path
     rows: list[Row]
     codes: dict[str, bool | str]
-    counts: dict[str, object]
+    counts: dict
     findings: list[Finding]
 
     def labelled(self) -> list[tuple[Row, bool]]:
@@ -81,7 +81,9 @@ def check_txt_lists(
         if not rows and not odd_lines:
             message, fix = "the list holds no line", "write it with preprocessing/make_lists.py"
             checked.findings.append(Finding("empty", str(paths[name]), None, message, fix))
-        checked.findings.extend(sorted(odd_lines + _check_rows(checked, data_root), key=lambda finding: finding.line))
+        checked.findings.extend(
+            sorted(odd_lines + _check_rows(checked, data_root), key=lambda finding: finding.line or 0)
+        )
         judged = [(row.line, row.path, fake) for row, fake in checked.labelled()]
         checked.findings.extend(contradictions(checked.path, judged, labels=length == 1))
         fakes = [fake for *_, fake in judged]
@@ -201,9 +203,10 @@ def _fix_of_missing(
     folder = plain.rpartition("/")[0]
     if folder not in moves:
         moves[folder] = _moved(plain, image, list_path, data_root)
-    if moves[folder] is None:
+    move = moves[folder]
+    if move is None:
         return f"put the file there, or {DROP_LINE}", DROP
-    old, new = moves[folder]
+    old, new = move
     what = f"replace {old!r} at the start of such paths by {new!r}" if old or new else "write / instead of \\"
     path = new + plain[len(old) :]
     return f"{what}; --fix OUT.txt does that", Edit(lambda line: line.replace(image, path, 1))

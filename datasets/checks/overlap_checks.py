@@ -9,7 +9,7 @@ import contextlib
 import functools
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class SplitContents(NamedTuple):
 
     split: train, val or test.
     name: The list or data set.
-    rows: File -> its first row. Rows of a data set have no line.
+    rows: File -> its first row. Rows of a data set have line 0.
     folders: Of lists: folder of a video's crops -> its first row.
     videos: Key of each video (see video_keys) -> where it is, in words.
     """
@@ -64,12 +64,12 @@ def data_set_contents(name: str, sizes: Mapping[str, int], videos: Mapping[str, 
     for image, size in sizes.items():
         folder, _, name_of_file = image.rpartition("/")
         file = f"{real_folder(folder)}/{name_of_file}"
-        rows[file] = Row(None, image, "", file, size)
+        rows[file] = Row(0, image, "", file, size)
     shown = {}
     of_ffpp = bool(TEST_SETS[name].ffpp_sources)
-    for video, folder in videos.items():
-        sources = [part for part in folder.name.split("_") if part.isdigit()] if of_ffpp else []
-        for key in [os.path.realpath(folder), *map(_ffpp_key, sources)]:
+    for video, crops in videos.items():
+        sources = [part for part in crops.name.split("_") if part.isdigit()] if of_ffpp else []
+        for key in [os.path.realpath(crops), *map(_ffpp_key, sources)]:
             shown.setdefault(key, f"{video}, a test video of {name}")
     return SplitContents("test", name, rows, {}, shown)
 
@@ -93,28 +93,25 @@ def check_overlaps(contents: Sequence[SplitContents]) -> list[Finding]:
     twins = same_content(list(sizes.values()))
     findings = []
     for other, own in pairs:
-        findings += _same_files(other, own) + _same_bytes(other, own, twins) + _same_videos(other, own)
+        findings += _same_images(other, own, twins) + _same_videos(other, own)
     return findings
 
 
-def _same_files(other: SplitContents, own: SplitContents) -> list[Finding]:
+def _same_images(other: SplitContents, own: SplitContents, twins: Iterable[Sequence[str]]) -> list[Finding]:
+    """One finding for each image of ``own`` that ``other`` has. twins: Groups of files with the same bytes."""
+    why = " (it is tested)" if other.split == "test" else ""
+    fix = f"{other.name} keeps it{why}; drop this line from {own.name}, --fix OUT.txt does that"
+    twin_of: dict[str, Row | None] = {}
+    for files in twins:
+        twin_of |= dict.fromkeys(files, next((other.rows[file] for file in files if file in other.rows), None))
     findings = []
     for file, row in own.rows.items():
         if file in other.rows:
             message = f"{row.path} is {other.place(other.rows[file])} too"
-            findings.append(Finding("overlap_path", own.name, row.line, message, _fix(other, own), DROP))
-    return findings
-
-
-def _same_bytes(other: SplitContents, own: SplitContents, twins: Iterable[Sequence[str]]) -> list[Finding]:
-    findings = []
-    for files in twins:
-        twin = next((other.rows[file] for file in files if file in other.rows), None)
-        for file in files if twin else ():
-            if file in own.rows and file not in other.rows:
-                row = own.rows[file]
-                message = f"{row.path} has the same bytes as {twin.path}, {other.place(twin)}"
-                findings.append(Finding("overlap_content", own.name, row.line, message, _fix(other, own), DROP))
+            findings.append(Finding("overlap_path", own.name, row.line, message, fix, DROP))
+        elif twin := twin_of.get(file):
+            message = f"{row.path} has the same bytes as {twin.path}, {other.place(twin)}"
+            findings.append(Finding("overlap_content", own.name, row.line, message, fix, DROP))
     return findings
 
 
@@ -132,11 +129,6 @@ def _same_videos(other: SplitContents, own: SplitContents) -> list[Finding]:
     return findings
 
 
-def _fix(other: SplitContents, own: SplitContents) -> str:
-    why = " (it is tested)" if other.split == "test" else ""
-    return f"{other.name} keeps it{why}; drop this line from {own.name}, --fix OUT.txt does that"
-
-
 def same_content(splits: Sequence[Mapping[str, int]]) -> list[list[str]]:
     """Groups of files with the same bytes and different paths, each with files of at least two splits.
 
@@ -144,6 +136,7 @@ def same_content(splits: Sequence[Mapping[str, int]]) -> list[list[str]]:
     the remaining groups are opened. A file that cannot be read is in no group.
     """
     sizes = {file: size for files in splits for file, size in files.items()}
+    keys: dict[str, Callable[[str], object]]
     keys = {"sizes": sizes.get, "comparing": middle_bytes, "hashing": lambda file: file_sha256(Path(file))}
     groups = [list(sizes)]
     for stage, key in keys.items():

@@ -27,8 +27,8 @@ def read_csv_list(path: Path) -> DataSet:
     path = Path(path)
     rows = _read_rows(path)
     images = _find([row["path"] for _, row in rows], path.parent)
-    columns = ([row[name] for _, row in rows] for name in ("video", "method", "path"))
-    videos, _ = separate_videos(*columns, [""] * len(rows))
+    names, methods, paths = ([row[name] for _, row in rows] for name in ("video", "method", "path"))
+    videos, _ = separate_videos(names, methods, paths, [""] * len(rows))
     records, dropped, labels = [], [], {}
     earlier: dict[str, Row] = {}
     for (number, row), image, video in zip(rows, images, videos, strict=True):
@@ -83,6 +83,6 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 FORMAT = DataSetFormat(
-    read=lambda o: by_video(read_csv_list(o.datapath), o.n_frames),
+    read=lambda o: by_video(read_csv_list(o.given_path), o.n_frames),
     needs_datapath="FILE",
 )

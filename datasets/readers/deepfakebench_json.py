@@ -114,7 +114,7 @@ def _mapping(path: Path, value: object, where: str) -> Mapping:
 
 FORMAT = DataSetFormat(
     read=lambda o: read_deepfakebench_json(
-        o.datapath, o.data_root, o.ffpp_tree, o.frames_per_video, o.compression, o.split
+        o.given_path, o.data_root, o.ffpp_tree, o.frames_per_video, o.compression, o.split
     ),
     needs_datapath="FILE",
     has_splits=True,

@@ -129,7 +129,7 @@ def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) ->
     """(reals, fakes) of the method folders in ``folder``, without the folder ``besides``."""
     reals, fakes = [], []
     named = {name: _method(name, methods) for name in subfolders(folder) if folder / name != besides}
-    if unknown := [name for name, method in named.items() if method is None]:
+    if unknown := [name for name, method in named.items() if not method]:
         known = f"known here are Real, {', '.join(methods)}: rename them, or move them away"
         raise UserError(f"{folder} has {', '.join(unknown)}, folders of no known method; {known}")
     for name, method in named.items():
@@ -143,14 +143,14 @@ def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) ->
     return reals, fakes
 
 
-def _method(name: str, methods: dict[str, str]) -> str | None:
-    """The method of a folder, upper or lower case; its name may end in what was changed (FNeVR-pose)."""
+def _method(name: str, methods: dict[str, str]) -> str:
+    """The method of a folder, upper or lower case, or ""; its name may end in what was changed (FNeVR-pose)."""
     name = name.lower().replace("_", "-")
     for method, changed in {"real": "", **methods}.items():
         plain = method.lower().replace("_", "-")
         if name in (plain, f"{plain}-{changed}"):
             return method
-    return None
+    return ""
 
 
 def _sorted_by_path(folder: Path, reals: list[Record], fakes: list[Record]) -> list[Record]:
@@ -187,7 +187,7 @@ def _count_images(data_root: Path, subset: bool) -> tuple[dict[str, dict[str, in
 
 def _method_of(folder: str) -> str | None:
     match = _METHOD_FOLDER.search(folder)
-    return _method(match[1], METHODS | PROTOCOL1_METHODS) if match else None
+    return (match and _method(match[1], METHODS | PROTOCOL1_METHODS)) or None
 
 
 FORMAT = DataSetFormat(

@@ -46,6 +46,6 @@ def read_image_folder(root: Path, n_frames: int) -> DataSet:
 
 
 FORMAT = DataSetFormat(
-    read=lambda o: read_image_folder(o.datapath, o.frames_per_video),
+    read=lambda o: read_image_folder(o.given_path, o.frames_per_video),
     needs_datapath="DIR, the folder that holds real/ and fake/",
 )

@@ -62,9 +62,10 @@ def read_txt_list(
         what = f"image {line.image[:200]} does not exist, nor beside the list"
         raise UserError(f"{path}:{line.number}: {what}; fix the path or remove the line")
     _refuse_two_codes(path, lines, images)
-    meaning_of = [meanings[line.code] for line in lines]
-    videos = _videos_of(images, [label for label, _ in meaning_of])
-    records = [Record(*place, *meaning) for *place, meaning in zip(images, videos, meaning_of, strict=True)]
+    videos = _videos_of(images, [meanings[line.code][0] for line in lines])
+    records = [
+        Record(image, video, *meanings[line.code]) for line, image, video in zip(lines, images, videos, strict=True)
+    ]
     return DataSet(name, records, source=str(path))
 
 
@@ -145,6 +146,6 @@ def _videos_of(images: list[str], labels: Sequence[int]) -> list[str]:
 
 
 FORMAT = DataSetFormat(
-    read=lambda o: by_video(read_txt_list(o.datapath, o.tree, missing_allowed=True), o.n_frames),
+    read=lambda o: by_video(read_txt_list(o.given_path, o.tree, missing_allowed=True), o.n_frames),
     needs_datapath="FILE",
 )
