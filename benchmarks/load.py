@@ -25,10 +25,9 @@ from torch.utils.data import Dataset
 from datasets.augmentation import augment
 from datasets.crop_cache import image_source
 from datasets.frames import EpochBatches, Frames, training_loader
-from datasets.image_sources import ImageFiles, ImageSource
 from datasets.raw_frames import RawBatch, RawFrames
 from datasets.records import DataSet, Record
-from datasets.transforms import resize_for_training
+from datasets.transforms import ImageFiles, ImageSource, resize_for_training
 from utils.cli import ArgumentParser, positive_int, probability, script
 from utils.cpu import default_workers
 

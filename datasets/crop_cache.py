@@ -19,9 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.image_sources import ImageFiles, ImageSource
 from datasets.records import DataSet, Record
-from datasets.transforms import ImageError, read_image
+from datasets.transforms import ImageError, ImageFiles, ImageSource, read_image
 from utils.cli import UserError
 from utils.cpu import available_cores
 from utils.files import output_dir

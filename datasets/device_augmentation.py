@@ -217,12 +217,6 @@ def _blur(kernel: int, length: int) -> np.ndarray:
     return matrix
 
 
-def _stacked(tables: list[np.ndarray]) -> np.ndarray:
-    """Stack the tables; smaller ones are padded with zeros."""
-    sides = [max(table.shape[axis] for table in tables) for axis in (1, 2)]
-    return np.stack([np.pad(t, ((0, 0), (0, sides[0] - t.shape[1]), (0, sides[1] - t.shape[2]))) for t in tables])
-
-
 def _neighbours(before: int, after: int) -> np.ndarray:
     """[2, after, before]: the weights of the two old pixels around each new pixel, in 2048ths."""
     places = ((np.arange(after) + 0.5) * before / after - 0.5).astype(np.float32)
@@ -272,8 +266,13 @@ def _islow() -> np.ndarray:
 
 
 def _factors(side: Callable[[int, int], tuple[int, int]], length: int) -> np.ndarray:
-    """``_neighbours`` of both factors of pixelation. side: (length, shorter length) -> (before, after)."""
-    return _stacked([_neighbours(*side(length, max(length // int(f), 1))) for f in STRENGTHS["pixelation"]])
+    """``_neighbours`` of each factor of pixelation, padded with zeros to one shape.
+
+    side: (length, shorter length) -> (before, after).
+    """
+    tables = [_neighbours(*side(length, max(length // int(factor), 1))) for factor in STRENGTHS["pixelation"]]
+    height, width = np.max([table.shape[1:] for table in tables], axis=0)
+    return np.stack([np.pad(t, ((0, 0), (0, height - t.shape[1]), (0, width - t.shape[2]))) for t in tables])
 
 
 _CONSTANTS: dict[str, Callable[..., np.ndarray]] = {

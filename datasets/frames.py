@@ -10,10 +10,9 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
 
 from datasets.augmentation import augment
-from datasets.image_sources import ImageFiles, ImageSource
 from datasets.perturbations import Perturbation, perturbed
 from datasets.records import Record, node_vector
-from datasets.transforms import ImageError, resize, resize_for_training
+from datasets.transforms import ImageError, ImageFiles, ImageSource, resize, resize_for_training
 from utils.cli import UserError
 from utils.ranks import share
 from utils.stopping import ignore_stop_signals, stop_signals_wait

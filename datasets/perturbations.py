@@ -11,9 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.image_sources import ImageSource
 from datasets.records import Record
-from datasets.transforms import ImageError, gaussian_blur, gaussian_noise, grey_blocks, grey_places, pixelate
+from datasets.transforms import (
+    ImageError,
+    ImageSource,
+    gaussian_blur,
+    gaussian_noise,
+    grey_blocks,
+    grey_places,
+    pixelate,
+)
 from utils.cli import UserError
 
 # Name -> parameter at the levels 1 to 5.

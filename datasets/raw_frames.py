@@ -11,9 +11,8 @@ from torch.utils.data import Dataset
 from datasets.augmentation import KINDS, Draw, draw_augmentation
 from datasets.crop_cache import CachedCrops, MappedCrop
 from datasets.frames import split_unreadable, stacked
-from datasets.image_sources import ImageFiles, ImageSource
 from datasets.records import Record
-from datasets.transforms import ImageError
+from datasets.transforms import ImageError, ImageFiles, ImageSource
 
 _PAGE = 4096  # bytes; a disk is read in pages
 

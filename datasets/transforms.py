@@ -5,13 +5,15 @@ Images are uint8 [H, W, 3] RGB until ``normalise``.
 
 import functools
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from datasets.records import Record
 from utils.images import DamagedImageError, read_rgb
 
 if TYPE_CHECKING:  # torch is imported late: --help must not wait for it
@@ -40,6 +42,23 @@ def read_image(path: str | Path) -> np.ndarray:
         raise ImageError("unreadable_image: no PNG, JPEG, BMP, WEBP or TIFF image") from error
     except DamagedImageError as error:
         raise ImageError(f"unreadable_image: {error}") from error
+
+
+class ImageSource(Protocol):
+    """Anything that reads images by record number."""
+
+    def read(self, index: int) -> np.ndarray:
+        """The image uint8 [H, W, 3] RGB, perhaps read-only. Raises ImageError as ``read_image`` does."""
+
+
+class ImageFiles:
+    """The records' own files."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
+
+    def read(self, index: int) -> np.ndarray:
+        return read_image(self._records[index].path)
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

@@ -78,11 +78,7 @@ def check_groups(name: str, groups: Sequence[CropGroup], n_frames: int | None, s
 
 
 def _videos_without_crops(
-    group: CropGroup,
-    crops: Mapping[str, Sequence[str]],
-    rows: Mapping[str, Sequence[Row]],
-    subset: bool,
-    command: str,
+    group: CropGroup, crops: Mapping[str, Sequence[str]], rows: Mapping[str, Sequence[Row]], subset: bool, command: str
 ) -> list[Finding]:
     """The finding that videos of a group have no crops, with the reasons. crops, rows: Of each video."""
     without = [video for video in crops if not crops[video]]

@@ -41,25 +41,25 @@ def check_data(args: argparse.Namespace) -> tuple[list[Finding], dict[str, dict]
         findings += check_list_crops(lists.values(), no_videos, args.n_frames)
     counts = {name: checked.counts for name, checked in lists.items()}
     sizes: dict[str, int] = {}
-    found: CountedCrops | CheckedList
     for name in dict.fromkeys(args.dataset):
         image_list = TEST_SETS[name].image_list
         path = image_list(args.data_root, args.datapath) if image_list else None
         if path is None:
-            found = counted = _check_data_set(name, args)
-            sizes |= counted.sizes
+            crops = _check_data_set(name, args)
+            counts[name] = crops.counts
+            findings += crops.findings
+            sizes |= crops.sizes
             if to_compare:
-                contents.insert(0, data_set_contents(name, counted.tested, counted.videos))
+                contents.insert(0, data_set_contents(name, crops.tested, crops.videos))
         elif path.is_file():
             folders = (args.data_root / name, args.data_root)  # as the readers of image lists do
-            found = checked = lists[name] = check_txt_lists({name: path}, args.data_root, True, folders)[name]
+            lists[name] = checked = check_txt_lists({name: path}, args.data_root, True, folders)[name]
+            counts[name] = checked.counts
+            findings += checked.findings
             contents.insert(0, list_contents("test", checked, checked.first_rows().keys()))
         else:
             fix = f"put the list of {name} there, or set --data_root or --datapath"
             findings.append(Finding("missing_file", str(path), None, f"the list of {name} is not there", fix))
-            continue
-        counts[name] = found.counts
-        findings += found.findings
     findings += check_overlaps(contents)
     if args.deep:
         findings += _decode(lists.values(), sizes, args.workers or min(8, available_cores()))

@@ -220,13 +220,7 @@ def fakes_beside_reals(
 
 
 def check_fakes_of_ffpp(
-    label: str,
-    faces: Path,
-    prefix: str,
-    data_root: Path,
-    compression: str,
-    command: str,
-    by_target: bool,
+    label: str, faces: Path, prefix: str, data_root: Path, compression: str, command: str, by_target: bool
 ) -> CheckedGroups:
     """The groups of fakes of FF++ videos, and of the FF++ test reals they are tested against.
 

@@ -18,10 +18,10 @@ from datasets import crop_cache
 from datasets.crop_cache import cache_of, image_source
 from datasets.device_augmentation import augmented
 from datasets.frames import EpochBatches, Frames, scoring_loader, training_loader
-from datasets.image_sources import ImageFiles
 from datasets.perturbations import parse_perturbation
 from datasets.raw_frames import RawFrames
 from datasets.records import DataSet, Record
+from datasets.transforms import ImageFiles
 from tests.conftest import ROOT
 from tests.platforms import linux_only, posix_only
 from utils.cli import UserError
@@ -239,6 +239,7 @@ from pathlib import Path
 from datasets import crop_cache
 from datasets.raw_frames import RawFrames
 from datasets.records import DataSet, Record
+from datasets.transforms import ImageFiles
 
 read = crop_cache.read_image
 crop_cache.read_image = lambda path: time.sleep(float(sys.argv[3])) or read(path)
