@@ -44,15 +44,15 @@ def finished_videos(folder: Path) -> list[str]:
 
 def unfinished(folders: Iterable[Path]) -> set[Path]:
     """Those of the folders (each with the crops of one video) whose extraction began and did not end."""
-    whole = {Path(folder): Path(folder).absolute() for folder in folders}
+    absolute_of = {Path(folder): Path(folder).absolute() for folder in folders}
     half_done = set()
-    for place in {place for folder in whole.values() for place in list(folder.parents)[:_DEPTH]}:
+    for place in {place for folder in absolute_of.values() for place in list(folder.parents)[:_DEPTH]}:
         hidden = place / ".manifest"
         for mark in hidden.rglob("*.new"):
             if mark.is_file() and not mark.with_suffix(".csv").is_file():
                 video = mark.relative_to(hidden).with_suffix("")
                 half_done |= {place / "faces" / video, place / video}
-    return {folder for folder, absolute in whole.items() if absolute in half_done}
+    return {folder for folder, absolute in absolute_of.items() if absolute in half_done}
 
 
 def read_rows(path: Path) -> list[Row]:

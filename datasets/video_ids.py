@@ -54,9 +54,9 @@ def separate_videos(
         notes.append(f"video names under several methods: {len(by_method)}; each <method>/<video> is a video")
     if by_tree:
         notes.append(f"video names in several folders: {len(by_tree)}; each <folder>/<video> is a video")
-    whole = {key for places in (trees_of, folders_of) for key, found in places.items() if len(found) > 1}
-    if whole := whole - by_method - by_tree:
-        notes.append(f"videos with rows of several folders: {len(whole)}; if they are more videos, name them apart")
+    ambiguous = {key for places in (trees_of, folders_of) for key, found in places.items() if len(found) > 1}
+    if ambiguous := ambiguous - by_method - by_tree:
+        notes.append(f"videos with rows of several folders: {len(ambiguous)}; if they are more videos, name them apart")
     return ids, notes
 
 

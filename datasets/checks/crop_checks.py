@@ -85,10 +85,10 @@ def _videos_without_crops(
     reasons = Counter(_reason_of(rows[video]) for video in without)
     if not without or (subset and len(without) < len(crops) and _REMOVED not in reasons):
         return []
-    told = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+    why = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
     message = (
         f"{group.split} {group.label}: {len(crops) - len(without)} of {len(crops)} videos have crops "
-        f"({told}; the first is {without[0]})"
+        f"({why}; the first is {without[0]})"
     )
     if "video_missing" in reasons or "video_unreadable" in reasons:
         command = f"download the missing videos again, then {command}"

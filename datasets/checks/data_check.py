@@ -63,8 +63,8 @@ def check_data(args: argparse.Namespace) -> tuple[list[Finding], dict[str, dict]
     findings += check_overlaps(contents)
     if args.deep:
         findings += _decode(lists.values(), sizes, args.workers or min(8, available_cores()))
-    told = {finding[:4]: finding for finding in reversed(findings)}  # data sets may share videos, such as FF++'s reals
-    return list(told.values())[::-1], counts
+    unique = {finding[:4]: finding for finding in reversed(findings)}  # data sets may share videos: FF++'s reals
+    return list(unique.values())[::-1], counts
 
 
 def _check_data_set(name: str, args: argparse.Namespace) -> CountedCrops:
@@ -116,8 +116,8 @@ def as_json(findings: Sequence[Finding], counts: Mapping) -> str:
 def summary(findings: Sequence[Finding]) -> str:
     """One line: the number of findings, by kind."""
     numbers = Counter(finding.kind for finding in findings)
-    told = ", ".join(f"{numbers[kind]} {kind}" for kind in KINDS if numbers[kind])
-    return f"{len(findings)} finding{'s' * (len(findings) > 1)}: {told}"
+    by_kind = ", ".join(f"{numbers[kind]} {kind}" for kind in KINDS if numbers[kind])
+    return f"{len(findings)} finding{'s' * (len(findings) > 1)}: {by_kind}"
 
 
 def report_lines(findings: Sequence[Finding], counts: Mapping[str, dict]) -> list[str]:
@@ -135,8 +135,8 @@ def report_lines(findings: Sequence[Finding], counts: Mapping[str, dict]) -> lis
             for label, numbers in classes.items():
                 row = {"data set": name, "split": split, "class": label}
                 if isinstance(numbers, dict):
-                    told = ", ".join(f"{number} {status}" for status, number in numbers["manifest"].items())
-                    videos.append(row | numbers | {"manifest": told or None})
+                    manifest = ", ".join(f"{number} {status}" for status, number in numbers["manifest"].items())
+                    videos.append(row | numbers | {"manifest": manifest or None})
                 else:
                     images.append(row | {"images": numbers})
     lines = []

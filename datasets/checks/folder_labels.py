@@ -65,8 +65,9 @@ def contradictions(path: Path, rows: Iterable[tuple[int, str, bool]], labels: bo
 
 def _named_class(names: Iterable[str]) -> bool | None:
     """True for fake, False for real, None if the names say neither or both."""
-    said = {_CLASS_WORDS[word] for name in names for word in re.findall("[a-z]+", name.lower()) if word in _CLASS_WORDS}
-    return said.pop() if len(said) == 1 else None
+    words = [word for name in names for word in re.findall("[a-z]+", name.lower())]
+    classes = {_CLASS_WORDS[word] for word in words if word in _CLASS_WORDS}
+    return classes.pop() if len(classes) == 1 else None
 
 
 def _with_other_label(line: str) -> str:

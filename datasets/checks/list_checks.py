@@ -24,7 +24,7 @@ from utils.progress import progress_bar
 class Row(NamedTuple):
     """A line of a list, or (line 0, no code) an image of a data set.
 
-    path: As written. file: The same absolute, with links of folders resolved. size: Bytes; None if there is no file.
+    path: As written. file: Absolute, with links of folders resolved. size: Bytes; None if there is no file.
     """
 
     line: int
@@ -65,7 +65,7 @@ def check_txt_lists(
     """Check each line of lists (by name) whose codes should have one length: that of most lines.
 
     Args:
-        data_root: Missing images are searched there too, for the fix.
+        data_root: Missing images are searched there, for the fix.
         labels_allowed: Lines may end in 0 or 1 instead of a code.
         data_folders: Where the reader tries relative paths after the current folder and the list's own.
     """
@@ -239,8 +239,8 @@ def check_list_crops(lists: Iterable[CheckedList], no_videos: Collection[str], n
     """
     findings = []
     for checked in lists:
-        there = checked._replace(rows=[row for row in checked.rows if row.size is not None])
-        for folder, row in there.first_rows().items():
+        found = checked._replace(rows=[row for row in checked.rows if row.size is not None])
+        for folder, row in found.first_rows().items():
             if folder not in no_videos and not EXPANSION_FOLDER.search(folder):
                 n_crops, command = len(list_images(Path(folder))), extraction_of(folder)
                 findings += short_video(n_crops, n_frames, str(checked.path), row.line, command, folder)

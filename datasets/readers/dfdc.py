@@ -113,16 +113,16 @@ def _parse_csv(path: Path) -> tuple[list[Entry], list[Finding]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}); it comes with the DFDC test set") from error
     header = rows[0][1] if rows else []
-    entries, odd = [], [] if header[:2] == ["filename", "label"] else [(1, "the header filename,label", header)]
+    entries, wrong = [], [] if header[:2] == ["filename", "label"] else [(1, "the header filename,label", header)]
     for number, row in rows[1:]:
         label = _LABELS.get(row[1].strip(" \t").lower()) if len(row) > 1 else None
         if label is not None and _is_file_name(row[0]):
             entries.append(Entry(number, row[0], label, row[1]))
         elif row:
-            odd.append((number, "a file name and 0 or 1", row))
+            wrong.append((number, "a file name and 0 or 1", row))
     return entries, [
         Finding("unknown_code", str(path), number, f"expected {what}, got {','.join(row)[:80]!r}", _AGAIN)
-        for number, what, row in odd
+        for number, what, row in wrong
     ]
 
 
@@ -130,11 +130,12 @@ def _parse_metadata(path: Path) -> list[Entry]:
     entries, content = [], read_json(path)
     if not isinstance(content, Mapping):
         raise UserError(f"{path} is no object of videos; take metadata.json of the DFDC test set")
-    for number, (file, told) in enumerate(content.items(), start=1):
-        said = told.get("label", told.get("is_fake")) if isinstance(told, Mapping) else None
-        label = _LABELS.get(str(said).lower())
+    for number, (file, facts) in enumerate(content.items(), start=1):
+        written = facts.get("label", facts.get("is_fake")) if isinstance(facts, Mapping) else None
+        label = _LABELS.get(str(written).lower())
         if label is None or not _is_file_name(file):
-            raise UserError(f'{path}: {file[:80]!r} is no video with "label": "REAL" or "FAKE", or "is_fake": 0 or 1')
+            forms = '"label": "REAL" or "FAKE", or "is_fake": 0 or 1'
+            raise UserError(f"{path}: {file[:80]!r} is no video with {forms}; take the file of the DFDC test set")
         entries.append(Entry(number, file, label, str(label)))
     return entries
 

@@ -231,18 +231,18 @@ def check_fakes_of_ffpp(
         command: Extracts the fakes.
         by_target: Test the fakes whose first video is a test real, instead of the fakes of the test pairs.
     """
-    there = [f"{prefix}{folder}" for folder in subfolders(faces / prefix)]
+    existing = [f"{prefix}{folder}" for folder in subfolders(faces / prefix)]
     reals, tested, findings = _check_split(data_root, "test")
     groups = []
     if reals:
         if by_target:
-            tested = [video for video in there if video.removeprefix(prefix).split("_")[0] in reals]
+            tested = [video for video in existing if video.removeprefix(prefix).split("_")[0] in reals]
             what = "fakes of FF++ test videos"
             findings += count_findings(faces / prefix, what, len(tested), OFFICIAL["test"], command)
         groups.append(_group(data_root, compression, "test", "real", reals))
         groups.append(CropGroup("test", label, OFFICIAL["test"], faces, tested, command))
-    if not set(there) <= set(tested):
+    if not set(existing) <= set(tested):
         everything = f"{command} --split all"
-        groups.append(CropGroup("all", label, OFFICIAL_FAKES, faces, there, everything))
-        findings += count_findings(faces / prefix, f"{label} fakes", len(there), OFFICIAL_FAKES, everything)
+        groups.append(CropGroup("all", label, OFFICIAL_FAKES, faces, existing, everything))
+        findings += count_findings(faces / prefix, f"{label} fakes", len(existing), OFFICIAL_FAKES, everything)
     return groups, findings

@@ -80,7 +80,7 @@ def read_ffsc(data_root: Path, split: str) -> dict[str, list[Record]]:
         reals, fakes = _read(folder, METHODS)
         return {split: _sorted_by_path(folder, reals, fakes)}
     protocol1 = _child(folder, "Protocol-1")
-    reals, fakes = _read(folder, METHODS, besides=protocol1)
+    reals, fakes = _read(folder, METHODS, skipped=protocol1)
     lists = {"test": _sorted_by_path(folder, reals, fakes)} if fakes or protocol1 is None else {}
     if protocol1:
         own_reals, unseen = _read(protocol1, PROTOCOL1_METHODS)
@@ -98,9 +98,9 @@ def _read_test(options: ReadOptions) -> DataSet:
     from models.label_tree import FFSC
 
     usual = options.data_root / "FFSC"
-    home = options.datapath or usual
-    path = home / "FFSCtest.txt" if options.datapath is None or home.is_dir() else home
-    if path.is_file() or path == home:
+    place = options.datapath or usual
+    path = place / "FFSCtest.txt" if options.datapath is None or place.is_dir() else place
+    if path.is_file() or path == place:
         data = read_txt_list(path, FFSC, missing_allowed=True, folders=(usual, options.data_root))
     else:
         data = _folders_as_test(options.datapath or options.data_root, path)
@@ -125,19 +125,19 @@ def _child(folder: Path, name: str) -> Path | None:
     return next((folder / own for own in subfolders(folder) if own.lower() == name.lower()), None)
 
 
-def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) -> tuple[list[Record], list[Record]]:
-    """(reals, fakes) of the method folders in ``folder``, without the folder ``besides``."""
+def _read(folder: Path, methods: dict[str, str], skipped: Path | None = None) -> tuple[list[Record], list[Record]]:
+    """(reals, fakes) of the method folders in ``folder``, without the folder ``skipped``."""
     reals, fakes = [], []
-    named = {name: _method(name, methods) for name in subfolders(folder) if folder / name != besides}
+    named = {name: _method(name, methods) for name in subfolders(folder) if folder / name != skipped}
     if unknown := [name for name, method in named.items() if not method]:
         known = f"known here are Real, {', '.join(methods)}: rename them, or move them away"
         raise UserError(f"{folder} has {', '.join(unknown)}, folders of no known method; {known}")
     for name, method in named.items():
         images = images_below(folder / name)
-        odd = [image for image in images if not Path(image).stem.lower().endswith("_surprised")]
-        if odd and method == "fomm-expr":
-            what = f"{len(odd)} of {len(images)} images of fomm-expr do not end in _surprised"
-            raise UserError(f"{odd[0]}: {what}, and the code of other expressions is not known; move them away")
+        checked = images if method == "fomm-expr" else []
+        if others := [image for image in checked if not Path(image).stem.lower().endswith("_surprised")]:
+            what = f"{len(others)} of {len(images)} images of fomm-expr do not end in _surprised"
+            raise UserError(f"{others[0]}: {what}, and the code of other expressions is not known; move them away")
         code, records = (CODES["real"], reals) if method == "real" else (CODES[methods[method]], fakes)
         records += [Record(image, image, int(method != "real"), code, method) for image in images]
     return reals, fakes
