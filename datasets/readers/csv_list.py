@@ -26,9 +26,12 @@ def read_csv_list(path: Path) -> DataSet:
     """
     path = Path(path)
     rows = _read_rows(path)
-    images = _find([row["path"] for _, row in rows], path.parent)
-    names, methods, paths = ([row[name] for _, row in rows] for name in ("video", "method", "path"))
-    videos, _ = separate_videos(names, methods, paths, [""] * len(rows))
+    listed = [row["path"] for _, row in rows]
+    for i in find_images(listed, [path.parent])[1]:
+        listed[i] = listed[i].replace("\\", "/")
+    images, _ = find_images(listed, [path.parent])
+    names, methods = ([row[name] for _, row in rows] for name in ("video", "method"))
+    videos, _ = separate_videos(names, methods, listed, [""] * len(rows))
     records, dropped, labels = [], [], {}
     earlier: dict[str, Row] = {}
     for (number, row), image, video in zip(rows, images, videos, strict=True):
@@ -47,16 +50,6 @@ def read_csv_list(path: Path) -> DataSet:
             raise UserError(f"{path}:{number}: video {record.video} has label {here} here and {above} above; keep one")
         records.append(record)
     return DataSet("csv", records, dropped, str(path))
-
-
-def _find(paths: list[str], folder: Path) -> list[str]:
-    """The images' paths. Names with backslashes that are not found are tried with forward slashes."""
-    images, missing = find_images(paths, [folder])
-    if not any("\\" in paths[i] for i in missing):
-        return images
-    for i in missing:
-        paths[i] = paths[i].replace("\\", "/")
-    return find_images(paths, [folder])[0]
 
 
 def _read_rows(path: Path) -> list[Row]:
