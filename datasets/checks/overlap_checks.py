@@ -17,7 +17,7 @@ from typing import NamedTuple
 from datasets.checks.findings import DROP, Finding
 from datasets.checks.list_checks import CheckedList, Row
 from datasets.test_sets import TEST_SETS
-from utils.files import file_sha256, middle_bytes
+from utils.files import file_sha256
 from utils.progress import progress_bar
 
 _SOURCES = [pattern for data_set in TEST_SETS.values() for pattern in data_set.ffpp_sources]
@@ -137,7 +137,7 @@ def same_content(splits: Sequence[Mapping[str, int]]) -> list[list[str]]:
     """
     sizes = {file: size for files in splits for file, size in files.items()}
     keys: dict[str, Callable[[str], object]]
-    keys = {"sizes": sizes.get, "comparing": middle_bytes, "hashing": lambda file: file_sha256(Path(file))}
+    keys = {"sizes": sizes.get, "comparing": _middle_bytes, "hashing": lambda file: file_sha256(Path(file))}
     groups = [list(sizes)]
     for stage, key in keys.items():
         alike = []
@@ -153,3 +153,10 @@ def same_content(splits: Sequence[Mapping[str, int]]) -> list[list[str]]:
 
 def _of_two_splits(files: Sequence[str], splits: Sequence[Mapping[str, int]]) -> bool:
     return len(files) > 1 and sum(any(file in own for file in files) for own in splits) > 1
+
+
+def _middle_bytes(file: str) -> bytes:
+    """64 bytes from the middle: the first bytes are alike in many images."""
+    with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - 100,000s of files, and Path doubles the time
+        opened.seek(os.fstat(opened.fileno()).st_size // 2)
+        return opened.read(64)
