@@ -1,13 +1,12 @@
-"""Find what is wrong with lists, crops and splits before a run. Every finding names its place and its fix.
+"""Check lists, crops and splits before training. Every finding names its place and its fix.
 
-Lists: every line is checked. unknown_code means no code, a code that does not belong to the tree, or another length
-than most lines have (10 digits: FF++, 12: FFSC). Training, validation and test (lists, and the test splits of data
-sets) must not share an image or a video. overlap_path: the same file; overlap_content: two files with the same bytes;
-overlap_video: the same folder of crops, or, for FF++, the same source video under any method.
-
-Data sets: the number of videos with crops is compared with the official one (count_mismatch). Videos whose extraction
-did not finish (unfinished) and swapped labels (label_orientation) are found. The extraction's manifest tells why crops
-are missing. Only --deep decodes images. Exit code 0: nothing found; 2: findings, or bad arguments.
+Lists: every line is checked. unknown_code is a line without a code, a code of another length than most lines (10
+digits: FF++, 12: FFSC), or a code that is no state of the tree. Training, validation and test (lists, and the test
+splits of data sets) must not share an image (overlap_path: one file; overlap_content: two files with the same bytes) or
+a video (overlap_video: one folder of crops or, in FF++, one source video under any method). Data sets: the videos with
+crops are compared with the official numbers. Videos whose extraction did not end (unfinished) and swapped labels
+(label_orientation) are found. The extraction's manifest tells why crops are missing. Only --deep decodes images. Exit
+code 0: nothing found; 2: findings, or bad arguments.
 """
 
 import argparse
@@ -27,20 +26,20 @@ def get_args_parser() -> ArgumentParser:
     data = parser.add_argument_group("what is checked")
     data.add_argument("--txt_path_train", type=Path, metavar="FILE", help="training list")
     data.add_argument("--txt_path_val", type=Path, metavar="FILE", help="validation list")
-    help_of_test = "test lists, of codes or labels; they must share nothing with the other two"
+    help_of_test = "test lists, of codes or labels; they must share nothing with the other lists"
     data.add_argument("--txt_path_test", type=Path, nargs="+", metavar="FILE", help=help_of_test)
-    help_of_sets = "data sets to count; their test videos must not be in the training and validation lists"
+    help_of_sets = "data sets to count; their test videos must not be in the training or validation list"
     data.add_argument("--dataset", nargs="+", choices=DATA_SETS, help=help_of_sets)
     data.add_argument("--data_root", type=Path, default=Path("data"), help="folder that holds FF++, CDF, FSh ...")
     data.add_argument(
         "--datapath",
         type=Path,
-        help="where the one --dataset lies: its root or faces folder; FSh, Deeper: that of the fakes; DiFF, "
-        "DiffusionFace: the list; FFSC: the folder, or a list",
+        help="place of the one --dataset: its root or faces folder; FSh, Deeper: that of the fakes; DiFF, "
+        "DiffusionFace: the list; FFSC: the folder or a list",
     )
-    data.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="compression of FFpp and FSh")
+    data.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="of FFpp and FSh")
     how = parser.add_argument_group("how it is checked")
-    help_of_subset = "only a part of the data sets is here, on purpose: do not compare with the official numbers"
+    help_of_subset = "a part of the data sets is missing on purpose: do not compare with the official numbers"
     how.add_argument("--subset", action="store_true", help=help_of_subset)
     how.add_argument("--n_frames", type=positive_int, help="report videos with fewer crops than this")
     how.add_argument("--deep", action="store_true", help="decode every image")
@@ -51,13 +50,13 @@ def get_args_parser() -> ArgumentParser:
         type=Path,
         metavar="OUT",
         help="write a corrected copy of the one list that has lines to fix: bad lines are dropped, paths of moved "
-        "images and swapped labels corrected. The list itself is not changed; OUT must be a new file",
+        "images and swapped labels are corrected. The list itself is not changed; OUT must be a new file",
     )
     return parser
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Refuse combinations that are surely a mistake."""
+    """Parse the options. Exits with code 2 if they contradict each other."""
     parser = get_args_parser()
     args = parser.parse_args(argv)
     args.txt_path_test, args.dataset = args.txt_path_test or [], args.dataset or []

@@ -25,10 +25,9 @@ from torch.utils.data import Dataset
 from datasets.augmentation import augment
 from datasets.crop_cache import image_source
 from datasets.frames import EpochBatches, Frames, training_loader
-from datasets.image_sources import ImageFiles, ImageSource
 from datasets.raw_frames import RawBatch, RawFrames
 from datasets.records import DataSet, Record
-from datasets.transforms import resize_for_training
+from datasets.transforms import ImageFiles, ImageSource, resize_for_training
 from utils.cli import ArgumentParser, positive_int, probability, script
 from utils.cpu import default_workers
 
@@ -99,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             records = write_crops(Path(folder), args.images, suffix)
             figures[suffix] = figures_of(records, ImageFiles(records), args)
         with contextlib.redirect_stdout(sys.stderr):
-            cached = image_source(DataSet("crops", records, 0, []), str(Path(folder) / "cache"))
+            cached = image_source(DataSet("crops", records), str(Path(folder) / "cache"))
         figures["cache"] = figures_of(records, cached, args)
         whole = RawFrames(records, args.aug_probs, cached)
         figures["cache_device"] = {"images_per_s": loader_rate(whole, args, epochs=10)}

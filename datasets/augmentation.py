@@ -1,4 +1,4 @@
-"""The training augmentation: draw the perturbation of a crop, then apply it here on the CPU.
+"""The training augmentation: draw the perturbation of a crop, then apply it on the CPU.
 
 ``device_augmentation`` applies the same draws on the training device.
 """
@@ -34,15 +34,15 @@ class Draw(NamedTuple):
 
 
 def draw_augmentation(height: int, width: int, probability: float, rng: np.random.Generator) -> Draw | None:
-    """Draw one of the five perturbations uniformly, and one of its strengths, for a crop of this size.
+    """Draw a perturbation and one of its strengths, uniformly; None with probability 1 - ``probability``.
 
-    None with probability 1 - ``probability``. ``rng`` decides everything; only noise draws more from it later.
+    height, width: Of the crop. rng: Decides everything; only noise draws more from it later.
     """
     if rng.random() >= probability:
         return None
     kind = KINDS[rng.integers(len(KINDS))]
     strength = int(rng.integers(2))
-    if kind == "jpeg":  # the second draw is its strength; the first is made for every kind
+    if kind == "jpeg":  # its strength is a second draw; the first one is made for every kind
         strength = int(rng.integers(len(STRENGTHS[kind])))
     draw = Draw(kind, strength)
     if kind == "blocks":
@@ -69,6 +69,6 @@ def apply_draw(image: np.ndarray, draw: Draw, rng: np.random.Generator) -> np.nd
 
 def augment(image: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
     """Draw and apply. image: the full crop before the resize, uint8 [H, W, 3] RGB, as is the result."""
-    height, width = image.shape[:2]
+    height, width, _ = image.shape
     draw = draw_augmentation(height, width, probability, rng)
     return image if draw is None else apply_draw(image, draw, rng)

@@ -1,9 +1,9 @@
 """The decoded crops of a data set in one memory-mapped file, which later runs and other processes share.
 
-A cache is two files in the folder of --crop_cache: crops-<key>.bin with the pixels, crop after crop, and
-crops-<key>.npz with the place of each record's crop. The key is a hash of the crops' paths, sizes and times of change:
-a changed, added or removed crop leads to another cache. The .npz is written last; a cache without it is not complete.
-Half-written files are named .tmp-crops-*. One process at a time builds in a folder, under .crops.lock.
+A cache is two files in the folder of --crop_cache: crops-<key>.bin with the pixels of all crops, and crops-<key>.npz
+with the place of each record's crop. The key is a hash of the crops' paths, sizes and modification times: a changed,
+added or removed crop leads to a new cache. The .npz is written last; a cache without it is not complete. Half-written
+files are named .tmp-crops-*. One process at a time builds in a folder, with the lock .crops.lock.
 """
 
 import contextlib
@@ -19,9 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.image_sources import ImageFiles, ImageSource
 from datasets.records import DataSet, Record
-from datasets.transforms import ImageError, read_image
+from datasets.transforms import ImageError, ImageFiles, ImageSource, read_image
 from utils.cli import UserError
 from utils.cpu import available_cores
 from utils.files import output_dir
@@ -37,14 +36,14 @@ _CHUNK = 64  # crops that a process reads at a time
 
 
 class Stamp(NamedTuple):
-    """Size in bytes and time of change in ns, to notice a change of a file; (-1, -1) if there is none."""
+    """Size in bytes and modification time in ns of a file; (-1, -1) if there is none."""
 
     size: int
     mtime: int
 
 
 class MappedCrop(NamedTuple):
-    """Where a crop lies in a cache's pixel file: small to hand to another process."""
+    """Where a crop is in a cache's pixel file: cheap to send to another process."""
 
     pixels: Path
     offset: int
@@ -56,7 +55,7 @@ class MappedCrop(NamedTuple):
         return self.height, self.width, 3
 
     def view(self) -> np.ndarray:
-        """The crop, uint8 [H, W, 3] RGB: a view of the mapped file, not writable."""
+        """The crop, uint8 [H, W, 3] RGB: a read-only view of the mapped file."""
         flat = _mapped(self.pixels)[self.offset : self.offset + self.height * self.width * 3]
         return flat.reshape(self.shape)
 
@@ -67,10 +66,10 @@ def _mapped(pixels: Path) -> np.ndarray:
 
 
 class CachedCrops:
-    """The images of records from their cache.
+    """An image source: the records' crops from their cache.
 
-    A crop that could not be read when the cache was built is read from its file: for the message, and because it may be
-    readable by now. Each process opens the cache when it first needs it; only its path is pickled.
+    A crop that could not be read when the cache was built is read from its file, which gives the error or, by now, the
+    image. Each process opens the cache at its first use; only the path is pickled.
     """
 
     def __init__(self, index: Path, n: int, files: ImageFiles) -> None:
@@ -81,15 +80,14 @@ class CachedCrops:
         return self.__dict__ | {"_rows": None}
 
     def read(self, index: int) -> np.ndarray:
-        """See ImageSource; not writable."""
         crop = self.find(index)
         return crop.view() if isinstance(crop, MappedCrop) else crop
 
     def find(self, index: int) -> MappedCrop | np.ndarray:
-        """Where the crop lies, or its pixels if it is not in the cache."""
+        """Where the crop is, or its pixels if it is not in the cache."""
         if self._rows is None:
             self._rows = _rows(self._index, self._n)
-        if self._rows is not None:  # else it was deleted meanwhile
+        if self._rows is not None:  # None: the cache was deleted meanwhile
             offset, height, width = self._rows[index].tolist()
             if height:
                 return MappedCrop(self._pixels, offset, height, width)
@@ -99,12 +97,7 @@ class CachedCrops:
 def image_source(data: DataSet, folder: str | None) -> ImageSource:
     """The source of a data set's images. All processes of torchrun must call this; one builds a missing cache.
 
-    Args:
-        data: Its records give the order of the images.
-        folder: Of the cache (--crop_cache); None to read the files.
-
-    Raises:
-        UserError: The folder cannot be written or its disk has no room.
+    folder: Of the cache (--crop_cache); None to read the files. Raises UserError if it cannot be written or is full.
     """
     files = ImageFiles(data.records)
     if folder is None:
@@ -112,16 +105,13 @@ def image_source(data: DataSet, folder: str | None) -> ImageSource:
     from utils.distributed import on_main  # torch, which the building processes do without
 
     index, n = on_main(lambda: cache_of(data, Path(folder))), len(data.records)
-    if _rows(index, n) is None:  # on another machine, whose disk is its own
+    if _rows(index, n) is None:  # this process is on another machine with its own disk
         index = cache_of(data, Path(folder))
     return CachedCrops(index, n, files)
 
 
 def cache_of(data: DataSet, folder: Path) -> Path:
-    """The .npz file of the cache of a data set's crops, built by one process while others wait.
-
-    Raises UserError as ``image_source`` does.
-    """
+    """The .npz file of the cache of a data set's crops. One process builds it if it is missing, others wait."""
     stamps = {path: _stamp(path) for path in dict.fromkeys(record.path for record in data.records)}
     index = folder / f"crops-{_key(data.records, stamps)}.npz"
     n = len(data.records)
@@ -130,7 +120,7 @@ def cache_of(data: DataSet, folder: Path) -> Path:
     output_dir(folder, "the folder of --crop_cache")
     for wait in (False, True):
         with hold(folder / _LOCK, wait) as mine:
-            if mine and _rows(index, n) is None:  # another process may have built it a moment ago
+            if mine and _rows(index, n) is None:  # else another process has built it meanwhile
                 _build(data, stamps, index)
             if mine:
                 break
@@ -152,7 +142,6 @@ def _stamp(path: str) -> Stamp:
 
 
 def _key(records: Sequence[Record], stamps: dict[str, Stamp]) -> str:
-    """32 hexadecimal digits."""
     digest = hashlib.sha256(_FORMAT.encode())
     for record in records:
         named = f"\0{os.path.abspath(record.path)}\0{stamps[record.path]}"  # noqa: PTH100 - as above
@@ -167,7 +156,7 @@ _DAMAGED = (OSError, EOFError, ValueError, LookupError, TypeError, RuntimeError,
 def _rows(index: Path, n: int) -> np.ndarray | None:
     """Offset, height and width of the crop of each of ``n`` records, int64 [n, 3]; None unless the cache is complete.
 
-    The height is 0 for a crop that is not in the cache.
+    A crop that is not in the cache has height 0.
     """
     try:
         with index.open("rb") as file, np.load(file, allow_pickle=False) as content:
@@ -181,7 +170,7 @@ def _rows(index: Path, n: int) -> np.ndarray | None:
 
 
 def _build(data: DataSet, stamps: dict[str, Stamp], index: Path) -> None:
-    """Read all crops into a new cache. The caller holds the lock."""
+    """Read all crops into a new cache. The caller must hold the lock."""
     folder = index.parent
     _remove_leftovers(folder)
     _name_others(data, index)
@@ -206,7 +195,7 @@ def _build(data: DataSet, stamps: dict[str, Stamp], index: Path) -> None:
             np.savez(file, rows=rows, source=np.array(f"{data.name}: {data.source}"))
         for path, last in zip(temporary, (index.with_suffix(".bin"), index), strict=True):
             with path.open("rb+") as file:
-                os.fsync(file.fileno())  # a power cut must not leave an index of pixels that were never written
+                os.fsync(file.fileno())  # after a power cut, an index must not exist without its pixels
             path.replace(last)
     except OSError as error:
         what = f"cannot write the crop cache in {folder} ({error.strerror})"
@@ -217,7 +206,7 @@ def _build(data: DataSet, stamps: dict[str, Stamp], index: Path) -> None:
 
 
 def _in_chunks(function: Callable[[list], list], jobs: list, what: str) -> list:
-    """``function`` of the jobs, ``_CHUNK`` at a time, on all cores."""
+    """Results of ``function``, which takes ``_CHUNK`` jobs at a time, on all cores."""
     chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
     try:
         done = run_jobs(function, chunks, available_cores(), f"x {_CHUNK} {what}")
@@ -232,9 +221,9 @@ def _header_sizes(paths: list[str]) -> list[tuple[int, int]]:
 
 
 def _read_into(pixels: Path, jobs: list[tuple[str, Stamp, int, int]]) -> list[tuple[int, int]]:
-    """Write crops, given as (path, stamp, offset, bytes), into the pixel file -> (height, width) of each.
+    """Write crops, given as (path, stamp, offset, bytes), into the pixel file; returns (height, width) of each.
 
-    (0, 0) for one that cannot be read, or whose size is not that of its header.
+    (0, 0) for a crop that cannot be read or has another size than its header says.
     """
     shapes = []
     with pixels.open("rb+") as file:
@@ -254,7 +243,7 @@ def _read_into(pixels: Path, jobs: list[tuple[str, Stamp, int, int]]) -> list[tu
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed builders left. Without locks on this file system another builder may be alive: keep all."""
+    """Remove files of killed builders. On a file system without locks other builders may be alive: keep all files."""
     with hold(folder / _LOCK, wait=False) as locked_twice:
         if not locked_twice:
             for path in folder.glob(f"{_TEMPORARY}*"):
@@ -262,7 +251,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _name_others(data: DataSet, index: Path) -> None:
-    """Print which other caches of the same list there are, so that the user can delete them."""
+    """Print the other caches of the same list, so that the user can delete them."""
     others = []
     for path in sorted(index.parent.glob("crops-*.npz")):
         with contextlib.suppress(*_DAMAGED), path.open("rb") as file, np.load(file, allow_pickle=False) as content:

@@ -1,8 +1,8 @@
-"""What preprocessing/extract_faces.py leaves beside its crops: which videos are finished, and a row for each frame.
+"""What preprocessing/extract_faces.py writes beside its crops: which videos are finished, and a row for each frame.
 
-It keeps a hidden folder .manifest: an empty <video>.new while a video is cropped, and the rows <video>.csv after its
-last crop. A video is finished when, and only when, its row file is there. Row files are merged into manifest.csv. Crops
-of other tools have none of this.
+Its hidden folder .manifest holds an empty file <video>.new while a video is cropped, and the rows <video>.csv after the
+last crop. A video is finished if and only if its row file exists. Row files are merged into manifest.csv. Crops of
+other tools have none of this.
 """
 
 import csv
@@ -20,18 +20,18 @@ COLUMNS = (
     + ("faces_in_frame", "path", "wanted_frame", "n_frames", "video_bytes")
 )
 NO_VIDEO = ("video_missing", "video_unreadable")  # one row for a whole video, its frame numbers empty
-# What can become of a wanted frame. `frame` is a neighbour of `wanted_frame` if that has no good face itself.
+# The result for a wanted frame. `frame` is a neighbour of `wanted_frame` if that has no good face.
 STATUSES = ("ok", "no_face", "low_confidence", "too_small", "bad_landmarks", "not_tracked", "decode_error", *NO_VIDEO)
 UNFINISHED = "unfinished: the extraction of its crops did not end"  # reason for dropping a video
 
 Row = dict[str, str]
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _FRAME = re.compile(r"[0-9]{1,18}")
-_DEPTH = 3  # most folders from a video's crops up to the place of .manifest: <place>/faces/<class>/<video>
+_DEPTH = 3  # folders from a video's crops up to .manifest, at most: <place>/faces/<class>/<video>
 
 
 def row_file(folder: Path, video: str) -> Path:
-    """The file of the rows of one video. folder: the manifest's. video: may hold slashes."""
+    """The file of the rows of a video. folder: Of the manifest. video: May hold slashes."""
     return Path(folder) / ".manifest" / f"{video}.csv"
 
 
@@ -43,26 +43,22 @@ def finished_videos(folder: Path) -> list[str]:
 
 
 def unfinished(folders: Iterable[Path]) -> set[Path]:
-    """Those of the folders, each with the crops of one video, whose extraction began and did not end."""
-    whole = {Path(folder): Path(folder).absolute() for folder in folders}
+    """Those of the folders (each with the crops of one video) whose extraction began and did not end."""
+    absolute_of = {Path(folder): Path(folder).absolute() for folder in folders}
     half_done = set()
-    for place in {place for folder in whole.values() for place in list(folder.parents)[:_DEPTH]}:
+    for place in {place for folder in absolute_of.values() for place in list(folder.parents)[:_DEPTH]}:
         hidden = place / ".manifest"
         for mark in hidden.rglob("*.new"):
             if mark.is_file() and not mark.with_suffix(".csv").is_file():
                 video = mark.relative_to(hidden).with_suffix("")
                 half_done |= {place / "faces" / video, place / video}
-    return {folder for folder, absolute in whole.items() if absolute in half_done}
+    return {folder for folder, absolute in absolute_of.items() if absolute in half_done}
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read a row file or a manifest.csv.
+    """The rows of a row file or a manifest.csv; [] if there is no such file.
 
-    Returns:
-        Its rows, column -> text; [] if there is no such file.
-
-    Raises:
-        UserError: The file is damaged, or of another version.
+    Raises UserError if the file is damaged or of another version.
     """
     if not path.is_file():
         return []
@@ -82,7 +78,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def _is_complete(row: Row) -> bool:
-    """Whether every column is there, with the values that the status promises."""
+    """Whether every column is there, with valid values for its status."""
     if None in row or None in row.values() or row["status"] not in STATUSES:
         return False
     if row["status"] in NO_VIDEO:
@@ -93,20 +89,13 @@ def _is_complete(row: Row) -> bool:
 
 
 def rows_by_video(folder: Path) -> dict[str, list[Row]] | None:
-    """Read the rows of all finished videos.
-
-    Args:
-        folder: Where the manifest lies.
-
-    Returns:
-        Video -> its rows. None if nothing was extracted there, or the files cannot be read.
-    """
+    """Finished video -> its rows. folder: Of the manifest. None if it has no manifest, or one that cannot be read."""
     try:
-        if row_file(folder, "").parent.is_dir():  # a killed run leaves an old manifest.csv behind
+        if row_file(folder, "").parent.is_dir():  # after a killed run manifest.csv is old
             return {video: read_rows(row_file(folder, video)) for video in finished_videos(folder)}
         rows: dict[str, list[Row]] = {}
         for row in read_rows(folder / "manifest.csv"):
             rows.setdefault(row["video"], []).append(row)
-    except UserError:  # the crops themselves are counted all the same
+    except UserError:  # the crops are counted without it
         return None
     return rows or None

@@ -7,20 +7,15 @@ from pathlib import Path
 from datasets.records import Record
 from utils.files import read_json
 
-# Settings that may differ between folders with crops of one kind.
+# Settings that may differ between folders of crops that are made alike.
 _OF_THE_RUN = ("versions", "dataset", "compression", "n_frames")
 
 
 def crop_settings(records: Sequence[Record]) -> dict[str, dict | None]:
-    """Read the manifest.json of all crops. It lies beside the faces folder, at most four folders above an image.
+    """Folder -> content of its manifest.json, for all crops; "" -> None if some images have none.
 
-    Images of preprocessing/expand_FFpp.py are made of other crops and have no settings of their own.
-
-    Returns:
-        Folder -> content of its manifest.json; "" -> None if some images have none.
-
-    Raises:
-        UserError: A manifest.json cannot be read.
+    The file is beside the faces folder, at most four folders above an image. Images of preprocessing/expand_FFpp.py are
+    made of other crops and have no settings. Raises UserError if a manifest.json cannot be read.
     """
     found: dict[str, dict | None] = {}
     for folder in dict.fromkeys(os.path.dirname(os.path.dirname(record.path)) for record in records):  # noqa: PTH120
@@ -37,7 +32,7 @@ def crop_settings(records: Sequence[Record]) -> dict[str, dict | None]:
 
 
 def differences(settings: Mapping[str, dict | None]) -> list[str]:
-    """One line for each setting that differs between crops; [] if none does. settings: as by ``crop_settings``."""
+    """One line for each setting that differs between crops. settings: As ``crop_settings`` returns them."""
     known = {folder: content for folder, content in settings.items() if content is not None}
     lines = []
     for key in dict.fromkeys(key for content in known.values() for key in content if key not in _OF_THE_RUN):

@@ -1,6 +1,6 @@
-"""What a reader module tells about its data set: how it is read, where its videos and crops lie, how many there are.
+"""What a reader module tells about its data set: how it is read, where its videos and crops are, how many there are.
 
-Each module of datasets/readers exports one or more ``DataSetFormat``; datasets/test_sets.py lists them.
+Each module of datasets/readers exports its ``DataSetFormat``; datasets/test_sets.py lists them.
 """
 
 import re
@@ -14,7 +14,7 @@ from datasets.checks.findings import Finding
 from datasets.raw_videos import VideoSet
 from datasets.records import DataSet
 
-if TYPE_CHECKING:  # NumPy, which --help does without
+if TYPE_CHECKING:  # NumPy is imported late: --help must not wait for it
     from models.label_tree import LabelTree
 
 PROTOCOLS = ("ours", "reference")
@@ -25,11 +25,11 @@ class ReadOptions:
     """What a test asks of a reader.
 
     data_root: Folder of all data sets.
-    tree: Label tree of the model that is tested.
-    datapath: Where the data set lies if not in its usual place under ``data_root``.
+    tree: Of the model that is tested.
+    datapath: Place of the data set, if not the usual one under ``data_root``.
     protocol: One of PROTOCOLS.
-    seed: Of the draw of fakes of the reference's protocol.
-    n_frames: Frames per video; None for the model's usual number, and for all frames of a list or CSV file.
+    seed: Of protocol reference's draw of fakes.
+    n_frames: Frames per video; None for the usual number of the model, or for all frames of a list or CSV file.
     """
 
     data_root: Path
@@ -43,9 +43,9 @@ class ReadOptions:
 
     @property
     def given_path(self) -> Path:
-        """``datapath`` of a data set that has no usual place."""
+        """``datapath`` of a format that needs one."""
         if self.datapath is None:
-            raise ValueError("this data set needs a datapath")
+            raise ValueError("this format has no usual place: give a datapath")
         return self.datapath
 
     @property
@@ -65,7 +65,7 @@ class CropGroup(NamedTuple):
     """The videos of one class in one split, for SJEDD_check_data.py.
 
     official: How many videos there should be.
-    faces: Folder of the crops: those of a video lie in faces/<video>, the manifest beside faces.
+    faces: Folder of the crops. Those of a video are in faces/<video>, the manifest is beside faces.
     command: Extracts the crops.
     """
 
@@ -84,28 +84,27 @@ CheckedGroups = tuple[list[CropGroup], list[Finding]]
 class DataSetFormat:
     """A data set or list format.
 
-    name: Value of --dataset.
-    read: Reads the test set.
-    needs_datapath: What --datapath must be if there is no usual place; else "".
-    has_splits: Whether --split and --compression of a test change what is read.
-    all_frames: Whether all frames of a video are taken unless --n_frames is given.
-    videos: (data_root, compression, splits) -> the raw videos, of data sets of videos. Raises UserError if the download
-        is not there.
-    video_splits: Splits that ``videos`` knows; () if it takes none.
-    videos_by_compression: Whether the videos lie in a folder for each compression.
-    crop_groups: (data_root, datapath, compression) -> the groups to check, and what is wrong with the official lists.
-    image_list: (data_root, datapath) -> the list to check, of data sets of images; None if there is none.
-    count_images: (data_root, subset) -> counts by list and method, image -> whether it is of the test split, findings.
-        Of data sets of images in folders. subset: missing methods are no finding.
-    method_of: Folder of an image -> "real", a method, or None for another folder.
-    ffpp_sources: Patterns of crop folders whose groups are the numbers of the FF++ videos that are shown.
+    For tests:
+        read: Reads the test set.
+        needs_datapath: What --datapath must be, if the format has no usual place; else "".
+        has_splits: Whether --split and --compression change what is read.
+    For the extraction of crops, data sets of videos only:
+        videos: (data_root, compression, splits) -> the raw videos. Raises UserError if the download is missing.
+        video_splits: The splits that ``videos`` takes, if any.
+        videos_by_compression: Whether each compression has a folder of videos.
+    For checks:
+        crop_groups: (data_root, datapath, compression) -> the groups to check, and what is wrong with the official
+            lists. Data sets of videos.
+        image_list: (data_root, datapath) -> the list to check; None if there is none. Data sets of images.
+        count_images: (data_root, subset) -> counts by list and method, image -> whether it is a test image, findings.
+            Data sets of images in folders. subset: missing methods are no finding.
+        method_of: Folder of an image -> "real", a method, or None if the folder is not of this data set.
+        ffpp_sources: Patterns of crop folders; their groups are the numbers of the FF++ videos that the crops show.
     """
 
-    name: str
     read: Callable[[ReadOptions], DataSet]
     needs_datapath: str = ""
     has_splits: bool = False
-    all_frames: bool = False
     videos: Callable[[Path, str, Sequence[str]], list[VideoSet]] | None = None
     video_splits: tuple[str, ...] = ()
     videos_by_compression: bool = False
@@ -116,7 +115,12 @@ class DataSetFormat:
     ffpp_sources: tuple[re.Pattern, ...] = ()
 
 
-def extraction_command(name: str, data_root: Path, *options: str) -> str:
-    """The command that extracts the crops of a data set."""
+def extraction_command(name: str, folder: str, place: Path, data_root: Path, *options: str) -> str:
+    """The command that extracts the crops of a data set.
+
+    folder: Name of the data set's folder. If ``place`` is it or in it, its parent is the command's --data_root, else
+    ``data_root``.
+    """
+    data_root = next((path.parent for path in (place, *place.parents) if path.name == folder), data_root)
     words = ["python", "preprocessing/extract_faces.py", "--dataset", name, "--data_root", str(data_root), *options]
     return shlex.join(words)

@@ -1,19 +1,22 @@
 """The training augmentation and resize of a whole batch on the training device: --augment_on device.
 
-Pure functions of tensors. They give what ``augmentation`` and ``transforms.resize`` give on the CPU, bit for bit if
-PIL, OpenCV and libjpeg compute as they do here; noise has the same distribution and other draws. Nearly everything is a
-product with a small matrix that is made once for each device and crop size: a batch takes few kernels, and the host
-never waits for the device. All sums are of whole numbers that float32 holds exactly, or float64 if they are larger.
+Pure functions of tensors. They equal ``augmentation`` and ``transforms.resize`` on the CPU, bit for bit with usual
+builds of PIL, OpenCV and libjpeg; noise has the same distribution and other draws. Nearly everything is a product with
+a small matrix, made once for each device and crop size: a batch takes few kernels, and the host never waits for the
+device. All sums are of whole numbers that float32 holds exactly, or float64 if they are larger.
 
 Images are float32 [n, 3, H, W], RGB, whole numbers from 0 to 255, unless a function says otherwise. Strengths are int64
 [n], each an index in STRENGTHS[kind] of ``augmentation``.
 """
 
 import functools
+import io
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from torch.nn import functional
 
 from datasets.augmentation import KINDS, STRENGTHS
@@ -30,7 +33,7 @@ def augmented(batch: RawBatch, size: int, device: torch.device) -> torch.Tensor:
 
 
 def perturb(group: SizeGroup, device: torch.device) -> torch.Tensor:
-    """The crops of a group on ``device``, each with its perturbation."""
+    """Move the crops of a group to ``device`` and perturb them."""
     images = group.crops.to(device, non_blocking=True).permute(0, 3, 1, 2)
     images = images.to(torch.float32, memory_format=torch.contiguous_format)
     strengths = group.strengths.to(device, non_blocking=True)
@@ -67,7 +70,7 @@ def gaussian_noise(images: torch.Tensor, strengths: torch.Tensor, seeds: Sequenc
 def gaussian_blur(images: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
     """Gaussian of STRENGTHS["blur"][strength] pixels, sigma a sixth of it, in OpenCV's whole 256ths.
 
-    Pixels beyond a border are those mirrored at it; the border's own pixel is not repeated.
+    Borders are mirrored without repeating their own pixel.
     """
     rows, columns = (_constant("blur", images.device, length)[strengths] for length in images.shape[2:])
     blurred = rows[:, None] @ (images @ columns.transpose(1, 2)[:, None])
@@ -83,14 +86,14 @@ def pixelate(images: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
 
 
 def _bilinear(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Mix each pixel of four. rows, columns: ``_neighbours`` of each image, [n, 2, h, H] and [n, 2, w, W]."""
+    """Mix each new pixel of four. rows, columns: ``_neighbours`` of each image, [n, 2, h, H] and [n, 2, w, W]."""
     across = (images @ columns.sum(1).transpose(1, 2)[:, None]).mul_(1 / 16).floor_().double()
     above, below = (rows.flatten(1, 2)[:, None].double() @ across).mul_(1 / 65536).floor_().chunk(2, dim=2)
     return above.add_(below).add_(2).mul_(1 / 4).floor_().float()
 
 
 def resize(images: torch.Tensor, size: int) -> torch.Tensor:
-    """PIL's antialiased bicubic to [n, 3, size, size], rounded between the two passes as PIL does."""
+    """PIL's antialiased bicubic to [n, 3, size, size], rounded between its two passes as in PIL."""
     height, width = images.shape[2:]
     if width != size:
         across = images @ _constant("bicubic", images.device, width, size).T
@@ -102,13 +105,15 @@ def resize(images: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _rounded(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
-    """The sum of two parts, whole 2^-11ths and whole 2^-22ths, rounded to grey levels."""
+    """The sum of whole 2^-11ths and of whole 2^-22ths, rounded to grey levels."""
     return low.double().add_(high).add_(0.5).floor_().clamp_(0, 255).float()
 
 
 def jpeg(images: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
-    """Encoded as baseline JPEG of the quality STRENGTHS["jpeg"][strength] and decoded, in libjpeg's whole numbers: its
-    colour conversion, 4:2:0, its "islow" transforms, the standard tables, its "chroma_up" upsampling."""
+    """Encode as baseline JPEG of the quality STRENGTHS["jpeg"][strength] and decode, in libjpeg's whole numbers.
+
+    As libjpeg does by default: 4:2:0, "islow" transforms, standard tables, "fancy" upsampling.
+    """
     height, width = images.shape[2:]
     padded = functional.pad(images, (0, -width % 16, 0, -height % 16), mode="replicate").double()
     ycc = (
@@ -117,7 +122,7 @@ def jpeg(images: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
         .floor_()
     )
     ycc = ycc.view_as(padded)
-    # The mean of 2 x 2, rounded up and down alternately along a row. Rows are padded after it, columns before.
+    # The mean of 2 x 2, rounded up and down in turn along a row. Columns are padded before it, rows after it.
     chroma = ycc[:, 1:, : height + height % 2].unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).mean((3, 5))
     chroma = chroma.add_(_constant("chroma_rounding_down", images.device, chroma.shape[3])).floor_()
     chroma = functional.pad(chroma, (0, 0, 0, -chroma.shape[2] % 8), mode="replicate")
@@ -165,7 +170,7 @@ _PERTURBATIONS: dict[str, Callable[[torch.Tensor, torch.Tensor, SizeGroup], torc
 }
 
 
-# Constants. Each is made on the CPU, and once for a device.
+# Constants. Each is made on the CPU, once for a device.
 
 
 @functools.lru_cache(maxsize=256)  # each crop size has its own matrices
@@ -174,7 +179,7 @@ def _constant(name: str, device: torch.device, *lengths: int) -> torch.Tensor:
 
 
 def _bicubic(before: int, after: int) -> np.ndarray:
-    """Cubic convolution (a = -0.5) as wide as the reduction, rows of sum 1, rounded to 2^-22ths as PIL does.
+    """Cubic convolution (a = -0.5), widened by the reduction; rows sum to 1, in whole 2^-22ths as in PIL.
 
     Returns float32 [2 * after, before]: the part of whole 2^-11ths, and below it the rest.
     """
@@ -195,7 +200,7 @@ def _bicubic(before: int, after: int) -> np.ndarray:
 
 
 def _blur(kernel: int, length: int) -> np.ndarray:
-    """[length, length]: the Gaussian in 256ths; each weight takes the rounding error of those further out."""
+    """[length, length]: the Gaussian in whole 256ths; each weight takes the rounding error of those further out."""
     offsets = np.arange(kernel) - kernel // 2
     weights = np.exp(-(offsets**2) / (2 * (kernel / 6) ** 2))
     weights = 256 * weights / weights.sum()
@@ -205,23 +210,15 @@ def _blur(kernel: int, length: int) -> np.ndarray:
         weights[i] = weights[-1 - i] = np.rint(exact)
         error = exact - weights[i]
     weights[kernel // 2] = 256 - 2 * weights[: kernel // 2].sum()
-    matrix = np.zeros((length, length), dtype=np.float32)
-    period = max(2 * (length - 1), 1)
-    for i in range(length):
-        for offset, weight in zip(offsets, weights / 256, strict=True):
-            mirrored = (i + offset) % period
-            matrix[i, min(mirrored, period - mirrored)] += weight
+    matrix, rows = np.zeros((length, length), dtype=np.float32), np.arange(length)
+    mirrored = np.pad(rows, kernel // 2, mode="reflect")
+    for i, weight in enumerate(weights / 256):
+        matrix[rows, mirrored[i : i + length]] += weight
     return matrix
 
 
-def _stacked(tables: list[np.ndarray]) -> np.ndarray:
-    """Stack the tables; smaller ones are padded with zeros."""
-    sides = [max(table.shape[axis] for table in tables) for axis in (1, 2)]
-    return np.stack([np.pad(t, ((0, 0), (0, sides[0] - t.shape[1]), (0, sides[1] - t.shape[2]))) for t in tables])
-
-
 def _neighbours(before: int, after: int) -> np.ndarray:
-    """[2, after, before]: how much each new pixel takes of the two pixels around it, in 2048ths."""
+    """[2, after, before]: the weights of the two old pixels around each new pixel, in 2048ths."""
     places = ((np.arange(after) + 0.5) * before / after - 0.5).astype(np.float32)
     first = np.floor(places)
     part = places - first
@@ -241,30 +238,22 @@ def _chroma_up(length: int) -> np.ndarray:
 
 
 def _quantisation() -> np.ndarray:
-    """The tables of luma and chroma of each quality, float64 [3, 2, 8, 8] (JPEG standard, K.1 and K.2)."""
-    luma = [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ]
-    chroma = np.full((8, 8), 99)
-    chroma[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
-    base = np.stack((luma, chroma))
-    scaled = [(base * int(200 - 2 * quality) + 50) // 100 for quality in STRENGTHS["jpeg"]]
-    return np.stack(scaled).clip(1, 255).astype(np.float64)
+    """libjpeg's tables of luma and chroma of each quality, float64 [3, 2, 8, 8]."""
+    tables = []
+    for quality in STRENGTHS["jpeg"]:
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=int(quality))
+        buffer.seek(0)
+        tables += JpegImageFile(buffer).quantization.values()
+    return np.array(tables, dtype=np.float64).reshape(-1, 2, 8, 8)
 
 
 def _islow() -> np.ndarray:
     """The 8-point transform of libjpeg's "islow" (Loeffler, Ligtenberg and Moschytz, ICASSP 1989) in 8192ths.
 
-    Returns float64 [frequency, sample]. Its steps are linear and round at the end only, so it is a product with a
-    matrix; the inverse is the product with the transpose. 10703 and 10704 are one number: libjpeg adds up constants
-    that were rounded one by one.
+    Returns float64 [frequency, sample]. Its steps are linear and only the result is rounded, so it is a product with
+    a matrix; the inverse is the product with the transpose. 10703 and 10704 are the same constant: libjpeg adds up
+    parts that were rounded one by one.
     """
     even = np.array([[8192, 8192, 8192, 8192], [10703, 4433, -4433, -10703], [8192, -8192, -8192, 8192],
                      [4433, -10704, 10704, -4433]])  # fmt: skip
@@ -277,8 +266,13 @@ def _islow() -> np.ndarray:
 
 
 def _factors(side: Callable[[int, int], tuple[int, int]], length: int) -> np.ndarray:
-    """``_neighbours`` of both factors of pixelation. side: (length, shorter length) -> (before, after)."""
-    return _stacked([_neighbours(*side(length, max(length // int(f), 1))) for f in STRENGTHS["pixelation"]])
+    """``_neighbours`` of each factor of pixelation, padded with zeros to one shape.
+
+    side: (length, shorter length) -> (before, after).
+    """
+    tables = [_neighbours(*side(length, max(length // int(factor), 1))) for factor in STRENGTHS["pixelation"]]
+    height, width = np.max([table.shape[1:] for table in tables], axis=0)
+    return np.stack([np.pad(t, ((0, 0), (0, height - t.shape[1]), (0, width - t.shape[2]))) for t in tables])
 
 
 _CONSTANTS: dict[str, Callable[..., np.ndarray]] = {

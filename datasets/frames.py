@@ -1,18 +1,18 @@
 """The torch Dataset of resized images, and the loaders for training and scoring."""
 
+import bisect
 import math
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
 
 from datasets.augmentation import augment
-from datasets.image_sources import ImageFiles, ImageSource
 from datasets.perturbations import Perturbation, perturbed
 from datasets.records import Record, node_vector
-from datasets.transforms import ImageError, resize, resize_for_training
+from datasets.transforms import ImageError, ImageFiles, ImageSource, resize, resize_for_training
 from utils.cli import UserError
 from utils.ranks import share
 from utils.stopping import ignore_stop_signals, stop_signals_wait
@@ -23,15 +23,13 @@ T = TypeVar("T")
 class Frames(Dataset):
     """Item (index, draw) -> (index, image uint8 [3, size, size] RGB or the reason why it is unreadable).
 
-    ``draw`` seeds the augmentation of this item; None is none. An item depends neither on the number of workers nor on
-    what was read before.
+    ``draw`` is the seed of the item's training augmentation; None for no augmentation. An item depends neither on the
+    number of workers nor on what was read before.
 
     Args:
-        records: In the order of the indices.
-        size: Side of the images.
         augment_probability: Of the training augmentation.
-        perturbation: Of every image, before the resize; ``seed`` and the record seed its draws.
-        images: Source of the records' images; None for their files.
+        perturbation: Of every image, before the resize. ``seed`` and the record seed its draws.
+        images: Source of the images; None for the records' files.
     """
 
     def __init__(
@@ -71,14 +69,14 @@ class Frames(Dataset):
 
 
 def split_unreadable(items: list[tuple[int, T | str]]) -> tuple[list[T], torch.Tensor, list[tuple[int, str]]]:
-    """A dataset's items (index, value or reason) -> (values, their indices int64 [n], [(index, reason)])."""
+    """Items (index, value or reason) -> (values, their indices int64 [n], [(index, reason)])."""
     good = [(index, value) for index, value in items if not isinstance(value, str)]
     bad = [(index, value) for index, value in items if isinstance(value, str)]
     return [value for _, value in good], torch.tensor([index for index, _ in good], dtype=torch.int64), bad
 
 
 def stacked(images: Sequence[np.ndarray]) -> torch.Tensor:
-    """Stack uint8 arrays of one shape; in a loader's process directly into memory shared with the main process."""
+    """Stack uint8 arrays of one shape. In a loader's process, write into memory shared with the main process."""
     shape = (len(images), *images[0].shape)
     if get_worker_info() is None:
         out = torch.empty(shape, dtype=torch.uint8)
@@ -100,21 +98,18 @@ class EpochBatches(Sampler):
     Args:
         n: Number of records.
         batch_size: Of all processes together.
-        stream: Tells independent shuffles of one list apart: 0 training batches, 1 second batches.
+        stream: Independent shuffles of one list: 0 for the training batches, 1 for the second batches.
         start: Number of the first batch.
+        every: Keep one batch in this many, counted over the run; 0 keeps none.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int, epoch: int, stream: int = 0, start: int = 0) -> None:
+    def __init__(
+        self, n: int, batch_size: int, seed: int, epoch: int, stream: int = 0, start: int = 0, every: int = 1
+    ) -> None:
         self._n, self._batch_size = n, min(batch_size, n)
         self._key = (seed, epoch, stream)
-        self._steps = list(range(start, batches_per_epoch(n, batch_size)))
-
-    def keep_every(self, every: int, offset: int) -> None:
-        """Keep the batches whose number in the run, ``offset`` + number in the epoch, is a multiple of ``every``.
-
-        None if ``every`` is 0.
-        """
-        self._steps = [step for step in self._steps if every and (offset + step) % every == 0]
+        steps = batches_per_epoch(n, batch_size)
+        self._steps = [step for step in range(start, steps) if every and (epoch * steps + step) % every == 0]
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -132,22 +127,8 @@ def batches_per_epoch(n: int, batch_size: int) -> int:
     return max(n // batch_size, 1)
 
 
-class _InOrder(Sampler):
-    """Batches of (index, None) for a range of indices, in order; the last one may be smaller."""
-
-    def __init__(self, indices: range, batch_size: int) -> None:
-        self._indices, self._batch_size = indices, batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self._indices) // self._batch_size)
-
-    def __iter__(self) -> Iterator[list[tuple[int, None]]]:
-        for start in range(0, len(self._indices), self._batch_size):
-            yield [(index, None) for index in self._indices[start : start + self._batch_size]]
-
-
 def _quiet_worker(_worker: int) -> None:
-    # Ctrl-C and SIGTERM reach the whole process group. The main process handles them and ends the workers.
+    # Ctrl-C and SIGTERM reach all processes. The main process handles them and ends the workers.
     ignore_stop_signals()
     torch.set_num_threads(1)
 
@@ -157,7 +138,7 @@ class _Loader(DataLoader):
 
     def __iter__(self) -> Iterator[Batch]:
         try:
-            # The processes that are started inherit the signal mask: they get no signal until they ignore them.
+            # New processes inherit the signal mask: no signal reaches them before they ignore signals.
             with stop_signals_wait():
                 batches = super().__iter__()
             yield from batches
@@ -183,22 +164,18 @@ def training_loader(frames: Dataset, batches: Sampler, num_workers: int, pin_mem
 def scoring_loader(
     frames: Frames, batch_size: int, num_workers: int, pin_memory: bool = False, indices: range | None = None
 ) -> DataLoader:
-    """Loader of the records of ``indices`` (None for all), once, in order; a batch may hold several videos."""
-    order = _InOrder(range(len(frames)) if indices is None else indices, batch_size)
-    return training_loader(frames, order, num_workers, pin_memory)
+    """Loader of the records of ``indices`` (None for all), in order; a batch may hold several videos."""
+    items = [(index, None) for index in (range(len(frames)) if indices is None else indices)]
+    return training_loader(frames, BatchSampler(items, batch_size, drop_last=False), num_workers, pin_memory)
 
 
 def own_videos(records: Sequence[Record]) -> range:
     """This process's share of the records under torchrun. The frames of a video stay together."""
+    starts = [i for i, record in enumerate(records) if i == 0 or record.video != records[i - 1].video]
+    starts.append(len(records))
     part = share(len(records))
-    return range(_start_of_video(records, part.start), _start_of_video(records, part.stop))
-
-
-def _start_of_video(records: Sequence[Record], index: int) -> int:
-    """``index``, or the next one at which another video begins."""
-    while 0 < index < len(records) and records[index].video == records[index - 1].video:
-        index += 1
-    return index
+    first, end = (starts[bisect.bisect_left(starts, index)] for index in (part.start, part.stop))
+    return range(first, end)
 
 
 def node_labels(records: Sequence[Record], indices: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,7 @@
 """The robustness suite: seven perturbations at five levels, applied to a crop before the resize.
 
-As in the public code of DeeperForensics-1.0 (Jiang et al., CVPR 2020), where level 5 is the worst. Three things differ:
-crops are perturbed, not the videos they were cut from; values are rounded to the nearest integer, not cut off; and the
-chosen crops of a video are compressed as a clip of their own.
+It follows the public code of DeeperForensics-1.0 (Jiang et al., CVPR 2020) with three differences: crops are perturbed,
+not whole videos; values are rounded, not truncated; and the chosen crops of a video are compressed as a clip.
 """
 
 import hashlib
@@ -12,9 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.image_sources import ImageSource
 from datasets.records import Record
-from datasets.transforms import ImageError, gaussian_blur, gaussian_noise, grey_blocks, grey_places, pixelate
+from datasets.transforms import (
+    ImageError,
+    ImageSource,
+    gaussian_blur,
+    gaussian_noise,
+    grey_blocks,
+    grey_places,
+    pixelate,
+)
 from utils.cli import UserError
 
 # Name -> parameter at the levels 1 to 5.
@@ -31,7 +37,7 @@ SUITE: dict[str, tuple[float, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Perturbation:
-    """One perturbation of the suite at a level of 1 to 5 (worst). ``str`` gives NAME:LEVEL."""
+    """A perturbation of the suite at a level of 1 to 5 (worst). ``str`` gives NAME:LEVEL."""
 
     name: str
     level: int
@@ -53,18 +59,17 @@ def parse_perturbation(text: str) -> Perturbation:
     """NAME:LEVEL -> the perturbation. Raises UserError for any other text."""
     named = {str(perturbation): perturbation for perturbation in whole_suite()}
     if text not in named:
-        raise UserError(
-            f"no perturbation {text!r}; give NAME:LEVEL with a level of 1 (weak) to 5 and one of {', '.join(SUITE)}"
-        )
+        names = ", ".join(SUITE)
+        raise UserError(f"no perturbation {text!r}; give NAME:LEVEL, a name of {names} and a level of 1 (weak) to 5")
     return named[text]
 
 
 def record_rng(seed: int, perturbation: Perturbation, record: Record) -> np.random.Generator:
     """The random generator of a record.
 
-    It depends on the seed, the perturbation's name, and the record's video and frame (for an image without a video its
-    file name), not on the folder. Levels share the draws: stronger noise is the same noise scaled, more blocks include
-    those of lower levels.
+    It depends on the seed, the perturbation's name, and the record's video and frame (an image without a video: its
+    file name), not on the folder. Levels share the draws: stronger noise is the same noise scaled, and more blocks
+    include those of lower levels.
     """
     video = record.video if record.video != record.path else ""
     identity = "\0".join((perturbation.name, video, record.frame))
@@ -77,9 +82,8 @@ def perturb(image: np.ndarray, perturbation: Perturbation, rng: np.random.Genera
 
     - saturation: scale Cb and Cr about grey, keep Y (ITU-R BT.601); level 5 is grey.
     - contrast: scale all values towards black, as the public code does, not about the mean.
-    - blockwise: (min(H, W) // 256) * parameter grey blocks, see ``grey_blocks``. Below 256 px the public code draws
-      none; here a smaller crop counts as 256 px.
-    - noise, blur, pixelation: see ``gaussian_noise``, ``gaussian_blur`` and ``pixelate``.
+    - blockwise: (min(H, W) // 256) * parameter grey blocks. Below 256 px the public code draws none; here a smaller
+      crop counts as 256 px.
     - compression: ``compress_clip`` of one frame.
     """
     parameter = perturbation.parameter
@@ -89,7 +93,7 @@ def perturb(image: np.ndarray, perturbation: Perturbation, rng: np.random.Genera
         case "contrast":
             return np.rint(image.astype(np.float32) * np.float32(parameter)).astype(np.uint8)
         case "blockwise":
-            height, width = image.shape[:2]
+            height, width, _ = image.shape
             n = max(min(height, width) // 256, 1) * int(parameter)
             return grey_blocks(image, grey_places(height, width, n, rng))
         case "noise":
@@ -104,7 +108,7 @@ def perturb(image: np.ndarray, perturbation: Perturbation, rng: np.random.Genera
 
 
 def _saturate(image: np.ndarray, factor: float) -> np.ndarray:
-    # Scaling Cb and Cr with Y kept mixes the image with its luma: a colour between two that are in gamut.
+    # To scale Cb and Cr and keep Y is to mix the image with its luma, so the result is in gamut.
     rgb = image.astype(np.float32)
     luma = (rgb @ np.array([0.299, 0.587, 0.114], dtype=np.float32))[..., np.newaxis]
     return np.rint(luma + np.float32(factor) * (rgb - luma)).astype(np.uint8)
@@ -114,18 +118,10 @@ def compress_clip(frames: Sequence[np.ndarray], crf: int) -> list[np.ndarray]:
     """Encode frames of one size as an H.264 clip and decode it.
 
     libx264 with its default preset, yuv420p (BT.601, studio swing), 25 frames a second. Odd sizes are padded with their
-    last row and column for the encoder. The same frames give the same result on any machine with this ffmpeg: one
-    thread, exact colour conversion (ffmpeg's fast one darkens by 1.3 grey levels).
+    last row and column for the encoder. One thread and exact colour conversion (the fast one darkens by 1.3 grey
+    levels) give the same result on any machine with this ffmpeg.
 
-    Args:
-        frames: Each uint8 [H, W, 3] RGB, in order.
-        crf: Constant rate factor.
-
-    Returns:
-        As many frames of the same shape.
-
-    Raises:
-        OSError: ffmpeg cannot run or fails.
+    frames: Each uint8 [H, W, 3] RGB, as is each result. crf: Constant rate factor. Raises OSError if ffmpeg fails.
     """
     height, width = frames[0].shape[:2]
     padded = [np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") for frame in frames]
@@ -150,7 +146,7 @@ def _ffmpeg(arguments: list[str], content: bytes) -> bytes:
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments]
     except (ImportError, RuntimeError) as error:  # RuntimeError: the package without its binary
         raise OSError(f"imageio-ffmpeg has no ffmpeg ({error})") from error
-    # In a new session: Ctrl-C must reach the script alone, which stops its workers itself.
+    # In a new session, so that Ctrl-C does not reach ffmpeg: the script stops its workers itself.
     done = subprocess.run(command, input=content, capture_output=True, check=False, start_new_session=True)
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
@@ -159,7 +155,7 @@ def _ffmpeg(arguments: list[str], content: bytes) -> bytes:
 
 
 def compression_unavailable() -> str | None:
-    """Why clips cannot be compressed on this machine, found by compressing one; None if they can."""
+    """Compress a small clip. Returns why this machine cannot; None if it can."""
     try:
         compress_clip([np.full((16, 16, 3), 128, dtype=np.uint8)], 30)
     except OSError as error:
@@ -169,22 +165,21 @@ def compression_unavailable() -> str | None:
 
 
 class PerturbedImages:
-    """An image source that perturbs each image of another one. The seed and the record seed the draws."""
+    """An image source that perturbs each image of another source. The seed and the record seed the draws."""
 
     def __init__(self, images: ImageSource, records: Sequence[Record], perturbation: Perturbation, seed: int) -> None:
         self._source, self._records, self._perturbation, self._seed = images, records, perturbation, seed
 
     def read(self, index: int) -> np.ndarray:
-        """See ImageSource."""
         rng = record_rng(self._seed, self._perturbation, self._records[index])
         return perturb(self._source.read(index), self._perturbation, rng)
 
 
 class CompressedVideos:
-    """An image source that compresses the videos of another one.
+    """An image source that compresses the videos of another source.
 
     All readable images of a video make one clip (one for each image size), in the records' order. The clip is made when
-    one of them is read, and kept until another video is: read the records of a video one after the other.
+    one of its images is read, and kept until an image of another video is: read video by video.
     """
 
     def __init__(self, images: ImageSource, records: Sequence[Record], crf: int) -> None:
@@ -196,7 +191,6 @@ class CompressedVideos:
         self._images: dict[int, np.ndarray | str] = {}
 
     def read(self, index: int) -> np.ndarray:
-        """See ImageSource."""
         video = self._records[index].video
         if video != self._video:
             self._images = self._compress(self._indices[video])
@@ -219,7 +213,7 @@ class CompressedVideos:
         for members in sizes.values():
             try:
                 images.update(zip(members, compress_clip(list(members.values()), self._crf), strict=True))
-            except OSError as error:  # sizes that no encoder takes
+            except OSError as error:  # for example a size that the encoder does not take
                 images.update(dict.fromkeys(members, f"unreadable_image: no video can be made of it ({error})"))
         return images
 
@@ -227,7 +221,7 @@ class CompressedVideos:
 def perturbed(
     images: ImageSource, records: Sequence[Record], perturbation: Perturbation | None, seed: int
 ) -> ImageSource:
-    """The records' images under a perturbation, if one is given."""
+    """``images`` with a perturbation, if one is given."""
     if perturbation is None:
         return images
     if perturbation.name == "compression":

@@ -1,4 +1,4 @@
-"""The torch Dataset of --augment_on device: batches of full crops, and the perturbation that each is to get."""
+"""The torch Dataset of --augment_on device: batches of full crops with the perturbation that each will get."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,24 +11,23 @@ from torch.utils.data import Dataset
 from datasets.augmentation import KINDS, Draw, draw_augmentation
 from datasets.crop_cache import CachedCrops, MappedCrop
 from datasets.frames import split_unreadable, stacked
-from datasets.image_sources import ImageFiles, ImageSource
 from datasets.records import Record
-from datasets.transforms import ImageError
+from datasets.transforms import ImageError, ImageFiles, ImageSource
 
-_PAGE = 4096  # bytes, the least that is read from a disk
+_PAGE = 4096  # bytes; a disk is read in pages
 
 
 @dataclass(frozen=True)
 class MappedCrops:
     """Crops of one size in a crop cache, in place of a tensor uint8 [n, H, W, 3].
 
-    The process that needs them stacks them: all processes share the memory of the mapped file already.
+    The training process stacks them itself: all processes share the memory of the mapped file.
     """
 
     crops: list[MappedCrop]
 
     def pin_memory(self) -> torch.Tensor:
-        """Stacked in page-locked memory; a loader with pin_memory calls this."""
+        """Stacked in page-locked memory. A loader with pin_memory calls this."""
         return self._stacked(pinned=True)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> torch.Tensor:
@@ -42,13 +41,13 @@ class MappedCrops:
 
 
 class SizeGroup(NamedTuple):
-    """The crops of a batch that have one size, ordered by perturbation: none, then KINDS.
+    """The crops of a batch that have one size, ordered by perturbation: none first, then as in KINDS.
 
-    crops: uint8 [n, H, W, 3] RGB, or where they lie in a cache.
-    counts: How many have each of KINDS; the first n - sum(counts) have none.
+    crops: uint8 [n, H, W, 3] RGB, or where they are in a cache.
+    counts: Number of crops with each of KINDS; the first n - sum(counts) have no perturbation.
     strengths: int64 [n], index in STRENGTHS[kind].
-    places: Corners (y, x) of the blocks of those with blocks, int64 [count, blocks, 2].
-    seeds: Of those with noise.
+    places: Corners (y, x) of the grey blocks of crops with "blocks", int64 [count, blocks, 2].
+    seeds: Of the crops with "noise".
     """
 
     crops: torch.Tensor | MappedCrops
@@ -59,7 +58,7 @@ class SizeGroup(NamedTuple):
 
 
 class RawBatch(NamedTuple):
-    """groups: the crops by size. order: int64 [B], the place of each image of the batch among the groups' crops."""
+    """groups: The crops by size. order: int64 [B], the place of each image of the batch among all groups' crops."""
 
     groups: list[SizeGroup]
     order: torch.Tensor
@@ -68,7 +67,7 @@ class RawBatch(NamedTuple):
 class RawFrames(Dataset):
     """Item (index, draw) -> (index, (crop, perturbation or None, seed of its noise) or why it is unreadable).
 
-    Perturbations are those of ``Frames`` for the same item. They and the seed depend on the item alone.
+    Perturbation and seed depend on the item alone. The perturbation is that of ``Frames`` for the same item.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class RawFrames(Dataset):
         if self._probability <= 0:
             return index, (crop, None, 0)
         rng = np.random.default_rng(draw)
-        height, width = crop.shape[:2]
+        height, width, _ = crop.shape
         drawn = draw_augmentation(height, width, self._probability, rng)
         return index, (crop, drawn, int(rng.integers(2**63)))
 
@@ -109,9 +108,10 @@ class RawFrames(Dataset):
         alike: dict[tuple, list[int]] = {}
         for i, (crop, _, _) in enumerate(good):
             alike.setdefault((type(crop), crop.shape), []).append(i)
+        ranks = [KINDS.index(draw.kind) if draw else -1 for _, draw, _ in good]
         groups, places = [], []
         for members in alike.values():
-            members.sort(key=lambda i: _rank(good[i][1]))
+            members.sort(key=ranks.__getitem__)
             groups.append(_group([good[i] for i in members]))
             places += members
         order = torch.empty(len(good), dtype=torch.int64)
@@ -122,17 +122,14 @@ class RawFrames(Dataset):
 _Item = tuple[np.ndarray | MappedCrop, Draw | None, int]
 
 
-def _rank(draw: Draw | None) -> int:
-    return -1 if draw is None else KINDS.index(draw.kind)
-
-
 def _group(items: list[_Item]) -> SizeGroup:
     draws = [draw for _, draw, _ in items]
     kinds = [draw.kind if draw else "" for draw in draws]
-    read = [crop for crop, _, _ in items if isinstance(crop, np.ndarray)]
     mapped = [crop for crop, _, _ in items if isinstance(crop, MappedCrop)]
     return SizeGroup(
-        crops=MappedCrops(mapped) if mapped else stacked(read),
+        crops=MappedCrops(mapped)
+        if mapped
+        else stacked([crop for crop, _, _ in items if isinstance(crop, np.ndarray)]),
         counts=tuple(map(kinds.count, KINDS)),
         strengths=torch.tensor([draw.strength if draw else 0 for draw in draws]),
         places=_places([draw.places for draw in draws if draw and draw.kind == "blocks"]),
@@ -141,7 +138,7 @@ def _group(items: list[_Item]) -> SizeGroup:
 
 
 def _places(places: list[np.ndarray]) -> torch.Tensor:
-    """Corners [blocks, 2] of each crop -> [crops, most blocks, 2], padded with the crop's first block."""
+    """Corners [blocks, 2] of each crop -> [crops, most blocks, 2]; shorter ones repeat their first block."""
     most = max(map(len, places), default=0)
     filled = [np.concatenate((each, each[:1].repeat(most - len(each), axis=0))) for each in places]
     return torch.from_numpy(np.array(filled, dtype=np.int64).reshape(len(places), most, 2))

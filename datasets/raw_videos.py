@@ -1,4 +1,4 @@
-"""Raw videos of a data set, as downloaded, and where their face crops go."""
+"""The raw videos of a data set, as downloaded, and where their face crops go."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,7 +24,7 @@ class VideoSet(NamedTuple):
 
 
 def video_set(root: Path, videos: Iterable[tuple[str, Path, str]]) -> VideoSet:
-    """Videos given as (name, path, label), sorted, each once. Raises UserError if two share a crop folder."""
+    """Make a set of videos given as (name, path, label). Raises UserError if two share a crop folder."""
     named: dict[str, Video] = {}
     for name, path, label in sorted(set(videos)):
         if name in named:
@@ -34,21 +34,21 @@ def video_set(root: Path, videos: Iterable[tuple[str, Path, str]]) -> VideoSet:
 
 
 def require_download(root: Path, what: str) -> Path:
-    """``root``, the folder of a data set. Raises UserError if it is not there."""
+    """Return ``root``, the folder of a data set. Raises UserError if it is missing."""
     if not root.is_dir():
         fix = f"put or link the download there (ln -s DOWNLOAD {root}), or set --data_root"
         raise UserError(f"{root} is not there; it is the folder of {what}: {fix}")
     return root
 
 
-def folder_of_videos(root: Path, *names: str) -> Path:
-    """The first of the folders below ``root`` that holds videos; the first if none does."""
-    return next((root / name for name in names if mp4_files(root / name)), root / names[0])
+def folder_of_videos(*folders: Path) -> Path:
+    """The first of the folders that holds videos; the first if none does."""
+    return next(filter(mp4_files, folders), folders[0])
 
 
 def mp4_files(folder: Path) -> list[Path]:
     """The .mp4 files directly in ``folder``, sorted, without hidden ones; [] if there is no such folder."""
-    return sorted(path for path in folder.glob("*.mp4") if not path.name.startswith(".")) if folder.is_dir() else []
+    return sorted(path for path in folder.glob("*.mp4") if not path.name.startswith("."))
 
 
 def all_videos(folder: Path) -> list[Path]:

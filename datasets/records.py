@@ -1,5 +1,6 @@
-"""One row of any data set, and how frames of a video are chosen. Readers make records; everything else takes them."""
+"""One row of any data set, and which frames of a video are taken. Readers make records; everything else takes them."""
 
+import functools
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,10 +9,9 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 from datasets.crop_manifest import UNFINISHED, unfinished
-from datasets.sampling import evenly_spaced_indices
 from utils.cli import UserError
 
-if TYPE_CHECKING:  # NumPy, which --help does without
+if TYPE_CHECKING:  # NumPy is imported late: --help must not wait for it
     import numpy as np
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -51,22 +51,30 @@ class Dropped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DataSet:
     """What a reader returns.
 
-    videos_listed: Videos that should be there.
-    dropped: Those of them that are not used.
-    image_level: Whether every image counts for itself (no videos).
+    dropped: Videos and images that are listed and not used.
     source: Where it was read, for people.
+    n_frames: Frames per video at most; None for all.
     """
 
     name: str
     records: list[Record]
-    videos_listed: int
-    dropped: list[Dropped]
-    image_level: bool = False
+    dropped: Sequence[Dropped] = ()
     source: str = ""
+    n_frames: int | None = None
+
+    @functools.cached_property
+    def image_level(self) -> bool:
+        """Whether every image counts for itself: there are no videos."""
+        return all(record.video == record.path for record in self.records)
+
+    @property
+    def videos_listed(self) -> int:
+        """Number of videos, those that are not used included."""
+        return len({record.video for record in self.records} | {drop.video for drop in self.dropped})
 
 
 def node_code(vector: "np.ndarray") -> str:
@@ -81,28 +89,34 @@ def node_vector(code: str) -> "np.ndarray":
     return np.frombuffer(code.encode("ascii"), dtype=np.uint8).astype(np.float32) - ord("0")
 
 
+def evenly_spaced_indices(count: int, wanted: int) -> list[int]:
+    """At most ``wanted`` of the indices 0..count-1: linspace from first to last, truncated to integers, each once."""
+    import numpy as np
+
+    return np.unique(np.linspace(0, count - 1, wanted, dtype=int)).tolist() if count else []
+
+
 def evenly_spaced(items: Sequence[T], n: int) -> list[T]:
     """At most ``n`` items, evenly from the first to the last (the FF++ protocol's choice of frames)."""
     return [items[i] for i in evenly_spaced_indices(len(items), n)]
 
 
 def by_video(data: DataSet, n_frames: int | None) -> DataSet:
-    """Sort the records by video and path, so that the order of a list changes nothing.
+    """Sort the records by video and path, so that the order of a list does not matter.
 
-    Of each video at most ``n_frames`` are kept, evenly spaced; all of them if it is None.
+    Keep at most ``n_frames`` of each video, evenly spaced; None keeps all.
     """
     videos: dict[str, list[Record]] = {}
     for record in sorted(data.records, key=lambda record: (record.video, record.path)):
         videos.setdefault(record.video, []).append(record)
     chosen = [evenly_spaced(frames, n_frames or len(frames)) for frames in videos.values()]
-    return replace(data, records=[record for frames in chosen for record in frames])
+    records = [record for frames in chosen for record in frames]
+    return replace(data, records=records, n_frames=None if data.image_level else n_frames)
 
 
 def as_images(data: DataSet, name: str) -> DataSet:
-    """The data set ``name`` of the same records, in which every image counts for itself."""
-    records = [replace(record, video=record.path) for record in data.records]
-    listed = len({record.path for record in records})
-    return replace(data, name=name, records=records, videos_listed=listed, image_level=True)
+    """The same records as a data set ``name`` without videos: every image counts for itself."""
+    return replace(data, name=name, records=[replace(record, video=record.path) for record in data.records])
 
 
 def list_images(folder: Path) -> list[str]:
@@ -117,7 +131,7 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:
-    """What is directly in a folder and not hidden, sorted by name. Raises UserError if it cannot be listed."""
+    """What is directly in ``folder`` and not hidden, sorted by name. Raises UserError if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return sorted((e for e in entries if not e.name.startswith(".")), key=lambda entry: entry.name)
@@ -128,7 +142,7 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
 
 
 def images_below(folder: Path) -> list[str]:
-    """Paths of the images in ``folder`` and below, sorted; links are followed, hidden files and folders are skipped."""
+    """Paths of the images in ``folder`` and below, sorted. Links are followed; hidden files and folders are skipped."""
 
     def refuse(error: OSError) -> None:
         raise UserError(f"cannot list {error.filename} ({error.strerror}); check its permissions") from error
@@ -142,7 +156,7 @@ def images_below(folder: Path) -> list[str]:
 
 
 def folder_ids(folders: Iterable[str]) -> dict[str, str]:
-    """Absolute folder -> its path below the deepest folder that all of them share; a single folder's own name."""
+    """Absolute folder -> its path below the deepest folder that all share; for a single folder its name."""
     folders = list(folders)
     if len(folders) == 1:
         return {folders[0]: Path(folders[0]).name}
@@ -153,8 +167,7 @@ def folder_ids(folders: Iterable[str]) -> dict[str, str]:
 def find_images(images: Sequence[str], folders: Sequence[Path]) -> tuple[list[str], list[int]]:
     """Find images that are named relative to the current folder or to one of ``folders``.
 
-    Returns:
-        (paths of all images, positions of those that do not exist). A missing image is placed where most others are.
+    Returns (path of each image, positions of those that do not exist). A missing image gets the folder of most others.
     """
     bases = ["", *map(str, folders)]
     # os.path, because a list has 100,000s of lines and Path costs 10 times as much.
@@ -168,21 +181,14 @@ def find_images(images: Sequence[str], folders: Sequence[Path]) -> tuple[list[st
 def video_folders_to_dataset(
     name: str, videos: Sequence[tuple[str, Path, int, str, str]], n_frames: int, where: str, fewest: int = 1
 ) -> DataSet:
-    """Make records of videos.
+    """Make a data set of videos, of each at most ``n_frames`` evenly spaced frames.
+
+    A video is dropped if it has no crops (reason no_crops), if their extraction did not end (unfinished), or if they
+    are fewer than ``fewest`` (too_few_crops). Raises UserError if no video is left.
 
     Args:
-        name: Of the data set.
         videos: (video id, folder of crops, label, code, method) of each.
-        n_frames: Frames per video at most, evenly spaced.
-        where: Which folders were looked at, for people.
-        fewest: Videos with fewer crops are dropped with the reason too_few_crops.
-
-    Returns:
-        The data set. A video without crops is dropped with the reason no_crops, one whose extraction did not end with
-        unfinished.
-
-    Raises:
-        UserError: No video is left.
+        where: The folders that are searched, for people.
     """
     records, dropped = [], []
     half_done = unfinished(folder for _, folder, *_ in videos)
@@ -200,4 +206,4 @@ def video_folders_to_dataset(
         short = next((drop.reason for drop in dropped if drop.reason != "no_crops"), None)
         what = f"no video has enough face crops ({short})" if short else "no face crops found"
         raise UserError(f"{name}: {what} under {where}; run preprocessing/extract_faces.py or set --datapath")
-    return DataSet(name, records, len(videos), dropped, source=where)
+    return DataSet(name, records, dropped, where, n_frames)

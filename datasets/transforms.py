@@ -1,20 +1,22 @@
-"""Image reading, resizing and the perturbations of training and robustness tests.
+"""Reading, resizing and normalising of images, and the perturbations of training and robustness tests.
 
 Images are uint8 [H, W, 3] RGB until ``normalise``.
 """
 
 import functools
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from datasets.records import Record
 from utils.images import DamagedImageError, read_rgb
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch is imported late: --help must not wait for it
     import torch
 
 # CLIP's normalisation, RGB on [0, 1].
@@ -27,7 +29,7 @@ FROM_YCBCR = np.linalg.inv(TO_YCBCR).astype(np.float32)
 
 
 class ImageError(Exception):
-    """An image cannot be read. The message is the reason without the path: missing_file, or unreadable_image: why."""
+    """An image cannot be read. The message has no path: `missing_file`, or `unreadable_image: ` and the reason."""
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -42,6 +44,23 @@ def read_image(path: str | Path) -> np.ndarray:
         raise ImageError(f"unreadable_image: {error}") from error
 
 
+class ImageSource(Protocol):
+    """Anything that reads images by record number."""
+
+    def read(self, index: int) -> np.ndarray:
+        """The image uint8 [H, W, 3] RGB, perhaps read-only. Raises ImageError as ``read_image`` does."""
+
+
+class ImageFiles:
+    """The records' own files."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
+
+    def read(self, index: int) -> np.ndarray:
+        return read_image(self._records[index].path)
+
+
 def resize(image: np.ndarray, size: int) -> np.ndarray:
     """uint8 [H, W, 3] RGB -> uint8 [size, size, 3] by PIL's antialiased bicubic; the image need not be square.
 
@@ -53,7 +72,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 def resize_for_training(image: np.ndarray, size: int) -> np.ndarray:
     """As ``resize``, by PyTorch's kernel for bytes, in an eighth of PIL's time.
 
-    It computes as PIL does, with shorter coefficients: about 0.5% of the values differ, by one grey level.
+    Its coefficients have fewer bits than PIL's: about 0.5% of the values differ, by one grey level.
     """
     import torch
     from torch.nn import functional
@@ -71,14 +90,14 @@ def normalise(images: "torch.Tensor") -> "torch.Tensor":
 
 @functools.lru_cache(maxsize=32)
 def _mean_and_std(device: "torch.device") -> tuple["torch.Tensor", "torch.Tensor"]:
-    import torch  # not at the top: options that name perturbations must not wait for it
+    import torch
 
     with torch.inference_mode(False):  # cached for training too
         return tuple(torch.tensor(values, device=device).view(3, 1, 1) for values in (MEAN, STD))
 
 
 def grey_places(height: int, width: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw the corners (y, x) of ``n`` blocks of 8 x 8 pixels uniformly -> int64 [n, 2]; blocks may overlap."""
+    """Draw the corners (y, x) of ``n`` blocks of 8 x 8 pixels -> int64 [n, 2], uniform; blocks may overlap."""
     return rng.integers([max(height - 8, 0) + 1, max(width - 8, 0) + 1], size=(n, 2))
 
 

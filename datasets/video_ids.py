@@ -1,4 +1,4 @@
-"""Which rows of a table are one video, if files of other systems give several videos one name."""
+"""Which rows of a table are one video. Tables of other systems may give several videos one name."""
 
 import re
 from collections import defaultdict
@@ -8,7 +8,7 @@ VIDEO_ENDING = re.compile(r"\.(?:avi|mkv|mov|mp4|webm)$", re.IGNORECASE)
 
 
 def folder_of(path: str) -> str:
-    """The part of a path before its last slash, either kind of slash; "" if it has none."""
+    """The part of a path before its last slash of either kind; "" if it has none."""
     return path.replace("\\", "/").rstrip("/").rpartition("/")[0]
 
 
@@ -22,16 +22,16 @@ def separate_videos(
 ) -> tuple[list[str], list[str]]:
     """Give different videos of one name different ids.
 
-    A name under several methods is several videos, <method>/<video>: the four FF++ manipulations of a pair. So is a
-    name without a method in several trees, <tree>/<video>. A tree is what lies above the first folder of the video's
-    name, or above the video file for scores of whole videos. Folders below that folder never separate rows. Neither do
-    the folders of a path without the video's name: each frame may have its own folder there.
+    A name under several methods is several videos, <method>/<video>: the four FF++ manipulations of a pair. A name
+    without a method in several trees is several videos too, <tree>/<video>. The tree of a row is the part of its path
+    above the first folder of the video's name, or above the video file for scores of whole videos. Folders below do not
+    separate rows, nor do folders of a path without the video's name, which may have one for each frame.
 
     Args:
         videos, methods, paths, datasets: Of each row, [N]; "" if not known.
 
     Returns:
-        (video id of each row [N], what was decided, one line each).
+        (video id of each row [N], one line for each decision).
     """
     keys = list(zip(datasets, videos, strict=True))
     trees = [_tree(video, path) for video, path in zip(videos, paths, strict=True)]
@@ -54,14 +54,14 @@ def separate_videos(
         notes.append(f"video names under several methods: {len(by_method)}; each <method>/<video> is a video")
     if by_tree:
         notes.append(f"video names in several folders: {len(by_tree)}; each <folder>/<video> is a video")
-    whole = {key for places in (trees_of, folders_of) for key, found in places.items() if len(found) > 1}
-    if whole := whole - by_method - by_tree:
-        notes.append(f"videos with rows of several folders: {len(whole)}; if they are more videos, name them apart")
+    ambiguous = {key for places in (trees_of, folders_of) for key, found in places.items() if len(found) > 1}
+    if ambiguous := ambiguous - by_method - by_tree:
+        notes.append(f"videos with rows of several folders: {len(ambiguous)}; if they are more videos, name them apart")
     return ids, notes
 
 
 def _tree(video: str, path: str) -> str | None:
-    """What lies above the video's first folder, or above its file; None if the path does not hold its name."""
+    """The part of the path above the video's first folder or its file; None if the path does not hold its name."""
     place, is_video = VIDEO_ENDING.subn("", path.replace("\\", "/"))
     name = VIDEO_ENDING.sub("", video.replace("\\", "/")).strip("/")
     above, found, _ = f"/{place if is_video else folder_of(place)}/".partition(f"/{name}/")
@@ -69,7 +69,7 @@ def _tree(video: str, path: str) -> str | None:
 
 
 def differing_parts(paths: Collection[str]) -> dict[str, str]:
-    """Path -> the path without the folders that all share at the beginning and at the end."""
+    """Path -> the path without the first and last folders that all share."""
     parts = {path: path.split("/") for path in paths}
     shortest = min(map(len, parts.values()), default=0)
     head = next((i for i in range(shortest) if len({part[i] for part in parts.values()}) > 1), shortest)

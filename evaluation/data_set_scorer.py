@@ -48,11 +48,10 @@ class DataSetScorer:
     Args:
         setup: Shared by the data sets of the run.
         data: The data set.
-        n_frames: Frames per video; None for image sets and lists.
     """
 
-    def __init__(self, setup: RunSetup, data: DataSet, n_frames: int | None) -> None:
-        self.setup, self.data, self.n_frames = setup, data, n_frames
+    def __init__(self, setup: RunSetup, data: DataSet) -> None:
+        self.setup, self.data = setup, data
         self._images = image_source(data, setup.args.crop_cache)
 
     @property
@@ -74,7 +73,7 @@ class DataSetScorer:
         """Score this process's share of the frames in order; add unreadable images to ``dropped``."""
         setup, records, args = self.setup, self.data.records, self.setup.args
         frames = Frames(records, setup.model.image_size, perturbation=perturbation, seed=args.seed, images=self._images)
-        batch_size = max(MIN_FORWARD, args.batch_size * (self.n_frames or 1))
+        batch_size = max(MIN_FORWARD, args.batch_size * (self.data.n_frames or 1))
         own, on_cuda = own_videos(records), setup.text.device.type == "cuda"
         loader = scoring_loader(frames, batch_size, args.num_workers, pin_memory=on_cuda, indices=own)
         name = f"{self.data.name} {perturbation}" if perturbation else self.data.name
@@ -125,7 +124,7 @@ class DataSetScorer:
             "crops": crops if differences(crops) else next(iter(crops.values()), None),
             "crops_unlike": differences(trained_on | crops) if any(crops.values()) else [],
             "protocol_differs": _protocol_differences(args, data, crops.values()),
-            "n_frames_per_video": self.n_frames,
+            "n_frames_per_video": data.n_frames,
         }
 
 

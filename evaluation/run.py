@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from datasets.perturbations import compression_unavailable
-from datasets.test_sets import TEST_SETS, ReadOptions, frames_per_video
+from datasets.test_sets import TEST_SETS, ReadOptions
 from evaluation.calibration import read_calibration
 from evaluation.data_set_scorer import DataSetScorer, RunSetup
 from evaluation.messages import log_metrics, results_table
@@ -91,7 +91,7 @@ def _test_data_set(name: str, setup: RunSetup, folder: Path, log: logging.Logger
         results_folder = output_dir(folder / f"{args.perturb.name}_{args.perturb.level}")
     else:
         on_main(lambda: remove_robustness(folder))
-    scorer = DataSetScorer(setup, data, frames_per_video(name, data, options))
+    scorer = DataSetScorer(setup, data)
     metrics = scorer.score(results_folder, args.perturb)
     auc = metrics[scorer.main_auc]
     log_metrics(metrics, log)

@@ -82,8 +82,7 @@ class TrainingData:
         else:
             frames = Frames(records, size, probability, images=self._train_images)
             to_device = partial(torch.Tensor.to, device=device, non_blocking=True)
-        order = EpochBatches(len(records), args.batch_size, args.seed, epoch, stream, start)
-        order.keep_every(every, epoch * self.steps)
+        order = EpochBatches(len(records), args.batch_size, args.seed, epoch, stream, start, every)
         on_cuda = device.type == "cuda"
         for images, indices, unreadable in training_loader(frames, order, args.num_workers, pin_memory=on_cuda):
             refuse_unreadable(unreadable, self.train_set, args.txt_path_train)

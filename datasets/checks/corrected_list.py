@@ -11,18 +11,13 @@ from utils.files import text_file, write_bytes
 
 
 def write_corrected_list(findings: Sequence[Finding], out: Path) -> str:
-    """Write a corrected copy of the one list that has findings with an ``edit``; the list itself is not changed.
+    """Write a corrected copy of the one list that has findings with an ``edit``; returns a line about what was done.
 
-    Args:
-        findings: Of all lists.
-        out: New file. A byte order mark is left out, line ends are kept.
-
-    Returns:
-        What was done, in one line.
+    Line ends are kept, a byte order mark is not.
 
     Raises:
-        UserError: Several lists have such findings, no line would be left, ``out`` is there already or cannot be
-            written, or images are named relative to the folder of the list and ``out`` is in another one.
+        UserError: Several lists have such findings, no line would be left, ``out`` exists or cannot be written, or
+            images are relative to the folder of the list and ``out`` is in another folder.
     """
     paths = list(dict.fromkeys(finding.path for finding in findings if finding.edit))
     if not paths:
@@ -52,12 +47,12 @@ def write_corrected_list(findings: Sequence[Finding], out: Path) -> str:
 
 
 def read_list_lines(path: Path) -> list[str]:
-    """The lines of a text file without a byte order mark; bytes that are not UTF-8 as surrogates."""
+    """The lines of a text file, without a byte order mark. Bytes that are not UTF-8 become surrogates."""
     return text_file(path).read_bytes().decode("utf-8-sig", errors="surrogateescape").split("\n")
 
 
 def _refuse_other_folder(path: Path, lines: Sequence[str], out: Path) -> None:
-    """UserError if images are found from the folder of the list only, and ``out`` is not in it."""
+    """Raise UserError if images are relative to the folder of the list and ``out`` is in another folder."""
     if out.absolute().parent.resolve() == path.absolute().parent.resolve():
         return
     for line in lines:

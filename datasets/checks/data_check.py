@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from datasets.checks.crop_checks import CountedCrops, check_groups, empty_files, sizes_of
 from datasets.checks.findings import DROP, DROP_LINE, KINDS, Finding
-from datasets.checks.folder_labels import contradictions
 from datasets.checks.list_checks import CheckedList, check_list_crops, check_txt_lists, folders_without_videos
 from datasets.checks.overlap_checks import check_overlaps, data_set_contents, list_contents
 from datasets.test_sets import TEST_SETS
@@ -16,7 +15,7 @@ from utils.cpu import available_cores
 from utils.pool import run_jobs
 from utils.text_table import text_table
 
-_EXAMPLES = 10  # findings of a kind that a person is shown
+_EXAMPLES = 10  # findings of a kind in the report
 _FIXES = 8
 
 
@@ -29,52 +28,46 @@ def check_data(args: argparse.Namespace) -> tuple[list[Finding], dict[str, dict]
     Raises:
         UserError: A list cannot be read.
     """
-    paths = {name: path for name, path in (("train", args.txt_path_train), ("val", args.txt_path_val)) if path}
-    lists, counts, findings = check_txt_lists(paths, args.data_root, labels_allowed=False)
+    paths = {"train": args.txt_path_train, "val": args.txt_path_val}
+    lists = check_txt_lists({name: path for name, path in paths.items() if path}, args.data_root, labels_allowed=False)
+    to_compare = bool(lists)
     for number, path in enumerate(args.txt_path_test, start=1):
         name = "test" if len(args.txt_path_test) == 1 else f"test {number}"
-        listed, numbers, more = check_txt_lists({name: path}, args.data_root, labels_allowed=True)
-        lists, counts, findings = lists | listed, counts | numbers, findings + more
-    for name, checked in lists.items():
-        findings += _contradictions(checked, counts[name])
-    no_videos = folders_without_videos(row for checked in lists.values() for row in checked.labelled())
+        lists |= check_txt_lists({name: path}, args.data_root, labels_allowed=True)
+    no_videos = folders_without_videos(lists.values())
     contents = [list_contents(name.split()[0], checked, no_videos) for name, checked in lists.items()]
+    findings = [finding for checked in lists.values() for finding in checked.findings]
     if args.n_frames:
-        findings += check_list_crops(list(lists.values()), no_videos, args.n_frames)
+        findings += check_list_crops(lists.values(), no_videos, args.n_frames)
+    counts = {name: checked.counts for name, checked in lists.items()}
     sizes: dict[str, int] = {}
     for name in dict.fromkeys(args.dataset):
         image_list = TEST_SETS[name].image_list
         path = image_list(args.data_root, args.datapath) if image_list else None
-        if path is not None and not path.is_file():
+        if path is None:
+            crops = _check_data_set(name, args)
+            counts[name] = crops.counts
+            findings += crops.findings
+            sizes |= crops.sizes
+            if to_compare:
+                contents.insert(0, data_set_contents(name, crops.tested, crops.videos))
+        elif path.is_file():
+            folders = (args.data_root / name, args.data_root)  # as the readers of image lists do
+            lists[name] = checked = check_txt_lists({name: path}, args.data_root, True, folders)[name]
+            counts[name] = checked.counts
+            findings += checked.findings
+            contents.insert(0, list_contents("test", checked, checked.first_rows().keys()))
+        else:
             fix = f"put the list of {name} there, or set --data_root or --datapath"
             findings.append(Finding("missing_file", str(path), None, f"the list of {name} is not there", fix))
-        elif path is not None:
-            folders = (args.data_root / name, args.data_root)  # as the readers of image lists do
-            listed, numbers, more = check_txt_lists({name: path}, args.data_root, True, folders)
-            findings += more + _contradictions(listed[name], numbers[name])
-            contents.insert(0, list_contents("test", listed[name], {*listed[name].first_rows()}))
-            lists, counts = lists | listed, counts | numbers
-        else:
-            found = _check_data_set(name, args)
-            counts[name] = found.counts
-            findings += found.findings
-            sizes |= found.sizes
-            if paths:
-                contents.insert(0, data_set_contents(name, found.tested, found.videos))
     findings += check_overlaps(contents)
     if args.deep:
-        findings += _decode(list(lists.values()), sizes, args.workers or min(8, available_cores()))
-    told = {finding[:4]: finding for finding in reversed(findings)}  # data sets may share videos, such as FF++'s reals
-    return list(told.values())[::-1], counts
-
-
-def _contradictions(checked: CheckedList, counts: Mapping) -> list[Finding]:
-    rows = [(row.line, row.path, fake) for row, fake in checked.labelled()]
-    return contradictions(checked.path, rows, labels=counts["digits"] == 1)
+        findings += _decode(lists.values(), sizes, args.workers or min(8, available_cores()))
+    unique = {finding[:4]: finding for finding in reversed(findings)}  # data sets may share videos: FF++'s reals
+    return list(unique.values())[::-1], counts
 
 
 def _check_data_set(name: str, args: argparse.Namespace) -> CountedCrops:
-    """Counts, crops and findings of a data set in folders."""
     data_set = TEST_SETS[name]
     if data_set.count_images:
         counts, images, findings = data_set.count_images(args.datapath or args.data_root, args.subset)
@@ -89,11 +82,11 @@ def _check_data_set(name: str, args: argparse.Namespace) -> CountedCrops:
     return found._replace(findings=findings + found.findings)
 
 
-def _decode(lists: Sequence[CheckedList], sizes: Mapping[str, int], workers: int) -> list[Finding]:
-    """unreadable_image for every image of the lists, and of ``sizes`` (image -> bytes), that cannot be decoded."""
-    listed = [(checked.path, row) for checked in lists for row in checked.rows if row.size]
-    places: list[tuple[str, str, int | None, str]]
-    places = [(row.file, str(path), row.line, row.path) for path, row in listed]
+def _decode(lists: Iterable[CheckedList], sizes: Mapping[str, int], workers: int) -> list[Finding]:
+    """unreadable_image for every image of the lists and of ``sizes`` (image -> bytes) that cannot be decoded."""
+    places: list[tuple[str, str, int | None, str]] = [
+        (row.file, str(checked.path), row.line, row.path) for checked in lists for row in checked.rows if row.size
+    ]
     places += [(image, image, None, "the image") for image, size in sizes.items() if size]
     files = list(dict.fromkeys(file for file, *_ in places))
     reasons = dict(zip(files, run_jobs(_why_unreadable, files, workers, "image"), strict=True))
@@ -121,10 +114,10 @@ def as_json(findings: Sequence[Finding], counts: Mapping) -> str:
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """One line: how many findings of which kinds."""
+    """One line: the number of findings, by kind."""
     numbers = Counter(finding.kind for finding in findings)
-    told = ", ".join(f"{numbers[kind]} {kind}" for kind in KINDS if numbers[kind])
-    return f"{len(findings)} finding{'s' * (len(findings) > 1)}: {told}"
+    by_kind = ", ".join(f"{numbers[kind]} {kind}" for kind in KINDS if numbers[kind])
+    return f"{len(findings)} finding{'s' * (len(findings) > 1)}: {by_kind}"
 
 
 def report_lines(findings: Sequence[Finding], counts: Mapping[str, dict]) -> list[str]:
@@ -142,8 +135,8 @@ def report_lines(findings: Sequence[Finding], counts: Mapping[str, dict]) -> lis
             for label, numbers in classes.items():
                 row = {"data set": name, "split": split, "class": label}
                 if isinstance(numbers, dict):
-                    told = ", ".join(f"{number} {status}" for status, number in numbers["manifest"].items())
-                    videos.append(row | numbers | {"manifest": told or None})
+                    manifest = ", ".join(f"{number} {status}" for status, number in numbers["manifest"].items())
+                    videos.append(row | numbers | {"manifest": manifest or None})
                 else:
                     images.append(row | {"images": numbers})
     lines = []
@@ -155,7 +148,7 @@ def report_lines(findings: Sequence[Finding], counts: Mapping[str, dict]) -> lis
 
 
 def _finding_lines(findings: Iterable[Finding]) -> list[str]:
-    """The first findings of each kind, and how to fix them."""
+    """The first findings of each kind, and their fixes."""
     groups = defaultdict(list)
     for finding in findings:
         groups[finding.kind].append(finding)

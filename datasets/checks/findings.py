@@ -1,4 +1,4 @@
-"""What a check of data finds."""
+"""The findings of a data check."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,8 +17,8 @@ DROP_LINE = "drop this line; --fix OUT.txt does that"
 class Edit(NamedTuple):
     """What --fix does to a list.
 
-    change: Line without its end -> the corrected line; None drops it.
-    every_line: Whether all lines are changed, not the finding's own alone.
+    change: Line without its end -> the corrected line; None drops the line.
+    every_line: Change all lines, not only the finding's.
     """
 
     change: Callable[[str], str | None]
@@ -32,10 +32,10 @@ class Finding(NamedTuple):
     """One thing that is wrong.
 
     kind: One of KINDS.
-    path: The list (with a line), image or folder it is in.
-    line: From 1, or None.
+    path: The list, image or folder.
+    line: Of a list, from 1; else None.
     fix: What the user can do, in words or as a command.
-    edit: What --fix does to a list; None if it does nothing. Not part of the JSON.
+    edit: What --fix does, if anything. Not in the JSON.
     """
 
     kind: str
@@ -47,18 +47,18 @@ class Finding(NamedTuple):
 
 
 def repeated_line(path: Path, line: int, what: str, earlier: int) -> Finding:
-    """The duplicate finding of a line that says the same as an earlier one. what: the image or video."""
+    """The finding that a line repeats an earlier one. what: The image or video."""
     return Finding("duplicate", str(path), line, f"{what} is on line {earlier} too", DROP_LINE, DROP)
 
 
 def error_finding(kind: str, path: object, error: UserError) -> Finding:
-    """A reader's error as a finding. Its message says what is wrong; how to fix it."""
+    """A reader's error as a finding. The error's text is `what is wrong; how to fix it`."""
     message, _, fix = str(error).partition("; ")
     return Finding(kind, str(path), None, message, fix)
 
 
 def refuse_wrong_lines(findings: Sequence[Finding]) -> None:
-    """Raise UserError for the first finding of a list that a reader must not accept; repeated lines are fine."""
+    """Raise UserError for the first wrong line of a list; repeated lines are accepted."""
     wrong = [finding for finding in findings if finding.kind != "duplicate"]
     if wrong:
         first = min(wrong, key=lambda finding: finding.line or 0)
@@ -66,7 +66,7 @@ def refuse_wrong_lines(findings: Sequence[Finding]) -> None:
 
 
 def count_findings(path: Path, what: str, there: int, official: int, fix: str) -> list[Finding]:
-    """The finding that ``path`` has another number of videos than the official one, if so."""
+    """The finding that ``path`` does not have the official number of videos, if so."""
     message = f"{there} {what}, officially {official}"
     return [] if there == official else [Finding("count_mismatch", str(path), None, message, fix)]
 
@@ -74,15 +74,13 @@ def count_findings(path: Path, what: str, there: int, official: int, fix: str) -
 def label_findings(
     path: Path, wrong: Sequence[tuple[int, str]], n_lines: int, fix: str, edit: Edit | None, fix_of_one: str = ""
 ) -> list[Finding]:
-    """label_orientation: one for each wrong label of a list, or one for all if most labels are wrong.
+    """label_orientation for each wrong label of a list, or one finding for all if most labels are wrong.
 
     Args:
-        path: The list.
         wrong: (line number, message) of each wrong label.
-        n_lines: How many labels could be judged.
-        fix: How the whole list is fixed.
-        edit: The same for --fix, of every line.
-        fix_of_one: How a single label is fixed; "" for ``fix`` and ``edit`` of its line.
+        n_lines: Number of labels that could be judged.
+        fix, edit: Of the whole list.
+        fix_of_one: Of a single label, without an edit; "" for ``fix`` and ``edit``.
     """
     if 2 * len(wrong) > n_lines:
         number, message = wrong[0]

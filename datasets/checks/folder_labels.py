@@ -1,4 +1,4 @@
-"""What the folders of an image say about its class and method, and labels of lists that contradict it."""
+"""The class and method of an image by its folders, and labels of lists that contradict them."""
 
 import re
 from collections.abc import Iterable
@@ -16,30 +16,26 @@ _LABEL = re.compile(r"([\s,])([01])(\s*)$")
 
 
 def method_of(folder: str) -> str | None:
-    """The method that made the images of a folder: "real", a manipulation or expansion/<region>.
-
-    None for a folder that is not in the layout of FF++ or FFSC.
-    """
+    """The method of a folder: "real", a manipulation or expansion/<region>; None outside FF++'s and FFSC's layouts."""
     folder = folder.replace("\\", "/")
     found = (data_set.method_of(folder) for data_set in TEST_SETS.values() if data_set.method_of)
     return next((method for method in found if method), None)
 
 
 def is_class_folder(name: str) -> bool:
-    """Whether a folder is named after a class or method (real, 1_fake, simswap): it holds images, not one video."""
+    """Whether a folder is named after a class or method (real, 1_fake, simswap): it does not hold a single video."""
     return re.sub(r"^\d+[_-]|[_-]\d+$", "", name).lower() in _CLASS_FOLDERS
 
 
 def contradictions(path: Path, rows: Iterable[tuple[int, str, bool]], labels: bool) -> list[Finding]:
-    """Find lines of a list whose folders say the other class: FF++'s and FFSC's by their place, others by their names
-    (real/, 1_fake/, original/).
+    """Find lines of a list whose folders say the other class.
 
-    Only names below the folder that all images share count; a path that names both classes says nothing.
+    In the layouts of FF++ and FFSC the method says the class; elsewhere names such as real/, 1_fake/ and original/ do,
+    below the folder that all images share. A path that names both classes says nothing.
 
     Args:
-        path: The list.
         rows: (line number, image, whether it is listed as fake).
-        labels: Whether lines end in 0 or 1, which --fix can exchange, instead of a code.
+        labels: Lines end in 0 or 1 (which --fix can exchange), not in a code.
     """
     rows = list(rows)
     folders = {image: tuple(re.split(r"[\\/]+", image)[:-1]) for _, image, _ in rows}
@@ -69,8 +65,9 @@ def contradictions(path: Path, rows: Iterable[tuple[int, str, bool]], labels: bo
 
 def _named_class(names: Iterable[str]) -> bool | None:
     """True for fake, False for real, None if the names say neither or both."""
-    said = {_CLASS_WORDS[word] for name in names for word in re.findall("[a-z]+", name.lower()) if word in _CLASS_WORDS}
-    return said.pop() if len(said) == 1 else None
+    words = [word for name in names for word in re.findall("[a-z]+", name.lower())]
+    classes = {_CLASS_WORDS[word] for word in words if word in _CLASS_WORDS}
+    return classes.pop() if len(classes) == 1 else None
 
 
 def _with_other_label(line: str) -> str:

@@ -1,16 +1,17 @@
-"""Checks of txt lists that go on after the first error: every line for itself."""
+"""Checks of txt lists. Every line is checked, also after an error."""
 
+import functools
 import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from datasets.checks.corrected_list import read_list_lines
 from datasets.checks.findings import DROP, DROP_LINE, Edit, Finding, repeated_line
-from datasets.checks.folder_labels import is_class_folder, method_of
+from datasets.checks.folder_labels import contradictions, is_class_folder, method_of
 from datasets.readers.ffpp import EXPANSION_FOLDER, extraction_of
 from datasets.readers.ffsc import CODES
 from datasets.readers.txt_list import split_line
@@ -21,9 +22,9 @@ from utils.progress import progress_bar
 
 
 class Row(NamedTuple):
-    """A line of a list, or (line 0 and no code) an image of a data set.
+    """A line of a list, or (line 0, no code) an image of a data set.
 
-    path: As written. file: Where the image lies, links of folders resolved. size: Bytes, None if there is no file.
+    path: As written. file: Absolute, with links of folders resolved. size: Bytes; None if there is no file.
     """
 
     line: int
@@ -34,16 +35,17 @@ class Row(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """The folder of ``file``."""
         return self.file.rpartition("/")[0]
 
 
 class CheckedList(NamedTuple):
-    """A list and what its codes mean: code -> whether it is fake, or the reason why it is wrong."""
+    """A list, its numbers and what is wrong with it. codes: Code -> whether it is fake, or why it is wrong."""
 
     path: Path
     rows: list[Row]
     codes: dict[str, bool | str]
+    counts: dict
+    findings: list[Finding]
 
     def labelled(self) -> list[tuple[Row, bool]]:
         """The rows whose code is known, and whether they are fake."""
@@ -59,56 +61,53 @@ class CheckedList(NamedTuple):
 
 def check_txt_lists(
     paths: Mapping[str, Path], data_root: Path, labels_allowed: bool, data_folders: Sequence[Path] = ()
-) -> tuple[dict[str, CheckedList], dict[str, dict], list[Finding]]:
-    """Check each line of lists that should have one form.
-
-    The form is the length of code that most lines have, of those that a tree has.
+) -> dict[str, CheckedList]:
+    """Check each line of lists (by name) whose codes should have one length: that of most lines.
 
     Args:
-        paths: Name -> list.
-        data_root: Missing images are looked for there too, to say how the list is fixed.
-        labels_allowed: Whether lines may end in 0 or 1 instead of a code.
+        data_root: Missing images are searched there, for the fix.
+        labels_allowed: Lines may end in 0 or 1 instead of a code.
         data_folders: Where the reader tries relative paths after the current folder and the list's own.
-
-    Returns:
-        (name -> checked list, name -> counts, findings).
     """
     read = {name: _read_rows(path, data_folders) for name, path in paths.items()}
     lengths = Counter(len(row.code) for rows, _ in read.values() for row in rows)
     forms: dict[int, LabelTree | None] = {tree.code_length: tree for tree in TREES.values()}
     forms |= {1: None} if labels_allowed else {}
     length = next((length for length, _ in lengths.most_common() if length in forms), FFPP.code_length)
-    lists, counts, findings = {}, {}, []
+    lists = {}
     for name, (rows, odd_lines) in read.items():
         codes = Counter(row.code for row in rows)
-        checked = CheckedList(paths[name], rows, _code_meanings(codes, length, forms[length]))
-        lists[name] = checked
+        lists[name] = checked = CheckedList(paths[name], rows, _code_meanings(codes, length, forms[length]), {}, [])
         if not rows and not odd_lines:
             message, fix = "the list holds no line", "write it with preprocessing/make_lists.py"
-            findings.append(Finding("empty", str(paths[name]), None, message, fix))
-        findings += sorted(odd_lines + _check_rows(checked, data_root), key=lambda finding: finding.line or 0)
-        fakes = [fake for _, fake in checked.labelled()]
-        counts[name] = {
-            "lines": len(rows) + len(odd_lines),
-            "images": len({row.file for row in rows if row.size}),
-            "real": fakes.count(False),
-            "fake": fakes.count(True),
-            "folders": len({row.folder for row in rows}),
-            "digits": length,
-            "codes": dict(codes.most_common()),
-            "methods": _count_methods(checked),
-        }
-    return lists, counts, findings
+            checked.findings.append(Finding("empty", str(paths[name]), None, message, fix))
+        checked.findings.extend(
+            sorted(odd_lines + _check_rows(checked, data_root), key=lambda finding: finding.line or 0)
+        )
+        judged = [(row.line, row.path, fake) for row, fake in checked.labelled()]
+        checked.findings.extend(contradictions(checked.path, judged, labels=length == 1))
+        fakes = [fake for *_, fake in judged]
+        checked.counts.update(
+            lines=len(rows) + len(odd_lines),
+            images=len({row.file for row in rows if row.size}),
+            real=fakes.count(False),
+            fake=fakes.count(True),
+            folders=len({row.folder for row in rows}),
+            digits=length,
+            codes=dict(codes.most_common()),
+            methods=_count_methods(checked),
+        )
+    return lists
 
 
 def _read_rows(path: Path, data_folders: Sequence[Path]) -> tuple[list[Row], list[Finding]]:
-    """The lines that have the form `path code`, and findings for the others."""
+    """(the lines of the form `path code`, findings for the others)."""
     try:
         lines = read_list_lines(path)
     except OSError as error:
         raise UserError(f"cannot read the list {path} ({error.strerror}); check the path") from error
     rows, findings = [], []
-    folders: dict[str, str] = {}
+    real_folder = functools.cache(os.path.realpath)
     bases = ["", *(f"{folder}/" for folder in (path.parent, *data_folders))]
     for number, line in enumerate(progress_bar(lines, desc=path.name, unit="line", leave=False, delay=1), start=1):
         line = line.strip()
@@ -120,15 +119,12 @@ def _read_rows(path: Path, data_folders: Sequence[Path]) -> tuple[list[Row], lis
             message, fix = f"expected `path code`, got {line[:80]!r}", f"write the code after the path, or {DROP_LINE}"
             findings.append(Finding("unknown_code", str(path), number, message, fix, DROP))
         elif line:
-            rows.append(Row(number, image, code, *_file_and_size(image, bases, folders)))
+            rows.append(Row(number, image, code, *_file_and_size(image, bases, real_folder)))
     return rows, findings
 
 
-def _file_and_size(image: str, bases: Sequence[str], folders: dict[str, str]) -> tuple[str, int | None]:
-    """(place of the file, its size in bytes or None); the bases are put before the image in turn.
-
-    folders: folder -> the same with links resolved, filled here.
-    """
+def _file_and_size(image: str, bases: Sequence[str], real_folder: Callable[[str], str]) -> tuple[str, int | None]:
+    """(absolute path of the file, its size in bytes or None). ``bases`` are put before the image in turn."""
     for base in bases:
         candidate = base + image
         try:
@@ -137,14 +133,12 @@ def _file_and_size(image: str, bases: Sequence[str], folders: dict[str, str]) ->
             continue
         if stat.S_ISREG(status.st_mode):
             folder, name = os.path.split(candidate)
-            if folder not in folders:
-                folders[folder] = os.path.realpath(folder or ".")
-            return f"{folders[folder]}/{name}", status.st_size
+            return f"{real_folder(folder)}/{name}", status.st_size
     return os.path.abspath(image), None  # noqa: PTH100
 
 
 def _code_meanings(codes: Iterable[str], length: int, tree: LabelTree | None) -> dict[str, bool | str]:
-    """What each code means in a list whose codes have ``length`` digits; see CheckedList. tree: None for labels."""
+    """The meanings (see CheckedList) of the codes of a list with ``length`` digits. tree: None for labels."""
     meanings: dict[str, bool | str] = {}
     for code in codes:
         if len(code) != length:
@@ -160,8 +154,7 @@ def _code_meanings(codes: Iterable[str], length: int, tree: LabelTree | None) ->
 
 
 def _count_methods(checked: CheckedList) -> dict[str, dict[str, int]]:
-    """Class -> method -> number of lines. The code says the class (unknown if it has none), the folder says the method,
-    where it lies or as it is listed; if it says nothing, the method is real or unknown."""
+    """Class by the code -> method by the folder, as it is on disk or as listed -> number of lines."""
     numbers = Counter((row.code, row.folder, row.path.rpartition("/")[0]) for row in checked.rows)
     counts: dict[str, Counter[str]] = {"real": Counter(), "fake": Counter(), "unknown": Counter()}
     for (code, place, listed), number in numbers.items():
@@ -173,7 +166,7 @@ def _count_methods(checked: CheckedList) -> dict[str, dict[str, int]]:
 
 
 def _check_rows(checked: CheckedList, data_root: Path) -> list[Finding]:
-    """Codes, files and repeated files of one list."""
+    """Wrong codes, missing and empty files, and repeated files of a list."""
     path, findings = str(checked.path), []
     first: dict[str, Row] = {}
     moves: dict[str, tuple[str, str] | None] = {}
@@ -202,9 +195,9 @@ def _check_rows(checked: CheckedList, data_root: Path) -> list[Finding]:
 def _fix_of_missing(
     image: str, list_path: Path, data_root: Path, moves: dict[str, tuple[str, str] | None]
 ) -> tuple[str, Edit]:
-    """(fix, edit) of an image that does not exist: write the path where it lies, or drop the line.
+    """(fix, edit) of an image that does not exist: write its path elsewhere, or drop the line.
 
-    moves: folder as listed -> (its start, what replaces it), None if the images lie nowhere; filled here.
+    moves: Cache: folder as listed -> the result of ``_moved``.
     """
     plain = image.replace("\\", "/")
     folder = plain.rpartition("/")[0]
@@ -220,7 +213,7 @@ def _fix_of_missing(
 
 
 def _moved(plain: str, image: str, list_path: Path, data_root: Path) -> tuple[str, str] | None:
-    """(start of the path, what replaces it) for an image that lies elsewhere under a folder we know."""
+    """(start of the path, what replaces it) for an image that is elsewhere below a folder we know; else None."""
     for start in (0, *(match.end() for match in re.finditer("/", plain))):
         old, tail = plain[:start], plain[start:]
         for root, new in (("", ""), (f"{data_root}/", f"{data_root}/"), (f"{list_path.parent}/", "")):
@@ -229,30 +222,25 @@ def _moved(plain: str, image: str, list_path: Path, data_root: Path) -> tuple[st
     return None
 
 
-def folders_without_videos(labelled: Iterable[tuple[Row, bool]]) -> set[str]:
-    """Folders that hold single images: those with both labels, those named after a class, and those of FFSC's codes."""
-    classes: dict[str, set[bool]] = {}
+def folders_without_videos(lists: Iterable[CheckedList]) -> set[str]:
+    """Folders of single images: those with both labels, those named after a class, and those of FFSC's codes."""
+    label_of: dict[str, bool] = {}
     of_images = set()
-    for row, fake in labelled:
-        classes.setdefault(row.folder, set()).add(fake)
-        if len(row.code) == len(CODES["real"]):
+    for row, fake in (pair for checked in lists for pair in checked.labelled()):
+        if label_of.setdefault(row.folder, fake) != fake or len(row.code) == len(CODES["real"]):
             of_images.add(row.folder)
-    mixed = {folder for folder, both in classes.items() if len(both) > 1}
-    return of_images | mixed | {folder for folder in classes if is_class_folder(folder.rpartition("/")[2])}
+    return of_images | {folder for folder in label_of if is_class_folder(folder.rpartition("/")[2])}
 
 
-def check_list_crops(lists: Sequence[CheckedList], no_videos: Collection[str], n_frames: int) -> list[Finding]:
-    """short_video for the crops that lie in the folder of each listed video (a list may take fewer of them).
+def check_list_crops(lists: Iterable[CheckedList], no_videos: Collection[str], n_frames: int) -> list[Finding]:
+    """short_video for each listed video whose folder has fewer crops than ``n_frames``, though a list may take fewer.
 
-    Args:
-        lists: Folders of which no listed image exists are skipped.
-        no_videos: Folders whose images are not frames of one video.
-        n_frames: Fewest crops.
+    Folders without a listed image that exists are skipped, and ``no_videos``, whose images are not of one video.
     """
     findings = []
     for checked in lists:
-        there = checked._replace(rows=[row for row in checked.rows if row.size is not None])
-        for folder, row in there.first_rows().items():
+        found = checked._replace(rows=[row for row in checked.rows if row.size is not None])
+        for folder, row in found.first_rows().items():
             if folder not in no_videos and not EXPANSION_FOLDER.search(folder):
                 n_crops, command = len(list_images(Path(folder))), extraction_of(folder)
                 findings += short_video(n_crops, n_frames, str(checked.path), row.line, command, folder)
@@ -262,7 +250,7 @@ def check_list_crops(lists: Sequence[CheckedList], no_videos: Collection[str], n
 def short_video(
     n_crops: int, n_frames: int, path: str, line: int | None, command: str | None, folder: str = "the video"
 ) -> list[Finding]:
-    """The finding that a video has fewer crops than ``n_frames``. command: extracts it, None if it is not known."""
+    """The finding that a video has fewer crops than ``n_frames``. command: Extracts it; None if unknown."""
     if n_crops >= n_frames:
         return []
     more = f"--n_frames {n_frames}"

@@ -1,9 +1,12 @@
-"""What training, validation and test share, whether a list names it or a data set is tested on it.
+"""Images and videos that training, validation and test share, in lists and in the test splits of data sets.
 
-Two splits share an image by one file (overlap_path) or by two files with the same bytes (overlap_content). They share a
-video by one folder of crops or, for FF++ and fakes made of it, by one source video under any method (overlap_video).
+Two splits share an image if one file is in both (overlap_path) or two files have the same bytes (overlap_content). They
+share a video if one folder of crops is in both or, for FF++ and fakes made of it, one source video under any method
+(overlap_video).
 """
 
+import contextlib
+import functools
 import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -19,7 +22,6 @@ from utils.progress import progress_bar
 
 _SOURCES = [pattern for data_set in TEST_SETS.values() for pattern in data_set.ffpp_sources]
 _FIX = "a source video belongs to one split: make the lists with preprocessing/make_lists.py from the official "
-_SAMPLE = 64  # bytes from the middle of a file, compared before whole files are
 
 
 class SplitContents(NamedTuple):
@@ -27,9 +29,9 @@ class SplitContents(NamedTuple):
 
     split: train, val or test.
     name: The list or data set.
-    rows: File -> its first row; those of a data set have line 0.
-    folders: Folder of a video's crops -> its first row, of lists.
-    videos: Key of each video (see video_keys) -> who shows it, in words.
+    rows: File -> its first row. Rows of a data set have line 0.
+    folders: Of lists: folder of a video's crops -> its first row.
+    videos: Key of each video (see video_keys) -> where it is, in words.
     """
 
     split: str
@@ -43,7 +45,7 @@ class SplitContents(NamedTuple):
 
 
 def list_contents(split: str, checked: CheckedList, no_videos: Collection[str]) -> SplitContents:
-    """The contents of a list. no_videos: folders whose images are not frames of one video."""
+    """The contents of a list. no_videos: Folders whose images are not frames of one video."""
     rows: dict[str, Row] = {}
     for row in checked.rows:
         rows.setdefault(row.file, row)
@@ -56,14 +58,13 @@ def list_contents(split: str, checked: CheckedList, no_videos: Collection[str]) 
 
 
 def data_set_contents(name: str, sizes: Mapping[str, int], videos: Mapping[str, Path]) -> SplitContents:
-    """The contents of a data set's test split. sizes: image -> bytes. videos: video -> folder of its crops."""
-    real: dict[str, str] = {}
+    """The contents of a data set's test split. sizes: Image -> bytes. videos: Video -> folder of its crops."""
+    real_folder = functools.cache(os.path.realpath)
     rows = {}
     for image, size in sizes.items():
-        folder, _, file = image.rpartition("/")
-        if folder not in real:
-            real[folder] = os.path.realpath(folder)
-        rows[f"{real[folder]}/{file}"] = Row(0, image, "", f"{real[folder]}/{file}", size)
+        folder, _, name_of_file = image.rpartition("/")
+        file = f"{real_folder(folder)}/{name_of_file}"
+        rows[file] = Row(0, image, "", file, size)
     shown = {}
     of_ffpp = bool(TEST_SETS[name].ffpp_sources)
     for video, crops in videos.items():
@@ -74,7 +75,7 @@ def data_set_contents(name: str, sizes: Mapping[str, int], videos: Mapping[str, 
 
 
 def video_keys(folder: str) -> list[str]:
-    """Keys of the source videos of a folder of crops: the FF++ videos it shows, under any method, or else itself."""
+    """Keys of the source videos of a folder of crops: the FF++ videos it shows, under any method; else the folder."""
     match = next(filter(None, (pattern.search(folder) for pattern in _SOURCES)), None)
     return [_ffpp_key(name) for name in match.groups() if name] if match else [folder]
 
@@ -84,7 +85,7 @@ def _ffpp_key(name: str) -> str:
 
 
 def check_overlaps(contents: Sequence[SplitContents]) -> list[Finding]:
-    """What different splits share. Found at the later of two: give data sets before lists."""
+    """What different splits share. A finding is for the later of the two contents: give data sets before lists."""
     pairs = [(other, own) for other, own in combinations(contents, 2) if other.split != own.split]
     sizes: dict[str, dict[str, int]] = {}
     for own in {id(own): own for pair in pairs for own in pair}.values():
@@ -92,35 +93,30 @@ def check_overlaps(contents: Sequence[SplitContents]) -> list[Finding]:
     twins = same_content(list(sizes.values()))
     findings = []
     for other, own in pairs:
-        findings += _same_files(other, own) + _same_bytes(other, own, twins) + _same_videos(other, own)
+        findings += _same_images(other, own, twins) + _same_videos(other, own)
     return findings
 
 
-def _same_files(other: SplitContents, own: SplitContents) -> list[Finding]:
+def _same_images(other: SplitContents, own: SplitContents, twins: Iterable[Sequence[str]]) -> list[Finding]:
+    """One finding for each image of ``own`` that ``other`` has. twins: Groups of files with the same bytes."""
+    why = " (it is tested)" if other.split == "test" else ""
+    fix = f"{other.name} keeps it{why}; drop this line from {own.name}, --fix OUT.txt does that"
+    twin_of: dict[str, Row | None] = {}
+    for files in twins:
+        twin_of |= dict.fromkeys(files, next((other.rows[file] for file in files if file in other.rows), None))
     findings = []
     for file, row in own.rows.items():
         if file in other.rows:
             message = f"{row.path} is {other.place(other.rows[file])} too"
-            findings.append(Finding("overlap_path", own.name, row.line, message, _fix(other, own), DROP))
-    return findings
-
-
-def _same_bytes(other: SplitContents, own: SplitContents, twins: Iterable[Sequence[str]]) -> list[Finding]:
-    findings = []
-    for files in twins:
-        twin = next((other.rows[file] for file in files if file in other.rows), None)
-        if twin is None:
-            continue
-        for file in files:
-            if file in own.rows and file not in other.rows:
-                row = own.rows[file]
-                message = f"{row.path} has the same bytes as {twin.path}, {other.place(twin)}"
-                findings.append(Finding("overlap_content", own.name, row.line, message, _fix(other, own), DROP))
+            findings.append(Finding("overlap_path", own.name, row.line, message, fix, DROP))
+        elif twin := twin_of.get(file):
+            message = f"{row.path} has the same bytes as {twin.path}, {other.place(twin)}"
+            findings.append(Finding("overlap_content", own.name, row.line, message, fix, DROP))
     return findings
 
 
 def _same_videos(other: SplitContents, own: SplitContents) -> list[Finding]:
-    """One finding for each folder of crops whose video, or a source of it, the other split has."""
+    """One finding for each folder of crops whose video, or one of its sources, is in the other split."""
     findings = []
     for folder, row in own.folders.items():
         key = next((key for key in video_keys(folder) if key in other.videos), None)
@@ -133,31 +129,23 @@ def _same_videos(other: SplitContents, own: SplitContents) -> list[Finding]:
     return findings
 
 
-def _fix(other: SplitContents, own: SplitContents) -> str:
-    why = " (it is tested)" if other.split == "test" else ""
-    return f"{other.name} keeps it{why}; drop this line from {own.name}, --fix OUT.txt does that"
-
-
 def same_content(splits: Sequence[Mapping[str, int]]) -> list[list[str]]:
-    """Groups of files with the same bytes and different paths, each of files of two splits at least.
+    """Groups of files with the same bytes and different paths, each with files of at least two splits.
 
-    splits: file -> its size in bytes. Files are grouped by size, then by a few bytes, then by all bytes (SHA-256); only
-    groups that are left are opened. A file that cannot be read equals none.
+    splits: File -> its size in bytes. Files are grouped by size, then by a few bytes, then by all bytes (SHA-256); only
+    the remaining groups are opened. A file that cannot be read is in no group.
     """
     sizes = {file: size for files in splits for file, size in files.items()}
-    keys: dict[str, Callable[[str], object]] = {
-        "sizes": sizes.get,
-        "comparing": lambda file: _bytes_of_middle(file, sizes[file]),
-        "hashing": _digest,
-    }
+    keys: dict[str, Callable[[str], object]]
+    keys = {"sizes": sizes.get, "comparing": _middle_bytes, "hashing": lambda file: file_sha256(Path(file))}
     groups = [list(sizes)]
     for stage, key in keys.items():
         alike = []
         for files in progress_bar(groups, desc=stage, unit="group", leave=False, delay=1):
             by_key: dict[object, list[str]] = defaultdict(list)
             for file in files:
-                by_key[key(file)].append(file)
-            by_key.pop(None, None)
+                with contextlib.suppress(OSError):
+                    by_key[key(file)].append(file)
             alike += [twins for twins in by_key.values() if _of_two_splits(twins, splits)]
         groups = alike
     return groups
@@ -167,17 +155,8 @@ def _of_two_splits(files: Sequence[str], splits: Sequence[Mapping[str, int]]) ->
     return len(files) > 1 and sum(any(file in own for file in files) for own in splits) > 1
 
 
-def _bytes_of_middle(file: str, size: int) -> bytes | None:
-    try:
-        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - 100,000s of files, and Path doubles the time
-            opened.seek(size // 2)
-            return opened.read(_SAMPLE)
-    except OSError:
-        return None
-
-
-def _digest(file: str) -> str | None:
-    try:
-        return file_sha256(Path(file))
-    except OSError:
-        return None
+def _middle_bytes(file: str) -> bytes:
+    """64 bytes from the middle: the first bytes are alike in many images."""
+    with open(file, "rb", buffering=0) as opened:  # noqa: PTH123 - 100,000s of files, and Path doubles the time
+        opened.seek(os.fstat(opened.fileno()).st_size // 2)
+        return opened.read(64)

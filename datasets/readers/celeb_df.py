@@ -29,24 +29,24 @@ _LABEL_AND_FOLDER = re.compile(rf"^(\s*)[01](\s+({'|'.join(FOLDERS)})[/\\])")
 
 
 class Entry(NamedTuple):
-    """A line of the official list."""
+    """A line of the official list: folder and name of a video."""
 
     folder: str
     file: str
 
     @property
     def label(self) -> str:
-        """The class that the folder says, named as the folder of its crops."""
+        """The class by the folder: RealCDF or FakeCDF."""
         return FOLDERS[self.folder]
 
     @property
     def video(self) -> str:
-        """RealCDF/<video> or FakeCDF/<video>: the id, and where its crops lie."""
+        """RealCDF/<video> or FakeCDF/<video>: the id, and the folder of its crops."""
         return f"{self.label}/{PurePosixPath(self.file).stem}"
 
 
 def _find_faces(root: Path) -> tuple[Path, Path | None]:
-    """(folder with RealCDF and FakeCDF, the official list beside or above it). root: this folder, or the data set's."""
+    """(folder with RealCDF and FakeCDF, the official list in it or above it). root: this folder, or the data set's."""
     faces = root if any((root / name).is_dir() for name in _CLASSES) else root / "faces"
     return faces, next((f / LIST_NAME for f in (root, faces.parent) if (f / LIST_NAME).is_file()), None)
 
@@ -54,10 +54,8 @@ def _find_faces(root: Path) -> tuple[Path, Path | None]:
 def read_celeb_df(root: Path, n_frames: int) -> DataSet:
     """Read the test set. Video ids are RealCDF/<video> and FakeCDF/<video>.
 
-    Args:
-        root: The folder with RealCDF and FakeCDF, or the data set's own folder (with faces/). With
-            List_of_testing_videos.txt in one of them exactly its videos are tested, without it all video folders.
-        n_frames: Frames per video at most, evenly spaced.
+    root: The folder with RealCDF and FakeCDF, or the data set's folder (with faces/). If one of them has the official
+    list, its videos are tested; else all video folders are.
     """
     faces, official = _find_faces(Path(root))
     if official is None:
@@ -72,7 +70,7 @@ def read_celeb_df(root: Path, n_frames: int) -> DataSet:
 
 
 def listed_videos(path: Path) -> list[Entry]:
-    """The lines of the official list. Raises UserError if it cannot be read, or a line or label of it is wrong."""
+    """The lines of the official list. Raises UserError if it cannot be read or one of its lines is wrong."""
     entries, findings = _read_list(path)
     refuse_wrong_lines(findings)
     return entries
@@ -81,7 +79,7 @@ def listed_videos(path: Path) -> list[Entry]:
 def _read_list(path: Path) -> tuple[list[Entry], list[Finding]]:
     """(lines of the list, what is wrong with it). Raises UserError if the file cannot be read.
 
-    `1 Celeb-real/id0_0000.mp4`, 1 for real, with any white space between the two, either slash and any line end.
+    A line is `1 Celeb-real/id0_0000.mp4`, 1 for real, with any white space, either slash and any line end.
     """
     try:
         lines = text_file(path).read_text(encoding="utf-8-sig").split("\n")
@@ -112,9 +110,9 @@ def _with_label_of_folder(line: str) -> str:
 
 
 def _videos(data_root: Path, _compression: str, splits: Sequence[str]) -> list[VideoSet]:
-    """The videos of the official test list, or of all three folders; in <folder>/videos or <folder>."""
+    """The videos of the official test list, or of all three folders. They are in <folder>/videos or <folder>."""
     root = require_download(data_root / "CDF", "Celeb-DF v2")
-    places = {folder: folder_of_videos(root, f"{folder}/videos", folder) for folder in FOLDERS}
+    places = {folder: folder_of_videos(root / folder / "videos", root / folder) for folder in FOLDERS}
     if "all" in splits:
         listed = [(label, path) for folder, label in FOLDERS.items() for path in mp4_files(places[folder])]
         if not listed:
@@ -127,14 +125,13 @@ def _videos(data_root: Path, _compression: str, splits: Sequence[str]) -> list[V
 
 
 def _crop_groups(data_root: Path, datapath: Path | None, _compression: str) -> CheckedGroups:
-    """As the reader finds them; a line's class is that of its folder, so that swapped labels do not hide the crops."""
+    """A line's class is that of its folder, so that swapped labels do not hide the crops."""
     faces, official = _find_faces(datapath or data_root / "CDF")
-    home = faces.parent
-    command = extraction_command("CDF", home.parent if home.name == "CDF" else data_root)
+    command = extraction_command("CDF", "CDF", faces.parent, data_root)
     groups, findings = [], []
     if official is None:
         names = [f"{label}/{name}" for label in OFFICIAL for name in subfolders(faces / label)]
-        fix = f"put {LIST_NAME} of Celeb-DF v2 into {home}, then {command}"
+        fix = f"put {LIST_NAME} of Celeb-DF v2 into {faces.parent}, then {command}"
     else:
         names, fix = [], _DOWNLOAD
         try:
@@ -150,7 +147,6 @@ def _crop_groups(data_root: Path, datapath: Path | None, _compression: str) -> C
 
 
 FORMAT = DataSetFormat(
-    name="CDF",
     read=lambda o: read_celeb_df(o.datapath or o.data_root / "CDF", o.frames_per_video),
     videos=_videos,
     video_splits=("test", "all"),

@@ -14,25 +14,24 @@ Row = tuple[int, dict[str, str]]  # line number; path, label, video and method, 
 
 
 def read_csv_list(path: Path) -> DataSet:
-    """Read the images of a CSV file; other columns are ignored.
+    """Read the images of a CSV file. Paths in it are relative to the current folder or to its own, with either slash.
 
-    An image without video counts for itself. If a video name occurs under several methods, its ids are
-    <method>/<video>: the four FF++ manipulations of a pair are four videos. Without methods, the folders above those of
-    the video's name tell such videos apart; see ``separate_videos``. An image that is listed again is dropped with the
-    reason duplicate.
-
-    Args:
-        path: The file. Paths in it are relative to the current folder, else to its own, with either slash.
+    An image without video counts for itself. A video name under several methods is several videos, <method>/<video>:
+    the four FF++ manipulations of a pair are four. Without methods, the folders above the video's tell them apart; see
+    ``separate_videos``. An image that is listed again is dropped with the reason duplicate.
 
     Raises:
-        UserError: With file:line for a row that cannot be read, a video with two labels, and an image that is listed
-            again with another label, video or method.
+        UserError: (with file:line) A row cannot be read, a video has two labels, or an image is listed again with
+            another label, video or method.
     """
     path = Path(path)
     rows = _read_rows(path)
-    images = _find([row["path"] for _, row in rows], path.parent)
-    names, methods, paths = ([row[name] for _, row in rows] for name in ("video", "method", "path"))
-    videos, _ = separate_videos(names, methods, paths, [""] * len(rows))
+    listed = [row["path"] for _, row in rows]
+    for i in find_images(listed, [path.parent])[1]:
+        listed[i] = listed[i].replace("\\", "/")
+    images, _ = find_images(listed, [path.parent])
+    names, methods = ([row[name] for _, row in rows] for name in ("video", "method"))
+    videos, _ = separate_videos(names, methods, listed, [""] * len(rows))
     records, dropped, labels = [], [], {}
     earlier: dict[str, Row] = {}
     for (number, row), image, video in zip(rows, images, videos, strict=True):
@@ -50,18 +49,7 @@ def read_csv_list(path: Path) -> DataSet:
             here, above = record.label, 1 - record.label
             raise UserError(f"{path}:{number}: video {record.video} has label {here} here and {above} above; keep one")
         records.append(record)
-    alone = not any(row["video"] for _, row in rows)
-    return DataSet("csv", records, len({record.video for record in records}), dropped, alone, str(path))
-
-
-def _find(paths: list[str], folder: Path) -> list[str]:
-    """Paths of the images; names that are not found as written are tried with forward slashes."""
-    images, missing = find_images(paths, [folder])
-    if not any("\\" in paths[i] for i in missing):
-        return images
-    for i in missing:
-        paths[i] = paths[i].replace("\\", "/")
-    return find_images(paths, [folder])[0]
+    return DataSet("csv", records, dropped, str(path))
 
 
 def _read_rows(path: Path) -> list[Row]:
@@ -88,8 +76,6 @@ def _read_rows(path: Path) -> list[Row]:
 
 
 FORMAT = DataSetFormat(
-    name="csv",
     read=lambda o: by_video(read_csv_list(o.given_path), o.n_frames),
     needs_datapath="FILE",
-    all_frames=True,
 )

@@ -1,7 +1,7 @@
 """DeepfakeBench's and DF40's JSON files: data set -> label -> split [-> compression] -> video -> label and frames.
 
-Real labels contain "real" in any case, fake ones "fake" or FF- (FF-DF). Frames are named with either slash, from a data
-root.
+Real labels contain "real" in any case, fake ones "fake" or FF- (FF-DF). Frames are relative to a data root, with either
+slash.
 """
 
 import re
@@ -15,9 +15,10 @@ from datasets.records import DataSet, Dropped, Record, evenly_spaced, node_code
 from utils.cli import UserError
 from utils.files import read_json
 
-if TYPE_CHECKING:  # NumPy, which --help does without
+if TYPE_CHECKING:  # NumPy is imported late: --help must not wait for it
     from models.label_tree import LabelTree
 
+_DOWNLOAD = "take the file from DeepfakeBench or DF40 again"
 # Labels of FaceForensics++ -> list code.
 _CODES = {
     "FF-real": REAL_CODE,
@@ -33,24 +34,23 @@ def read_deepfakebench_json(
 ) -> DataSet:
     """Read the videos of a split. Video ids are <label>/<video>.
 
-    A frame that does not exist stays in the records, so that scoring drops it with its reason; one that is listed twice
-    counts once. A video without frames (or null) is dropped.
+    A frame that does not exist stays in the records; scoring drops it with its reason. A frame that is listed twice
+    counts once. A video without frames (or with null) is dropped.
 
     Args:
-        path: The JSON file.
-        data_root: What the frames' paths are relative to, also if they start with a slash.
-        tree: The FF++ tree gives FaceForensics++ its node codes; None leaves them empty.
+        data_root: Frames are relative to it, even if they start with a slash.
+        tree: The FF++ tree, for the node codes of FaceForensics++; None leaves them empty.
         n_frames: Frames per video at most, evenly spaced by their number.
 
     Raises:
-        UserError: The file is of another form, or a label is neither real nor fake.
+        UserError: The file has another form, or a label is neither real nor fake.
     """
     path = Path(path)
     records: list[Record] = []
     dropped: list[Dropped] = []
     taken: set[str] = set()
     for place, label, name, frames in _videos(path, compression, split):
-        # One label under two keys: the keys tell the videos apart.
+        # If two keys have one label, the keys tell the videos apart.
         video = f"{label}/{name}" if f"{label}/{name}" not in taken else f"{place}/{name}"
         taken.add(video)
         fake = _is_fake(path, label, f"{place}/{split}/{name}")
@@ -62,11 +62,11 @@ def read_deepfakebench_json(
             dropped.append(Dropped(video, "", fake, "no_crops"))
     if not records:
         raise UserError(f"{path} lists no frame of the split {split}; choose another one with --split")
-    return DataSet("json", records, len(taken), dropped, source=f"{path} ({split})")
+    return DataSet("json", records, dropped, f"{path} ({split})", n_frames)
 
 
 def _is_fake(path: Path, label: str, where: str) -> int:
-    """0 real, 1 fake; the last word decides if a label holds both (RealSwap_fake)."""
+    """0 real, 1 fake. If a label has both words, the last one decides (RealSwap_fake)."""
     words = re.findall("real|fake|^ff-", label.lower())
     if not words:
         raise UserError(f"{path}: the label {label[:80]!r} of {where} is neither real nor fake; write one into it")
@@ -74,7 +74,7 @@ def _is_fake(path: Path, label: str, where: str) -> int:
 
 
 def _frame_order(frame: str) -> list[tuple[int, str]]:
-    """Sorts 2.png before 10.png."""
+    """Sort key: 2.png before 10.png."""
     parts = re.split(r"(\d+)", frame)  # text, number, text ...
     return [(len(number := part.lstrip("0")), number) if i % 2 else (0, part) for i, part in enumerate(parts)]
 
@@ -99,20 +99,20 @@ def _label_and_frames(path: Path, video: object, where: str) -> tuple[str | None
     label, frames = entry.get("label"), entry.get("frames", "")
     frames = [] if frames is None else frames
     if not isinstance(label, str | None):
-        raise UserError(f"{path}: the label of {where} is no text")
+        raise UserError(f"{path}: the label of {where} is no text; {_DOWNLOAD}")
     if not isinstance(frames, list) or not all(isinstance(frame, str) for frame in frames):
-        raise UserError(f"{path}: {where} has no list of frames")
+        raise UserError(f"{path}: {where} has no list of frames; {_DOWNLOAD}")
     return label, frames
 
 
 def _mapping(path: Path, value: object, where: str) -> Mapping:
     if not isinstance(value, Mapping):
-        raise UserError(f"{path}: {where} is no object of DeepfakeBench's form (data set, label, split, video)")
+        form = "data set -> label -> split -> video -> label and frames"
+        raise UserError(f"{path}: {where} is no object of DeepfakeBench's form ({form}); {_DOWNLOAD}")
     return value
 
 
 FORMAT = DataSetFormat(
-    name="json",
     read=lambda o: read_deepfakebench_json(
         o.given_path, o.data_root, o.ffpp_tree, o.frames_per_video, o.compression, o.split
     ),

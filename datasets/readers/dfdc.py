@@ -1,6 +1,6 @@
 """DFDC (test set of the full version): videos in one folder, labels.csv with filename,label (1 = fake).
 
-A part of the download has metadata.json instead: file name -> {"label": "FAKE" or "REAL"} or {"is_fake": 1 or 0}.
+Some downloads have metadata.json instead: file name -> {"label": "FAKE" or "REAL"} or {"is_fake": 1 or 0}.
 """
 
 import csv
@@ -33,7 +33,7 @@ _ROW = re.compile(r'^((?:"(?:[^"]|"")*"|[^",][^,]*),)"?[ \t]*(real|fake|0|1)[ \t
 
 
 class Entry(NamedTuple):
-    """A line of labels.csv. label: 0 real, 1 fake. text: the label as written, which may be a word, or in blanks."""
+    """A line of labels.csv. label: 0 real, 1 fake. text: the label as written, perhaps a word or with blanks."""
 
     line: int
     file: str
@@ -42,7 +42,7 @@ class Entry(NamedTuple):
 
     @property
     def video(self) -> str:
-        """The file's name without its ending: the id, and the folder of its crops."""
+        """The file name without its ending: the id, and the folder of the crops."""
         return Path(self.file).stem
 
 
@@ -50,8 +50,7 @@ def read_dfdc(root: Path, n_frames: int, drop_short: bool = False) -> DataSet:
     """Read the videos of labels.csv or metadata.json. Video ids are the file names without ending.
 
     Args:
-        root: The data set's folder, or its faces folder. Crops lie under faces/<video>/.
-        n_frames: Frames per video at most, evenly spaced.
+        root: The data set's folder (crops are in faces/<video>), or its faces folder.
         drop_short: Drop videos with fewer than ``n_frames`` crops, as the reference does.
     """
     root = Path(root)
@@ -65,14 +64,14 @@ def read_dfdc(root: Path, n_frames: int, drop_short: bool = False) -> DataSet:
 
 
 def labels_file(root: Path) -> Path:
-    """The first of LABEL_FILES that is there in the data set's folder; labels.csv if none is."""
+    """The first of LABEL_FILES that exists in the data set's folder; labels.csv if none does."""
     return next((root / name for name in LABEL_FILES if (root / name).is_file()), root / LABEL_FILES[0])
 
 
 def read_labels(path: Path) -> list[tuple[str, int]]:
-    """[(file name of the video, 0 real or 1 fake)] of labels.csv or metadata.json, in its order, each once.
+    """[(file name of a video, 0 real or 1 fake)] of labels.csv or metadata.json, in its order, each video once.
 
-    Raises UserError if the file cannot be read or a line of it is wrong.
+    Raises UserError if the file cannot be read or one of its lines is wrong.
     """
     entries, findings = _read_labels(path)
     refuse_wrong_lines(findings)
@@ -82,7 +81,7 @@ def read_labels(path: Path) -> list[tuple[str, int]]:
 def _read_labels(path: Path) -> tuple[list[Entry], list[Finding]]:
     """(first line of each video, what is wrong with the file). Raises UserError if the file cannot be read.
 
-    Words (REAL) are understood here. Entries of metadata.json are numbered as they come.
+    Words such as REAL are read too. Entries of metadata.json are numbered in order.
     """
     entries, findings = (_parse_metadata(path), []) if path.suffix == ".json" else _parse_csv(path)
     videos: dict[str, Entry] = {}
@@ -114,16 +113,16 @@ def _parse_csv(path: Path) -> tuple[list[Entry], list[Finding]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}); it comes with the DFDC test set") from error
     header = rows[0][1] if rows else []
-    entries, odd = [], [] if header[:2] == ["filename", "label"] else [(1, "the header filename,label", header)]
+    entries, wrong = [], [] if header[:2] == ["filename", "label"] else [(1, "the header filename,label", header)]
     for number, row in rows[1:]:
         label = _LABELS.get(row[1].strip(" \t").lower()) if len(row) > 1 else None
         if label is not None and _is_file_name(row[0]):
             entries.append(Entry(number, row[0], label, row[1]))
         elif row:
-            odd.append((number, "a file name and 0 or 1", row))
+            wrong.append((number, "a file name and 0 or 1", row))
     return entries, [
         Finding("unknown_code", str(path), number, f"expected {what}, got {','.join(row)[:80]!r}", _AGAIN)
-        for number, what, row in odd
+        for number, what, row in wrong
     ]
 
 
@@ -131,11 +130,12 @@ def _parse_metadata(path: Path) -> list[Entry]:
     entries, content = [], read_json(path)
     if not isinstance(content, Mapping):
         raise UserError(f"{path} is no object of videos; take metadata.json of the DFDC test set")
-    for number, (file, told) in enumerate(content.items(), start=1):
-        said = told.get("label", told.get("is_fake")) if isinstance(told, Mapping) else None
-        label = _LABELS.get(str(said).lower())
+    for number, (file, facts) in enumerate(content.items(), start=1):
+        written = facts.get("label", facts.get("is_fake")) if isinstance(facts, Mapping) else None
+        label = _LABELS.get(str(written).lower())
         if label is None or not _is_file_name(file):
-            raise UserError(f'{path}: {file[:80]!r} is no video with "label": "REAL" or "FAKE", or "is_fake": 0 or 1')
+            forms = '"label": "REAL" or "FAKE", or "is_fake": 0 or 1'
+            raise UserError(f"{path}: {file[:80]!r} is no video with {forms}; take the file of the DFDC test set")
         entries.append(Entry(number, file, label, str(label)))
     return entries
 
@@ -145,9 +145,9 @@ def _is_file_name(name: str) -> bool:
 
 
 def _videos(data_root: Path, _compression: str, _splits: Sequence[str]) -> list[VideoSet]:
-    """Every video of labels.csv or metadata.json; in videos, test or beside them."""
+    """Every video of labels.csv or metadata.json. They are in videos, in test or beside the file."""
     root = require_download(data_root / "DFDC", "the DFDC test set")
-    videos = folder_of_videos(root, "videos", "test", ".")
+    videos = folder_of_videos(root / "videos", root / "test", root)
     labels = read_labels(labels_file(root))
     return [video_set(root, [(Path(name).stem, videos / name, ("real", "fake")[label]) for name, label in labels])]
 
@@ -162,7 +162,7 @@ def _crop_groups(data_root: Path, datapath: Path | None, _compression: str) -> C
         entries, findings = _read_labels(path)
     except UserError as error:
         return [], [error_finding("unknown_code", path, error)]
-    command = extraction_command("DFDC", root.parent if root.name == "DFDC" else data_root)
+    command = extraction_command("DFDC", "DFDC", root, data_root)
     groups = []
     for i, (label, official) in enumerate(OFFICIAL.items()):
         names = [entry.video for entry in entries if entry.label == i]
@@ -172,7 +172,6 @@ def _crop_groups(data_root: Path, datapath: Path | None, _compression: str) -> C
 
 
 FORMAT = DataSetFormat(
-    name="DFDC",
     read=lambda o: read_dfdc(o.datapath or o.data_root / "DFDC", o.frames_per_video, o.protocol == "reference"),
     videos=_videos,
     crop_groups=_crop_groups,

@@ -5,18 +5,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.data_set_format import CheckedGroups, DataSetFormat, ReadOptions, extraction_command
-from datasets.raw_videos import VideoSet, all_videos, mp4_files, video_set
-from datasets.readers.ffpp import check_fakes_of_ffpp, compression_dir, fakes_beside_reals, split_names, tested_names
+from datasets.raw_videos import VideoSet, all_videos, folder_of_videos, video_set
+from datasets.readers.ffpp import (
+    check_fakes_of_ffpp,
+    compression_dir,
+    fakes_beside_reals,
+    folder_of_fakes,
+    split_names,
+    tested_names,
+)
 from datasets.records import DataSet
 
 METHOD = "FaceShifter"
 
 
 def _faces(data_root: Path, datapath: Path | None, compression: str) -> Path:
-    """The folder of the fakes' crops. datapath: holds <compression>/faces or faces, or the crops themselves."""
-    root = datapath or data_root / "FSh"
-    inside = (root / compression / "faces", root / "faces")
-    return next((folder for folder in inside if folder.is_dir()), root if datapath else inside[0])
+    return folder_of_fakes(data_root / "FSh", datapath, f"{compression}/faces", "faces")
 
 
 def _read(options: ReadOptions) -> DataSet:
@@ -28,10 +32,9 @@ def _read(options: ReadOptions) -> DataSet:
 
 
 def _videos(data_root: Path, compression: str, splits: Sequence[str]) -> list[VideoSet]:
-    """The fakes of the FF++ test pairs, or all; in FSh, or where FF++'s download has them."""
+    """The fakes of the FF++ test pairs, or all. They are in FSh or in FF++'s own download."""
     root = data_root / "FSh" / compression
-    of_ffpp = compression_dir(data_root, METHOD, compression) / "videos"
-    folder = root / "videos" if mp4_files(root / "videos") or not mp4_files(of_ffpp) else of_ffpp
+    folder = folder_of_videos(root / "videos", compression_dir(data_root, METHOD, compression) / "videos")
     if "all" not in splits:
         names = tested_names(data_root)[1]
         return [video_set(root, [(name, folder / f"{name}.mp4", METHOD) for name in names])]
@@ -40,13 +43,11 @@ def _videos(data_root: Path, compression: str, splits: Sequence[str]) -> list[Vi
 
 def _crop_groups(data_root: Path, datapath: Path | None, compression: str) -> CheckedGroups:
     faces = _faces(data_root, datapath, compression)
-    home = next((folder.parent for folder in faces.parents if folder.name == "FSh"), data_root)
-    command = extraction_command("FSh", home, "--compression", compression)
+    command = extraction_command("FSh", "FSh", faces, data_root, "--compression", compression)
     return check_fakes_of_ffpp(METHOD, faces, "", data_root, compression, command, by_target=False)
 
 
 FORMAT = DataSetFormat(
-    name="FSh",
     read=_read,
     has_splits=True,
     videos=_videos,

@@ -1,6 +1,6 @@
-"""FaceForensics++: official layout, list codes of the manipulations, pairs of the split files, and its test set.
+"""FaceForensics++: official layout, list codes of the manipulations, pairs of the split files, and the test set.
 
-Its reals are those of FaceShifter and DeeperForensics too, whose fakes lie elsewhere.
+FaceShifter and DeeperForensics share its reals; their fakes have folders of their own.
 """
 
 import re
@@ -15,7 +15,7 @@ from datasets.records import DataSet, node_code, subfolders, video_folders_to_da
 from utils.cli import UserError
 from utils.files import read_json
 
-if TYPE_CHECKING:  # NumPy, which --help does without
+if TYPE_CHECKING:  # NumPy is imported late: --help must not wait for it
     from models.label_tree import LabelTree
 
 REAL_CODE = "1000000000"
@@ -26,7 +26,7 @@ METHOD_CODES = {
     "FaceSwap": "0101011111",
     "NeuralTextures": "0110001100",
 }
-# Region transplanted from a fake onto its real frame by the data set expansion -> list code.
+# Region that the data set expansion copies from a fake to its real frame -> list code.
 REGION_CODES = {"eyes": "0100110000", "nose": "0100100010", "mouth": "0100101100"}
 OFFICIAL = {"train": 720, "val": 140, "test": 140}  # reals, and fakes of each method: two per pair
 OFFICIAL_FAKES = 1000  # of FaceShifter and of DeeperForensics' end_to_end: one for each real video
@@ -39,13 +39,13 @@ _VIDEO = re.compile(r"(.*)/(?:original_sequences/youtube|manipulated_sequences/[
 
 
 def ffpp_root(data_root: Path) -> Path:
-    """The FF++ folder: ``data_root``/FF++, or ``data_root`` itself if it is the one."""
+    """The FF++ folder: ``data_root``/FF++, or ``data_root`` itself if it holds original_sequences."""
     data_root = Path(data_root)
     return data_root if (data_root / "original_sequences").is_dir() else data_root / "FF++"
 
 
 def compression_dir(data_root: Path, method: str, compression: str) -> Path:
-    """The folder that holds ``videos`` and ``faces``. method: "real" or the folder of a manipulation."""
+    """The folder that holds videos/ and faces/. method: "real" or a manipulation."""
     root = ffpp_root(data_root)
     if method == "real":
         return root / "original_sequences" / "youtube" / compression
@@ -55,8 +55,7 @@ def compression_dir(data_root: Path, method: str, compression: str) -> Path:
 def read_pairs(data_root: Path, split: str) -> list[tuple[str, str]]:
     """The pairs (a, b) of FF++/<split>.json: reals a and b, fakes a_b and b_a of every method.
 
-    Raises:
-        UserError: The file is missing or is not a list of pairs.
+    Raises UserError if the file is missing or is not a list of pairs.
     """
     path = ffpp_root(data_root) / f"{split}.json"
     if not path.is_file():
@@ -70,19 +69,19 @@ def read_pairs(data_root: Path, split: str) -> list[tuple[str, str]]:
 
 
 def _is_video_name(value: object) -> bool:
-    """Whether it is text that can name a file in a folder, and no other place."""
+    """Whether it can name a file in a folder, and no other place."""
     return isinstance(value, str) and value not in ("", ".", "..") and not {"/", "\\", "\0"} & set(value)
 
 
 def split_names(data_root: Path, split: str) -> tuple[list[str], list[str]]:
-    """(reals a, fakes a_b and b_a) of a split's pairs, each sorted and once. Raises UserError as ``read_pairs``."""
+    """(reals a, fakes a_b and b_a) of a split's pairs, sorted, each once. Raises UserError as ``read_pairs`` does."""
     pairs = read_pairs(data_root, split)
     reals = sorted({name for pair in pairs for name in pair})
     return reals, sorted({f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1])})
 
 
 def split_videos(data_root: Path, split: str) -> list[tuple[str, str]]:
-    """(method, video) of every video of a split: reals first, then method by method, each sorted by name."""
+    """(method, video) of every video of a split: reals first, then one method after the other, sorted by name."""
     reals, fakes = split_names(data_root, split)
     return [("real", video) for video in reals] + [(method, video) for method in METHOD_CODES for video in fakes]
 
@@ -92,13 +91,7 @@ def read_ffpp(
 ) -> DataSet:
     """Read the reals and the four methods' fakes of a split. Video ids are real/<a> and <method>/<a>_<b>.
 
-    Args:
-        data_root: The folder that holds FF++/, or FF++/ itself.
-        tree: The FF++ tree gives records their node codes; None (another tree's model) leaves them empty.
-        n_frames: Frames per video at most, evenly spaced.
-
-    Raises:
-        UserError: The split file cannot be read, or there are no crops.
+    tree: The FF++ tree, for the node codes; None (a model of another tree) leaves them empty.
     """
     videos = []
     for method, video in split_videos(data_root, split):
@@ -110,7 +103,7 @@ def read_ffpp(
 
 
 def _videos(data_root: Path, compression: str, splits: Sequence[str]) -> list[VideoSet]:
-    """The reals and four manipulations of the official splits, one set each."""
+    """The reals and the four manipulations of the splits, one set each."""
     named: dict[str, set[str]] = {method: set() for method in ("real", *METHOD_CODES)}
     for split in SPLITS if "all" in splits else splits:
         for method, name in split_videos(data_root, split):
@@ -123,7 +116,7 @@ def _videos(data_root: Path, compression: str, splits: Sequence[str]) -> list[Vi
 
 
 def _check_split(data_root: Path, split: str) -> tuple[list[str], list[str], list[Finding]]:
-    """(reals and fakes as ``split_names`` gives them, what is wrong with the split file)."""
+    """(reals, fakes, what is wrong with the split file)."""
     path = ffpp_root(data_root) / f"{split}.json"
     try:
         reals, fakes = split_names(data_root, split)
@@ -135,8 +128,8 @@ def _check_split(data_root: Path, split: str) -> tuple[list[str], list[str], lis
 
 def _group(data_root: Path, compression: str, split: str, method: str, videos: list[str]) -> CropGroup:
     faces = compression_dir(data_root, method, compression) / "faces"
-    options = ("--compression", compression, "--split", split)
-    command = extraction_command("FFpp", ffpp_root(data_root).parent, *options)
+    root = ffpp_root(data_root)
+    command = extraction_command("FFpp", "FF++", root, root, "--compression", compression, "--split", split)
     return CropGroup(split, method, OFFICIAL[split], faces, videos, command)
 
 
@@ -153,12 +146,12 @@ def _crop_groups(data_root: Path, datapath: Path | None, compression: str) -> Ch
 
 
 def extraction_of(folder: str) -> str | None:
-    """The command that extracted the crops in a folder; None if it is not a folder of FF++."""
+    """The command that extracts the crops of a folder; None if it is not a folder of FF++."""
     match = _VIDEO.fullmatch(folder)
     if match is None:
         return None
     root = Path(match[1] or "/")
-    return extraction_command("FFpp", root.parent if root.name == "FF++" else root, "--compression", match[2])
+    return extraction_command("FFpp", "FF++", root, root, "--compression", match[2])
 
 
 def _method_of(folder: str) -> str | None:
@@ -170,7 +163,6 @@ def _method_of(folder: str) -> str | None:
 
 
 FORMAT = DataSetFormat(
-    name="FFpp",
     read=lambda o: read_ffpp(o.datapath or o.data_root, o.ffpp_tree, o.frames_per_video, o.compression, o.split),
     has_splits=True,
     videos=_videos,
@@ -185,8 +177,14 @@ FORMAT = DataSetFormat(
 # FaceShifter and DeeperForensics: fakes of FF++ videos.
 
 
+def folder_of_fakes(usual: Path, datapath: Path | None, *inside: str) -> Path:
+    """The folder of the fakes' crops: the first of ``inside`` in ``datapath`` or ``usual``, or ``datapath`` itself."""
+    folders = [(datapath or usual) / name for name in inside]
+    return next((folder for folder in folders if folder.is_dir()), datapath or folders[0])
+
+
 def tested_names(data_root: Path) -> tuple[list[str], list[str]]:
-    """``split_names`` of the test, for the extraction of fakes. Raises UserError that names --split all."""
+    """``split_names`` of the test split. The UserError names --split all, the way to extract without it."""
     try:
         return split_names(data_root, "test")
     except UserError as error:
@@ -205,9 +203,9 @@ def fakes_beside_reals(
     compression: str,
     n_frames: int,
 ) -> DataSet:
-    """Read fakes of FF++ videos with crops in ``faces``/<fake>, and FF++'s reals under ``data_root``.
+    """Read fakes with crops in ``faces``/<fake>, and FF++'s reals. Video ids are <method>/<fake> and real/<a>.
 
-    Video ids are <method>/<fake> and real/<a>. Raises UserError if all crops of a class are missing.
+    Raises UserError if a class has no crops.
     """
     real_faces = compression_dir(data_root, "real", compression) / "faces"
     videos = [(f"real/{video}", real_faces / video, 0, "", "real") for video in reals]
@@ -222,37 +220,29 @@ def fakes_beside_reals(
 
 
 def check_fakes_of_ffpp(
-    label: str,
-    faces: Path,
-    prefix: str,
-    data_root: Path,
-    compression: str,
-    command: str,
-    by_target: bool,
+    label: str, faces: Path, prefix: str, data_root: Path, compression: str, command: str, by_target: bool
 ) -> CheckedGroups:
     """The groups of fakes of FF++ videos, and of the FF++ test reals they are tested against.
 
-    All fakes are compared with the official number only if more than those of the test are there.
+    The group of all fakes is checked only if there are more than the test fakes.
 
     Args:
-        label: Class of the fakes.
-        faces: Folder of the crops.
         prefix: Folder below ``faces`` that holds the fakes, with a slash; or "".
         command: Extracts the fakes.
-        by_target: Whether those fakes are tested whose first video is a test real; else the fakes of the test pairs.
+        by_target: Test the fakes whose first video is a test real, instead of the fakes of the test pairs.
     """
-    there = [f"{prefix}{folder}" for folder in subfolders(faces / prefix)]
+    existing = [f"{prefix}{folder}" for folder in subfolders(faces / prefix)]
     reals, tested, findings = _check_split(data_root, "test")
     groups = []
     if reals:
         if by_target:
-            tested = [video for video in there if video.removeprefix(prefix).split("_")[0] in reals]
+            tested = [video for video in existing if video.removeprefix(prefix).split("_")[0] in reals]
             what = "fakes of FF++ test videos"
             findings += count_findings(faces / prefix, what, len(tested), OFFICIAL["test"], command)
         groups.append(_group(data_root, compression, "test", "real", reals))
         groups.append(CropGroup("test", label, OFFICIAL["test"], faces, tested, command))
-    if not set(there) <= set(tested):
+    if not set(existing) <= set(tested):
         everything = f"{command} --split all"
-        groups.append(CropGroup("all", label, OFFICIAL_FAKES, faces, there, everything))
-        findings += count_findings(faces / prefix, f"{label} fakes", len(there), OFFICIAL_FAKES, everything)
+        groups.append(CropGroup("all", label, OFFICIAL_FAKES, faces, existing, everything))
+        findings += count_findings(faces / prefix, f"{label} fakes", len(existing), OFFICIAL_FAKES, everything)
     return groups, findings

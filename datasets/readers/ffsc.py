@@ -1,11 +1,11 @@
 """FFSC, the image data set of the sister paper (arXiv 2405.08487): its folders and the list code of every method.
 
 Facts, from the data set's published description: Train and Val hold METHODS and Real, Test/Protocol-1 holds
-PROTOCOL1_METHODS, Test holds Real; images lie in a method's folder or any depth below it; the file names of fomm-expr
-end in _surprised.
+PROTOCOL1_METHODS, Test holds Real. Images are in a method's folder, at any depth. The file names of fomm-expr end in
+_surprised.
 
-Assumptions: Val and the in-distribution fakes of Test (the description shows neither) are laid out like Train; without
-a Real folder of its own, Protocol-1 takes the reals of Test; StyleRes-expr is smile (UNVERIFIED).
+Assumptions: Val and the in-distribution fakes of Test, which the description does not show, are laid out like Train.
+Protocol-1 takes the reals of Test if it has no Real folder. StyleRes-expr is smile (UNVERIFIED).
 """
 
 import re
@@ -19,7 +19,7 @@ from datasets.readers.txt_list import read_txt_list
 from datasets.records import DataSet, Record, as_images, by_video, images_below, subfolders
 from utils.cli import UserError
 
-# What was changed -> list code: a digit per node of the FFSC tree, 2 where the data set does not tell.
+# What was changed -> list code: a digit per node of the FFSC tree, 2 if the data set does not tell.
 CODES = {
     "real": "000000000000",
     "age": "110000100001",
@@ -57,7 +57,7 @@ _METHOD_FOLDER = re.compile(r"/(?:train|val|test)/(?:protocol-1/)?([^/]+)(?:/|$)
 
 def ffsc_root(data_root: Path) -> Path:
     """The FFSC folder: ``data_root`` itself if it holds Train, Val or Test, else ``data_root``/FFSC."""
-    own = any(_child(data_root, name) for name in FOLDERS.values())
+    own = any(_child(Path(data_root), name) for name in FOLDERS.values())
     return Path(data_root) if own else Path(data_root) / "FFSC"
 
 
@@ -65,8 +65,8 @@ def read_ffsc(data_root: Path, split: str) -> dict[str, list[Record]]:
     """Read the images of a split from their folders.
 
     Returns:
-        List name -> its records, sorted by path; their codes are node codes, and list codes too. train and val give one
-        list of the same name. test gives "test" if fakes lie directly in Test, and "test_protocol1" if Test holds
+        List name -> its records, sorted by path; their codes are list codes and node codes alike. train and val give
+        one list of this name. test gives "test" if Test itself holds fakes, and "test_protocol1" if it holds
         Protocol-1; both may hold the same reals.
 
     Raises:
@@ -80,7 +80,7 @@ def read_ffsc(data_root: Path, split: str) -> dict[str, list[Record]]:
         reals, fakes = _read(folder, METHODS)
         return {split: _sorted_by_path(folder, reals, fakes)}
     protocol1 = _child(folder, "Protocol-1")
-    reals, fakes = _read(folder, METHODS, besides=protocol1)
+    reals, fakes = _read(folder, METHODS, skipped=protocol1)
     lists = {"test": _sorted_by_path(folder, reals, fakes)} if fakes or protocol1 is None else {}
     if protocol1:
         own_reals, unseen = _read(protocol1, PROTOCOL1_METHODS)
@@ -89,22 +89,21 @@ def read_ffsc(data_root: Path, split: str) -> dict[str, list[Record]]:
 
 
 def _read_test(options: ReadOptions) -> DataSet:
-    """The test images: a list (lines end in a code of the FFSC tree, or in a label), or all lists of ``read_ffsc``.
+    """The images of a list (its lines end in a code of the FFSC tree or in a label), or of all lists of ``read_ffsc``.
 
-    datapath is the list, or FFSC's folder. Without it ``data_root``/FFSC/FFSCtest.txt is the list if it is there. From
-    the folders come the fakes of Test and of Protocol-1 together (figures per method tell them apart), each real once.
-    Records for a model of another tree have no node codes.
+    datapath is the list, or FFSC's folder; without it, ``data_root``/FFSC is the folder. FFSCtest.txt in the folder is
+    the list. Without a list, the fakes of Test and of Protocol-1 are tested together (metrics per method tell them
+    apart), each real once. Records for a model of another tree have no node codes.
     """
     from models.label_tree import FFSC
 
-    place = options.datapath
     usual = options.data_root / "FFSC"
-    home = place or usual
-    path = home / "FFSCtest.txt" if place is None or home.is_dir() else home
-    if path.is_file() or path == home:
+    place = options.datapath or usual
+    path = place / "FFSCtest.txt" if options.datapath is None or place.is_dir() else place
+    if path.is_file() or path == place:
         data = read_txt_list(path, FFSC, missing_allowed=True, folders=(usual, options.data_root))
     else:
-        data = _folders_as_test(place or options.data_root, path)
+        data = _folders_as_test(options.datapath or options.data_root, path)
     if options.tree is not FFSC:
         data = replace(data, records=[replace(record, code="") for record in data.records])
     return by_video(as_images(data, "FFSC"), None)
@@ -118,49 +117,40 @@ def _folders_as_test(data_root: Path, missing_list: Path) -> DataSet:
         raise UserError(f"FFSC: there is no {missing_list}, and {reason}; give one of them as --datapath") from error
     records = {record.path: record for records in lists.values() for record in records}
     source = f"{' and '.join(lists)} of {ffsc_root(data_root)}"
-    return DataSet("FFSC", list(records.values()), len(records), [], source=source)
+    return DataSet("FFSC", list(records.values()), source=source)
 
 
 def _child(folder: Path, name: str) -> Path | None:
-    """The folder ``name`` in ``folder``, whatever the case of its letters."""
-    return next((path for path in _folders(folder) if path.name.lower() == name.lower()), None)
+    """The folder ``name`` in ``folder``, upper or lower case."""
+    return next((folder / own for own in subfolders(folder) if own.lower() == name.lower()), None)
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [Path(folder) / name for name in subfolders(folder)]
-
-
-def _read(folder: Path, methods: dict[str, str], besides: Path | None = None) -> tuple[list[Record], list[Record]]:
-    """(reals, fakes) of the method folders in ``folder``, but not of ``besides``."""
+def _read(folder: Path, methods: dict[str, str], skipped: Path | None = None) -> tuple[list[Record], list[Record]]:
+    """(reals, fakes) of the method folders in ``folder``, without the folder ``skipped``."""
     reals, fakes = [], []
-    named = {path: _method(path.name, methods) for path in _folders(folder) if path != besides}
-    if unknown := [path.name for path, method in named.items() if not method]:
+    named = {name: _method(name, methods) for name in subfolders(folder) if folder / name != skipped}
+    if unknown := [name for name, method in named.items() if not method]:
         known = f"known here are Real, {', '.join(methods)}: rename them, or move them away"
         raise UserError(f"{folder} has {', '.join(unknown)}, folders of no known method; {known}")
-    for path, method in named.items():
-        images = list(images_below(path))
-        if method == "fomm-expr":
-            _refuse_other_expressions(images)
+    for name, method in named.items():
+        images = images_below(folder / name)
+        checked = images if method == "fomm-expr" else []
+        if others := [image for image in checked if not Path(image).stem.lower().endswith("_surprised")]:
+            what = f"{len(others)} of {len(images)} images of fomm-expr do not end in _surprised"
+            raise UserError(f"{others[0]}: {what}, and the code of other expressions is not known; move them away")
         code, records = (CODES["real"], reals) if method == "real" else (CODES[methods[method]], fakes)
         records += [Record(image, image, int(method != "real"), code, method) for image in images]
     return reals, fakes
 
 
 def _method(name: str, methods: dict[str, str]) -> str:
-    """The method of a folder's name, "" if it has none; in any case, and what was changed may follow (FNeVR-pose)."""
+    """The method of a folder, upper or lower case, or ""; its name may end in what was changed (FNeVR-pose)."""
     name = name.lower().replace("_", "-")
     for method, changed in {"real": "", **methods}.items():
         plain = method.lower().replace("_", "-")
         if name in (plain, f"{plain}-{changed}"):
             return method
     return ""
-
-
-def _refuse_other_expressions(images: list[str]) -> None:
-    odd = [image for image in images if not Path(image).stem.lower().endswith("_surprised")]
-    if odd:
-        what = f"{len(odd)} of {len(images)} images of fomm-expr do not end in _surprised"
-        raise UserError(f"{odd[0]}: {what}, and the code of other expressions is not known; move them away")
 
 
 def _sorted_by_path(folder: Path, reals: list[Record], fakes: list[Record]) -> list[Record]:
@@ -173,7 +163,7 @@ def _sorted_by_path(folder: Path, reals: list[Record], fakes: list[Record]) -> l
 
 
 def _count_images(data_root: Path, subset: bool) -> tuple[dict[str, dict[str, int]], dict[str, bool], list[Finding]]:
-    """No official numbers are known, but every method must have images unless it is a subset on purpose."""
+    """No official numbers are known, but every method must have images, unless ``subset``."""
     root = ffsc_root(data_root)
     counts: dict[str, dict[str, int]] = {}
     findings, images = [], {}
@@ -197,12 +187,10 @@ def _count_images(data_root: Path, subset: bool) -> tuple[dict[str, dict[str, in
 
 def _method_of(folder: str) -> str | None:
     match = _METHOD_FOLDER.search(folder)
-    method = _method(match[1], METHODS | PROTOCOL1_METHODS) if match else ""
-    return method or None
+    return (match and _method(match[1], METHODS | PROTOCOL1_METHODS)) or None
 
 
 FORMAT = DataSetFormat(
-    name="FFSC",
     read=_read_test,
     image_list=lambda _data_root, datapath: datapath if datapath and datapath.is_file() else None,
     count_images=_count_images,

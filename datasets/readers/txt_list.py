@@ -15,7 +15,7 @@ from datasets.records import DataSet, Record, by_video, find_images, folder_ids,
 from utils.cli import UserError
 from utils.files import text_file
 
-if TYPE_CHECKING:  # NumPy, which --help does without
+if TYPE_CHECKING:  # NumPy is imported late: --help must not wait for it
     from models.label_tree import LabelTree
 
 _LAST_NUMBER = re.compile(r"(.*[\s,])(\d+)", re.DOTALL)
@@ -38,23 +38,21 @@ def read_txt_list(
     missing_allowed: bool = False,
     folders: Sequence[Path] = (),
 ) -> DataSet:
-    """Read a list file.
+    """Read a list file. All its lines must have one form.
 
-    The video of an image is its folder relative to the deepest folder all images share; the name of the folder if there
-    is one only. If a folder mixes labels, folders are not videos and every image counts for itself.
+    The video of an image is its folder relative to the deepest folder that all images share, or the folder's name if
+    there is only one. If a folder mixes labels, folders are not videos: every image counts for itself.
 
     Args:
-        path: The list.
         tree: Turns codes into node vectors.
         name: Of the data set.
-        labels_allowed: Whether lines may end in a label (0 real, 1 fake) instead of a code; such records have no code.
-            All lines of a file use the same form.
-        missing_allowed: Whether images that do not exist become records too (scoring drops them with that reason).
+        labels_allowed: Lines may end in a label (0 real, 1 fake) instead of a code. Such records have no code.
+        missing_allowed: Keep images that do not exist; scoring drops them with that reason.
         folders: Where relative paths are tried after the current folder and the list's own.
 
     Raises:
-        UserError: With file:line for a line that cannot be read, a code of another tree, another code length than the
-            first line's, an image that does not exist, or an image listed with two codes; for an empty list.
+        UserError: The list is empty, or (with file:line) a line cannot be read, its code is of another tree or length,
+            its image does not exist, or its image is listed above with another code.
     """
     path = Path(path)
     lines, meanings = _parse(path, tree, labels_allowed)
@@ -64,15 +62,15 @@ def read_txt_list(
         what = f"image {line.image[:200]} does not exist, nor beside the list"
         raise UserError(f"{path}:{line.number}: {what}; fix the path or remove the line")
     _refuse_two_codes(path, lines, images)
-    videos, image_level = videos_of_images(images, [meanings[line.code][0] for line in lines])
+    videos = _videos_of(images, [meanings[line.code][0] for line in lines])
     records = [
         Record(image, video, *meanings[line.code]) for line, image, video in zip(lines, images, videos, strict=True)
     ]
-    return DataSet(name, records, len(set(videos)), [], image_level, str(path))
+    return DataSet(name, records, source=str(path))
 
 
 def _parse(path: Path, tree: "LabelTree", labels_allowed: bool) -> tuple[list[_Line], dict[str, tuple[int, str]]]:
-    """(the lines that are not blank, code -> its label and node code)."""
+    """(the lines that are not blank, code -> label and node code)."""
     lines: list[_Line] = []
     meanings: dict[str, tuple[int, str]] = {}
     for number, text in enumerate(_read_lines(path), start=1):
@@ -93,7 +91,7 @@ def _parse(path: Path, tree: "LabelTree", labels_allowed: bool) -> tuple[list[_L
 
 
 def _meaning(code: str, first: str, tree: "LabelTree", labels_allowed: bool) -> tuple[int, str]:
-    """(label, node vector as digits, "" for a label) of a code. first: the first code of the list."""
+    """(label, node code) of a code or label; a label has the node code "". first: the first code of the list."""
     digits = f"{len(code)} digits"
     if len(code) != len(first):
         raise UserError(f"code {code} has {digits}, the lines above have {len(first)}; one form per list")
@@ -102,7 +100,7 @@ def _meaning(code: str, first: str, tree: "LabelTree", labels_allowed: bool) -> 
             raise UserError(f"label {code} is neither 0 (real) nor 1 (fake)")
         return int(code), ""
     if len(code) != tree.code_length:
-        trees = "(10 are FF++'s, 12 FFSC's): take the script, checkpoint or list of the other"
+        trees = "(10 are FF++'s, 12 FFSC's): take the script, checkpoint or list of the other tree"
         raise UserError(f"code {code!r} has {digits}, the tree's codes have {tree.code_length} {trees}")
     vector = tree.encode(code)
     return int(vector[0]), node_code(vector)
@@ -137,19 +135,17 @@ def _read_lines(path: Path) -> list[str]:
         raise UserError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
 
 
-def videos_of_images(images: Sequence[str], labels: Sequence[int]) -> tuple[list[str], bool]:
-    """(video id of every image, whether every image counts for itself); see ``read_txt_list``."""
+def _videos_of(images: list[str], labels: Sequence[int]) -> list[str]:
+    """The video id of every image; see ``read_txt_list``."""
     folders = [os.path.dirname(os.path.abspath(image)) for image in images]  # noqa: PTH100, PTH120 - see _refuse_two_codes
     label_of: dict[str, int] = {}
     if any(label_of.setdefault(folder, label) != label for folder, label in zip(folders, labels, strict=True)):
-        return list(images), True
+        return images
     names = folder_ids(label_of)
-    return [names[folder] for folder in folders], False
+    return [names[folder] for folder in folders]
 
 
 FORMAT = DataSetFormat(
-    name="list",
     read=lambda o: by_video(read_txt_list(o.given_path, o.tree, missing_allowed=True), o.n_frames),
     needs_datapath="FILE",
-    all_frames=True,
 )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from datasets.sampling import evenly_spaced_indices
+from datasets.records import evenly_spaced_indices
 from preprocessing.detection.align import align_face
 from preprocessing.detection.faces import Faces
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from datasets.sampling import evenly_spaced_indices
+from datasets.records import evenly_spaced_indices
 from utils.cli import UserError
 from utils.files import text_file
 

@@ -18,10 +18,10 @@ from datasets import crop_cache
 from datasets.crop_cache import cache_of, image_source
 from datasets.device_augmentation import augmented
 from datasets.frames import EpochBatches, Frames, scoring_loader, training_loader
-from datasets.image_sources import ImageFiles
 from datasets.perturbations import parse_perturbation
 from datasets.raw_frames import RawFrames
 from datasets.records import DataSet, Record
+from datasets.transforms import ImageFiles
 from tests.conftest import ROOT
 from tests.platforms import linux_only, posix_only
 from utils.cli import UserError
@@ -44,7 +44,7 @@ def data(crops_copy, tmp_path):
     (crops_copy / "text.png").write_bytes(b"no image")
     names = [*paths, crops_copy / "turned.tif", crops_copy / "half.png", crops_copy / "text.png", crops_copy / "no.png"]
     records = [Record(str(path), path.parent.name, i % 2, "1000000000") for i, path in enumerate([*names, paths[3]])]
-    return DataSet("train", records, 3, [], source=str(tmp_path / "train.txt"))
+    return DataSet("train", records, source=str(tmp_path / "train.txt"))
 
 
 @pytest.fixture
@@ -239,12 +239,13 @@ from pathlib import Path
 from datasets import crop_cache
 from datasets.raw_frames import RawFrames
 from datasets.records import DataSet, Record
+from datasets.transforms import ImageFiles
 
 read = crop_cache.read_image
 crop_cache.read_image = lambda path: time.sleep(float(sys.argv[3])) or read(path)
 build = crop_cache._build
 crop_cache._build = lambda *rest: print("it builds", flush=True) or build(*rest)
-crop_cache.cache_of(DataSet("train", [Record(p, "v", 0) for p in json.loads(sys.argv[1])], 1, []), Path(sys.argv[2]))
+crop_cache.cache_of(DataSet("train", [Record(p, "v", 0) for p in json.loads(sys.argv[1])]), Path(sys.argv[2]))
 """
 
 

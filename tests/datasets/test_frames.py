@@ -50,11 +50,9 @@ def test_list_smaller_than_a_batch_is_one_batch():
 
 def test_second_batches_only_for_the_steps_that_update_lambda():
     everything = list(EpochBatches(40, 4, seed=0, epoch=1, stream=1))
-    batches = EpochBatches(40, 4, seed=0, epoch=1, stream=1)
-    batches.keep_every(4, offset=10)  # run steps 10..19: 12 and 16
+    batches = EpochBatches(40, 4, seed=0, epoch=1, stream=1, every=4)  # steps 10..19 of the run: 12 and 16
     assert list(batches) == [everything[2], everything[6]]
-    batches.keep_every(0, offset=10)
-    assert list(batches) == []
+    assert list(EpochBatches(40, 4, seed=0, epoch=1, stream=1, every=0)) == []
 
 
 def test_scoring_crosses_video_borders_and_keeps_the_order(golden_crops):

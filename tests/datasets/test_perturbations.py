@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from datasets import perturbations
-from datasets.image_sources import ImageFiles
 from datasets.perturbations import (
     SUITE,
     CompressedVideos,
@@ -20,7 +19,7 @@ from datasets.perturbations import (
     whole_suite,
 )
 from datasets.records import Record
-from datasets.transforms import ImageError, read_image
+from datasets.transforms import ImageError, ImageFiles, read_image
 from tests.conftest import DATA
 from utils.cli import UserError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from datasets.records import IMAGE_SUFFIXES
-from datasets.test_sets import TEST_SETS, ReadOptions, frames_per_video
+from datasets.test_sets import TEST_SETS, ReadOptions
 from models.label_tree import FFPP, FFSC
 from tests.conftest import REAL, ROOT, SWAP
 from tests.layouts import FAKES, FFSC_AGE, FFSC_REAL, REALS
@@ -60,7 +60,6 @@ def test_the_registry_is_light_to_import():
 def test_every_data_set_of_videos_names_its_videos_and_its_crops():
     assert [name for name, data_set in TEST_SETS.items() if data_set.videos] == ["FFpp", "CDF", "FSh", "Deeper", "DFDC"]
     for name, data_set in TEST_SETS.items():
-        assert data_set.name == name
         assert bool(data_set.videos) == bool(data_set.crop_groups), name
         assert not (data_set.crop_groups and data_set.image_list), name
         assert not data_set.video_splits or data_set.video_splits[-1] == "all", name
@@ -168,7 +167,7 @@ def test_ffsc_list_is_an_image_set_whose_codes_belong_to_its_own_tree(layouts):
     assert {(record.label, record.code) for record in other.records} == {(0, ""), (1, "")}
     assert read("FFSC", "", datapath=root / "FFSC" / "FFSCtest.txt").records == other.records
     assert read("FFSC", "", datapath=root / "FFSC").records == other.records
-    assert frames_per_video("FFSC", data, None) is None
+    assert data.n_frames is None
 
 
 def test_ffsc_folders_where_there_is_no_list(layouts):
@@ -404,7 +403,7 @@ def test_folder_with_images(empty_video, tmp_path):
     data = read("folder", "", datapath=tmp_path, n_frames=2)
     assert data.image_level and data.videos_listed == len(data.records) == 7
     assert all(record.video == record.path for record in data.records)
-    assert frames_per_video("folder", data, None) is None
+    assert data.n_frames is None
     empty_video(tmp_path / "1_fake" / "clip", 5)
     mixed = read("folder", "", datapath=tmp_path, n_frames=2)
     assert not mixed.image_level and len(mixed.records) == 9
