@@ -66,8 +66,8 @@ def write_robustness(folder: Path, clean: Mapping, results: Mapping[str, Sequenc
 
 
 def _plot(path: Path, curves: Mapping[str, Sequence[float | None]], title: str) -> None:
-    from evaluation.report.palette import LIGHT  # Matplotlib takes a second to import
     from evaluation.report.plots import png, robustness_figure
+    from evaluation.report.theme import LIGHT  # Matplotlib takes a second to import
 
     write_bytes(path, png(partial(robustness_figure, curves, title), LIGHT))
 

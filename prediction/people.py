@@ -17,15 +17,8 @@ import numpy as np
 
 from preprocessing.detection.detectors import Detector
 from preprocessing.detection.faces import Faces
-from preprocessing.extraction.face_crops import (
-    BATCH,
-    Pick,
-    confident,
-    frames_nearby,
-    frames_used,
-    judge,
-    one_thread,
-)
+from preprocessing.extraction.face_crops import BATCH, Pick, frames_nearby, frames_used, one_thread
+from preprocessing.extraction.face_limits import confident, judge
 from preprocessing.extraction.options import OURS
 from preprocessing.extraction.photos import read_photo
 from preprocessing.extraction.tracks import FrameFaces, people, views_of

@@ -17,7 +17,7 @@ from models.scoring import NodeScorer, encode_text
 from prediction.people import ScoredFaces, find_faces
 from preprocessing.detection.align import align_face
 from preprocessing.detection.detectors import Detector, build_detector, choose_detector
-from preprocessing.extraction.face_crops import MIN_CONFIDENCE
+from preprocessing.extraction.face_limits import MIN_CONFIDENCE
 from utils.cli import UserError
 
 CROP_SIZE, CROP_SCALE = 317, 1.3  # the paper's, for checkpoints that do not name theirs

@@ -18,13 +18,14 @@ from models.choices import TASKS
 from models.label_tree import LabelTree
 from training.data import TrainingBatch, TrainingData
 from training.engine import Progress, epoch_row, train_epoch
+from training.learning_rates import epoch_learning_rates
 from training.memory import keep_freed_memory
 from training.metrics_log import MetricsLog
 from training.model_setup import prepare_model
 from training.provenance import git_revision, versions
 from training.resume import resume_settings, rng_state, set_rng_state
 from training.run_folder import run_folder
-from training.trainer import Trainer, TrainerSettings, epoch_learning_rates
+from training.trainer import Trainer, TrainerSettings
 from training.validation import validate
 from utils.cli import UserError
 from utils.devices import choose_device, describe, deterministic

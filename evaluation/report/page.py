@@ -11,8 +11,8 @@ from evaluation.comparison import MATCHED_BY, SEED_METRICS
 from evaluation.conventions import CONVENTIONS
 from evaluation.number_text import figure_text, spread_text
 from evaluation.predictions_reader import Predictions
-from evaluation.report.palette import DARK, LIGHT
 from evaluation.report.runs import AT_THRESHOLD, COLUMNS, LABELS, Run
+from evaluation.report.theme import DARK, LIGHT
 from evaluation.report.thumbnails import thumbnail
 from utils.templates import environment
 

@@ -21,8 +21,8 @@ from evaluation.calibration import expected_calibration_error, reliability_bins
 from evaluation.metrics import auc, average_precision, both_classes
 from evaluation.number_text import percent
 from evaluation.predictions_reader import Predictions
-from evaluation.report.palette import Theme
 from evaluation.report.runs import Run
+from evaluation.report.theme import Theme
 
 Scored = tuple[str, np.ndarray, np.ndarray]  # name in the legend, labels [N], scores [N]
 _DASHES = ("-", "--", "-.", ":")

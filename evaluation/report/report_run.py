@@ -11,9 +11,9 @@ from evaluation.predictions_reader import Columns, Predictions, read_predictions
 from evaluation.report import plots
 from evaluation.report.console import print_report, say
 from evaluation.report.page import report_page
-from evaluation.report.palette import DARK, LIGHT
 from evaluation.report.runs import Run, compare_runs, read_runs
 from evaluation.report.summary import summarise
+from evaluation.report.theme import DARK, LIGHT
 from utils.cli import UserError
 from utils.files import file_sha256, write_bytes, write_json, write_text
 from utils.locks import exclusive_folder

@@ -11,8 +11,8 @@ from PIL import Image
 
 from evaluation.number_text import percent
 from evaluation.predictions_reader import Predictions, read_predictions
-from evaluation.report.palette import LIGHT, Theme
 from evaluation.report.plots import draw_roc, png, videos_and_frames
+from evaluation.report.theme import LIGHT, Theme
 from evaluation.report.thumbnails import thumbnail
 from utils.cli import UserError
 from utils.files import read_json, write_bytes

@@ -16,7 +16,8 @@ from preprocessing.detection.detectors import choose_detector, detector_device
 from preprocessing.detection.retinaface import load_weights
 from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_folder import crop_unclaimed, is_finished, record_crash, working_in
-from preprocessing.extraction.face_crops import MAX_MISFIT, MIN_CONFIDENCE, MIN_FACE, Job, Settings
+from preprocessing.extraction.face_crops import Job, Settings
+from preprocessing.extraction.face_limits import MAX_MISFIT, MIN_CONFIDENCE, MIN_FACE
 from preprocessing.extraction.video import VIDEO_SUFFIXES, find_videos
 from utils.cli import UserError
 from utils.files import file_sha256

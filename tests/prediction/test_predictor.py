@@ -13,7 +13,7 @@ from models.label_tree import FFSC
 from prediction.predictor import CROP_SCALE, CROP_SIZE, Predictor, crop_parameters
 from preprocessing.detection.align import align_face
 from preprocessing.detection.faces import Faces
-from preprocessing.extraction.face_crops import MIN_CONFIDENCE
+from preprocessing.extraction.face_limits import MIN_CONFIDENCE
 from utils.cli import UserError
 
 pytestmark = pytest.mark.numeric

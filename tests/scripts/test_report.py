@@ -16,9 +16,9 @@ from evaluation.calibration import apply_temperature, calibrated_checkpoint, rea
 from evaluation.metrics import auc, evaluate
 from evaluation.predictions_reader import read_predictions
 from evaluation.report import report_run
-from evaluation.report.palette import LIGHT
 from evaluation.report.plots import score_figure
 from evaluation.report.runs import Run
+from evaluation.report.theme import LIGHT
 
 main = SJEDD_report.main
 PLOTS = ("roc", "precision_recall", "scores", "methods", "calibration")

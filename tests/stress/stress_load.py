@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from prediction.people import ScoredFaces, Source, find_people
 from preprocessing.detection.faces import Faces
-from preprocessing.extraction.face_crops import MIN_CONFIDENCE
+from preprocessing.extraction.face_limits import MIN_CONFIDENCE
 nobody = ScoredFaces(Faces(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2))), [], np.zeros((0, 10)))
 """
 CHOOSE = """

@@ -16,8 +16,9 @@ from models.precision import LossScale
 from models.tree_inference import marginals
 from training.cuda_graph import Recorded
 from training.gradient_methods import combine
+from training.learning_rates import epoch_learning_rates
 from training.model_setup import checkpoint_gradients, compile_towers, freeze
-from training.trainer import Trainer, TrainerSettings, epoch_learning_rates
+from training.trainer import Trainer, TrainerSettings
 from utils.cli import UserError
 
 pytestmark = pytest.mark.numeric
