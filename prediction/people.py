@@ -17,12 +17,12 @@ import numpy as np
 
 from preprocessing.detection.detectors import Detector
 from preprocessing.detection.faces import Faces
+from preprocessing.extraction.decoding import VideoError, count_frames, frame_indices, read_frames
 from preprocessing.extraction.face_crops import BATCH, Pick, frames_nearby, frames_used, one_thread
 from preprocessing.extraction.face_limits import confident, judge
 from preprocessing.extraction.options import OURS
 from preprocessing.extraction.photos import read_photo
-from preprocessing.extraction.tracks import FrameFaces, people, views_of
-from preprocessing.extraction.video import VideoError, count_frames, frame_indices, read_frames
+from preprocessing.extraction.tracks import FrameFaces, look_between, people, views_of
 
 # A person must be in this share of the used frames. A pattern that is mistaken for a face appears in one or two of 32
 # frames; without this limit it could make the whole video fake.
@@ -131,9 +131,15 @@ def find_people(
     picks = {index: Pick("ok" if len(found.faces.scores) else "no_face") for index, found in scored.items()}
     used = frames_used(wanted, picks, _REACH, count)
     scored = {index: scored[index] for index in sorted(used.values()) if index in scored}
-    found_people = people({index: seen[index] for index in scored}, min_confidence)
-    least = math.ceil(MIN_PRESENCE * len(scored))
-    persons = [dict(sorted(person.items())) for person in found_people if len(person) >= least]
+
+    def look(indices: Iterable[int]) -> dict[int, FrameFaces]:
+        return {index: seen[index] for index in score(indices)}
+
+    looks = look_between({index: seen[index] for index in scored}, min_confidence, look)
+    tracks = people(looks, min_confidence)
+    people_found = [{frame: face for frame, face in sorted(track.items()) if frame in scored} for track in tracks]
+    least = max(1, math.ceil(MIN_PRESENCE * len(scored)))
+    persons = [person for person in people_found if len(person) >= least]
     dropped = Counter(status for found in scored.values() for status in found.dropped)
-    dropped["brief"] = sum(map(len, found_people)) - sum(map(len, persons))
+    dropped["brief"] = sum(map(len, people_found)) - sum(map(len, persons))
     return People(count, scored, persons, +dropped)

@@ -16,8 +16,8 @@ from prediction.pictures import draw_pictures
 from prediction.results import clear, folders_for, is_done, is_whole, row_of, stamp, track_entry, write_table
 from prediction.verdicts import judge
 from prediction.wording import OUTCOMES, no_face_reason, summary
+from preprocessing.extraction.decoding import VideoError
 from preprocessing.extraction.photos import PhotoError, find_inputs
-from preprocessing.extraction.video import VideoError
 from utils.cli import UserError
 from utils.files import write_json
 from utils.locks import exclusive_folder

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import cv2
+import av
 import imageio_ffmpeg
 import numpy as np
 
@@ -50,8 +50,8 @@ def _pad_to_even(frame: np.ndarray) -> np.ndarray:
 
 
 def _frame_count(path: Path) -> int:
-    capture = cv2.VideoCapture(str(path))
     try:
-        return round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    finally:
-        capture.release()
+        with av.open(str(path)) as container:
+            return sum(packet.size > 0 for packet in container.demux(video=0))
+    except av.FFmpegError:
+        return 0

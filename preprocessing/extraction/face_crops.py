@@ -16,9 +16,9 @@ from preprocessing.detection.detectors import build_detector
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_files import OWN_FILE, save_image
+from preprocessing.extraction.decoding import VideoError, count_frames, frame_indices, read_frames
 from preprocessing.extraction.face_limits import confident, judge
-from preprocessing.extraction.tracks import FrameFaces, follow_face, views_of
-from preprocessing.extraction.video import VideoError, count_frames, frame_indices, read_frames
+from preprocessing.extraction.tracks import FrameFaces, follow_face, look_between, views_of
 from utils.pool import check_stop
 
 BATCH = 16  # frames detected at once, all of one video
@@ -181,15 +181,21 @@ def _crop_frames(job: Job, count: int) -> list[manifest.Row]:
     return _crop_rest(job, wanted, count, seen, saved)
 
 
+def _detect(job: Job, indices: Iterable[int]) -> dict[int, FrameFaces]:
+    return {index: frame_faces for index, _, frame_faces in detect_frames(job, indices)}
+
+
 def _crop_rest(
     job: Job, wanted: Sequence[int], count: int, seen: dict[int, FrameFaces], saved: set[int]
 ) -> list[manifest.Row]:
     """Search the neighbours of frames without a good face, save the missing crops, and return all rows."""
     settings = job.settings
+    if settings.track:
+        seen = look_between(seen, settings.min_confidence, functools.partial(_detect, job))
     picks = pick_faces(seen, settings)
     lost = [index for index in wanted if picks.get(index, DECODE_ERROR).status != "ok"]
     if nearby := frames_nearby(wanted, lost, settings.retry, count):
-        seen = seen | {index: frame_faces for index, _, frame_faces in detect_frames(job, nearby)}
+        seen = seen | _detect(job, nearby)
         picks = pick_faces(seen, settings)
     used = frames_used(wanted, picks, settings.retry, count)
     unsaved = {index for index in used.values() if picks.get(index, DECODE_ERROR).status == "ok"} - saved
@@ -205,9 +211,8 @@ def _row(job: Job, wanted: int, used: int, seen: dict[int, FrameFaces], picks: d
     if pick == DECODE_ERROR:
         return manifest.frame_row(job.name, used, pick.status, wanted=wanted)
     faces = seen[used].faces
-    number = (
-        len(confident(faces, job.settings.min_confidence)) if job.settings.protocol == "ours" else None
-    )  # candidates, not faces
+    sure = confident(faces, job.settings.min_confidence)
+    number = len(sure) if job.settings.protocol == "ours" else None  # candidates, not faces
     path = crop_path(job, used).relative_to(job.root).as_posix() if pick.status == "ok" else ""
     row = manifest.frame_row(job.name, used, pick.status, number, path, wanted)
     if pick.face is not None:

@@ -2,10 +2,12 @@
 
 import itertools
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from datasets.records import evenly_spaced_indices
 from preprocessing.detection.align import align_face
@@ -17,6 +19,8 @@ MAX_GAP = 30  # frames that a track may be interrupted, or twice the distance of
 # Smallest correlation of two views of one person. On benchmarks/footage.py one person in consecutive frames has 0.79 to
 # 1, two people have 0.35 to 0.71. Joining two tracks needs more.
 MIN_LIKENESS, MIN_LIKENESS_APART = 0.7, 0.85
+MIN_OVERLAP = 0.3  # intersection over union of the boxes of a face that stays at its place
+_OTHER_PERSON = 1e6  # distance of faces that are not joined
 VIEW = 12  # px, side of a view
 MAX_VIEWS = 32  # of a track, compared when tracks are joined
 MAX_TRACKS = 200  # compared: those with the largest presence
@@ -57,8 +61,8 @@ def _side(faces: Faces, index: int) -> float:
 def people(seen: dict[int, FrameFaces], min_confidence: float) -> list[dict[int, int]]:
     """Find which faces of different frames belong to one person.
 
-    Confident faces of consecutive frames are joined into tracks, nearest first, if they are close (landmarks, in face
-    sides), of similar size and look alike. Then tracks that look very much alike and share no frame are joined: a face
+    Confident faces of consecutive frames are joined into tracks, by the least sum of distances, if they are close
+    (landmarks, in face sides), of similar size and look alike. Then tracks that look very much alike and share no frame are joined: a face
     that went away and came back.
 
     Args:
@@ -75,22 +79,67 @@ def people(seen: dict[int, FrameFaces], min_confidence: float) -> list[dict[int,
     for frame in sorted(seen):
         oldest = frame - max(MAX_GAP, 2 * (frame - previous))
         previous = frame
-        free = np.flatnonzero(seen[frame].faces.scores >= min_confidence).tolist()
-        pairs = ((_distance(seen, tracks[t], frame, i), t, i) for t in _since(oldest, last_frames) for i in free)
-        for _, t, i in sorted(pair for pair in pairs if pair[0] is not None):
-            if frame not in tracks[t] and i in free:
-                tracks[t][frame], last_frames[t] = i, frame
-                last_frames.move_to_end(t)
-                free.remove(i)
-        for i in free:
-            last_frames[len(tracks)] = frame
-            tracks.append({frame: i})
+        faces, live = _confident(seen[frame].faces, min_confidence), _since(oldest, last_frames)
+        distances = np.array([[_distance(seen, tracks[t], frame, i) for i in faces] for t in live], float)
+        pairs = zip(*linear_sum_assignment(distances), strict=True) if distances.size else ()
+        track_of = {faces[column]: live[row] for row, column in pairs if distances[row, column] < _OTHER_PERSON}
+        for i in faces:
+            number = track_of.get(i, len(tracks))
+            if number == len(tracks):
+                tracks.append({})
+            tracks[number][frame], last_frames[number] = i, frame
+            last_frames.move_to_end(number)
     return sorted(_join_tracks(tracks, seen), key=lambda person: -_presence(person, seen))
 
 
 def follow_face(seen: dict[int, FrameFaces], min_confidence: float) -> dict[int, int]:
     """Frame number -> index of the followed face, in the frames that show it: the first of ``people``."""
     return next(iter(people(seen, min_confidence)), {})
+
+
+def look_between(
+    seen: dict[int, FrameFaces], min_confidence: float, look: Callable[[set[int]], dict[int, FrameFaces]]
+) -> dict[int, FrameFaces]:
+    """Add frames until ``people`` can tell a person who turns their head from a cut to someone else.
+
+    Args:
+        seen: Frame number -> its faces.
+        min_confidence: Smallest score of a face.
+        look: Frame numbers -> the faces of those that can be decoded.
+
+    Returns:
+        ``seen`` and the frames that were looked at between them.
+    """
+    tried = set(seen)
+    while more := _unclear_frames(seen, min_confidence) - tried:
+        tried |= more
+        seen = seen | look(more)
+    return seen
+
+
+def _unclear_frames(seen: dict[int, FrameFaces], min_confidence: float) -> set[int]:
+    """Three frames between any two consecutive ones in which a face at the same place looks different."""
+    unclear: set[int] = set()
+    for a, b in itertools.pairwise(sorted(seen)):
+        one, other = seen[a], seen[b]
+        places = itertools.product(_confident(one.faces, min_confidence), _confident(other.faces, min_confidence))
+        if any(
+            one.views[i] @ other.views[j] < MIN_LIKENESS
+            and _overlap(one.faces.boxes[i], other.faces.boxes[j]) >= MIN_OVERLAP
+            for i, j in places
+        ):
+            unclear |= {a + (b - a) * quarter // 4 for quarter in (1, 2, 3)}
+    return unclear
+
+
+def _confident(faces: Faces, min_confidence: float) -> list[int]:
+    return np.flatnonzero(faces.scores >= min_confidence).tolist()
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of two boxes, xyxy [4]."""
+    shared = np.prod(np.maximum(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0))
+    return float(shared / (np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2]) - shared))
 
 
 def _since(oldest: int, last_frames: OrderedDict[int, int]) -> list[int]:
@@ -102,17 +151,17 @@ def _presence(track: dict[int, int], seen: dict[int, FrameFaces]) -> float:
     return sum(_side(seen[frame].faces, index) for frame, index in track.items())
 
 
-def _distance(seen: dict[int, FrameFaces], track: dict[int, int], frame: int, index: int) -> float | None:
-    """Distance of a face from the last one of a track: face sides moved + 1 - correlation; None for another person."""
+def _distance(seen: dict[int, FrameFaces], track: dict[int, int], frame: int, index: int) -> float:
+    """Distance of a face from the last one of a track: face sides moved + 1 - correlation, or _OTHER_PERSON."""
     last, face = next(reversed(track.items()))
     before, here = seen[last], seen[frame]
     side, side_before = _side(here.faces, index), _side(before.faces, face)
     if not 1 / MAX_GROWTH <= side / side_before <= MAX_GROWTH:
-        return None
+        return _OTHER_PERSON
     moved = np.linalg.norm(here.faces.landmarks[index] - before.faces.landmarks[face], axis=1).mean()
     step = float(moved / np.sqrt(side * side_before))
     likeness = float(before.views[face] @ here.views[index])
-    return step + 1 - likeness if step <= MAX_STEP and likeness >= MIN_LIKENESS else None
+    return step + 1 - likeness if step <= MAX_STEP and likeness >= MIN_LIKENESS else _OTHER_PERSON
 
 
 def _join_tracks(tracks: list[dict[int, int]], seen: dict[int, FrameFaces]) -> list[dict[int, int]]:

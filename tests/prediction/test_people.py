@@ -9,9 +9,9 @@ from prediction.people import ScoredFaces, Source, find_faces, find_people
 from preprocessing.demo.videos import write_video
 from preprocessing.detection.align import TEMPLATE_112
 from preprocessing.detection.faces import Faces
+from preprocessing.extraction.decoding import VideoError
 from preprocessing.extraction.face_limits import MIN_CONFIDENCE
 from preprocessing.extraction.photos import PhotoError, find_inputs, read_photo
-from preprocessing.extraction.video import VideoError
 from utils.cli import UserError
 
 COUNT = 12

@@ -6,7 +6,7 @@ from PIL import Image
 
 from preprocessing.detection.align import TEMPLATE_112, misfit
 from preprocessing.detection.faces import Faces
-from preprocessing.extraction.tracks import FrameFaces, follow_face, views_of
+from preprocessing.extraction.tracks import FrameFaces, follow_face, look_between, people, views_of
 
 pytestmark = pytest.mark.numeric
 
@@ -109,3 +109,24 @@ def test_misfit_tells_faces_from_nonsense():
     assert misfit(TEMPLATE_112 * [-1, 1]) > 0.9
     with pytest.raises(ValueError, match="coincide"):
         misfit(np.ones((5, 2)))
+
+
+def test_a_head_that_turns_stays_one_person_and_a_cut_is_seen():
+    """Between two frames that look different at one place, the frames between tell: a slow change, or a cut."""
+    looks = np.linalg.qr(np.random.default_rng(1).standard_normal((432, 2)))[0].T
+
+    def turning(frame, at=None):
+        share = np.clip(frame / 40, 0, 1) if at is None else float(frame >= at)
+        view = np.cos(share * np.pi / 2) * looks[0] + np.sin(share * np.pi / 2) * looks[1]
+        return frame_faces(face(frame / 10, 100))._replace(views=view[None].astype(np.float32))
+
+    for at, n_people in ((None, 1), (17, 2)):
+        asked = []
+
+        def look(frames, at=at, asked=asked):
+            asked.extend(frames)
+            return {frame: turning(frame, at) for frame in frames if frame != 20}  # one cannot be decoded
+
+        seen = look_between({0: turning(0, at), 40: turning(40, at)}, 0.8, look)
+        assert len(people(seen, 0.8)) == n_people
+        assert len(asked) == len(set(asked)) < 12
