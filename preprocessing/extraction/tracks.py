@@ -62,8 +62,8 @@ def people(seen: dict[int, FrameFaces], min_confidence: float) -> list[dict[int,
     """Find which faces of different frames belong to one person.
 
     Confident faces of consecutive frames are joined into tracks, by the least sum of distances, if they are close
-    (landmarks, in face sides), of similar size and look alike. Then tracks that look very much alike and share no frame are joined: a face
-    that went away and came back.
+    (landmarks, in face sides), of similar size and look alike. Then tracks that look very much alike and share no frame
+    are joined: a face that went away and came back.
 
     Args:
         seen: Frame number -> its faces.
