@@ -392,7 +392,7 @@ def check_detection(bench: Bench) -> Iterator[Figure]:
     """MTCNN on the device against a CPU."""
     from preprocessing import make_demo_videos
     from preprocessing.detection.mtcnn import Mtcnn
-    from preprocessing.extraction.decoding import read_frames
+    from preprocessing.extraction.video import read_frames
 
     with TemporaryDirectory() as name:
         numbers = ["--n_train", "2", "--n_val", "2", "--n_test", "2"]

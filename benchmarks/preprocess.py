@@ -40,8 +40,8 @@ from preprocessing.detection.detectors import Detector
 from preprocessing.detection.retinaface import RetinaFace
 from preprocessing.extraction import crop_folder, face_crops, manifest
 from preprocessing.extraction.face_crops import Job
+from preprocessing.extraction.find_files import find_videos
 from preprocessing.extraction.options import DETECTORS
-from preprocessing.extraction.video import find_videos
 from utils.cli import ArgumentParser, UserError, positive_int, script
 from utils.files import read_json
 
@@ -316,7 +316,7 @@ def speed(args: argparse.Namespace) -> dict[str, object]:
 
     The videos should be alike (footage.py --kinds single). Decoding may use more threads in both.
     """
-    videos = find_videos([args.speed / "videos"])
+    videos, _ = find_videos([args.speed / "videos"])
     if len(videos) < SPEED_VIDEOS:
         raise UserError(f"--speed needs at least {SPEED_VIDEOS} videos, {args.speed}/videos holds {len(videos)}; "
                         f"make them with benchmarks/footage.py --kinds single --n_videos {SPEED_VIDEOS}")  # fmt: skip

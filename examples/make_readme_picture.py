@@ -84,14 +84,13 @@ def draw(person: dict, video: Path, output: Path) -> None:
 
 def draw_face(axes: "Axes", person: dict, video: Path) -> None:
     """The frame with the highest P(fake), the face in a box."""
-    import cv2
     from matplotlib.patches import Rectangle
 
+    from preprocessing.extraction.video import read_frames
+
     shown = max(person["frames"], key=lambda frame: frame["p_fake"])
-    capture = cv2.VideoCapture(str(video))
-    for _ in range(shown["frame"] + 1):
-        _, image = capture.read()
-    axes.imshow(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), interpolation="lanczos")
+    ((_, image),) = read_frames(video, [shown["frame"]])
+    axes.imshow(image, interpolation="lanczos")
     x1, y1, x2, y2 = shown["box"]
     colour = fake_colour() if person["outcome"] == "fake" else OFF
     axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=3))

@@ -17,12 +17,12 @@ import numpy as np
 
 from preprocessing.detection.detectors import Detector
 from preprocessing.detection.faces import Faces
-from preprocessing.extraction.decoding import VideoError, count_frames, frame_indices, read_frames
 from preprocessing.extraction.face_crops import BATCH, Pick, frames_nearby, frames_used, one_thread
 from preprocessing.extraction.face_limits import confident, judge
 from preprocessing.extraction.options import OURS
 from preprocessing.extraction.photos import read_photo
 from preprocessing.extraction.tracks import FrameFaces, look_between, people, views_of
+from preprocessing.extraction.video import VideoError, count_frames, frame_indices, read_frames
 
 # A person must be in this share of the used frames. A pattern that is mistaken for a face appears in one or two of 32
 # frames; without this limit it could make the whole video fake.

@@ -15,7 +15,7 @@ from prediction.palette import OUTCOME_COLOURS
 from prediction.people import People, Source
 from prediction.verdicts import Person
 from preprocessing.extraction.crop_files import save_image
-from preprocessing.extraction.decoding import frame_rate
+from preprocessing.extraction.video import frame_rate
 from utils.files import write_bytes
 from utils.video_writer import write_video
 

@@ -16,8 +16,9 @@ from prediction.pictures import draw_pictures
 from prediction.results import clear, folders_for, is_done, is_whole, row_of, stamp, track_entry, write_table
 from prediction.verdicts import judge
 from prediction.wording import OUTCOMES, no_face_reason, summary
-from preprocessing.extraction.decoding import VideoError
-from preprocessing.extraction.photos import PhotoError, find_inputs
+from preprocessing.extraction.find_files import find_inputs, left_out_note
+from preprocessing.extraction.photos import PhotoError
+from preprocessing.extraction.video import VideoError
 from utils.cli import UserError
 from utils.files import write_json
 from utils.locks import exclusive_folder
@@ -73,7 +74,9 @@ def predict(
 
 def predict_all(args: argparse.Namespace) -> None:
     """Predict the inputs of SJEDD_predict.py. Raises UserError if no input could be read."""
-    paths = find_inputs(args.input)
+    paths, left_out = find_inputs(args.input)
+    if note := left_out_note(left_out):
+        print(f"note: {note}", file=sys.stderr)
     with exclusive_folder(args.output) as output:
         folders = folders_for(paths, output)
         context = build_context(args, pictures=not args.no_pictures)

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from utils.files import whole_file
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+_DNG_VERSION = 50706  # tag of TIFF files that hold raw data and a preview
 
 
 class DamagedImageError(Exception):
@@ -34,18 +35,20 @@ def size_from_header(path: str | Path) -> tuple[int, int]:
         return 0, 0
 
 
-def read_rgb(path: str | Path, upright: bool = False) -> np.ndarray:
+def read_rgb(path: str | Path, upright: bool = False, formats: tuple[str, ...] = FORMATS) -> np.ndarray:
     """Read the first image of a file as uint8 RGB [H, W, 3], without alpha.
 
-    upright: rotate it as its EXIF orientation says.
+    upright: rotate it as its EXIF orientation says. formats: names of Pillow's formats that are read.
 
     Raises:
         FileNotFoundError: There is no file.
-        PIL.UnidentifiedImageError: The file has none of FORMATS.
+        PIL.UnidentifiedImageError: The file has none of the formats.
         DamagedImageError: It is damaged, too large, or has more than 8 bits per channel.
     """
     try:
-        with _quiet(), Image.open(whole_file(path), formats=FORMATS) as image:
+        with _quiet(), Image.open(whole_file(path), formats=formats) as image:
+            if _DNG_VERSION in getattr(image, "tag_v2", ()):
+                raise DamagedImageError("a camera's raw file (DNG); export it as JPEG or PNG")
             if image.mode[0] in "IF":  # 16 or 32 bits per channel; PIL would clip them to white
                 raise DamagedImageError(f"{image.mode} pixels; save it with 8 bits per channel")
             return np.asarray((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))

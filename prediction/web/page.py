@@ -23,8 +23,8 @@ from prediction.pipeline import Progress, predict
 from prediction.web import rendering
 from prediction.web.prediction_queue import PredictionQueue
 from prediction.web.request_guard import RequestGuard, too_large
-from preprocessing.extraction.decoding import VideoError, count_frames, frame_rate
 from preprocessing.extraction.photos import PhotoError
+from preprocessing.extraction.video import VideoError, count_frames, frame_rate
 from utils.cli import UserError
 
 _FORM_LIMITS = {"max_files": 1, "max_fields": 2, "max_part_size": 10_000}  # bytes of a field that is not a file

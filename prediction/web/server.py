@@ -12,7 +12,7 @@ import uvicorn
 from prediction.context import build_context
 from prediction.web.page import Page
 from prediction.web.scratch import scratch_folder
-from preprocessing.extraction.photos import find_inputs
+from preprocessing.extraction.find_files import find_inputs
 from utils.cli import UserError
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -46,7 +46,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def samples_by_name(paths: Sequence[Path]) -> dict[str, Path]:
     """Name on the page -> file. Raises UserError if there are more than MAX_SAMPLES."""
-    found = find_inputs(paths) if paths else []
+    found = find_inputs(paths)[0] if paths else []
     if len(found) > MAX_SAMPLES:
         raise UserError(f"--samples: {len(found)} files are too many to choose from; name at most {MAX_SAMPLES}")
     names = {path.name: path for path in found}

@@ -16,9 +16,9 @@ from preprocessing.detection.detectors import build_detector
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_files import OWN_FILE, save_image
-from preprocessing.extraction.decoding import VideoError, count_frames, frame_indices, read_frames
 from preprocessing.extraction.face_limits import confident, judge
 from preprocessing.extraction.tracks import FrameFaces, follow_face, look_between, views_of
+from preprocessing.extraction.video import VideoError, count_frames, frame_indices, read_frames
 from utils.pool import check_stop
 
 BATCH = 16  # frames detected at once, all of one video

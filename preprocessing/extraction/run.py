@@ -18,23 +18,25 @@ from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_folder import crop_unclaimed, is_finished, record_crash, working_in
 from preprocessing.extraction.face_crops import Job, Settings
 from preprocessing.extraction.face_limits import MAX_MISFIT, MIN_CONFIDENCE, MIN_FACE
-from preprocessing.extraction.video import VIDEO_SUFFIXES, find_videos
+from preprocessing.extraction.find_files import VIDEO_SUFFIXES, find_videos, left_out_note
 from utils.cli import UserError
 from utils.files import file_sha256
 from utils.pool import run_jobs
 from utils.text_table import text_table
 
 
-def _find_videos(args: argparse.Namespace) -> list[VideoSet]:
-    """The videos of the data set, at most --limit of each class."""
+def _find_videos(args: argparse.Namespace) -> tuple[list[VideoSet], str | None]:
+    """(The videos of the data set, at most --limit of each class; a note about other files of the folders)."""
     data_set = TEST_SETS.get(args.dataset)
     if data_set and data_set.videos:
-        sets = data_set.videos(args.data_root, args.compression, args.split)
+        sets, left_out = data_set.videos(args.data_root, args.compression, args.split), []
     else:
-        videos = [Video(name, path, "videos") for name, path in find_videos(args.video_path).items()]
+        found, left_out = find_videos(args.video_path)
+        videos = [Video(name, path, "videos") for name, path in found.items()]
         sets = [VideoSet(args.save_path, args.save_path, videos)]
     chosen = {video for group in sets for videos in _by_label(group.videos).values() for video in videos[: args.limit]}
-    return [group._replace(videos=[video for video in group.videos if video in chosen]) for group in sets]
+    sets = [group._replace(videos=[video for video in group.videos if video in chosen]) for group in sets]
+    return sets, left_out_note(left_out)
 
 
 def _by_label(videos: list[Video]) -> dict[str, list[Video]]:
@@ -97,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
         **{name: getattr(args, name) for name in ("protocol", "retry", "track", "size", "scale", "format", "quality")},
     )
     recipe = _recipe(args, settings)
-    sets = _find_videos(args)
+    sets, note = _find_videos(args)
     videos = [(group, video) for group in sets for video in group.videos]
     if not any(video.path.is_file() for _, video in videos):
         where = f"none of {len(videos)} videos is there, such as {videos[0][1].path}" if videos else "there is no video"
@@ -107,6 +109,8 @@ def run(args: argparse.Namespace) -> None:
     auto = " (auto: no RetinaFace weights in pretrained/)" if args.detector == "auto" and weights is None else ""
     part = f", shard {number} of {count}" if count > 1 else ""
     print(f"detector: {detector}{auto}, device: {device}, processes: {args.workers}{part}")
+    if note:
+        print(note)
     n_frames = None if args.n_frames == "all" else args.n_frames
     shard = [
         Job(video.name, video.path, group.root, group.faces, n_frames, settings, device, weights)

@@ -1,85 +1,309 @@
-"""Find videos in folders and lists."""
+"""Decode chosen frames of a video by PyAV: exact frame numbers, upright, square pixels, RGB.
 
-import os
-from collections.abc import Iterable
+A frame's number counts the pictures of the stream in the order in which they are shown, from 0. Frames are decoded one
+after the other, and only the wanted ones become RGB. What cannot be decoded keeps its number and is left out.
+"""
+
+import contextlib
+import functools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
-from utils.cli import UserError
-from utils.files import text_file
+import av
+import cv2
+import numpy as np
 
-_LONGEST_NAME = 200  # bytes; file systems take 255, and the row file of a video is named after it
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp")
+from datasets.records import evenly_spaced_indices
+from preprocessing.extraction.animations import is_animation, number_of_pictures, pictures
+from preprocessing.extraction.hdr import TRANSFERS, to_sdr
+
+# Containers alone: playlists (HLS, concat) would play other files, or addresses, than the one that is opened.
+_OPTIONS = {
+    "format_whitelist": "mov,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,m4v,asf,gif,apng,ogg,h264,hevc,mjpeg,ivf,mxf,"
+    "dv,nut,rm,yuv4mpegpipe",
+    "protocol_whitelist": "file",
+}
+# Codecs in which each packet holds one picture, so that the packets' times number the pictures.
+_ONE_PICTURE_A_PACKET = {"h264", "hevc", "vp9", "libvpx-vp9", "av1", "libdav1d", "prores", "mjpeg", "gif", "apng"}
+_COVER = av.stream.Disposition.attached_pic  # of sound
+_PHOTOGRAPHS = {"heic", "heix", "heim", "heis", "mif1", "avif"}  # brands of single pictures
+MAX_PIXELS = 40_000_000  # of a frame: sixteen frames of 40 million, of a file of a few kilobytes, take 2 GB
+_LARGEST_ASPECT = 16  # of a pixel; more is damage
 
 
-def find_videos(paths: Iterable[Path]) -> dict[str, Path]:
-    """Find the videos that the paths name.
+class VideoError(Exception):
+    """A video that gives no frames.
 
     Args:
-        paths: Folders (searched with their subfolders; hidden files and folders are skipped), video files, and .txt
-            files with one path per line, relative to the current folder. Listed videos may be missing.
+        code: missing, unreadable or no_frames.
+        path: The video.
+        reason: What is wrong; the message is path and reason.
+    """
 
-    Returns:
-        Name -> file, sorted by name. A name is the path without its suffix, below the searched folder or, for single
-        and listed files, below the deepest folder that they share.
+    def __init__(self, code: str, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.code = code
+
+
+class _Timeline(NamedTuple):
+    """pts: of each frame in the order of showing, [count]; None where only decoding tells. seconds: of one pts."""
+
+    pts: Sequence[int] | None
+    seconds: Fraction
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """The container and its stream of moving pictures. Raises VideoError."""
+    path = Path(path)
+    if not path.is_file():
+        raise VideoError("missing", path, "there is no such file")
+    try:
+        container = av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace")
+    except av.DecoderNotFoundError as error:
+        raise VideoError("unreadable", path, f"no decoder for it in this PyAV ({error})") from error
+    except (av.FFmpegError, ValueError) as error:
+        raise VideoError("unreadable", path, f"not a video that FFmpeg can open ({_reason(error)})") from error
+    with container:
+        videos = [stream for stream in container.streams.video if not stream.disposition & _COVER]
+        if not videos or container.metadata.get("major_brand", "").strip() in _PHOTOGRAPHS:
+            raise VideoError("unreadable", path, "it holds no moving picture")
+        best = container.streams.best("video")
+        stream = best if best in videos else videos[0]
+        if stream.codec_context is None:
+            raise VideoError("unreadable", path, "this PyAV has no decoder for it")
+        stream.thread_type = "AUTO"
+        _refuse_giant(path, stream.width, stream.height)
+        yield container, stream
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _refuse_giant(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise VideoError("unreadable", path, f"frames of {width}x{height} px, more than {MAX_PIXELS:,} pixels")
+
+
+def _timeline(path: Path) -> _Timeline:
+    status = Path(path).stat() if Path(path).is_file() else None
+    return _read_timeline(path, status and (status.st_size, status.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_timeline(path: Path, _version: tuple[int, int] | None) -> _Timeline:
+    """Read all packets, without decoding them."""
+    with _open(path) as (container, stream):
+        known = stream.codec_context.name in _ONE_PICTURE_A_PACKET
+        pts = [packet.pts for packet in _packets(container, stream) if packet.size and not packet.is_discard]
+        seconds = stream.time_base or Fraction(1, 25)
+    known = known and None not in pts and len(set(pts)) == len(pts)
+    return _Timeline(sorted(pts) if known else None, seconds)
+
+
+def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+    """All packets of a stream, the last one empty (it flushes the decoder); a container's damage ends it."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.FFmpegError:
+            yield av.Packet()
+            return
+        yield packet
+
+
+def _numbered(
+    container: av.container.InputContainer, stream: av.VideoStream, timeline: _Timeline
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """(number, frame as it is stored) of all frames that decode whole."""
+    numbers = None if timeline.pts is None else {pts: number for number, pts in enumerate(timeline.pts)}
+    count = 0
+    for packet in _packets(container, stream):
+        try:
+            frames = stream.decode(packet)
+        except av.FFmpegError:
+            count += 1
+            continue
+        for frame in frames:
+            number = count if numbers is None else numbers.get(frame.pts)
+            count += 1
+            if number is not None and not frame.is_corrupt:
+                yield number, frame
+
+
+def count_frames(path: Path, decode: bool = False) -> int:
+    """The number of frames of a video.
+
+    Args:
+        path: The video.
+        decode: Count what decodes instead of what the container holds (as slow as reading the video).
 
     Raises:
-        UserError: A path is missing, a list cannot be read, or two videos get the same name.
+        VideoError: If it cannot be opened or holds no frame.
     """
-    found: list[tuple[Path, Path]] = []  # name with suffix, file
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += [(file.relative_to(path), file) for file in files_below(path, VIDEO_SUFFIXES)]
-        elif path.suffix.lower() == ".txt":
-            listed = listed_files(path)
-            if odd := next((line for line in listed if not _may_be_a_video(line)), None):
-                raise UserError(f"{path} names {str(odd)[:200]!r}, which is no file; fix or remove the line")
-            files += listed
-        elif os.path.isfile(path):  # noqa: PTH113 - False for names that no file system takes
-            files.append(path)
+    if is_animation(path):
+        return sum(1 for _ in pictures(path)) if decode else number_of_pictures(path)
+    timeline = _timeline(path)
+    count = 0 if timeline.pts is None else len(timeline.pts)
+    if decode or timeline.pts is None:
+        with _open(path) as (container, stream):
+            count = 1 + max((number for number, _ in _numbered(container, stream, timeline)), default=-1)
+    if count < 1:
+        raise VideoError("no_frames", path, "no frame of it can be decoded")
+    return count
+
+
+def frame_rate(path: Path) -> float:
+    """Frames a second, on average; 25 where the video does not say or says something absurd. Raises VideoError."""
+    if is_animation(path):
+        times = [seconds for _, seconds in pictures(path)]
+        return (len(times) - 1) / times[-1] if times and times[-1] else 25.0
+    with _open(path) as (_, stream):
+        rate = float(stream.average_rate or stream.guessed_rate or 0)
+    return rate if 0.1 <= rate <= 1000 else 25.0
+
+
+def frame_times(path: Path, count: int) -> list[float]:
+    """When each of ``count`` frames is shown, in seconds after the first one. Raises VideoError."""
+    if is_animation(path):
+        return [seconds for _, seconds in pictures(path)][:count]
+    timeline = _timeline(path)
+    if timeline.pts is None or len(timeline.pts) < count:
+        return [number / frame_rate(path) for number in range(count)]
+    return [float((pts - timeline.pts[0]) * timeline.seconds) for pts in timeline.pts[:count]]
+
+
+def frame_indices(count: int, wanted: int | None) -> Sequence[int]:
+    """The frames to take from ``count``: ``wanted`` of them evenly from first to last, duplicates once; None = all."""
+    return range(count) if wanted is None else evenly_spaced_indices(count, wanted)
+
+
+def read_frames(path: Path, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Read the wanted frames of a video, in rising order.
+
+    All frames have the size of the first decoded one; one of another size is fitted into it with black bars.
+
+    Args:
+        path: The video.
+        indices: Numbers of the wanted frames. One that cannot be decoded or lies behind the end is left out.
+
+    Yields:
+        (number, frame [H, W, 3] uint8 RGB), upright, deinterlaced, with square pixels; HDR as SDR.
+
+    Raises:
+        VideoError: If the video cannot be opened, or a frame cannot be converted.
+    """
+    wanted = indices if isinstance(indices, range) else set(indices)
+    if not wanted:
+        return
+    if is_animation(path):
+        yield from ((number, frame) for number, (frame, _) in enumerate(pictures(path)) if number in wanted)
+        return
+    last, canvas = max(wanted), None
+    with _open(path) as (container, stream):
+        for number, frame in _progressive(_numbered(container, stream, _timeline(path)), stream):
+            if canvas is None:
+                canvas = _upright(path, frame, stream).shape[:2]
+            if number in wanted:
+                yield number, _fitted(_upright(path, frame, stream), canvas)
+            if number >= last:
+                return
+
+
+def _progressive(
+    frames: Iterable[tuple[int, av.VideoFrame]], stream: av.VideoStream
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Deinterlace from the first interlaced frame on; the filter looks at a frame's neighbours and is one behind."""
+    graph, size, inside = None, None, deque()
+    for number, frame in frames:
+        if graph and size != (frame.width, frame.height):
+            yield from _through(graph, None, inside)
+            graph = None
+        if graph is None and frame.interlaced_frame:
+            graph, size = _deinterlacer(stream, frame), (frame.width, frame.height)
+        if graph is None:
+            yield number, frame
         else:
-            raise UserError(f"there is no file or folder {str(path)[:200]}; check the path")
-    if files:
-        absolute = [Path(os.path.abspath(path)) for path in files]  # noqa: PTH100 - takes .. out of names, keeps links
-        shared = os.path.commonpath([path.parent for path in absolute])
-        found += [(path.relative_to(shared), path) for path in absolute]
-    videos: dict[str, Path] = {}
-    for name, path in sorted((place.with_suffix("").as_posix(), path) for place, path in found):
-        name = name.encode("utf-8", "backslashreplace").decode()  # the manifest is UTF-8
-        if videos.setdefault(name, path) != path:
-            raise UserError(f"{videos[name]} and {path} would share the crop folder {name}; rename one of them")
-    return videos
+            inside.append(number)
+            yield from _through(graph, frame, inside)
+    if graph:
+        yield from _through(graph, None, inside)
 
 
-def files_below(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Find files in a folder and its subfolders, without hidden ones. Links are followed; no folder is searched twice.
-
-    suffixes: Allowed suffixes, in lower case.
-    """
-    files, entered = [], set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        place = os.path.realpath(parent)
-        if place in entered:
-            folders.clear()
-            continue
-        entered.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (Path(parent) / name for name in names if not name.startswith("."))
-        # A broken link counts: its file is missing.
-        files += [path for path in paths if path.suffix.lower() in suffixes and not path.is_dir()]
-    return files
+def _deinterlacer(stream: av.VideoStream, frame: av.VideoFrame) -> av.filter.Graph:
+    """FFmpeg's bwdif: one frame out for one frame in."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=stream.time_base)
+    bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+    source.link_to(bwdif)
+    bwdif.link_to(graph.add("buffersink"))
+    graph.configure()
+    return graph
 
 
-def _may_be_a_video(path: Path) -> bool:
-    """Whether the path is a file, or missing and could be the name of a file."""
-    if os.path.exists(path):  # noqa: PTH110 - False for names that no file system takes
-        return path.is_file()
-    return "\0" not in str(path) and max(len(part.encode()) for part in path.parts) <= _LONGEST_NAME
+def _through(
+    graph: av.filter.Graph, frame: av.VideoFrame | None, inside: deque[int]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Push a frame, or None for the end, and pull what is ready. inside: numbers of the frames in the graph."""
+    graph.push(frame)
+    with contextlib.suppress(av.BlockingIOError, av.EOFError):
+        while True:
+            made = graph.pull()
+            yield inside.popleft(), made
 
 
-def listed_files(path: Path) -> list[Path]:
-    """The paths in a text file, one per line. Raises UserError if it cannot be read as text."""
+def _upright(path: Path, frame: av.VideoFrame, stream: av.VideoStream) -> np.ndarray:
+    """A stored frame as it is to be seen: [H, W, 3] uint8 RGB."""
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    aspect = aspect if Fraction(1, _LARGEST_ASPECT) <= aspect <= _LARGEST_ASPECT else Fraction(1)
+    width, height = round(frame.width * max(aspect, 1)), round(frame.height / min(aspect, 1))
+    _refuse_giant(path, width, height)
     try:
-        return [Path(line) for line in text_file(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the list {path} ({error})") from error
+        if frame.color_trc in TRANSFERS:
+            picture = to_sdr(frame.to_ndarray(width=width, height=height, format="rgb48le"), frame.color_trc)
+        else:
+            picture = frame.to_ndarray(width=width, height=height, format="rgb24")
+    except (av.FFmpegError, ValueError) as error:
+        raise VideoError("unreadable", path, f"a frame cannot be converted ({_reason(error)})") from error
+    return np.ascontiguousarray(_turned(picture, _display_matrix(frame)))
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """(a, b, c, d) of the matrix by which (x, y) is shown at (a x + c y, b x + d y)."""
+    for data in frame.side_data:
+        if data.type == av.sidedata.sidedata.Type.DISPLAYMATRIX:
+            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+            return a, b, c, d
+    return 1, 0, 0, 1
+
+
+def _turned(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Turned by quarters and mirrored; other angles are taken as the nearest quarter."""
+    a, b, c, d = matrix
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, a, d = picture.transpose(1, 0, 2), c, b
+    picture = picture[:, ::-1] if a < 0 else picture
+    return picture[::-1] if d < 0 else picture
+
+
+def _fitted(picture: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
+    """A picture in the middle of a black one of size ``canvas``, as large as fits, its aspect kept."""
+    if picture.shape[:2] == canvas:
+        return picture
+    factor = min(canvas[0] / picture.shape[0], canvas[1] / picture.shape[1])
+    height, width = (
+        min(side, max(1, round(length * factor))) for side, length in zip(canvas, picture.shape, strict=False)
+    )
+    made = np.zeros((*canvas, 3), np.uint8)
+    top, left = (canvas[0] - height) // 2, (canvas[1] - width) // 2
+    made[top : top + height, left : left + width] = cv2.resize(
+        picture, (width, height), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    )
+    return made

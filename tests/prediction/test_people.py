@@ -9,9 +9,10 @@ from prediction.people import ScoredFaces, Source, find_faces, find_people
 from preprocessing.demo.videos import write_video
 from preprocessing.detection.align import TEMPLATE_112
 from preprocessing.detection.faces import Faces
-from preprocessing.extraction.decoding import VideoError
 from preprocessing.extraction.face_limits import MIN_CONFIDENCE
-from preprocessing.extraction.photos import PhotoError, find_inputs, read_photo
+from preprocessing.extraction.find_files import find_inputs, left_out_note
+from preprocessing.extraction.photos import PhotoError, read_photo
+from preprocessing.extraction.video import VideoError
 from utils.cli import UserError
 
 COUNT = 12
@@ -134,7 +135,12 @@ def test_inputs_of_folders_lists_and_files(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "list.txt").write_text(f"{tmp_path}/c.gif\n\n{tmp_path}/missing.mp4\n")
-    found = find_inputs([tmp_path / "in", tmp_path / "list.txt", tmp_path / "c.gif"])
+    found, left_out = find_inputs([tmp_path / "in", tmp_path / "list.txt", tmp_path / "c.gif"])
+    assert left_out == [tmp_path / "in/notes.md"]
+    assert left_out_note(left_out) == (
+        f"left out of the folders, by their endings: 1 files (1 .md), the first: {tmp_path}/in/notes.md"
+    )
+    assert left_out_note([]) is None
     assert found == [tmp_path / name for name in ("in/b.mp4", "in/deep/a.PNG", "c.gif", "missing.mp4")]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no photograph and no video"):

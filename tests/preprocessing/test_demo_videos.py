@@ -7,7 +7,7 @@ import numpy as np
 from datasets.readers.ffpp import METHOD_CODES, SPLITS, compression_dir, split_videos
 from preprocessing.demo.faces import FRAME, draw_scene, manipulate, play
 from preprocessing.demo.videos import Job, make_video
-from preprocessing.extraction.decoding import read_frames
+from preprocessing.extraction.video import read_frames
 from preprocessing.make_demo_videos import main
 from tests.conftest import ROOT
 

@@ -266,7 +266,7 @@ def test_pictures_of_the_user_are_never_replaced(raw_demo, tmp_path, capsys):
 def test_name_that_is_not_utf8_is_a_row_not_a_crash(tmp_path):
     import os
 
-    from preprocessing.extraction.decoding import VideoError, count_frames
+    from preprocessing.extraction.video import VideoError, count_frames
 
     path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp4")
     with open(path, "wb") as file:  # noqa: PTH123

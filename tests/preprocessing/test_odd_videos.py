@@ -12,8 +12,8 @@ import skimage.data
 from preprocessing.demo.videos import write_video
 from preprocessing.detection.align import similarity_matrix, template
 from preprocessing.extract_faces import main
-from preprocessing.extraction.decoding import VideoError, count_frames
 from preprocessing.extraction.manifest import landmarks_of
+from preprocessing.extraction.video import VideoError, count_frames
 
 EYES = np.array([[206, 102], [249, 105]])  # of the astronaut, 512 x 512, measured by hand
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from preprocessing.demo.videos import write_video
-from preprocessing.extraction.decoding import VideoError, count_frames, frame_indices, read_frames
+from preprocessing.extraction.video import VideoError, count_frames, frame_indices, read_frames
 
 LEVELS = np.arange(40) * 6  # grey level of each frame
 

@@ -34,8 +34,7 @@ from evaluation.predictions_writer import refuse_other_source, write_predictions
 from models.label_tree import FFPP, FFSC
 from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_folder import working_in
-from preprocessing.extraction.photos import find_inputs
-from preprocessing.extraction.video import find_videos
+from preprocessing.extraction.find_files import find_inputs, find_videos
 from preprocessing.lists.checks import shared_crop_settings
 from tests.conftest import DATA
 from tests.stress.scripts import refusal
@@ -235,8 +234,8 @@ READERS = {
                                         lambda path: refuse_other_source(path.parent, "list.txt")),
     "calibration.json": ("calibration.json", json_of(some(temperature=NUMBER, checkpoint=WORDS)),
                          lambda path: (read_calibration(path), calibrated_checkpoint(path))),
-    "videos of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_videos([path])),
-    "inputs of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_inputs([path])),
+    "videos of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_videos([path])[0]),
+    "inputs of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_inputs([path])[0]),
 }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ nobody = ScoredFaces(Faces(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2))), 
 """
 CHOOSE = """
 from pathlib import Path
-from preprocessing.extraction.decoding import count_frames, frame_indices, read_frames
+from preprocessing.extraction.video import count_frames, frame_indices, read_frames
 """
 TRACKS = """
 import numpy as np

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import skimage.data
 
-from preprocessing.extraction.decoding import count_frames, frame_times, read_frames
+from preprocessing.extraction.video import count_frames, frame_times, read_frames
 
 COUNT, HEIGHT, WIDTH = 50, 120, 160
 

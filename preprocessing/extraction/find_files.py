@@ -1,0 +1,129 @@
+"""Find the videos and photographs of folders and lists. What a folder holds besides is counted."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from preprocessing.extraction.animations import is_animation
+from utils.cli import UserError
+from utils.files import text_file
+
+_LONGEST_NAME = 200  # bytes; file systems take 255, and the row file of a video is named after it
+VIDEO_SUFFIXES = (
+    (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".vob", ".ts", ".mts", ".m2ts")
+    + (".wmv", ".flv", ".ogv", ".3gp", ".3g2")
+)  # fmt: skip
+PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
+
+
+def find_videos(paths: Iterable[Path]) -> tuple[dict[str, Path], list[Path]]:
+    """Find the videos that the paths name.
+
+    Args:
+        paths: Folders (searched with their subfolders; hidden files and folders are skipped), video files, and .txt
+            files with one path per line, relative to the current folder. Listed videos may be missing.
+
+    Returns:
+        (name -> file, sorted by name; the files of folders that are no videos). A name is the path without its suffix,
+        below the searched folder or, for single and listed files, below the deepest folder that they share.
+
+    Raises:
+        UserError: A path is missing, a list cannot be read, or two videos get the same name.
+    """
+    found: list[tuple[Path, Path]] = []  # name with suffix, file
+    files: list[Path] = []
+    left_out: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            below = _files_below(path)
+            videos = [file for file in below if file.suffix.lower() in VIDEO_SUFFIXES or is_animation(file)]
+            found += [(file.relative_to(path), file) for file in videos]
+            left_out += sorted(set(below).difference(videos))
+        elif path.suffix.lower() == ".txt":
+            listed = _listed_files(path)
+            if odd := next((line for line in listed if not _may_be_a_video(line)), None):
+                raise UserError(f"{path} names {str(odd)[:200]!r}, which is no file; fix or remove the line")
+            files += listed
+        elif os.path.isfile(path):  # noqa: PTH113 - False for names that no file system takes
+            files.append(path)
+        else:
+            raise UserError(f"there is no file or folder {str(path)[:200]}; check the path")
+    if files:
+        absolute = [Path(os.path.abspath(path)) for path in files]  # noqa: PTH100 - takes .. out of names, keeps links
+        shared = os.path.commonpath([path.parent for path in absolute])
+        found += [(path.relative_to(shared), path) for path in absolute]
+    named: dict[str, Path] = {}
+    for name, path in sorted((place.with_suffix("").as_posix(), path) for place, path in found):
+        name = name.encode("utf-8", "backslashreplace").decode()  # the manifest is UTF-8
+        if named.setdefault(name, path) != path:
+            raise UserError(f"{named[name]} and {path} would share the crop folder {name}; rename one of them")
+    return named, left_out
+
+
+def find_inputs(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """Find the photographs and videos that the paths name; they need not exist.
+
+    Args:
+        paths: Files, folders (searched with their subfolders), and .txt files with one path per line, relative to the
+            current folder.
+
+    Returns:
+        (each file once, those of a folder in sorted order; the files of folders that are neither).
+
+    Raises:
+        UserError: A list cannot be read, or nothing is found.
+    """
+    found: list[Path] = []
+    left_out: list[Path] = []
+    for path in paths:
+        if os.path.isdir(path):  # noqa: PTH112 - False for names that no file system takes
+            for file in sorted(_files_below(path)):
+                suffix = file.suffix.lower()
+                (found if suffix in VIDEO_SUFFIXES or suffix in PHOTO_SUFFIXES else left_out).append(file)
+        elif path.suffix.lower() == ".txt":
+            found += _listed_files(path)
+        else:
+            found.append(path)
+    if not found:
+        raise UserError("no photograph and no video in the folders and lists of --input; check the paths")
+    return list(dict.fromkeys(found)), left_out
+
+
+def left_out_note(left_out: Sequence[Path]) -> str | None:
+    """One line about the files that are left out of folders; None for no file."""
+    if not left_out:
+        return None
+    suffixes = Counter(path.suffix.lower() or "without ending" for path in left_out).most_common()
+    kinds = ", ".join(f"{number} {suffix}" for suffix, number in suffixes)
+    return f"left out of the folders, by their endings: {len(left_out)} files ({kinds}), the first: {left_out[0]}"
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """The files of a folder and its subfolders, without hidden ones. Follows links, enters no folder twice."""
+    files, entered = [], set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        place = os.path.realpath(parent)
+        if place in entered:
+            folders.clear()
+            continue
+        entered.add(place)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(parent) / name for name in names if not name.startswith("."))
+        files += [path for path in paths if not path.is_dir()]  # a broken link counts: its file is missing
+    return files
+
+
+def _may_be_a_video(path: Path) -> bool:
+    """Whether the path is a file, or missing and could be the name of a file."""
+    if os.path.exists(path):  # noqa: PTH110 - False for names that no file system takes
+        return path.is_file()
+    return "\0" not in str(path) and max(len(part.encode()) for part in path.parts) <= _LONGEST_NAME
+
+
+def _listed_files(path: Path) -> list[Path]:
+    """The paths in a text file, one per line. Raises UserError if it cannot be read as text."""
+    try:
+        return [Path(line) for line in text_file(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the list {path} ({error})") from error
