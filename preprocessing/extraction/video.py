@@ -49,9 +49,10 @@ class VideoError(Exception):
 
 
 class _Timeline(NamedTuple):
-    """pts: of each frame in the order of showing, [count]; None where only decoding tells. seconds: of one pts."""
+    """The times of a video's frames, in units of ``seconds``."""
 
-    pts: Sequence[int] | None
+    pts: Sequence[int] | None  # of each frame, in the order of showing; None if only decoding tells
+    keys: Sequence[int]  # of the key frames
     seconds: Fraction
 
 
@@ -99,10 +100,12 @@ def _read_timeline(path: Path, _version: tuple[int, int] | None) -> _Timeline:
     """Read all packets, without decoding them."""
     with _open(path) as (container, stream):
         known = stream.codec_context.name in _ONE_PICTURE_A_PACKET
-        pts = [packet.pts for packet in _packets(container, stream) if packet.size and not packet.is_discard]
+        packets = [packet for packet in _packets(container, stream) if packet.size and not packet.is_discard]
+        pts = [packet.pts for packet in packets if packet.pts is not None]
+        keys = [packet.pts for packet in packets if packet.pts is not None and packet.is_keyframe]
         seconds = stream.time_base or Fraction(1, 25)
-    known = known and None not in pts and len(set(pts)) == len(pts)
-    return _Timeline(sorted(pts) if known else None, seconds)
+    known = known and len(set(pts)) == len(packets)
+    return _Timeline(sorted(pts) if known else None, sorted(keys), seconds)
 
 
 def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
@@ -122,19 +125,29 @@ def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> 
 def _numbered(
     container: av.container.InputContainer, stream: av.VideoStream, timeline: _Timeline
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """(number, frame as it is stored) of all frames that decode whole."""
+    """(number, frame as it is stored) of all frames that decode completely.
+
+    After a damaged packet the decoder patches what it cannot know; nothing is taken before the next key frame.
+    """
     numbers = None if timeline.pts is None else {pts: number for number, pts in enumerate(timeline.pts)}
-    count = 0
+    count, resume = 0, None
+    inside: set[int] = set()  # pts of the packets whose frames are not out yet: threads report errors late
     for packet in _packets(container, stream):
         try:
+            if packet.pts is not None:
+                inside.add(packet.pts)
             frames = stream.decode(packet)
         except av.FFmpegError:
             count += 1
+            lost = min(inside, default=packet.pts)
+            resume = None if lost is None else next((key for key in timeline.keys if key > lost), None)
+            inside.clear()
             continue
         for frame in frames:
             number = count if numbers is None else numbers.get(frame.pts)
             count += 1
-            if number is not None and not frame.is_corrupt:
+            inside.discard(frame.pts)
+            if number is not None and not frame.is_corrupt and (resume is None or frame.pts >= resume):
                 yield number, frame
 
 
