@@ -17,6 +17,7 @@ class PredictionContext(NamedTuple):
     n_frames: int  # used frames of a video
     band: tuple[float, float]  # (low, high); P(fake) between them is uncertain
     temperature: float | None  # of the calibration
+    min_side: int  # px; people with smaller faces do not decide
     pictures: bool  # whether to draw pictures
     settings: dict[str, Any]  # for prediction.json: all that a prediction depends on, except its input
 
@@ -33,7 +34,8 @@ def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext
     device = choose_device(args.gpu, args.precision)
     detector, _ = choose_detector(args.detector)
     tree = TREES[args.train_dataset] if args.train_dataset else None
-    predictor = Predictor.load(args.resume, detector, device, tree, args.precision, args.batch_size)
+    side = None if args.detect_side == "full" else args.detect_side
+    predictor = Predictor.load(args.resume, detector, device, tree, args.precision, args.batch_size, side)
     trained_with = predictor.crops.get("detector")
     if trained_with not in (None, detector):
         notes.append(
@@ -53,10 +55,12 @@ def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext
         "checkpoint_file": stamp(args.resume),
         "tree": predictor.tree.name,
         "detector": detector,
+        "detect_side": args.detect_side,
+        "min_side": args.min_side,
         "n_frames": args.n_frames,
         "precision": args.precision,
         "band": args.band,
         "temperature": temperature,
         "pictures": pictures,
     }
-    return PredictionContext(predictor, args.n_frames, args.band, temperature, pictures, settings)
+    return PredictionContext(predictor, args.n_frames, args.band, temperature, args.min_side, pictures, settings)

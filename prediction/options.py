@@ -4,10 +4,12 @@ import argparse
 from collections.abc import Sequence
 
 from models.label_tree import TREES
-from preprocessing.extraction.options import DETECTORS
+from preprocessing.extraction.options import DETECTORS, number_or
 from utils.cli import ArgumentParser, non_negative_int, positive_int, probability
 
 CALIBRATED_BAND = (0.3, 0.7)  # a calibrated verdict outside it is wrong less than 3 times in 10
+_DETECT_SIDE = "detect faces on frames downscaled to this longer side; full finds the smallest"
+_MIN_SIDE = "a person whose face box is smaller is reported, but does not decide the outcome of the file"
 _DETECTOR = "use that of the training crops; auto: retinaface if its weights are in pretrained/, else mtcnn"
 _BAND = (
     "P(fake) below LOW is real, from HIGH fake, between them uncertain (default: 0.5 0.5, never uncertain; with "
@@ -25,6 +27,8 @@ def add_prediction_options(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("faces").add_argument
     add("--n_frames", type=positive_int, default=32, help="frames per video, evenly spaced")
     add("--detector", choices=DETECTORS, default="auto", help=_DETECTOR)
+    add("--detect_side", type=number_or("full", 64), default=640, metavar="PX|full", help=_DETECT_SIDE)
+    add("--min_side", type=non_negative_int, default=64, metavar="PX", help=_MIN_SIDE)
     add = parser.add_argument_group("verdict").add_argument
     add("--band", type=probability, nargs=2, metavar=("LOW", "HIGH"), help=_BAND)
     add("--calibration", metavar="FILE", help=_CALIBRATION)

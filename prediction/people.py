@@ -67,7 +67,7 @@ def open_source(path: Path) -> Source:
 
 
 def find_faces(frames: list[np.ndarray], detector: Detector, min_confidence: float) -> list[tuple[Faces, list[str]]]:
-    """(good faces, largest first; why the other confident ones were dropped) of each frame."""
+    """(good faces, largest first; why the others were dropped) of each frame."""
     with one_thread():
         found = detector.detect(frames)
     good = []
@@ -75,6 +75,7 @@ def find_faces(frames: list[np.ndarray], detector: Detector, min_confidence: flo
         judged = {face: judge(faces, face, "ours") for face in confident(faces, min_confidence).tolist()}
         kept = [face for face, status in judged.items() if status == "ok"]
         dropped = [status for status in judged.values() if status != "ok"]
+        dropped += ["low_confidence"] * (len(faces.scores) - len(judged))
         good.append((Faces(*(values[kept] for values in faces)), dropped))
     return good
 

@@ -15,7 +15,7 @@ from prediction.palette import OUTCOME_COLOURS
 from prediction.people import People, Source
 from prediction.verdicts import Person
 from preprocessing.extraction.crop_files import save_image
-from preprocessing.extraction.video import frame_rate
+from preprocessing.extraction.video import frame_rate, frame_times
 from utils.files import write_bytes
 from utils.video_writer import write_video
 
@@ -40,13 +40,13 @@ def draw_pictures(
     """
     crops: list[dict[int, np.ndarray]] = [{} for _ in persons]  # index into a person's frames -> crop
     frames = _annotated_frames(source, people, persons, context, crops, on_frame)
-    rate = None
+    times: list[float] = []
     if source.photo is not None:
         name = "annotated.jpg"
         save_image(folder / name, cv2.cvtColor(next(frames), cv2.COLOR_RGB2BGR), 92)
     else:
-        name, rate = "annotated.mp4", frame_rate(source.path)
-        write_video(folder / name, frames, rate)
+        name, times = "annotated.mp4", frame_times(source.path, people.count)
+        write_video(folder / name, frames, frame_rate(source.path))
     entries = []
     for number, (person, shown) in enumerate(zip(persons, crops, strict=True), start=1):
         first = person.decisive()[0]
@@ -56,10 +56,11 @@ def draw_pictures(
             entry["heat_maps"][node] = f"heat_{number}_{node.replace(' ', '_')}.jpg"
             picture = cv2.cvtColor(overlay(shown[first], heat), cv2.COLOR_RGB2BGR)
             save_image(folder / entry["heat_maps"][node], picture, 90)
-        if rate is not None:
+        if times:
             entry["timeline"] = f"timeline_{number}.png"
+            seconds = [times[frame] for frame in person.frames]
             title = f"{source.path.name}, person {number}: {person.outcome}"
-            write_bytes(folder / entry["timeline"], timeline(person, rate, shown, context.band, title))
+            write_bytes(folder / entry["timeline"], timeline(person, seconds, shown, context.band, title))
         entries.append(entry)
     return name, entries
 
@@ -149,18 +150,17 @@ def overlay(crop: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def timeline(
-    person: Person, rate: float, shown: Mapping[int, np.ndarray], band: tuple[float, float], title: str
+    person: Person, seconds: Sequence[float], shown: Mapping[int, np.ndarray], band: tuple[float, float], title: str
 ) -> bytes:
     """Draw P(fake) of one person over time as a PNG.
 
     Args:
-        rate: Frames per second of the video.
+        seconds: When each of the person's frames is shown.
         shown: Index into the person's frames -> crop [S, S, 3] to show above the curve; at least one.
         band: P(fake) of uncertain verdicts; shaded.
     """
     from matplotlib.figure import Figure  # takes a second to import; the verdict is printed before
 
-    seconds = [frame / rate for frame in person.frames]
     p_fake = person.verdict.calibrated.tolist()
     colour = OUTCOME_COLOURS[person.outcome].on_light
     columns = max(3, len(shown))

@@ -14,8 +14,8 @@ from prediction.context import PredictionContext, build_context
 from prediction.people import find_people, open_source
 from prediction.pictures import draw_pictures
 from prediction.results import clear, folders_for, is_done, is_whole, row_of, stamp, track_entry, write_table
-from prediction.verdicts import judge
-from prediction.wording import OUTCOMES, no_face_reason, summary
+from prediction.verdicts import decide, judge
+from prediction.wording import no_face_reason, summary
 from preprocessing.extraction.find_files import find_inputs, left_out_note
 from preprocessing.extraction.photos import PhotoError
 from preprocessing.extraction.video import VideoError
@@ -40,16 +40,16 @@ def predict(
     Raises UserError if the results cannot be written.
     """
     prediction: dict[str, Any] = {"input": str(path), "outcome": "unreadable", "p_fake": None}
-    prediction |= {"tracks": [], "reason": None}
+    prediction |= {"decided_by": None, "tracks": [], "reason": None}
     persons = []
     try:
         source = open_source(path)
         predictor, report = context.predictor, partial(on_progress, "faces")
         people = find_people(source, context.n_frames, predictor.min_confidence, predictor.score_faces, report)
-        persons = judge(people, predictor.tree, context.band, context.temperature)
+        persons = judge(people, predictor.tree, context.band, context.temperature, context.min_side)
         if persons:
-            prediction["outcome"] = min((person.outcome for person in persons), key=OUTCOMES.index)
-            prediction["p_fake"] = max(person.verdict.p_fake for person in persons)
+            prediction["outcome"], decisive = decide(persons)
+            prediction |= {"p_fake": persons[decisive].verdict.p_fake, "decided_by": decisive + 1}
             prediction["tracks"] = [track_entry(person, context.temperature is not None) for person in persons]
         else:
             prediction |= {"outcome": "no_face", "reason": no_face_reason(len(people.faces), people.dropped)}

@@ -50,6 +50,7 @@ class Predictor:
         tree: LabelTree | None = None,
         precision: str = "float32",
         batch_size: int = 32,
+        detect_side: int | None = 640,
     ) -> "Predictor":
         """Load a checkpoint, ours or a published one, and a face detector.
 
@@ -59,6 +60,7 @@ class Predictor:
             device: Where both compute.
             tree: Label tree of a checkpoint that does not name its own.
             precision, batch_size: As in the class.
+            detect_side: px, longer side of the copies that the detector sees; None for full size.
 
         Raises:
             UserError: The file is not a checkpoint, or the detector has no weights.
@@ -67,7 +69,7 @@ class Predictor:
         size, scale = crop_parameters(content, path)
         model = build_model(content, path, tree).to(device)
         name, weights = choose_detector(detector)
-        finder = build_detector(name, str(device), weights)
+        finder = build_detector(name, str(device), weights, detect_side)
         crops, threshold = _crop_settings(content), threshold_of(content, path)
         return cls(model, finder, MIN_CONFIDENCE[name], size, scale, precision, batch_size, crops, threshold)
 

@@ -26,6 +26,7 @@ def track_entry(person: Person, calibrated: bool) -> dict:
         "nodes": verdict.nodes,
         "state": verdict.state,
         "explanation": person.explanation,
+        "small": person.small,
         "frames": [{"frame": n, "p_fake": p, "box": [round(x, 1) for x in box]} for n, p, box in rows],
     }
 
@@ -86,10 +87,10 @@ def clear(folder: Path) -> None:
 
 
 def row_of(prediction: Mapping, folder: str, nodes: Sequence[str]) -> dict[str, object]:
-    """A row of predictions.csv. Explanation and nodes are those of the person with the largest P(fake)."""
+    """A row of predictions.csv. Explanation and nodes are those of the person who decides the outcome."""
     tracks, p_fake = prediction["tracks"], prediction["p_fake"]
     nobody: dict[str, Any] = {"nodes": {}, "frames": [], "explanation": ""}
-    first = max(tracks, key=lambda track: track["p_fake"], default=nobody)
+    first = tracks[prediction["decided_by"] - 1] if tracks else nobody
     return {
         "input": prediction["input"],
         "folder": folder,

@@ -1,5 +1,6 @@
 """Turn the node scores of a person's frames into a verdict."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from models.label_tree import LabelTree
 from models.tree_inference import logit_fake, marginals, state_probabilities
 from prediction.people import People
-from prediction.wording import calibrated_nodes, explain, outcome_of
+from prediction.wording import OUTCOMES, calibrated_nodes, explain, outcome_of
 
 SHOWN_FRAMES = 3  # of each person
 
@@ -42,6 +43,7 @@ class Person(NamedTuple):
     nodes: dict[str, float]  # probabilities for the explanation, calibrated like the outcome
     outcome: str  # fake, uncertain or real
     explanation: str
+    small: bool  # whether the face is too small to decide the outcome of the input
 
     def decisive(self) -> list[int]:
         """Indices into ``frames`` of the SHOWN_FRAMES (or fewer) that support the outcome most, strongest first."""
@@ -70,8 +72,18 @@ def verdict_of(
     return Verdict(frames, calibrated, dict(means), [tree.nodes[i] for i in np.flatnonzero(state)])
 
 
-def judge(people: People, tree: LabelTree, band: tuple[float, float], temperature: float | None) -> list[Person]:
-    """A verdict for each person. band: (low, high); P(fake) between them is uncertain."""
+def judge(
+    people: People, tree: LabelTree, band: tuple[float, float], temperature: float | None, min_side: int
+) -> list[Person]:
+    """A verdict for each person.
+
+    Args:
+        people: The people of an input.
+        tree: Label tree of the scores.
+        band: (low, high); P(fake) between them is uncertain.
+        temperature: Of the calibration, if there is one.
+        min_side: px. A person whose boxes have a smaller side (the shorter one, the median over the frames) is small.
+    """
     judged = []
     for person in people.persons:
         faces = [(people.faces[frame], face) for frame, face in person.items()]
@@ -83,5 +95,20 @@ def judge(people: People, tree: LabelTree, band: tuple[float, float], temperatur
         if temperature is not None:
             nodes = calibrated_nodes(nodes, verdict.p_fake, verdict.p_calibrated)
         explanation = explain(outcome, verdict.p_calibrated, nodes, verdict.state, tree.edges)
-        judged.append(Person(list(person), boxes, landmarks, verdict, nodes, outcome, explanation))
+        small = bool(np.median((boxes[:, 2:] - boxes[:, :2]).min(axis=1)) < min_side)
+        judged.append(Person(list(person), boxes, landmarks, verdict, nodes, outcome, explanation, small))
     return judged
+
+
+def decide(persons: Sequence[Person]) -> tuple[str, int]:
+    """(outcome of an input, index of the person who decides it).
+
+    Small faces do not decide if there are others. Alone they make an input uncertain at most, not fake.
+    """
+    large = [number for number, person in enumerate(persons) if not person.small]
+    first = min(
+        large or range(len(persons)),
+        key=lambda number: (OUTCOMES.index(persons[number].outcome), -persons[number].verdict.p_fake),
+    )
+    outcome = persons[first].outcome
+    return ("uncertain" if outcome == "fake" and not large else outcome), first

@@ -8,6 +8,7 @@ _DROPPED = {
     "too_small": "too small",
     "bad_landmarks": "in profile or covered",
     "brief": "in too few frames",
+    "low_confidence": "hardly like a face",
 }
 
 
@@ -66,5 +67,9 @@ def summary(prediction: Mapping) -> str:
     """The verdicts of a prediction, the content of prediction.json, in one line."""
     words = [track["explanation"] for track in prediction["tracks"]]
     if len(words) > 1:
-        words = [f"Person {number}: {text}" for number, text in enumerate(words, start=1)]
+        small = [" (small)" if track["small"] else "" for track in prediction["tracks"]]
+        words = [f"Person {n}{note}: {text}" for n, (note, text) in enumerate(zip(small, words, strict=True), start=1)]
+        words.append(f"Person {prediction['decided_by']} decides: {prediction['outcome']}.")
+    elif words and prediction["tracks"][0]["small"]:
+        words.append(f"The face is small, so the outcome is {prediction['outcome']}.")
     return " ".join(words) or f"{prediction['outcome'].replace('_', ' ').capitalize()}: {prediction['reason']}."

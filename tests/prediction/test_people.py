@@ -66,7 +66,7 @@ def test_two_people_are_two_persons_and_bad_faces_are_counted(video):
     result, finder = through(video, found)
     assert finder.looked_at == [0, 3, 7, 11]
     assert result.persons == [dict.fromkeys((0, 3, 7, 11), 0), dict.fromkeys((0, 3, 7, 11), 1)]
-    assert dict(result.dropped) == {"too_small": 4}
+    assert dict(result.dropped) == {"too_small": 4, "low_confidence": 4}
 
 
 def test_a_frame_without_a_face_gives_its_place_to_a_neighbour(video):

@@ -40,7 +40,8 @@ def test_clearing_leaves_foreign_files(tmp_path):
 
 def test_rows_tell_of_the_person_that_decided():
     tracks = [{"p_fake": p, "nodes": {"fake": p, "a b": p / 2}, "frames": [1], "explanation": str(p)} for p in (0, 1)]
-    prediction = {"input": "i", "outcome": "fake", "p_fake": 1, "tracks": tracks, "reason": None}
+    prediction = {"input": "i", "outcome": "fake", "p_fake": 1, "decided_by": 2, "tracks": tracks}
+    prediction["reason"] = None
     row = row_of(prediction, "f", ("fake", "a b"))
     assert (row["explanation"], row["people"], row["p_fake"], row["a_b"]) == ("1", 2, "1", "0.5")
     row = row_of(prediction | {"tracks": [], "p_fake": None, "reason": "why"}, "f", ("fake", "a b"))

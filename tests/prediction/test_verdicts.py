@@ -1,8 +1,12 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from models.label_tree import FFPP, FFSC
-from prediction.verdicts import verdict_of
+from prediction.people import People, ScoredFaces
+from prediction.verdicts import decide, judge, verdict_of
+from preprocessing.detection.faces import Faces
 
 pytestmark = pytest.mark.numeric
 
@@ -43,3 +47,22 @@ def test_calibration_leaves_p_fake_and_nodes():
     assert (plain.p_fake, plain.nodes) == (hot.p_fake, hot.nodes)
     assert hot.p_calibrated == pytest.approx(0.5, abs=1e-4)
     assert verdict_of(scores, FFPP, temperature=1.0).p_calibrated == pytest.approx(plain.p_fake, abs=1e-6)
+
+
+def persons_of(*sides_and_scores):
+    """One frame with a face of each side, px, and root score."""
+    boxes = np.array([[0, 0, side, side + 9] for side, _ in sides_and_scores], np.float32)
+    scores = np.zeros((len(boxes), 10), np.float32)
+    scores[:, 0] = [score for _, score in sides_and_scores]
+    faces = ScoredFaces(Faces(boxes, np.ones(len(boxes)), np.zeros((len(boxes), 5, 2))), [], scores)
+    people = People(1, {0: faces}, [{0: index} for index in range(len(boxes))], Counter())
+    return judge(people, FFPP, (0.5, 0.5), None, 64)
+
+
+def test_small_faces_do_not_decide_alone():
+    """A root score of 9 is fake, -9 is real."""
+    assert [person.small for person in persons_of((63, 0), (64, 0))] == [True, False]
+    assert decide(persons_of((100, -9), (40, 9))) == ("real", 0), "a picture on the wall"
+    assert decide(persons_of((100, -9), (80, 9), (40, 9))) == ("fake", 1)
+    assert decide(persons_of((40, -9), (50, 9))) == ("uncertain", 1), "nobody else is there"
+    assert decide(persons_of((40, -9))) == ("real", 0)

@@ -206,7 +206,7 @@ def test_a_missing_input_among_others_is_an_outcome(run, media, tmp_path):
     assert code == 0
     assert read(out, "missing")["outcome"] == read(out, "broken")["outcome"] == "unreadable"
     assert read(out, "missing")["reason"] == "there is no such file"
-    assert "ffmpeg" in read(out, "broken")["reason"]
+    assert "FFmpeg" in read(out, "broken")["reason"]
 
 
 def test_a_stop_keeps_what_is_done(run, media, monkeypatch, capsys):
