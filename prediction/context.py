@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from datasets.perturbations import compression_unavailable
 from models.label_tree import TREES
 from prediction.predictor import Predictor
 from prediction.results import stamp
 from preprocessing.detection.detectors import choose_detector
+from utils.cli import UserError
 from utils.devices import choose_device
 
 
@@ -18,6 +20,7 @@ class PredictionContext(NamedTuple):
     band: tuple[float, float]  # (low, high); P(fake) between them is uncertain
     temperature: float | None  # of the calibration
     min_side: int  # px; people with smaller faces do not decide
+    stability: bool  # whether to score re-encoded faces too
     pictures: bool  # whether to draw pictures
     settings: dict[str, Any]  # for prediction.json: all that a prediction depends on, except its input
 
@@ -25,6 +28,8 @@ class PredictionContext(NamedTuple):
 def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext:
     """Load checkpoint, detector and calibration; print notes on settings that do not fit together."""
     temperature, notes = None, []
+    if args.stability and (reason := compression_unavailable()):
+        raise UserError(reason)
     if args.calibration:
         from evaluation.calibration import calibrated_checkpoint, read_calibration  # SciPy takes a second to import
 
@@ -58,9 +63,12 @@ def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext
         "detect_side": args.detect_side,
         "min_side": args.min_side,
         "n_frames": args.n_frames,
+        "stability": args.stability,
         "precision": args.precision,
         "band": args.band,
         "temperature": temperature,
         "pictures": pictures,
     }
-    return PredictionContext(predictor, args.n_frames, args.band, temperature, args.min_side, pictures, settings)
+    return PredictionContext(
+        predictor, args.n_frames, args.band, temperature, args.min_side, args.stability, pictures, settings
+    )

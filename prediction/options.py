@@ -15,6 +15,7 @@ _BAND = (
     "P(fake) below LOW is real, from HIGH fake, between them uncertain (default: 0.5 0.5, never uncertain; with "
     f"--calibration {CALIBRATED_BAND[0]} {CALIBRATED_BAND[1]})"
 )
+_STABILITY = "score the faces again after JPEG 75, H.264 CRF 30 and 0.75 x size; say whether the verdict flips"
 _CALIBRATION = "calibration.json of SJEDD_report.py --calibrate; verdicts use the calibrated P(fake)"
 
 
@@ -32,6 +33,7 @@ def add_prediction_options(parser: ArgumentParser) -> None:
     add = parser.add_argument_group("verdict").add_argument
     add("--band", type=probability, nargs=2, metavar=("LOW", "HIGH"), help=_BAND)
     add("--calibration", metavar="FILE", help=_CALIBRATION)
+    add("--stability", action="store_true", help=_STABILITY)
     add = parser.add_argument_group("machine").add_argument
     add("--batch_size", type=positive_int, default=32, help="faces in one forward pass")
     add("--gpu", type=non_negative_int, help="CUDA device (default: 0; the CPU without CUDA)")

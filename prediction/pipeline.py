@@ -14,6 +14,7 @@ from prediction.context import PredictionContext, build_context
 from prediction.people import find_people, open_source
 from prediction.pictures import draw_pictures
 from prediction.results import clear, folders_for, is_done, is_whole, row_of, stamp, track_entry, write_table
+from prediction.stability import check_stability, instability
 from prediction.verdicts import decide, judge
 from prediction.wording import no_face_reason, summary
 from preprocessing.extraction.find_files import find_inputs, left_out_note
@@ -51,6 +52,12 @@ def predict(
             prediction["outcome"], decisive = decide(persons)
             prediction |= {"p_fake": persons[decisive].verdict.p_fake, "decided_by": decisive + 1}
             prediction["tracks"] = [track_entry(person, context.temperature is not None) for person in persons]
+            if context.stability:
+                for track, entry in zip(
+                    prediction["tracks"], check_stability(source, people.count, persons, context), strict=True
+                ):
+                    track.update(entry)
+                    track["explanation"] = f"{track['explanation']} {instability(entry)}".strip()
         else:
             prediction |= {"outcome": "no_face", "reason": no_face_reason(len(people.faces), people.dropped)}
         prediction["dropped_faces"] = dict(people.dropped)
