@@ -17,6 +17,7 @@ from preprocessing.detection.faces import Faces
 from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_files import OWN_FILE, save_image
 from preprocessing.extraction.face_limits import confident, judge
+from preprocessing.extraction.photos import PhotoError, read_photo
 from preprocessing.extraction.tracks import FrameFaces, follow_face, look_between, views_of
 from preprocessing.extraction.video import VideoError, count_frames, frame_indices, read_frames
 from utils.pool import check_stop
@@ -44,13 +45,14 @@ class Job(NamedTuple):
     """One video to crop."""
 
     name: str
-    video: Path
+    video: Path  # or a photograph
     root: Path  # folder of the manifest
     faces: Path  # crops go to faces / name
     n_frames: int | None  # None = all
     settings: Settings
     device: str
     weights: Path | None
+    photo: bool = False
 
 
 class Pick(NamedTuple):
@@ -144,7 +146,7 @@ def detect_frames(job: Job, indices: Iterable[int]) -> Iterator[tuple[int, np.nd
     settings = job.settings
     reference = settings.protocol == "reference"
     detector = detector_of(settings.detector, job.device, job.weights, settings.detect_side, not reference)
-    frames = read_frames(job.video, indices)
+    frames = _read_photo(job) if job.photo else read_frames(job.video, indices)
     while batch := list(islice(frames, BATCH)):
         check_stop()
         with one_thread():
@@ -153,6 +155,16 @@ def detect_frames(job: Job, indices: Iterable[int]) -> Iterator[tuple[int, np.nd
             if reference:
                 faces = faces._replace(landmarks=np.trunc(faces.landmarks))
             yield index, frame, FrameFaces(faces, views_of(frame, faces) if settings.track else np.zeros(0))
+
+
+def _read_photo(job: Job) -> Iterator[tuple[int, np.ndarray]]:
+    try:
+        photo = read_photo(job.video)
+    except PhotoError as error:
+        raise VideoError("unreadable", job.video, str(error)) from error
+    if photo is None:
+        raise VideoError("unreadable", job.video, "no photograph")
+    yield 0, photo
 
 
 def save_crop(job: Job, index: int, frame: np.ndarray, landmarks: np.ndarray) -> None:
@@ -224,7 +236,7 @@ def crop_video(job: Job) -> None:
     """Write all crops of a video, then its row file. A video that cannot be read gets one row."""
     remove_crops(job.faces / job.name)
     try:
-        rows = _crop_frames(job, count_frames(job.video))
+        rows = _crop_frames(job, 1 if job.photo else count_frames(job.video))
     except VideoError as error:
         rows = [manifest.frame_row(job.name, None, "video_missing" if error.code == "missing" else "video_unreadable")]
     write_row_file(job, rows)

@@ -1,5 +1,6 @@
 """Find the videos and photographs of folders and lists. What a folder holds besides is counted."""
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,19 +18,21 @@ VIDEO_SUFFIXES = (
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
 
 
-def find_videos(paths: Iterable[Path]) -> tuple[dict[str, Path], list[Path]]:
-    """Find the videos that the paths name.
+def find_videos(paths: Iterable[Path], photos: bool = False) -> tuple[dict[str, Path], list[Path]]:
+    """Find the videos, or the photographs, that the paths name.
 
     Args:
         paths: Folders (searched with their subfolders; hidden files and folders are skipped), video files, and .txt
             files with one path per line, relative to the current folder. Listed videos may be missing.
 
     Returns:
-        (name -> file, sorted by name; the files of folders that are no videos). A name is the path without its suffix,
+        (name -> file, sorted by name; the other files of the folders). A name is the path without its suffix,
         below the searched folder or, for single and listed files, below the deepest folder that they share.
 
+        The second video of a name gets the name with a number, name_2.
+
     Raises:
-        UserError: A path is missing, a list cannot be read, or two videos get the same name.
+        UserError: A path is missing, or a list cannot be read.
     """
     found: list[tuple[Path, Path]] = []  # name with suffix, file
     files: list[Path] = []
@@ -37,9 +40,9 @@ def find_videos(paths: Iterable[Path]) -> tuple[dict[str, Path], list[Path]]:
     for path in paths:
         if path.is_dir():
             below = _files_below(path)
-            videos = [file for file in below if file.suffix.lower() in VIDEO_SUFFIXES or is_animation(file)]
-            found += [(file.relative_to(path), file) for file in videos]
-            left_out += sorted(set(below).difference(videos))
+            wanted = [file for file in below if (_is_photo(file) if photos else _is_video(file))]
+            found += [(file.relative_to(path), file) for file in wanted]
+            left_out += sorted(set(below).difference(wanted))
         elif path.suffix.lower() == ".txt":
             listed = _listed_files(path)
             if odd := next((line for line in listed if not _may_be_a_video(line)), None):
@@ -56,9 +59,17 @@ def find_videos(paths: Iterable[Path]) -> tuple[dict[str, Path], list[Path]]:
     named: dict[str, Path] = {}
     for name, path in sorted((place.with_suffix("").as_posix(), path) for place, path in found):
         name = name.encode("utf-8", "backslashreplace").decode()  # the manifest is UTF-8
-        if named.setdefault(name, path) != path:
-            raise UserError(f"{named[name]} and {path} would share the crop folder {name}; rename one of them")
+        numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
+        named[next(free for free in numbered if named.get(free, path) == path)] = path
     return named, left_out
+
+
+def _is_video(file: Path) -> bool:
+    return file.suffix.lower() in VIDEO_SUFFIXES or is_animation(file)
+
+
+def _is_photo(file: Path) -> bool:
+    return file.suffix.lower() in PHOTO_SUFFIXES and not is_animation(file)
 
 
 def find_inputs(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:

@@ -19,8 +19,8 @@ VIDEO_SETS = {name: data_set for name, data_set in TEST_SETS.items() if data_set
 
 
 def _foreign_options(dataset: str) -> list[str]:
-    """The options that do not go with a data set, or with "videos"."""
-    if dataset == "videos":
+    """The options that do not go with a data set, or with "videos" and "images"."""
+    if dataset in ("videos", "images"):
         return ["data_root", "compression", "split"]
     named = VIDEO_SETS[dataset]
     wrong = {"compression": not named.videos_by_compression, "split": not named.video_splits}
@@ -48,14 +48,16 @@ def shard_type(text: str) -> tuple[int, int]:
 def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Cut aligned face crops out of videos.")
     data = parser.add_argument_group("data")
-    data.add_argument("--dataset", required=True, choices=(*VIDEO_SETS, "videos"), help="data set; videos: your own")
+    data.add_argument(
+        "--dataset", required=True, choices=(*VIDEO_SETS, "videos", "images"), help="data set; videos: your own"
+    )
     data.add_argument("--data_root", type=Path, help="folder that holds FF++, CDF, FSh, DF-1.0, DFDC (default: data)")
     data.add_argument("--compression", choices=("c23", "c40", "raw"), help="FFpp, FSh: which files (default: c23)")
     data.add_argument("--split", nargs="+", choices=("train", "val", "test", "all"), help="FFpp: official splits "
                       "(default: all); CDF, FSh, Deeper: test (what SJEDD_test.py needs, default) or all")  # fmt: skip
-    data.add_argument("--video_path", type=Path, nargs="+", metavar="PATH", help="videos: folders to search, with "
-                      "their subfolders, video files, and .txt files with one path per line")  # fmt: skip
-    data.add_argument("--save_path", type=Path, help="videos: folder for crops and manifest")
+    paths = "videos, images: folders to search, with their subfolders, files, and .txt files with one path per line"
+    data.add_argument("--video_path", "--image_path", type=Path, nargs="+", metavar="PATH", help=paths)
+    data.add_argument("--save_path", type=Path, help="videos, images: folder for crops and manifest")
     data.add_argument("--limit", type=positive_int, help="only the first LIMIT videos of each class")
     crops = parser.add_argument_group("crops")
     crops.add_argument("--protocol", choices=("ours", "reference"), default="ours", help="reference: every frame, "
@@ -96,8 +98,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     for name in _foreign_options(args.dataset):
         if getattr(args, name) is not None:
             parser.error(f"--{name} does not go with --dataset {args.dataset}")
-    if args.dataset == "videos" and not (args.video_path and args.save_path):
-        parser.error("--dataset videos needs --video_path and --save_path")
+    if args.dataset in ("videos", "images") and not (args.video_path and args.save_path):
+        parser.error(f"--dataset {args.dataset} needs --{args.dataset[:-1]}_path and --save_path")
     splits = VIDEO_SETS[args.dataset].video_splits if args.split else ()
     if args.split and not set(args.split) <= set(splits):
         parser.error(f"--dataset {args.dataset} has the splits {' and '.join(splits)}")

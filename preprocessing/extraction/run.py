@@ -18,7 +18,7 @@ from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_folder import crop_unclaimed, is_finished, record_crash, working_in
 from preprocessing.extraction.face_crops import Job, Settings
 from preprocessing.extraction.face_limits import MAX_MISFIT, MIN_CONFIDENCE, MIN_FACE
-from preprocessing.extraction.find_files import VIDEO_SUFFIXES, find_videos, left_out_note
+from preprocessing.extraction.find_files import PHOTO_SUFFIXES, VIDEO_SUFFIXES, find_videos, left_out_note
 from utils.cli import UserError
 from utils.files import file_sha256
 from utils.pool import run_jobs
@@ -31,8 +31,8 @@ def _find_videos(args: argparse.Namespace) -> tuple[list[VideoSet], str | None]:
     if data_set and data_set.videos:
         sets, left_out = data_set.videos(args.data_root, args.compression, args.split), []
     else:
-        found, left_out = find_videos(args.video_path)
-        videos = [Video(name, path, "videos") for name, path in found.items()]
+        found, left_out = find_videos(args.video_path, photos=args.dataset == "images")
+        videos = [Video(name, path, args.dataset) for name, path in found.items()]
         sets = [VideoSet(args.save_path, args.save_path, videos)]
     chosen = {video for group in sets for videos in _by_label(group.videos).values() for video in videos[: args.limit]}
     sets = [group._replace(videos=[video for video in group.videos if video in chosen]) for group in sets]
@@ -103,7 +103,8 @@ def run(args: argparse.Namespace) -> None:
     videos = [(group, video) for group in sets for video in group.videos]
     if not any(video.path.is_file() for _, video in videos):
         where = f"none of {len(videos)} videos is there, such as {videos[0][1].path}" if videos else "there is no video"
-        hint = f"{', '.join(VIDEO_SUFFIXES)} files are taken" if args.dataset == "videos" else "check --data_root"
+        suffixes = {"videos": VIDEO_SUFFIXES, "images": PHOTO_SUFFIXES}.get(args.dataset)
+        hint = f"{', '.join(suffixes)} files are taken" if suffixes else "check --data_root"
         raise UserError(f"{where}; {hint}")
     number, count = args.shard
     auto = " (auto: no RetinaFace weights in pretrained/)" if args.detector == "auto" and weights is None else ""
@@ -111,9 +112,9 @@ def run(args: argparse.Namespace) -> None:
     print(f"detector: {detector}{auto}, device: {device}, processes: {args.workers}{part}")
     if note:
         print(note)
-    n_frames = None if args.n_frames == "all" else args.n_frames
+    n_frames, photos = None if args.n_frames == "all" else args.n_frames, args.dataset == "images"
     shard = [
-        Job(video.name, video.path, group.root, group.faces, n_frames, settings, device, weights)
+        Job(video.name, video.path, group.root, group.faces, n_frames, settings, device, weights, photos)
         for group, video in videos[number::count]
     ]
     with contextlib.ExitStack() as stack:
@@ -136,4 +137,6 @@ def run(args: argparse.Namespace) -> None:
         print(f"{len(jobs) - len(done)} more videos are being cropped by another run in the same place")
     known = [counts[group.root].get(video.name) for group, video in videos]
     if all(own is not None and not _frames(own) for own in known):
-        raise UserError(f"none of {len(videos)} videos could be read; the reasons are in {sets[0].root}/manifest.csv")
+        raise UserError(
+            f"none of {len(videos)} videos could be read; the column status of {sets[0].root}/manifest.csv says why"
+        )

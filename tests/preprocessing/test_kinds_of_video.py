@@ -1,5 +1,6 @@
 """Kinds of videos and pictures that decoders get wrong. The truth is the photograph that they were made of."""
 
+import csv
 import subprocess
 
 import av
@@ -10,6 +11,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from preprocessing.extract_faces import main
 from preprocessing.extraction.find_files import find_inputs, find_videos
 from preprocessing.extraction.photos import PhotoError, read_photo
 from preprocessing.extraction.video import VideoError, count_frames, frame_rate, frame_times, read_frames
@@ -232,6 +234,22 @@ def test_endings_of_folders(tmp_path):
     videos, left_out = find_videos([tmp_path])
     assert list(videos) == ["a", "b", "c", "d", "e", "i"]
     assert [path.name for path in left_out] == ["f.heic", "g.heif", "h.avif", "j.webp", "k.txt", "l"]
+
+
+def test_photographs_are_cropped_with_a_manifest(tmp_path, capsys):
+    (tmp_path / "in/deep").mkdir(parents=True)
+    Image.fromarray(skimage.data.astronaut()[:384]).save(tmp_path / "in/deep/a.jpg")
+    (tmp_path / "in/face.heic").write_bytes((DATA / "grid.heic").read_bytes())
+    (tmp_path / "in/broken.png").write_bytes(b"no picture")
+    (tmp_path / "in/notes.txt").write_text("")
+    argv = ["--dataset", "images", "--image_path", str(tmp_path / "in"), "--save_path", str(tmp_path / "out")]
+    assert main([*argv, "--workers", "1"]) == 0
+    assert "left out of the folders, by their endings: 1 files (1 .txt)" in capsys.readouterr().out
+    with (tmp_path / "out/manifest.csv").open(newline="") as file:
+        rows = {row["video"]: (row["frame"], row["status"]) for row in csv.DictReader(file)}
+    assert rows == {"broken": ("", "video_unreadable"), "deep/a": ("0", "ok"), "face": ("0", "ok")}
+    for name in ("deep/a", "face"):
+        assert cv2.imread(str(tmp_path / "out" / name / "0000.png")).shape == (317, 317, 3)
 
 
 def test_nothing_else_opens_videos():

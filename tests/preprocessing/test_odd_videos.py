@@ -186,8 +186,9 @@ def test_files_and_lists_of_files(extract, astronaut, tmp_path, capsys):
     assert (extract.out / "x" / "0000.png").is_file()
     assert main([*argv, str(extract.folder)]) == 0
     capsys.readouterr()
-    assert main([*argv, str(extract.folder / "a"), str(extract.folder / "b")]) == 2
-    assert "would share the crop folder x" in capsys.readouterr().err
+    assert main([*argv, str(extract.folder / "a"), str(extract.folder / "b")]) == 0
+    assert (extract.out / "x_2" / "0000.png").is_file(), "a second video of one name gets a number"
+    capsys.readouterr()
     for path, error in ((tmp_path / "no.mp4", "no file or folder"), (tmp_path / "no.txt", "cannot read the list")):
         assert main([*argv, str(path)]) == 2
         assert error in capsys.readouterr().err
