@@ -1,15 +1,18 @@
 """The picture at the top of README."""
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from examples.make_readme_picture import draw, main
 from models.label_tree import FFPP
 from tests.conftest import ROOT
+from utils.video_writer import write_video
 
 
 def test_the_picture_is_drawn_and_small(tmp_path):
-    crop = ROOT / "tests/data/cdf_tiny/FakeCDF/id1_0001/0000.png"
+    with Image.open(ROOT / "tests/data/cdf_tiny/FakeCDF/id1_0001/0000.png") as crop:
+        write_video(tmp_path / "fake.mp4", [np.asarray(crop.convert("RGB"))], 25)
     person = {
         "outcome": "fake",
         "p_fake": 0.97,
@@ -18,7 +21,7 @@ def test_the_picture_is_drawn_and_small(tmp_path):
         "state": ["fake", "expression", "lip", "mouth"],
         "frames": [{"frame": 0, "p_fake": 0.97, "box": [8, 8, 24, 24]}],
     }
-    draw(person, crop, tmp_path / "sub" / "picture.png")
+    draw(person, tmp_path / "fake.mp4", tmp_path / "sub" / "picture.png")
     with Image.open(tmp_path / "sub" / "picture.png") as picture:
         assert picture.width > 1000
     assert (tmp_path / "sub" / "picture.png").stat().st_size < 300_000
