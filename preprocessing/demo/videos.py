@@ -91,6 +91,4 @@ def write_video(path: Path, frames: np.ndarray, crf: int) -> None:
 
     crf: Constant rate factor of x264, 0 (lossless) to 51.
     """
-    encoding = ["-preset", "ultrafast", "-crf", str(crf), "-threads", "1"]
-    encoding += ["-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact"]
-    video_writer.write_video(path, frames, FPS, encoding)
+    video_writer.write_video(path, frames, FPS, {"preset": "ultrafast", "crf": str(crf)}, exact=True)

@@ -94,7 +94,7 @@ def test_errors_are_lines_that_a_terminal_can_take():
 
 def test_predictions_that_were_meddled_with_are_not_whole():
     track = {"p_fake": 0.5, "nodes": {"fake": 0.5, "eye": 0.1}, "explanation": "Real.", "frames": []}
-    whole = {"input": "x", "outcome": "real", "p_fake": 0.5, "reason": None, "tracks": [track]}
+    whole = {"input": "x", "outcome": "real", "p_fake": 0.5, "reason": None, "decided_by": 1, "tracks": [track]}
     assert is_whole(whole, NODES)
     for change in ({"tracks": 5}, {"tracks": [{}]}, {"p_fake": "x"}, {"outcome": None}):
         assert not is_whole(whole | change, NODES)

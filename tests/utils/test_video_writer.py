@@ -36,7 +36,7 @@ def test_a_failure_leaves_nothing(tmp_path):
 
     with pytest.raises(RuntimeError, match="the input ended"):
         write_video(tmp_path / "v.mp4", broken(), 10)
-    with pytest.raises(OSError, match="ffmpeg could not write"):
+    with pytest.raises(OSError, match="FFmpeg cannot write it"):
         write_video(tmp_path / "v.mp4", frames(), -1.0)
     assert not list(tmp_path.iterdir())
 
@@ -79,7 +79,9 @@ def test_a_disk_that_is_full_leaves_nothing(tmp_path, lacking):
         tmp_path, "finite", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     ) as process:
         _, told = process.communicate()
-    assert process.returncode == 1 and "OSError: ffmpeg could not write" in told
+    assert process.returncode == 2
+    assert told.startswith(f"error: cannot write {tmp_path}/v.mp4 (FFmpeg cannot write it: File too large)")
+    assert told.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
