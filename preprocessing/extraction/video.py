@@ -52,7 +52,7 @@ class _Timeline(NamedTuple):
     """The times of a video's frames, in units of ``seconds``."""
 
     pts: Sequence[int] | None  # of each frame, in the order of showing; None if only decoding tells
-    keys: Sequence[int]  # of the key frames
+    keys: Sequence[int]  # of the key frames; empty if only decoding tells
     seconds: Fraction
 
 
@@ -100,12 +100,13 @@ def _read_timeline(path: Path, _version: tuple[int, int] | None) -> _Timeline:
     """Read all packets, without decoding them."""
     with _open(path) as (container, stream):
         known = stream.codec_context.name in _ONE_PICTURE_A_PACKET
-        packets = [packet for packet in _packets(container, stream) if packet.size and not packet.is_discard]
-        pts = [packet.pts for packet in packets if packet.pts is not None]
-        keys = [packet.pts for packet in packets if packet.pts is not None and packet.is_keyframe]
+        # The packets themselves would be the whole file.
+        times = [(p.pts, p.is_keyframe) for p in _packets(container, stream) if p.size and not p.is_discard]
         seconds = stream.time_base or Fraction(1, 25)
-    known = known and len(set(pts)) == len(packets)
-    return _Timeline(sorted(pts) if known else None, sorted(keys), seconds)
+    pts = {time for time, _ in times if time is not None}
+    if not known or len(pts) < len(times):
+        return _Timeline(None, [], seconds)
+    return _Timeline(sorted(pts), sorted(time for time, is_key in times if is_key and time is not None), seconds)
 
 
 def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
