@@ -6,6 +6,7 @@ after the other, and only the wanted ones become RGB. What cannot be decoded kee
 
 import contextlib
 import functools
+import gc
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -220,15 +221,17 @@ def read_frames(path: Path, indices: Iterable[int]) -> Iterator[tuple[int, np.nd
     if is_animation(path):
         yield from ((number, frame) for number, (frame, _) in enumerate(pictures(path)) if number in wanted)
         return
-    last, canvas = max(wanted), None
+    last, canvas, matrix = max(wanted), None, (1, 0, 0, 1)
     with _open(path) as (container, stream):
         for number, frame in _progressive(_numbered(container, stream, _timeline(path)), stream):
             if canvas is None:
-                canvas = _upright(path, frame, stream).shape[:2]
+                matrix = _display_matrix(frame)
+                canvas = _upright(path, frame, stream, matrix).shape[:2]
             if number in wanted:
-                yield number, _fitted(_upright(path, frame, stream), canvas)
+                yield number, _fitted(_upright(path, frame, stream, matrix), canvas)
             if number >= last:
-                return
+                break
+    gc.collect(0)  # a frame whose side data was read is part of a cycle, which holds its pixels
 
 
 def _progressive(
@@ -273,7 +276,7 @@ def _through(
             yield inside.popleft(), made
 
 
-def _upright(path: Path, frame: av.VideoFrame, stream: av.VideoStream) -> np.ndarray:
+def _upright(path: Path, frame: av.VideoFrame, stream: av.VideoStream, matrix: tuple[int, int, int, int]) -> np.ndarray:
     """A stored frame as it is to be seen: [H, W, 3] uint8 RGB."""
     aspect = stream.sample_aspect_ratio or Fraction(1)
     aspect = aspect if Fraction(1, _LARGEST_ASPECT) <= aspect <= _LARGEST_ASPECT else Fraction(1)
@@ -286,7 +289,7 @@ def _upright(path: Path, frame: av.VideoFrame, stream: av.VideoStream) -> np.nda
             picture = frame.to_ndarray(width=width, height=height, format="rgb24")
     except (av.FFmpegError, ValueError) as error:
         raise VideoError("unreadable", path, f"a frame cannot be converted ({_reason(error)})") from error
-    return np.ascontiguousarray(_turned(picture, _display_matrix(frame)))
+    return np.ascontiguousarray(_turned(picture, matrix))
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
