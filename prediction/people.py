@@ -54,9 +54,9 @@ class Source(NamedTuple):
     path: Path
     photo: np.ndarray | None
 
-    def frames(self, count: int) -> Iterator[tuple[int, np.ndarray]]:
-        """(number, frame) of the first ``count`` frames."""
-        return read_frames(self.path, range(count)) if self.photo is None else iter([(0, self.photo)])
+    def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """(number, frame) of the wanted frames of a video, or of the photograph."""
+        return read_frames(self.path, indices) if self.photo is None else iter([(0, self.photo)])
 
 
 def open_source(path: Path) -> Source:

@@ -78,7 +78,7 @@ def _annotated_frames(
     boxes = [dict(zip(person.frames, person.boxes, strict=True)) for person in persons]
     regions = [context.predictor.tree.nodes[i] for i in context.predictor.tree.levels[2]]
     labels = [_label(person, f"{n}: " if len(persons) > 1 else "", regions) for n, person in enumerate(persons, 1)]
-    for index, frame in source.frames(people.count):
+    for index, frame in source.frames(range(people.count)):
         drawn = frame.copy()
         for n, person in enumerate(persons):
             if index in person.frames and (i := person.frames.index(index)) in person.decisive():

@@ -53,9 +53,8 @@ def predict(
             prediction |= {"p_fake": persons[decisive].verdict.p_fake, "decided_by": decisive + 1}
             prediction["tracks"] = [track_entry(person, context.temperature is not None) for person in persons]
             if context.stability:
-                for track, entry in zip(
-                    prediction["tracks"], check_stability(source, people.count, persons, context), strict=True
-                ):
+                entries = check_stability(source, persons, context)
+                for track, entry in zip(prediction["tracks"], entries, strict=True):
                     track.update(entry)
                     track["explanation"] = f"{track['explanation']} {instability(entry)}".strip()
         else:

@@ -1,26 +1,16 @@
 """Does a verdict hold after re-encoding? The same faces are scored again after JPEG, H.264 and a smaller size."""
 
-import io
 from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from datasets.perturbations import compress_clip
+from datasets.transforms import jpeg
 from prediction.context import PredictionContext
 from prediction.people import Source
 from prediction.verdicts import Person, verdict_of
 from prediction.wording import outcome_of
-
-
-def _jpeg(crops: Sequence[np.ndarray]) -> list[np.ndarray]:
-    made = []
-    for crop in crops:
-        file = io.BytesIO()
-        Image.fromarray(crop).save(file, "JPEG", quality=75)
-        made.append(np.asarray(Image.open(file)))
-    return made
 
 
 def _smaller(crops: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -28,18 +18,17 @@ def _smaller(crops: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 REENCODINGS: dict[str, Callable[[Sequence[np.ndarray]], list[np.ndarray]]] = {
-    "JPEG 75": _jpeg,
+    "JPEG 75": lambda crops: [jpeg(crop, 75) for crop in crops],
     "H.264 CRF 30": lambda crops: compress_clip(crops, 30),
     "0.75 x size": _smaller,
 }
 
 
-def check_stability(source: Source, count: int, persons: Sequence[Person], context: PredictionContext) -> list[dict]:
+def check_stability(source: Source, persons: Sequence[Person], context: PredictionContext) -> list[dict]:
     """Score the faces of each person again after each of REENCODINGS, applied to the aligned crops.
 
     Args:
-        source: The input; a video is read again.
-        count: Number of its frames.
+        source: The input; the people's frames of a video are read again.
         persons: Its people with their verdicts.
         context: Model and settings.
 
@@ -53,9 +42,9 @@ def check_stability(source: Source, count: int, persons: Sequence[Person], conte
     predictor = context.predictor
     crops: list[list[np.ndarray]] = [[] for _ in persons]
     wanted = {frame for person in persons for frame in person.frames}
-    for index, frame in source.frames(count):
+    for index, frame in source.frames(wanted):
         for person, own in zip(persons, crops, strict=True):
-            if index in wanted and index in person.frames:
+            if index in person.frames:
                 own.append(predictor.align(frame, person.landmarks[person.frames.index(index)]))
     entries = []
     for person, own in zip(persons, crops, strict=True):

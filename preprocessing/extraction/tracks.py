@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from datasets.records import evenly_spaced_indices
 from preprocessing.detection.align import align_face
 from preprocessing.detection.faces import Faces
+from preprocessing.extraction.face_limits import confident
 
 MAX_STEP = 1.0  # mean distance of a face's landmarks in consecutive frames, in face sides
 MAX_GROWTH = 2.0  # ratio of a face's sides in consecutive frames
@@ -79,7 +80,7 @@ def people(seen: dict[int, FrameFaces], min_confidence: float) -> list[dict[int,
     for frame in sorted(seen):
         oldest = frame - max(MAX_GAP, 2 * (frame - previous))
         previous = frame
-        faces, live = _confident(seen[frame].faces, min_confidence), _since(oldest, last_frames)
+        faces, live = confident(seen[frame].faces, min_confidence).tolist(), _since(oldest, last_frames)
         distances = np.array([[_distance(seen, tracks[t], frame, i) for i in faces] for t in live], float)
         pairs = zip(*linear_sum_assignment(distances), strict=True) if distances.size else ()
         track_of = {faces[column]: live[row] for row, column in pairs if distances[row, column] < _OTHER_PERSON}
@@ -122,7 +123,7 @@ def _unclear_frames(seen: dict[int, FrameFaces], min_confidence: float) -> set[i
     unclear: set[int] = set()
     for a, b in itertools.pairwise(sorted(seen)):
         one, other = seen[a], seen[b]
-        places = itertools.product(_confident(one.faces, min_confidence), _confident(other.faces, min_confidence))
+        places = itertools.product(*(confident(here.faces, min_confidence) for here in (one, other)))
         if any(
             one.views[i] @ other.views[j] < MIN_LIKENESS
             and _overlap(one.faces.boxes[i], other.faces.boxes[j]) >= MIN_OVERLAP
@@ -130,10 +131,6 @@ def _unclear_frames(seen: dict[int, FrameFaces], min_confidence: float) -> set[i
         ):
             unclear |= {a + (b - a) * quarter // 4 for quarter in (1, 2, 3)}
     return unclear
-
-
-def _confident(faces: Faces, min_confidence: float) -> list[int]:
-    return np.flatnonzero(faces.scores >= min_confidence).tolist()
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:

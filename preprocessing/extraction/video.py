@@ -191,7 +191,8 @@ def frame_times(path: Path, count: int) -> list[float]:
         return [seconds for _, seconds in pictures(path)][:count]
     timeline = _timeline(path)
     if timeline.pts is None or len(timeline.pts) < count:
-        return [number / frame_rate(path) for number in range(count)]
+        rate = frame_rate(path)
+        return [number / rate for number in range(count)]
     return [float((pts - timeline.pts[0]) * timeline.seconds) for pts in timeline.pts[:count]]
 
 

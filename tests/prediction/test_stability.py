@@ -28,7 +28,7 @@ def test_a_verdict_that_flips_is_told(limit):
     predictor = SimpleNamespace(tree=FFPP, align=lambda *args: align_face(*args, 317, 1.3), score_crops=score_crops)
     context = SimpleNamespace(predictor=predictor, band=(0.5, 0.5), temperature=None)
     person = SimpleNamespace(frames=[0], landmarks=LANDMARKS, outcome="fake")
-    (entry,) = check_stability(Source("photo", skimage.data.astronaut()[:384]), 1, [person], context)
+    (entry,) = check_stability(Source("photo", skimage.data.astronaut()[:384]), [person], context)
     assert list(entry["reencoded"]) == list(REENCODINGS)
     assert seen == [(317, 317, 3), (317, 317, 3), (238, 238, 3)]
     outcome = "fake" if limit == 0 else "real"
