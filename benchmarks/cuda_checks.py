@@ -5,6 +5,7 @@ The check NAME is the function check_NAME. It yields figures; each is written to
 """
 
 import copy
+import functools
 import json
 import os
 import subprocess
@@ -74,10 +75,16 @@ class Bench(NamedTuple):
         return self.device.type == "cuda"
 
 
-def trainer_of(name: str, device: torch.device, lr: float = 6e-7, **settings: object) -> Trainer:
-    """A trainer of the model ``name`` (of MODEL_NAMES, or tiny) with seeded random weights."""
+@functools.cache
+def model_of(name: str) -> JointEmbedding:
+    """The model ``name`` (of MODEL_NAMES, or tiny) with seeded random weights, on the CPU."""
     torch.manual_seed(0)
-    model = JointEmbedding(TINY if name == "tiny" else architecture(name), FFPP).to(device)
+    return JointEmbedding(TINY if name == "tiny" else architecture(name), FFPP)
+
+
+def trainer_of(name: str, device: torch.device, lr: float = 6e-7, **settings: object) -> Trainer:
+    """A trainer of a copy of ``model_of(name)``."""
+    model = copy.deepcopy(model_of(name)).to(device)
     trainer = Trainer(model, TrainerSettings(weight="autol", **settings))
     trainer.set_learning_rate(lr)
     return trainer
@@ -92,10 +99,10 @@ def batches_of(trainer: Trainer, batch_size: int, n: int) -> list[tuple[torch.Te
 
 
 def steps_of(trainer: Trainer, batch_size: int, n: int) -> Iterator[StepResult]:
-    """Make ``n`` bi-level steps."""
-    batches = batches_of(trainer, batch_size, 2 * n)
+    """Make ``n`` bi-level steps on at most five pairs of batches, in turn."""
+    batches = batches_of(trainer, batch_size, 2 * min(n, 5))
     for i in range(n):
-        yield trainer.step(batches[2 * i], batches[2 * i + 1], i)
+        yield trainer.step(batches[2 * i % len(batches)], batches[2 * i % len(batches) + 1], i)
 
 
 def largest_difference(a: Sequence[StepResult], b: Sequence[StepResult], what: str) -> float:
@@ -118,11 +125,17 @@ def check_parity(bench: Bench) -> Iterator[Figure]:
             difference = largest_difference(runs["float32"], runs["cpu"], what)
             told = f"{name}, {n} steps, {what}: {bench.device.type} against cpu"
             yield Figure(told, f"{difference:.1e}", "relative 1e-4", difference < 1e-4)
-        difference = largest_difference(runs["bfloat16"], runs["float32"], "task_losses")
-        yield Figure(f"{name}, losses: bfloat16 against float32", f"{difference:.1e}", "2%", difference < 0.02)
-        signs = [np.sign([step.hypergradient for step in runs[kind]]) for kind in ("bfloat16", "float32")]
-        agree = float((signs[0] == signs[1]).mean())
-        yield Figure(f"{name}, hypergradient signs: bfloat16 and float32", f"{100 * agree:.0f}%", "all", agree == 1)
+        # From equal weights, which are those of the first step; after it rounding adds up on every device.
+        for told, chosen in (("first step", slice(1)), (f"{n} steps", slice(n))):
+            rounded, exact = runs["bfloat16"][chosen], runs["float32"][chosen]
+            bars = ("2%", "all") if chosen == slice(1) else ("", "")
+            difference = largest_difference(rounded, exact, "task_losses")
+            passed = difference < 0.02 if bars[0] else None
+            yield Figure(f"{name}, {told}, losses: bfloat16 against float32", f"{difference:.1e}", bars[0], passed)
+            signs = [np.sign([step.hypergradient for step in steps]) for steps in (rounded, exact)]
+            agree = float((signs[0] == signs[1]).mean())
+            passed = agree == 1 if bars[1] else None
+            yield Figure(f"{name}, {told}, signs of the hypergradients", f"{100 * agree:.0f}%", bars[1], passed)
 
 
 def check_float16(bench: Bench) -> Iterator[Figure]:
@@ -265,28 +278,26 @@ def check_graph(bench: Bench) -> Iterator[Figure]:
             [partial(each.step, *batches) for each in trainers], 3 if bench.quick else 15, bench.device
         )
         told = f"{1000 * times[0]:.1f} ms, as a graph {1000 * times[1]:.1f} ms"
-        goal = precision == "bfloat16"
-        passed = 1000 * times[1] <= GOAL_MS if goal else None
-        yield Figure(f"{name}, {precision}, step", told, f"{GOAL_MS} ms" if goal else "", passed)
+        yield Figure(f"{name}, {precision}, step", told)
     with TemporaryDirectory() as temporary:  # two learning rates, while the loaders' threads work
         folder = Path(temporary)
         save_checkpoint(folder / "init.pth", trainer_of("tiny", bench.device).model)
         start, last = training_arguments(folder), "ckpt_last.pth"
         as_graph = ["--cuda_graph"] if bench.on_cuda else []
-        finish(training_process(bench, *start, "--tag", "plain"))
-        finish(training_process(bench, *start, *as_graph, "--tag", "graph"))
+        runs = {"plain": ["--no-cuda_graph"], "graph": as_graph}
+        finish(*[training_process(bench, *start, *more, "--tag", tag) for tag, more in runs.items()])
         yield same_bits("weights of a whole run", folder / "x" / "plain" / last, folder / "x" / "graph" / last)
 
 
 def check_speed(bench: Bench) -> Iterator[Figure]:
-    """Time, peak memory, synchronisations and kernels of a step."""
+    """Time, peak memory, synchronisations and kernels of a step, on a GPU recorded as a graph."""
     cases = [("tiny", "float32", 4), ("tiny", "bfloat16", 4)] if bench.quick else [
         ("ViT-B/32", "float32", 32), ("ViT-B/32", "tf32", 32), ("ViT-B/32", "bfloat16", 32),
         ("ViT-B/32", "bfloat16", 256), ("ViT-L/14", "bfloat16", 32),
     ]  # fmt: skip
     for name, precision, batch_size in cases:
         set_tf32(precision == "tf32")
-        trainer = trainer_of(name, bench.device, precision=precision)
+        trainer = trainer_of(name, bench.device, precision=precision, cuda_graph=bench.on_cuda)
         batches = batches_of(trainer, batch_size, 2)
         if bench.on_cuda:
             torch.cuda.reset_peak_memory_stats()
@@ -316,12 +327,11 @@ def inside_a_step(bench: Bench, step: Callable[[], object]) -> Iterator[Figure]:
         seconds = time.perf_counter() - started
     events = recorded.key_averages()
     of_device = "self_device_time_total" if bench.on_cuda else "self_cpu_time_total"
-    launches = sum(event.count for event in events if "LaunchKernel" in event.key) / n
-    if bench.on_cuda:
-        yield Figure("  kernels launched in it", f"{launches:.0f}")
     on_device = [event for event in events if getattr(event, of_device) > 0]
-    if bench.on_cuda:
-        on_device = [event for event in on_device if event.device_type == torch.autograd.DeviceType.CUDA]
+    if bench.on_cuda:  # without the profiler's own marks, such as Optimizer.step#AdamW.step
+        cuda = torch.autograd.DeviceType.CUDA
+        on_device = [event for event in on_device if event.device_type == cuda and "#" not in event.key]
+        yield Figure("  kernels in it", f"{sum(event.count for event in on_device) / n:.0f}")
     busy = sum(getattr(event, of_device) for event in on_device) / 1e6 / seconds
     yield Figure("  share of the time in which the device works", f"{100 * busy:.0f}%")
     for event in sorted(on_device, key=lambda event: -getattr(event, of_device))[:10]:

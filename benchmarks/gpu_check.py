@@ -1,8 +1,9 @@
-"""Check the CUDA path on one GPU, in at most 8 minutes on an H100: right, fast, and by how much.
+"""Check the CUDA path on one GPU, in at most 15 minutes: right, fast, and by how much.
 
 Each check of benchmarks/cuda_checks.py runs in its own process; when one fails, crashes or takes too long, the table
 says so and the others go on. Prints the table and writes gpu_check.json and gpu_check.md (a section for
-benchmarks/RESULTS.md) to --output. Needs no download and no data set. --device cpu --quick runs the same code small.
+benchmarks/RESULTS.md) to --output, and what a check printed to CHECK.log there. Needs no download and no data set.
+--device cpu --quick runs the same code small.
 """
 
 import datetime
@@ -33,23 +34,28 @@ PACKAGES = (
 STATES = {True: "pass", False: "FAIL", None: ""}
 
 
-def run_check(name: str, device: str, quick: bool, seconds: float) -> list[dict]:
-    """The figures of one check; the last one says why it did not finish, if so."""
+def run_check(name: str, device: str, quick: bool, seconds: float, log: Path) -> list[dict]:
+    """The figures of one check; the last one says why it did not finish, if so. What it printed goes to ``log``."""
+    started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures"
         command = [sys.executable, str(ROOT / "benchmarks" / "cuda_checks.py"), name, "--device", device]
         command += ["--output", str(figures), *(["--quick"] if quick else [])]
-        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        with (
+            log.open("w", encoding="utf-8") as errors,
+            subprocess.Popen(command, start_new_session=True, stdout=errors, stderr=subprocess.STDOUT) as process,
+        ):
             try:
-                _, errors = process.communicate(timeout=seconds)
-                lines = errors.strip().splitlines() or [""]
+                process.wait(seconds)
+                lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or [""]
                 reason = f"exit code {process.returncode}: {lines[-1][:200]}" if process.returncode else ""
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)  # the trainings that the check has started too
                 reason = f"not finished after {seconds:.0f} s"
         lines = figures.read_text(encoding="utf-8").splitlines() if figures.is_file() else []
     found = [{"check": name} | json.loads(line) for line in lines]
+    found.append({"check": name, "what": "the check took", "value": f"{time.perf_counter() - started:.0f} s", "bar": "",
+                  "passed": None})  # fmt: skip
     if reason:
         found.append({"check": name, "what": "the check itself", "value": reason, "bar": "its end", "passed": False})
     return found
@@ -82,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--only", nargs="+", choices=NAMES, default=NAMES, metavar="CHECK", help="run only these checks"
     )
-    parser.add_argument("--limit", type=positive_int, default=180, metavar="S", help="seconds for one check")
-    parser.add_argument("--minutes", type=positive_int, default=8, help="minutes for all checks")
+    parser.add_argument("--limit", type=positive_int, default=240, metavar="S", help="seconds for one check")
+    parser.add_argument("--minutes", type=positive_int, default=15, help="minutes for all checks")
     parser.add_argument("--output", type=Path, default=Path("output/gpu_check"), help="folder for the results")
     args = parser.parse_args(argv)
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
@@ -92,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(where, flush=True)
     for name in args.only:
         left = max(60 * args.minutes - (time.perf_counter() - started), 0)
-        for figure in run_check(name, args.device, args.quick, min(args.limit, left)):
+        for figure in run_check(name, args.device, args.quick, min(args.limit, left), folder / f"{name}.log"):
             figures.append(figure)
             told = f"{figure['value']:32} {figure['bar']:24} {STATES[figure['passed']]}"
             print(f"{name:14} {figure['what']:58} {told}", flush=True)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from utils.cli import UserError
+
 
 def record(function: Callable[[], torch.Tensor]) -> tuple[Callable[[], object], torch.Tensor]:
     """Record a function. Returns a function that replays it, and the tensor that then holds the result."""
@@ -27,7 +29,7 @@ class Recorded:
     """A function of tensors, recorded at the first call with given input shapes and then replayed.
 
     It must not wait for the device, and all other tensors that it reads must stay at their addresses. Each call
-    overwrites the last result.
+    overwrites the last result. Raises UserError if the function cannot be recorded.
     """
 
     def __init__(self, function: Callable[..., torch.Tensor]) -> None:
@@ -41,7 +43,13 @@ class Recorded:
         if key != self._key or self._recording is None:
             self._recording = None  # frees the memory of the last recording first
             self._inputs: Sequence[torch.Tensor] = [values.clone() for values in inputs]
-            self._recording = record(lambda: self._function(*self._inputs))
+            try:
+                self._recording = record(lambda: self._function(*self._inputs))
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0]
+                raise UserError(f"a step cannot be recorded ({reason}); run with --no-cuda_graph") from error
             self._key = key
         for kept, values in zip(self._inputs, inputs, strict=True):
             kept.copy_(values)

@@ -14,8 +14,8 @@ from utils.cli import UserError
 from utils.progress import progress_bar
 
 _OUT_OF_MEMORY = (
-    "the GPU's memory is full; give --accum 2 or more (the same steps in parts), --grad_checkpointing (ViT), or a "
-    "smaller --batch_size"
+    "the GPU's memory is full; give --accum 2 or more (the same steps in parts), --grad_checkpointing (ViT), "
+    "--no-cuda_graph, or a smaller --batch_size"
 )
 
 

@@ -64,8 +64,8 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     model("--precision", choices=PRECISIONS, default="float32", help="precision of the image tower; tf32 and float16 "
           "need CUDA; float16 (with a loss scale) is for GPUs without bfloat16")  # fmt: skip
     model("--compile", action="store_true", help="torch.compile both towers; needs a C++ compiler")
-    model("--cuda_graph", action="store_true", help="record the CUDA kernels of a step and replay them; faster for "
-          "small models; one device only")  # fmt: skip
+    model("--cuda_graph", action=argparse.BooleanOptionalAction, help="record the CUDA kernels of a step and replay "
+          "them (default: wherever that is possible, see docs/training.md)")  # fmt: skip
     model("--grad_checkpointing", action="store_true", help="save memory for a third more computing (ViT only)")
 
     optim = parser.add_argument_group("optimisation").add_argument
@@ -125,7 +125,6 @@ def parse_args(argv: Sequence[str] | None, description: str = "") -> argparse.Na
         parser.error("--no_tree leaves one task, whose gradient has no conflicts; drop --grad_method")
     if set(args.freeze) == set(TOWERS):
         parser.error("--freeze text image leaves nothing to train")
-    check_cuda_graph(args)
     if args.batch_size % args.accum:
         parser.error(f"--batch_size {args.batch_size} is not a multiple of --accum {args.accum}")
     for key in ("txt_path_train", "txt_path_val"):
@@ -139,10 +138,19 @@ def parse_args(argv: Sequence[str] | None, description: str = "") -> argparse.Na
     return args
 
 
-def check_cuda_graph(args: argparse.Namespace) -> None:
-    """Raises UserError if --cuda_graph cannot be combined with the other settings."""
-    if args.cuda_graph and (world_size() > 1 or args.precision == "float16" or args.hypergrad == "fd"):
-        raise UserError("--cuda_graph is for one process, without --precision float16 and --hypergrad fd")
+def uses_cuda_graph(args: argparse.Namespace, device_type: str) -> bool:
+    """Whether the run's steps are recorded: --cuda_graph, by default True where they can be.
+
+    Raises UserError if --cuda_graph is given and they cannot.
+    """
+    reason = None
+    if world_size() > 1 or args.precision == "float16" or args.hypergrad == "fd":
+        reason = "is for one process, without --precision float16 and --hypergrad fd"
+    elif device_type != "cuda":
+        reason = "needs a CUDA device; run without it"
+    if args.cuda_graph and reason:
+        raise UserError(f"--cuda_graph {reason}")
+    return not reason and not args.compile if args.cuda_graph is None else args.cuda_graph
 
 
 def _tag(args: argparse.Namespace, parser: ArgumentParser) -> str:

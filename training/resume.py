@@ -10,7 +10,7 @@ import torch
 
 from models.checkpoint import FORMAT
 from models.checkpoint_file import read_checkpoint
-from training.options import check_cuda_graph, get_args_parser
+from training.options import get_args_parser
 from utils.cli import UserError
 
 # Options that --resume may change: where files are, how fast and how long the run trains; not what it computes.
@@ -43,9 +43,7 @@ def resume_settings(given: argparse.Namespace) -> tuple[argparse.Namespace, dict
             raise UserError(f"{path} was trained with --{key} {saved[key]}, which cannot change; drop --{key}")
     folder = Path(path).resolve().parent
     places = {"output": str(folder.parent.parent), "name": folder.parent.name, "tag": folder.name}
-    args = argparse.Namespace(**(saved | places | vars(given)))
-    check_cuda_graph(args)
-    return args, content
+    return argparse.Namespace(**(saved | places | vars(given))), content
 
 
 def _check_settings(saved: dict, path: str) -> None:

@@ -22,6 +22,7 @@ from training.learning_rates import epoch_learning_rates
 from training.memory import keep_freed_memory
 from training.metrics_log import MetricsLog
 from training.model_setup import prepare_model
+from training.options import uses_cuda_graph
 from training.provenance import git_revision, versions
 from training.resume import resume_settings, rng_state, set_rng_state
 from training.run_folder import run_folder
@@ -43,8 +44,7 @@ def train(args: argparse.Namespace, tree: LabelTree) -> None:
     """
     args, checkpoint = resume_settings(args) if args.resume else (args, None)
     device = choose_device(args.gpu, args.precision)
-    if args.cuda_graph and device.type != "cuda":
-        raise UserError("--cuda_graph needs a CUDA device; run without it")
+    args.cuda_graph = uses_cuda_graph(args, device.type)
     if device.type == "cpu":
         keep_freed_memory()
     tree = tree.root_only if args.no_tree else tree

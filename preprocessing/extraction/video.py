@@ -29,6 +29,8 @@ _OPTIONS = {
 }
 # Codecs in which each packet holds one picture, so that the packets' times number the pictures.
 _ONE_PICTURE_A_PACKET = {"h264", "hevc", "vp9", "libvpx-vp9", "av1", "libdav1d", "prores", "mjpeg", "gif", "apng"}
+# Text of a file that is not UTF-8 (a title, say) must not end the reading; from PyAV 19 on it never does.
+_METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _COVER = av.stream.Disposition.attached_pic  # of sound
 _PHOTOGRAPHS = {"heic", "heix", "heim", "heis", "mif1", "avif"}  # brands of single pictures
 MAX_PIXELS = 40_000_000  # of a frame: sixteen frames of 40 million, of a file of a few kilobytes, take 2 GB
@@ -64,7 +66,7 @@ def _open(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStr
     if not path.is_file():
         raise VideoError("missing", path, "there is no such file")
     try:
-        container = av.open(f"file:{path.absolute()}", options=_OPTIONS, metadata_errors="replace")
+        container = av.open(f"file:{path.absolute()}", options=_OPTIONS, **_METADATA)
     except av.DecoderNotFoundError as error:
         raise VideoError("unreadable", path, f"no decoder for it in this PyAV ({error})") from error
     except (av.FFmpegError, ValueError) as error:
@@ -295,11 +297,11 @@ def _upright(path: Path, frame: av.VideoFrame, stream: av.VideoStream, matrix: t
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     """(a, b, c, d) of the matrix by which (x, y) is shown at (a x + c y, b x + d y)."""
-    for data in frame.side_data:
-        if data.type == av.sidedata.sidedata.Type.DISPLAYMATRIX:
-            a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
-            return a, b, c, d
-    return 1, 0, 0, 1
+    data = frame.side_data.get(av.sidedata.sidedata.Type.DISPLAYMATRIX)
+    if data is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+    return a, b, c, d
 
 
 def _turned(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:

@@ -84,7 +84,7 @@ def test_a_checkpoint_older_than_these_options_is_resumed(training, tmp_path):
         del content["args"][later]
     torch.save(content, last)
     args = settings_of("--resume", str(last))
-    assert (args.augment_on, args.crop_cache, args.cuda_graph) == ("cpu", None, False)
+    assert (args.augment_on, args.crop_cache, args.cuda_graph) == ("cpu", None, None)
 
 
 def test_what_a_graph_cannot_record_is_refused_also_when_resumed(training, tmp_path, capsys, monkeypatch):

@@ -4,9 +4,12 @@ import re
 from argparse import Namespace
 from dataclasses import fields
 
+import pytest
+
 from tests.conftest import ROOT
-from training.options import get_args_parser, parse_args
+from training.options import get_args_parser, parse_args, uses_cuda_graph
 from training.trainer import TrainerSettings
+from utils.cli import UserError
 
 LISTS = ["--txt_path_train", "train.txt", "--txt_path_val", "val.txt"]
 
@@ -22,7 +25,7 @@ def test_every_option_reaches_a_part_or_names_the_run():
 def test_the_trainers_defaults_are_the_command_lines():
     args, defaults = parse_args(LISTS), TrainerSettings()
     for field in fields(TrainerSettings):
-        if field.name != "weight":  # equal without a command line
+        if field.name not in ("weight", "cuda_graph"):  # equal, False without a command line
             default = getattr(defaults, field.name)
             assert getattr(args, field.name) == (list(default) if isinstance(default, tuple) else default)
 
@@ -36,3 +39,34 @@ def test_the_automatic_tag_tells_runs_apart():
     assert parse_args(LISTS).tag == "ViT-B-32_autol_lr6e-07_bz32_noaug_seed0"
     more = ["--aug", "--freeze", "text", "--no_tree", "--seed", "3"]
     assert parse_args([*LISTS, *more]).tag == "ViT-B-32_equal_lr6e-07_bz32_aug0.3_freeze-text_no_tree-True_seed3"
+
+
+@pytest.mark.parametrize(
+    ("given", "device", "expected"),
+    [
+        ([], "cuda", True),
+        ([], "cpu", False),
+        (["--no-cuda_graph"], "cuda", False),
+        (["--precision", "float16"], "cuda", False),
+        (["--hypergrad", "fd"], "cuda", False),
+        (["--compile"], "cuda", False),
+        (["--compile", "--cuda_graph"], "cuda", True),
+        (["--precision", "float16", "--cuda_graph"], "cuda", "is for one process"),
+        (["--hypergrad", "fd", "--cuda_graph"], "cuda", "is for one process"),
+        (["--cuda_graph"], "cpu", "needs a CUDA device"),
+    ],
+)
+def test_steps_are_recorded_wherever_they_can_be(given, device, expected):
+    args = parse_args([*LISTS, *given])
+    if isinstance(expected, bool):
+        assert uses_cuda_graph(args, device) is expected
+    else:
+        with pytest.raises(UserError, match=expected):
+            uses_cuda_graph(args, device)
+
+
+def test_steps_of_several_processes_are_not_recorded(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert uses_cuda_graph(parse_args(LISTS), "cuda") is False
+    with pytest.raises(UserError, match="is for one process"):
+        uses_cuda_graph(parse_args([*LISTS, "--cuda_graph"]), "cuda")

@@ -332,6 +332,24 @@ def test_gradient_checkpointing_changes_nothing_but_memory(small_vit):
         assert torch.equal(value, other), "the same computation twice"
 
 
+def addresses(trainer):
+    """Where the tensors lie that a recorded step uses."""
+    rows = [trainer._tasks.data, trainer._scratch.data]
+    return [t.data_ptr() for t in (*trainer.model.parameters(), *trainer.model.buffers(), *rows)]
+
+
+def test_a_step_that_cannot_be_recorded_says_what_to_do(small_vit, monkeypatch):
+    def record(function):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr("training.cuda_graph.record", record)
+    trainer = Trainer(copy.deepcopy(small_vit), TrainerSettings("autol", cuda_graph=True))
+    with pytest.raises(
+        UserError, match=r"\(operation not permitted when stream is capturing\); run with --no-cuda_graph"
+    ):
+        trainer.step(vit_batch(0), vit_batch(1))
+
+
 @pytest.mark.parametrize("settings", [{}, {"lambda_every": 2, "accum": 2}, {"grad_method": "pcgrad"}])
 def test_recorded_steps_equal_plain_ones(small_vit, monkeypatch, settings):
     """With a recorder that does on a CPU what a CUDA graph does: the result stays in one place."""
@@ -345,6 +363,7 @@ def test_recorded_steps_equal_plain_ones(small_vit, monkeypatch, settings):
     monkeypatch.setattr("training.cuda_graph.record", record)
     plain, graphed = (Trainer(copy.deepcopy(small_vit), TrainerSettings("autol", **settings)) for _ in range(2))
     graphed._recorded = {name: Recorded(getattr(graphed, name)) for name in ("_bilevel", "_plain")}
+    places = None  # the scratch row gets its memory in the first step
     for i in range(6):
         results = []
         for trainer in (plain, graphed):
@@ -352,6 +371,9 @@ def test_recorded_steps_equal_plain_ones(small_vit, monkeypatch, settings):
             second = vit_batch(99 + i) if trainer.needs_second_batch(i) else None
             results.append(trainer.step(vit_batch(i), second, i))
         assert results[0] == results[1], "the same computation twice"
+        graphed.scores(vit_batch(0)[0])  # as a validation between the steps
+        places = places or addresses(graphed)
+        assert addresses(graphed) == places, "a recording reads and writes where its tensors were"
     kinds = 2 if "lambda_every" in settings else 1
     assert len(recorded) == 2 * kinds, "once for each learning rate, batch shape and kind of step"
     for value, other in zip(plain.model.state_dict().values(), graphed.model.state_dict().values(), strict=True):
