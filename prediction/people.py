@@ -22,7 +22,15 @@ from preprocessing.extraction.face_limits import confident, judge
 from preprocessing.extraction.options import OURS
 from preprocessing.extraction.photos import read_photo
 from preprocessing.extraction.tracks import FrameFaces, look_between, people, views_of
-from preprocessing.extraction.video import VideoError, count_frames, frame_indices, read_frames
+from preprocessing.extraction.video import (
+    Picture,
+    VideoError,
+    count_frames,
+    frame_indices,
+    picture_of,
+    read_frames,
+    read_pictures,
+)
 
 # A person must be in this share of the used frames. A pattern that is mistaken for a face appears in one or two of 32
 # frames; without this limit it could make the whole video fake.
@@ -54,9 +62,14 @@ class Source(NamedTuple):
     path: Path
     photo: np.ndarray | None
 
+    def pictures(self, indices: Iterable[int]) -> Iterator[tuple[int, Picture]]:
+        """(number, picture) of the wanted frames of a video, or of the photograph."""
+        photo = self.photo
+        return read_pictures(self.path, indices) if photo is None else iter([(0, picture_of(photo))])
+
     def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """(number, frame) of the wanted frames of a video, or of the photograph."""
-        return read_frames(self.path, indices) if self.photo is None else iter([(0, self.photo)])
+        """(number, RGB frame [H, W, 3]) of the wanted frames of a video, or of the photograph."""
+        return ((number, picture.rgb()) for number, picture in self.pictures(indices))
 
 
 def open_source(path: Path) -> Source:

@@ -1,6 +1,7 @@
 """The pictures of a prediction: annotated photograph or video, heat maps, timelines. Images are RGB uint8."""
 
 import bisect
+import functools
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from prediction.palette import OUTCOME_COLOURS
 from prediction.people import People, Source
 from prediction.verdicts import Person
 from preprocessing.extraction.crop_files import save_image
-from preprocessing.extraction.video import frame_rate, frame_times
+from preprocessing.extraction.video import colour_matrix, frame_rate, frame_times, yuv_planes
 from utils.files import write_bytes
 from utils.video_writer import write_video
 
@@ -43,10 +44,12 @@ def draw_pictures(
     times: list[float] = []
     if source.photo is not None:
         name = "annotated.jpg"
-        save_image(folder / name, cv2.cvtColor(next(frames), cv2.COLOR_RGB2BGR), 92)
+        (image,) = next(frames)
+        save_image(folder / name, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), 92)
     else:
         name, times = "annotated.mp4", frame_times(source.path, people.count)
-        write_video(folder / name, frames, frame_rate(source.path))
+        encoding = {"preset": "ultrafast", "crf": "23"}
+        write_video(folder / name, frames, frame_rate(source.path), encoding, matrix=colour_matrix(source.path))
     entries = []
     for number, (person, shown) in enumerate(zip(persons, crops, strict=True), start=1):
         first = person.decisive()[0]
@@ -72,19 +75,27 @@ def _annotated_frames(
     context: PredictionContext,
     crops: Sequence[dict[int, np.ndarray]],
     on_frame: Callable[[float], object],
-) -> Iterator[np.ndarray]:
-    """Yield all frames with boxes and labels; fill ``crops`` with those of the decisive frames."""
+) -> Iterator[list[np.ndarray]]:
+    """Yield all frames with boxes and labels; fill ``crops`` with those of the decisive frames.
+
+    A photograph is one RGB image. Frames of a video are Y, U and V planes, which saves converting all to RGB and back.
+    """
     gap = max(np.diff(list(people.faces)), default=1)
     boxes = [dict(zip(person.frames, person.boxes, strict=True)) for person in persons]
     regions = [context.predictor.tree.nodes[i] for i in context.predictor.tree.levels[2]]
+    matrix = colour_matrix(source.path) if source.photo is None else None
     labels = [_label(person, f"{n}: " if len(persons) > 1 else "", regions) for n, person in enumerate(persons, 1)]
-    for index, frame in source.frames(range(people.count)):
-        drawn = frame.copy()
+    for index, picture in source.pictures(range(people.count)):
+        decisive = {n: person.frames.index(index) for n, person in enumerate(persons) if index in person.frames}
+        decisive = {n: i for n, i in decisive.items() if i in persons[n].decisive()}
+        if decisive:
+            image = picture.rgb()
+            for n, i in decisive.items():
+                crops[n][i] = context.predictor.align(image, persons[n].landmarks[i])
+        drawn = picture.planes() if source.photo is None else [picture.rgb().copy()]
         for n, person in enumerate(persons):
-            if index in person.frames and (i := person.frames.index(index)) in person.decisive():
-                crops[n][i] = context.predictor.align(frame, person.landmarks[i])
             if (box := box_at(index, boxes[n], gap)) is not None:
-                draw_face(drawn, box, person.outcome, labels[n])
+                draw_face(drawn, box, person.outcome, labels[n], matrix)
         on_frame((index + 1) / people.count)
         yield drawn
 
@@ -112,31 +123,50 @@ def box_at(frame: int, boxes: Mapping[int, np.ndarray], gap: int) -> np.ndarray 
     return boxes[nearest] if 2 * abs(frame - nearest) <= gap else None
 
 
-def draw_face(image: np.ndarray, box: Iterable[float], outcome: str, lines: Sequence[str]) -> None:
-    """Draw a box and a label into an image [H, W, 3], in place.
+def draw_face(
+    image: Sequence[np.ndarray], box: Iterable[float], outcome: str, lines: Sequence[str], matrix: int | None = None
+) -> None:
+    """Draw a box and a label into an image, in place.
 
     Args:
+        image: One RGB array [H, W, 3], or the planes Y [H, W], U and V [H / 2, W / 2].
         box: x1, y1, x2, y2 in pixels; may reach over the edge.
         outcome: fake, uncertain or real; decides the colour.
         lines: ASCII text, drawn above the box if there is room, else below.
+        matrix: FFmpeg's number of the planes' colour matrix; None for RGB.
     """
-    height, width = image.shape[:2]
+    height, width = image[0].shape[:2]
     unit = max(height, width) / 1000
     thickness, scale = max(1, round(2.5 * unit)), max(0.35, 0.75 * unit)
     colour = ImageColor.getrgb(OUTCOME_COLOURS[outcome].fill)
     x1, y1, x2, y2 = (round(float(value)) for value in box)
-    cv2.rectangle(image, (x1, y1), (x2, y2), colour, thickness)
     sizes = [cv2.getTextSize(line, _FONT, scale, max(1, thickness // 2)) for line in lines]
     line_height = max((size[1] + base for size, base in sizes), default=0) + 2 * thickness
     label_width = max((size[0] for size, _ in sizes), default=0) + 4 * thickness
     left = min(max(x1, 0), max(width - label_width, 0))
     top = y1 - len(lines) * line_height
     top = min(max(top if top >= 0 else y2, 0), max(height - len(lines) * line_height, 0))
-    cv2.rectangle(image, (left, top), (left + label_width, top + len(lines) * line_height), colour, -1)
     ink = (0, 0, 0) if sum(colour) > 380 else (255, 255, 255)
-    for number, (line, (_, base)) in enumerate(zip(lines, sizes, strict=True), start=1):
-        place = (left + 2 * thickness, top + number * line_height - base - thickness)
-        cv2.putText(image, line, place, _FONT, scale, ink, max(1, thickness // 2), cv2.LINE_AA)
+    for plane, fill, text in zip(image, _values(colour, matrix), _values(ink, matrix), strict=True):
+        part = plane.shape[0] / height  # 1, or 1/2 for U and V
+
+        def at(x: float, y: float, part: float = part) -> tuple[int, int]:
+            return round(part * x), round(part * y)
+
+        cv2.rectangle(plane, at(x1, y1), at(x2, y2), fill, max(1, round(part * thickness)))
+        cv2.rectangle(plane, at(left, top), at(left + label_width, top + len(lines) * line_height), fill, -1)
+        for number, (line, (_, base)) in enumerate(zip(lines, sizes, strict=True), start=1):
+            place = at(left + 2 * thickness, top + number * line_height - base - thickness)
+            weight = max(1, round(part * max(1, thickness // 2)))
+            cv2.putText(plane, line, place, _FONT, part * scale, text, weight, cv2.LINE_AA)
+
+
+@functools.cache
+def _values(colour: tuple[int, int, int], matrix: int | None) -> list[Any]:
+    """The values of an RGB colour in the arrays of an image, see ``draw_face``."""
+    if matrix is None:
+        return [colour]
+    return [int(plane[0, 0]) for plane in yuv_planes(np.full((2, 2, 3), colour, np.uint8), matrix)]
 
 
 def overlay(crop: np.ndarray, heat: np.ndarray) -> np.ndarray:

@@ -100,7 +100,7 @@ class _JobRunner(Generic[Job, Result]):
     def _run_until_crash(self, waiting: deque[int], workers: int, ahead: int) -> list[int]:
         """Run waiting jobs, at most ``ahead`` submitted per process. Returns the jobs lost if a process died."""
         context = multiprocessing.get_context("spawn")  # fork would copy locks held by torch's and OpenCV's threads
-        leave = context.Event()
+        leave, others = context.Event(), multiprocessing.active_children()
         executor = ProcessPoolExecutor(workers, context, _start_worker, (leave,))
         running: dict[Future, int] = {}
         try:
@@ -116,6 +116,9 @@ class _JobRunner(Generic[Job, Result]):
                     self._done(running[future], future.result())
                     del running[future]
         except BrokenProcessPool:
+            for worker in multiprocessing.active_children():
+                if worker not in others:
+                    worker.kill()  # it ignores the SIGTERM with which the executor ends it
             for future in [future for future in running if future.done() and future.exception() is None]:
                 self._done(running.pop(future), future.result())
             return list(running.values())

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import gc
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +34,9 @@ _METADATA = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) 
 _COVER = av.stream.Disposition.attached_pic  # of sound
 _PHOTOGRAPHS = {"heic", "heix", "heim", "heis", "mif1", "avif"}  # brands of single pictures
 MAX_PIXELS = 40_000_000  # of a frame: sixteen frames of 40 million, of a file of a few kilobytes, take 2 GB
+# FFmpeg's numbers of the matrices between RGB and YUV, in streams.
+_BT709, _UNKNOWN, BT601 = 1, 2, 6
+_MATRICES = {_BT709, _UNKNOWN, 5, BT601}  # 5 is BT.601 too
 _LARGEST_ASPECT = 16  # of a pixel; more is damage
 
 
@@ -203,7 +206,28 @@ def frame_indices(count: int, wanted: int | None) -> Sequence[int]:
     return range(count) if wanted is None else evenly_spaced_indices(count, wanted)
 
 
+class Picture(NamedTuple):
+    """A decoded frame, upright, deinterlaced, with square pixels; HDR as SDR. Both functions raise VideoError."""
+
+    rgb: Callable[[], np.ndarray]  # makes [H, W, 3] uint8 RGB
+    planes: Callable[[], list[np.ndarray]]  # makes Y [H, W], U and V [H / 2, W / 2] uint8, odd sides padded by one
+
+
+def picture_of(frame: np.ndarray) -> Picture:
+    """An RGB frame as a ``Picture``."""
+    return Picture(lambda: frame, functools.partial(yuv_planes, frame))
+
+
 def read_frames(path: Path, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Read the wanted frames of a video as RGB, see ``read_pictures``.
+
+    Yields:
+        (number, frame [H, W, 3] uint8 RGB).
+    """
+    return ((number, picture.rgb()) for number, picture in read_pictures(path, indices))
+
+
+def read_pictures(path: Path, indices: Iterable[int]) -> Iterator[tuple[int, Picture]]:
     """Read the wanted frames of a video, in rising order.
 
     All frames have the size of the first decoded one; one of another size is fitted into it with black bars.
@@ -213,16 +237,18 @@ def read_frames(path: Path, indices: Iterable[int]) -> Iterator[tuple[int, np.nd
         indices: Numbers of the wanted frames. One that cannot be decoded or lies behind the end is left out.
 
     Yields:
-        (number, frame [H, W, 3] uint8 RGB), upright, deinterlaced, with square pixels; HDR as SDR.
+        (number, frame). Convert it before you ask for the next one.
 
     Raises:
-        VideoError: If the video cannot be opened, or a frame cannot be converted.
+        VideoError: If the video cannot be opened.
     """
     wanted = indices if isinstance(indices, range) else set(indices)
     if not wanted:
         return
     if is_animation(path):
-        yield from ((number, frame) for number, (frame, _) in enumerate(pictures(path)) if number in wanted)
+        for number, (frame, _) in enumerate(pictures(path)):
+            if number in wanted:
+                yield number, picture_of(frame)
         return
     last, canvas, matrix = max(wanted), None, (1, 0, 0, 1)
     with _open(path) as (container, stream):
@@ -231,7 +257,8 @@ def read_frames(path: Path, indices: Iterable[int]) -> Iterator[tuple[int, np.nd
                 matrix = _display_matrix(frame)
                 canvas = _upright(path, frame, stream, matrix).shape[:2]
             if number in wanted:
-                yield number, _fitted(_upright(path, frame, stream, matrix), canvas)
+                arguments = path, frame, stream, matrix, canvas
+                yield number, Picture(functools.partial(_rgb, *arguments), functools.partial(_planes, *arguments))
             if number >= last:
                 break
     gc.collect(0)  # a frame whose side data was read is part of a cycle, which holds its pixels
@@ -279,19 +306,76 @@ def _through(
             yield inside.popleft(), made
 
 
-def _upright(path: Path, frame: av.VideoFrame, stream: av.VideoStream, matrix: tuple[int, int, int, int]) -> np.ndarray:
-    """A stored frame as it is to be seen: [H, W, 3] uint8 RGB."""
+def _rgb(
+    path: Path, frame: av.VideoFrame, stream: av.VideoStream, matrix: Sequence[int], canvas: tuple[int, int]
+) -> np.ndarray:
+    return _fitted(_upright(path, frame, stream, matrix), canvas)
+
+
+def _planes(
+    path: Path, frame: av.VideoFrame, stream: av.VideoStream, matrix: Sequence[int], canvas: tuple[int, int]
+) -> list[np.ndarray]:
+    width, height = _square_pixels(path, frame, stream)
+    same_size = (height, width) in (canvas, canvas[::-1])
+    if not same_size or width % 2 or height % 2 or frame.color_trc in TRANSFERS or frame.colorspace not in _MATRICES:
+        return yuv_planes(_rgb(path, frame, stream, matrix, canvas), _colour_matrix(stream))
+    with _converting(path):
+        values = frame.to_ndarray(width=width, height=height, format="yuv420p")
+    return [np.ascontiguousarray(_turned(plane, matrix)) for plane in _split(values)]
+
+
+def colour_matrix(path: Path) -> int:
+    """FFmpeg's number of the matrix that the video's ``Picture.planes`` have, one of _MATRICES. Raises VideoError."""
+    if is_animation(path):
+        return BT601
+    with _open(path) as (_, stream):
+        return _colour_matrix(stream)
+
+
+def _colour_matrix(stream: av.VideoStream) -> int:
+    stored = stream.codec_context.colorspace
+    return BT601 if stream.codec_context.color_trc in TRANSFERS or stored not in _MATRICES else stored
+
+
+def yuv_planes(frame: np.ndarray, matrix: int = BT601) -> list[np.ndarray]:
+    """The planes of an RGB frame, see ``Picture``. matrix: one of _MATRICES."""
+    height, width = frame.shape[:2]
+    even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+    return _split(picture.to_ndarray(format="yuv420p", dst_colorspace=1 if matrix == _BT709 else 5))
+
+
+def _split(values: np.ndarray) -> list[np.ndarray]:
+    """Y, U and V of PyAV's array [3 H / 2, W] for yuv420p."""
+    height, width = values.shape[0] * 2 // 3, values.shape[1]
+    return [values[:height], *values[height:].reshape(2, height // 2, width // 2)]
+
+
+def _square_pixels(path: Path, frame: av.VideoFrame, stream: av.VideoStream) -> tuple[int, int]:
+    """(width, height) of a stored frame with square pixels."""
     aspect = stream.sample_aspect_ratio or Fraction(1)
     aspect = aspect if Fraction(1, _LARGEST_ASPECT) <= aspect <= _LARGEST_ASPECT else Fraction(1)
     width, height = round(frame.width * max(aspect, 1)), round(frame.height / min(aspect, 1))
     _refuse_giant(path, width, height)
+    return width, height
+
+
+@contextlib.contextmanager
+def _converting(path: Path) -> Iterator[None]:
     try:
+        yield
+    except (av.FFmpegError, ValueError) as error:
+        raise VideoError("unreadable", path, f"a frame cannot be converted ({_reason(error)})") from error
+
+
+def _upright(path: Path, frame: av.VideoFrame, stream: av.VideoStream, matrix: Sequence[int]) -> np.ndarray:
+    """A stored frame as it is to be seen: [H, W, 3] uint8 RGB."""
+    width, height = _square_pixels(path, frame, stream)
+    with _converting(path):
         if frame.color_trc in TRANSFERS:
             picture = to_sdr(frame.to_ndarray(width=width, height=height, format="rgb48le"), frame.color_trc)
         else:
             picture = frame.to_ndarray(width=width, height=height, format="rgb24")
-    except (av.FFmpegError, ValueError) as error:
-        raise VideoError("unreadable", path, f"a frame cannot be converted ({_reason(error)})") from error
     return np.ascontiguousarray(_turned(picture, matrix))
 
 
@@ -304,11 +388,11 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     return a, b, c, d
 
 
-def _turned(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+def _turned(picture: np.ndarray, matrix: Sequence[int]) -> np.ndarray:
     """Turned by quarters and mirrored; other angles are taken as the nearest quarter."""
     a, b, c, d = matrix
     if abs(b) + abs(c) > abs(a) + abs(d):
-        picture, a, d = picture.transpose(1, 0, 2), c, b
+        picture, a, d = picture.swapaxes(0, 1), c, b
     picture = picture[:, ::-1] if a < 0 else picture
     return picture[::-1] if d < 0 else picture
 

@@ -1,9 +1,11 @@
+import av
 import numpy as np
 from PIL import ImageColor
 
 from prediction.palette import OUTCOME_COLOURS
 from prediction.pictures import box_at, draw_face, overlay
 from prediction.wording import OUTCOMES
+from preprocessing.extraction.video import BT601, yuv_planes
 
 
 def test_a_box_moves_between_used_frames_and_stays_around_them():
@@ -20,8 +22,20 @@ def test_every_verdict_has_its_colour():
     assert set(OUTCOME_COLOURS) == set(OUTCOMES) - {"no_face", "unreadable"}
     for outcome, colour in OUTCOME_COLOURS.items():
         image = np.zeros((100, 100, 3), np.uint8)
-        draw_face(image, (20, 40, 80, 90), outcome, ["x"])
+        draw_face([image], (20, 40, 80, 90), outcome, ["x"])
         assert (image[90, 50] == ImageColor.getrgb(colour.fill)).all() and (image[60, 50] == 0).all()
+
+
+def test_planes_are_drawn_on_as_rgb_is():
+    image = np.full((100, 100, 3), 90, np.uint8)
+    planes = yuv_planes(image)
+    draw_face([image], (20, 40, 80, 90), "fake", ["x"])
+    draw_face(planes, (20, 40, 80, 90), "fake", ["x"], BT601)
+    values = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, 100)
+    shown = av.VideoFrame.from_ndarray(values, format="yuv420p").to_ndarray(format="rgb24")
+    away = np.abs(shown.astype(int) - image).max(axis=2)
+    assert np.mean(away > 12) < 0.03, "only the colours of edges, which two pixels share, may differ"
+    assert away[60, 50] <= 3 and away[90, 50] <= 4
 
 
 def test_heat_is_colour_and_its_absence_is_grey():

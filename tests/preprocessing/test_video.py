@@ -1,8 +1,17 @@
+import av
 import numpy as np
 import pytest
 
 from preprocessing.demo.videos import write_video
-from preprocessing.extraction.video import VideoError, count_frames, frame_indices, read_frames
+from preprocessing.extraction.video import (
+    BT601,
+    VideoError,
+    count_frames,
+    frame_indices,
+    read_frames,
+    read_pictures,
+    yuv_planes,
+)
 
 LEVELS = np.arange(40) * 6  # grey level of each frame
 
@@ -58,3 +67,21 @@ def test_what_is_no_video_has_a_reason_and_no_noise(tmp_path, capfd, content, co
             read(path)
         assert caught.value.code == code
     assert capfd.readouterr() == ("", "")
+
+
+def test_planes_are_those_that_the_video_stores(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (3, 12, 16, 3), dtype=np.uint8)
+    write_video(tmp_path / "v.mp4", noise.repeat(4, axis=1).repeat(4, axis=2), crf=10)
+    with av.open(tmp_path / "v.mp4") as container:
+        stored = [frame.to_ndarray(format="yuv420p") for frame in container.decode(video=0)]
+    for number, picture in read_pictures(tmp_path / "v.mp4", range(3)):
+        planes = picture.planes()
+        assert [plane.shape for plane in planes] == [(48, 64), (24, 32), (24, 32)]
+        assert np.array_equal(np.concatenate([plane.ravel() for plane in planes]), stored[number].ravel())
+
+
+def test_planes_of_rgb_have_the_wanted_matrix():
+    for matrix, luma in ((BT601, 0.114), (1, 0.0722)):  # the weight of blue, ITU-R BT.601 and BT.709
+        y, u, v = yuv_planes(np.full((3, 5, 3), (0, 0, 255), np.uint8), matrix)
+        assert y.shape == (4, 6) and u.shape == v.shape == (2, 3)
+        assert np.abs(y.astype(int) - round(16 + 219 * luma)).max() <= 1 and np.abs(u.astype(int) - 240).max() <= 1

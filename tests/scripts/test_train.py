@@ -390,9 +390,7 @@ def test_ffsc_script_trains_its_tree_with_the_papers_augmentation(command, crop_
 def test_checkpoint_with_a_foreign_global_is_exit_code_2(command, tmp_path, capsys):
     torch.save({"model": Path}, tmp_path / "evil.pth")
     argv = [part for part in command if part not in ("--VM", "demo")]
-    assert "refused: it wants to load pathlib.Path" in refused(
-        [*argv, "--init_from", str(tmp_path / "evil.pth")], capsys
-    )
+    assert "refused: it wants to load pathlib" in refused([*argv, "--init_from", str(tmp_path / "evil.pth")], capsys)
 
 
 def test_resume_on_another_list_is_refused(command, tmp_path, crop_lists, capsys):
