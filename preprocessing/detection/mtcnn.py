@@ -11,6 +11,10 @@ from torchvision.ops import nms
 
 from preprocessing.detection.faces import Faces
 
+# Pixels that a network takes at once, on a CPU and on a GPU. On a CPU the activations of larger batches leave the cache, and
+# their memory goes back to the system after each: up to twice the time per image.
+_PIXELS = 2**16, 2**23
+
 
 class Mtcnn:
     """MTCNN (Zhang et al., IEEE Signal Processing Letters 2016).
@@ -45,7 +49,7 @@ class Mtcnn:
         while min(height, width) * factor >= 12:
             size = (int(width * factor + 1), int(height * factor + 1))
             small = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images]
-            shifts, probabilities = (output.cpu().numpy() for output in self.scan(self._batch(small)))
+            shifts, probabilities = self._run(self.scan, small)
             for rows_of_image, shift, score in zip(found, shifts, probabilities[:, 1], strict=True):
                 y, x = np.nonzero(score >= self.thresholds[0])
                 corner = np.stack([x, y], axis=1) * 2 + 1  # the network's stride is 2, its field 12 px
@@ -100,8 +104,7 @@ class Mtcnn:
                 patches.append(cv2.resize(image[y1:y2, x1:x2], (side, side), interpolation=cv2.INTER_AREA))
         # The networks cannot take an empty batch: add a blank patch and drop its outputs.
         patches.append(np.zeros((side, side, 3), np.uint8))
-        parts = [net(self._batch(patches[i : i + 512])) for i in range(0, len(patches), 512)]
-        outputs = [torch.cat(column)[:-1].cpu().numpy() for column in zip(*parts, strict=True)]
+        outputs = [output[:-1] for output in self._run(net, patches)]
         outputs[-1] = outputs[-1][:, 1]
         borders = np.cumsum([len(candidates) for candidates in kept])[:-1]
         passed = []
@@ -109,6 +112,13 @@ class Mtcnn:
             above = columns[-1] > threshold
             passed.append([column[above] for column in columns])
         return passed
+
+    def _run(self, net: torch.nn.Module, images: list[np.ndarray]) -> list[np.ndarray]:
+        """The outputs of a network for images of one size, in parts whose activations fit into memory or cache."""
+        pixels = images[0].shape[0] * images[0].shape[1]
+        n = max(1, _PIXELS[self.device.type == "cuda"] // pixels)
+        parts = [net(self._batch(images[i : i + n])) for i in range(0, len(images), n)]
+        return [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
 
     def _batch(self, images: list[np.ndarray]) -> torch.Tensor:
         """N images [H, W, 3] uint8 of one size -> [N, 3, H, W] float32 in -1..1 on the device."""
