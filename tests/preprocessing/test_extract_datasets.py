@@ -101,7 +101,7 @@ def test_dfdc_takes_the_videos_of_labels_csv(root, capsys):
     put(*(f"DFDC/videos/{name}.mp4" for name in ("aa", "bb", "unlisted")))
     labels = data / "DFDC" / "labels.csv"
     for text, error in (
-        ("video,label\n", "filename,label"),
+        ("clip,label\n", "filename,label"),
         ("filename,label\naa.mp4,2\n", ":2: expected"),
         ("filename,label\n../aa.mp4,1\n", ":2: expected"),
         ("filename,label\naa.mp4,1\naa.mp4,0\n", ":3: aa.mp4 has two different labels"),
