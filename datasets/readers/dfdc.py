@@ -85,13 +85,9 @@ def _label_files_in(folders: Iterable[Path]) -> list[Path]:
 
 def _some_label_files(root: Path) -> list[Path]:
     if not (files := label_files(root)):
-        raise UserError(_no_labels(root))
+        what = f"no labels.csv and no metadata.json of DFDC in {root}, its folders test and videos, or its {_PART}"
+        raise UserError(f"{what}; put the file of the download there")
     return files
-
-
-def _no_labels(root: Path) -> str:
-    what = f"no labels.csv and no metadata.json of DFDC in {root}, its folders test and videos, or its {_PART}"
-    return f"{what}; put the file of the download there"
 
 
 def _data_set_folder(place: Path) -> Path:
@@ -189,13 +185,12 @@ def _videos(data_root: Path, _compression: str, _splits: Sequence[str]) -> list[
 
 
 def _crop_groups(data_root: Path, datapath: Path | None, _compression: str) -> CheckedGroups:
-    root = _data_set_folder(datapath or data_root / "DFDC")
+    root = datapath or data_root / "DFDC"
     try:
-        files = label_files(root)
+        root = _data_set_folder(root)
+        files = _some_label_files(root)
     except UserError as error:
         return [], [error_finding("missing_file", root, error)]
-    if not files:
-        return [], [error_finding("missing_file", root / LABEL_FILES[0], UserError(_no_labels(root)))]
     try:
         entries, findings = _read_labels(files)
     except UserError as error:

@@ -292,6 +292,22 @@ def test_actors_are_in_one_split():
         split_of_actors("000_003")
 
 
+BENCHMARK_LABELS = {
+    0: "FF-real DFD_real CelebDFv1_real CelebDFv2_real DFDC_Real DFDCP_Real DF_real UADFV_Real roop_Real FSAll_Real "
+    "whichisreal_Real sd2.1_Real",
+    1: "FF-DF FF-F2F FF-FS FF-NT FF-FH FF-SH FaceShifter DFD_fake CelebDFv1_fake CelebDFv2_fake DFDC_Fake DFDCP_FakeA "
+    "DFDCP_FakeB DF_fake UADFV_Fake roop_Fake FSAll_Fake whichisreal_Fake sd2.1_Fake facedancer_Fake",
+}
+
+
+def test_labels_of_the_benchmark(tmp_path):
+    expected = {name: label for label, names in BENCHMARK_LABELS.items() for name in names.split()}
+    videos = {name: {"label": name, "frames": [f"{name}/0.png"]} for name in expected}
+    (tmp_path / "x.json").write_text(json.dumps({"x": {"x": {"test": videos}}}))
+    data = TEST_SETS["json"].read(ReadOptions(tmp_path, FFPP, tmp_path / "x.json", n_frames=1))
+    assert {record.method: record.label for record in data.records} == expected
+
+
 def begin(root, *videos):
     """What an extraction leaves of videos at whose crops it was killed."""
     for video in videos:
