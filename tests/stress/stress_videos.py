@@ -143,13 +143,11 @@ def test_a_video_that_kills_its_decoder_costs_itself_only(sources, tmp_path, acc
         (folder / f"{i}.mp4").write_bytes(sources["a.mp4"])
     (folder / "deadly.mp4").write_bytes(sources["a.mp4"])
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, signal\nfspath = os.fspath\n"
-        "def deadly(path):\n"
-        "    if str(path).endswith('deadly.mp4'):\n"
-        "        import multiprocessing, sys\n"
-        "        if multiprocessing.parent_process() and sys._getframe(1).f_code.co_name == '_open_video':\n"
-        "            os.kill(os.getpid(), signal.SIGSEGV)\n"
-        "    return fspath(path)\nos.fspath = deadly\n"
+        "import multiprocessing, os, signal, av\nav_open = av.open\n"
+        "def deadly(file, *arguments, **named):\n"
+        "    if multiprocessing.parent_process() and str(file).endswith('deadly.mp4'):\n"
+        "        os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "    return av_open(file, *arguments, **named)\nav.open = deadly\n"
     )
     run = run_script(tmp_path, "preprocessing/extract_faces.py", "--dataset", "videos", "--video_path", folder,
                      "--save_path", tmp_path / "out", "--n_frames", 2, "--workers", 2,
