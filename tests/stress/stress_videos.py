@@ -153,7 +153,7 @@ def test_a_video_that_kills_its_decoder_costs_itself_only(sources, tmp_path, acc
                      "--save_path", tmp_path / "out", "--n_frames", 2, "--workers", 2,
                      PYTHONPATH=str(tmp_path))  # fmt: skip
     assert run.code == 0, run.err
-    assert "deadly.mp4: decoding it ended the process twice" in run.err
+    assert "deadly.mp4: decoding it crashed the process twice" in run.err
     status = {(row["video"], row["status"]) for row in rows_of(tmp_path / "out")}
     assert status == {(str(i), "ok") for i in range(6)} | {("deadly", "video_unreadable")}
     assert not list((tmp_path / "out" / ".manifest").glob("*.new"))
