@@ -27,6 +27,8 @@ def what_else(path: Path) -> str | None:
         return f"empty (0 bytes); {_AGAIN}"
     if head.startswith(ZIP):
         return _what_archive(path)
+    if not head.strip(b"\0"):
+        return f"an unfinished download (zeros); {_AGAIN}"
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if found := next((what for first, what in _STARTS.items() if start.startswith(first)), None):
         return found

@@ -4,6 +4,7 @@ NumPy trusts the fields of a pickled dtype: a forged one makes it follow pointer
 take numbers and texts only.
 """
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ class _DType:
     def __init__(self, text: str, align: bool = False, copy: bool = True) -> None:
         self.dtype = np.dtype(str(text))
         if self.dtype.kind not in _KINDS:
-            raise ValueError(f"NumPy values of dtype {self.dtype} are not read")
+            raise pickle.UnpicklingError(f"Unsupported class numpy.{self.dtype.name}")
 
     def __setstate__(self, state: tuple) -> None:
         self.dtype = self.dtype.newbyteorder(state[1])
@@ -31,7 +32,7 @@ class _Array(np.ndarray):
 
     def __setstate__(self, state: Any) -> None:
         version, shape, dtype, fortran, data = state
-        super().__setstate__((version, shape, dtype.dtype, fortran, bytes(data)))
+        super().__setstate__((version, shape, dtype.dtype, fortran, data))
 
 
 def _scalar(dtype: _DType, data: bytes) -> np.generic:
@@ -42,7 +43,16 @@ def _reconstruct(*_: object) -> _Array:
     return _Array()
 
 
+def _no_bytes() -> bytes:
+    """The content of an empty array."""
+    return b""
+
+
 # For torch.serialization.safe_globals. NumPy 1 calls its package numpy.core, NumPy 2 numpy._core.
 _CORE = {"multiarray.scalar": _scalar, "multiarray._reconstruct": _reconstruct}
-NUMPY_GLOBALS: list[tuple[Any, str]] = [(_DType, "numpy.dtype"), (_Array, "numpy.ndarray")]
+NUMPY_GLOBALS: list[tuple[Any, str]] = [
+    (_DType, "numpy.dtype"),
+    (_Array, "numpy.ndarray"),
+    (_no_bytes, "builtins.bytes"),
+]
 NUMPY_GLOBALS += [(call, f"{core}.{name}") for core in ("numpy.core", "numpy._core") for name, call in _CORE.items()]
