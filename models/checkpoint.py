@@ -22,6 +22,7 @@ from utils.cli import UserError
 from utils.files import atomic_path
 
 FORMAT = "sjedd-1"
+_CANNOT_WRITE = "cannot write {}, the disk may be full; make room or choose another folder"
 
 
 def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
@@ -36,18 +37,21 @@ def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
         except RuntimeError as error:
             if "inline_container" not in str(error):  # torch's message when a write fails
                 raise
-            raise UserError(f"cannot write {path}, the disk may be full; make room or choose another folder") from error
+            raise UserError(_CANNOT_WRITE.format(path)) from error
 
 
 def save_weights(path: Path, model: JointEmbedding, **extra: object) -> None:
-    """Write a model as a safetensors file, from which ``load_model`` builds the same one.
+    """Write a model as a safetensors file in one step; ``load_model`` builds the same one from it.
 
     extra: what JSON can hold, as for ``save_checkpoint``. Raises UserError if the disk is full.
     """
     weights = {name: weight.contiguous() for name, weight in model.clip.state_dict().items()}
     described = json.dumps(_description(model) | extra, allow_nan=False)
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(weights, temporary, {"format": "pt", METADATA: described})
+        try:
+            safetensors.torch.save_file(weights, temporary, {"format": "pt", METADATA: described})
+        except safetensors.SafetensorError as error:
+            raise UserError(_CANNOT_WRITE.format(path)) from error
 
 
 def _description(model: JointEmbedding) -> dict[str, object]:
@@ -59,9 +63,11 @@ def _description(model: JointEmbedding) -> dict[str, object]:
 def threshold_of(content: Mapping, path: str | Path) -> float | None:
     """A checkpoint's decision threshold from validation; None for a published one."""
     threshold = content.get("threshold")
-    if threshold is not None and not (isinstance(threshold, float) and 0 <= threshold <= 1):
+    if threshold is None:
+        return None
+    if not (isinstance(threshold, float | np.floating) and 0 <= threshold <= 1):
         raise UserError(f"{path} holds a damaged decision threshold ({threshold!r}); use another checkpoint")
-    return threshold
+    return float(threshold)
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu", tree: LabelTree | None = None) -> JointEmbedding:

@@ -12,6 +12,7 @@ from utils.cli import UserError, print_note
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 # Tensors that are no weights: entries of OpenAI's archives, the counter of torch's AveragedModel.
 _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size", "n_averaged"}
+_DEEPEST, _MOST_MODELS = 10, 100  # dictionaries in each other; prefixes in one dictionary: more are an attack
 # Dtypes of weights; PyTorch cannot compute with some others.
 _DTYPES = {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool, torch.uint8}
 _DTYPES |= {torch.int8, torch.int16, torch.int32, torch.int64}
@@ -62,16 +63,17 @@ def state_dict_of(content: Mapping, path: object, mark: str) -> dict[str, torch.
 
 def _tables(content: Mapping) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
     """The dictionaries in ``content`` that hold tensors, the outer ones first: (keys joined by dots, the tensors)."""
-    queue, seen = [("", content)], set()
-    for place, mapping in queue:  # which grows meanwhile
-        if id(mapping) in seen:
+    queue: list[tuple[tuple[str, ...], Mapping]] = [((), content)]
+    seen = set()
+    for keys, mapping in queue:  # which grows meanwhile
+        if id(mapping) in seen or len(keys) > _DEEPEST:
             continue
         seen.add(id(mapping))
         items = [(key, value) for key, value in mapping.items() if isinstance(key, str)]
         tensors = {key: value for key, value in items if isinstance(value, torch.Tensor) and key not in _NO_WEIGHTS}
         if tensors:
-            yield place, tensors
-        queue += [(f"{place}.{key}".lstrip("."), value) for key, value in items if isinstance(value, Mapping)]
+            yield ".".join(keys), tensors
+        queue += [((*keys, key), value) for key, value in items if isinstance(value, Mapping)]
 
 
 def _whole(place: str, tensors: Mapping[str, torch.Tensor]) -> _Found:
@@ -83,7 +85,7 @@ def _models(place: str, tensors: Mapping[str, torch.Tensor], mark: str) -> Itera
     """The models among ``tensors``: one for each prefix of ``mark``. What has no prefix of theirs belongs to each."""
     names = _whole(place, tensors).names
     marks = [name for name in names.values() if f".{name}".endswith(f".{mark}")]
-    prefixes = sorted({name.removesuffix(mark) for name in marks}, key=len, reverse=True)
+    prefixes = sorted({name.removesuffix(mark) for name in marks}, key=len, reverse=True)[-_MOST_MODELS:]
     owner = {raw: next((prefix for prefix in prefixes if name.startswith(prefix)), None) for raw, name in names.items()}
     for prefix in reversed(prefixes):
         own = {raw: name.removeprefix(prefix) for raw, name in names.items() if owner[raw] in (prefix, None)}

@@ -200,8 +200,8 @@ def load_weights(path: Path) -> RetinaFace:
     for fault, keys in faults.items():
         if keys:
             kind = kind_of({key: value.shape for key, value in state.items()})
-            holds = f"it holds {kind}, and " * (kind not in (None, "RetinaFace weights"))
-            what = f"{holds}it {fault} {len(keys)} weights, the first is {min(keys)}"
+            other = f" (it holds {kind})" if kind not in (None, "RetinaFace weights") else ""
+            what = f"it {fault} {len(keys)} weights, the first is {min(keys)}{other}"
             raise UserError(f"{path} does not fit retinaface: {what}; {advice}")
     net.load_state_dict(state)
     return net.eval()

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import load_model, save_checkpoint, save_weights
+from models.checkpoint import load_model, save_checkpoint, save_weights, threshold_of
 from models.checkpoint_file import read_checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFSC
+from tests.platforms import posix_only
 from utils.cli import UserError
 
 
@@ -93,6 +94,36 @@ def test_safetensors_hold_the_whole_checkpoint(tmp_path, model):
     save_checkpoint(tmp_path / "a.pth", model, threshold=0.25, crops={"scale": 1.3})
     assert content.keys() == read_checkpoint(tmp_path / "a.pth").keys()
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.pth", "a.safetensors"], "no temporary file is left"
+
+
+@posix_only
+@pytest.mark.parametrize("save", [save_weights, save_checkpoint])
+def test_a_full_disk_leaves_no_half_file(tmp_path, model, save):
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, hard))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*, the disk may be full"):
+            save(tmp_path / "a.pth", model)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_threshold_may_be_a_number_of_numpy():
+    assert threshold_of({"threshold": np.float32(0.5)}, "a.pth") == 0.5
+    assert type(threshold_of({"threshold": np.float32(0.5)}, "a.pth")) is float
+    for damaged in (np.float32(2), np.array([0.5]), 1):
+        with pytest.raises(UserError, match="damaged decision threshold"):
+            threshold_of({"threshold": damaged}, "a.pth")
+
+
+def test_safetensors_of_a_vit(tmp_path, published_checkpoint):
+    model = load_model(published_checkpoint)
+    save_weights(tmp_path / "a.safetensors", model)
+    again = load_model(tmp_path / "a.safetensors").state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in model.state_dict().items())
 
 
 def test_safetensors_are_known_by_their_content(tmp_path, model):

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 
-from models.checkpoint import load_model, save_checkpoint
+from models.checkpoint import build_model, load_model, save_checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from utils.cli import UserError
@@ -102,3 +102,14 @@ def test_a_dictionary_that_holds_itself(ours, load):
     content = {"model": dict(ours["model"])}
     content["model"]["self"] = content["model"]
     assert load(content) == (True, "")
+
+
+def test_absurd_nesting_takes_no_time(ours):
+    deep = dict(ours["model"])
+    for _ in range(100_000):
+        deep = {"x" * 100: deep}
+    with pytest.raises(UserError, match="holds no model weights"):
+        build_model({"model": deep}, "deep.pth")
+    one = torch.zeros(1)
+    with pytest.raises(UserError, match="cannot be built"):
+        build_model({"model": {f"{i}.logit_scale": one for i in range(50_000)}}, "many.pth")
