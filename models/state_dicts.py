@@ -34,7 +34,7 @@ def state_dict_of(content: Mapping, path: object, mark: str) -> dict[str, torch.
     """The weights in a checkpoint's content, by the model's names.
 
     They may be in dictionaries within dictionaries (model, state_dict, ...), and have any prefix. If there are several
-    models, the first that is no running mean (EMA) is taken. A note tells of prefixes and of other models.
+    models, the largest that is no running mean (EMA) is taken. A note tells of prefixes and of other models.
 
     Args:
         content: of the file.
@@ -46,8 +46,9 @@ def state_dict_of(content: Mapping, path: object, mark: str) -> dict[str, torch.
     tables = list(_tables(content))
     if not tables:
         raise UserError(f"{path} holds no model weights (no dictionary of tensors under 'model' or 'state_dict')")
-    models = sorted((found for table in tables for found in _models(*table, mark)), key=lambda found: found.is_average)
-    chosen = models[0] if models else _Found(*max((_whole(*table) for table in tables), key=lambda t: len(t[1])))
+    models = [found for table in tables for found in _models(*table, mark)]
+    models.sort(key=lambda found: (found.is_average, -len(found.names)))
+    chosen = models[0] if models else max((_whole(*table) for table in tables), key=lambda found: len(found.names))
     state = {name: chosen.weights[raw] for raw, name in chosen.names.items()}
     if len(state) < len(chosen.names):
         raise UserError(f"{path} holds some weights of {chosen.place or 'its model'} twice, under other prefixes")

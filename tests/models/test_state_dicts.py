@@ -89,6 +89,12 @@ def test_a_running_mean_alone_is_taken_and_told(ours, load):
     assert "the weights of model_ema (a running mean, EMA) are taken\n" in notes
 
 
+def test_a_part_with_a_weight_of_the_same_name_is_not_the_model(ours, load):
+    same, notes = load({"state_dict": prefixed(ours["model"], "model.") | {"loss.logit_scale": torch.zeros(())}})
+    assert same
+    assert "the weights of state_dict.model are taken, not state_dict.loss\n" in notes
+
+
 def test_what_stands_beside_the_model_is_not_left_out_in_silence(ours, load):
     head = {"head.weight": torch.ones(2, 2)}
     with pytest.raises(UserError, match=r"unknown 1 weights, the first is head\.weight"):
