@@ -124,7 +124,9 @@ def _check_fit(own: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor],
     """Raises UserError unless the weights have the names and shapes of the model's own."""
     kind, wanted = kind_of({key: value.shape for key, value in state.items()}), kind_of(own)
     if kind not in (None, wanted):
-        raise UserError(f"{path} holds {kind}, but the model takes {wanted}; use the weights of that model (--VM)")
+        raise UserError(
+            f"{path} holds {kind}, but the model takes {wanted}; choose that model with --VM, or other weights"
+        )
     missing = sorted(set(own) - set(state) - {key for key in own if key.endswith("num_batches_tracked")})
     extra = sorted(key for key in set(state) - set(own) if not key.endswith("attn_mask"))
     wrong = sorted(key for key in set(own) & set(state) if own[key] != state[key].shape)
