@@ -1,24 +1,28 @@
-"""Write SJEDD checkpoints, and build the model of a published one or one of ours.
+"""Write SJEDD checkpoints and weights, and build the model of a published file or one of ours.
 
 Our files hold plain types and tensors only: ``model`` (OpenAI CLIP's key names, as in the published files),
 ``architecture``, ``tree``, ``score``, and what the caller adds. Published files do not name the tree; their
 architecture follows from the shapes of the weights.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 
-from models.checkpoint_file import MALFORMED, first_line, read_checkpoint, state_dict_of
+from models.checkpoint_file import MALFORMED, METADATA, first_line, read_checkpoint
+from models.clip_names import clip_state_of, kind_of
 from models.joint_embedding import JointEmbedding, weight_shapes
 from models.label_tree import FFPP, LabelTree
 from utils.cli import UserError
 from utils.files import atomic_path
 
 FORMAT = "sjedd-1"
+_CANNOT_WRITE = "cannot write {}, the disk may be full; make room or choose another folder"
 
 
 def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
@@ -26,28 +30,44 @@ def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
 
     extra: plain types and tensors, written beside the model's weights, architecture, tree and score.
     """
-    content = {
-        "format": FORMAT,
-        "model": model.clip.state_dict(),
-        "architecture": model.architecture,
-        "tree": model.tree.to_dict(),
-        "score": model.score,
-    } | extra
+    content = {"model": model.clip.state_dict()} | _description(model) | extra
     with atomic_path(path) as temporary:
         try:
             torch.save(content, temporary)
         except RuntimeError as error:
             if "inline_container" not in str(error):  # torch's message when a write fails
                 raise
-            raise UserError(f"cannot write {path}, the disk may be full; make room or choose another folder") from error
+            raise UserError(_CANNOT_WRITE.format(path)) from error
+
+
+def save_weights(path: Path, model: JointEmbedding, **extra: object) -> None:
+    """Write a model as a safetensors file in one step; ``load_model`` builds the same one from it.
+
+    extra: what JSON can hold, as for ``save_checkpoint``. Raises UserError if the disk is full.
+    """
+    weights = {name: weight.contiguous() for name, weight in model.clip.state_dict().items()}
+    described = json.dumps(_description(model) | extra, allow_nan=False)
+    with atomic_path(path) as temporary:
+        try:
+            safetensors.torch.save_file(weights, temporary, {"format": "pt", METADATA: described})
+        except safetensors.SafetensorError as error:
+            raise UserError(_CANNOT_WRITE.format(path)) from error
+
+
+def _description(model: JointEmbedding) -> dict[str, object]:
+    """What a file of ours holds beside the weights, as plain types."""
+    tree = model.tree.to_dict()
+    return {"format": FORMAT, "architecture": model.architecture, "tree": tree, "score": model.score}
 
 
 def threshold_of(content: Mapping, path: str | Path) -> float | None:
     """A checkpoint's decision threshold from validation; None for a published one."""
     threshold = content.get("threshold")
-    if threshold is not None and not (isinstance(threshold, float) and 0 <= threshold <= 1):
+    if threshold is None:
+        return None
+    if not (isinstance(threshold, float | np.floating) and 0 <= threshold <= 1):
         raise UserError(f"{path} holds a damaged decision threshold ({threshold!r}); use another checkpoint")
-    return threshold
+    return float(threshold)
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu", tree: LabelTree | None = None) -> JointEmbedding:
@@ -68,7 +88,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", tree: Label
 
 def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = None) -> JointEmbedding:
     """``load_model`` from the content of a file, whose ``path`` is for error messages."""
-    state = state_dict_of(content, path)
+    state = clip_state_of(content, path)
     try:
         own_tree = LabelTree.from_dict(content["tree"]) if "tree" in content else tree or FFPP
         config = content.get("architecture") or architecture_of(state)
@@ -102,6 +122,11 @@ def load_weights(model: JointEmbedding, state: Mapping[str, torch.Tensor], path:
 
 def _check_fit(own: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor], path: str | Path) -> None:
     """Raises UserError unless the weights have the names and shapes of the model's own."""
+    kind, wanted = kind_of({key: value.shape for key, value in state.items()}), kind_of(own)
+    if kind not in (None, wanted):
+        raise UserError(
+            f"{path} holds {kind}, but the model takes {wanted}; choose that model with --VM, or other weights"
+        )
     missing = sorted(set(own) - set(state) - {key for key in own if key.endswith("num_batches_tracked")})
     extra = sorted(key for key in set(state) - set(own) if not key.endswith("attn_mask"))
     wrong = sorted(key for key in set(own) & set(state) if own[key] != state[key].shape)
@@ -119,8 +144,13 @@ def _most_layers(config: Mapping) -> int:
 def architecture_of(state: Mapping[str, torch.Tensor]) -> dict:
     """open_clip's configuration from the shapes of weights with OpenAI CLIP's names.
 
-    The number of attention heads, which shapes do not tell, is width // 64 in all of OpenAI's models.
+    The number of attention heads, which shapes do not tell, is width // 64 in all of OpenAI's models. Raises
+    ValueError, which says what they are, for the weights of another model.
     """
+    is_vit = "visual.class_embedding" in state
+    if "ln_final.weight" not in state or not (is_vit or "visual.layer1.0.conv1.weight" in state):
+        kind = kind_of({key: value.shape for key, value in state.items()}) or f"another model, with {min(state)}"
+        raise ValueError(f"it holds {kind}")
     width = state["ln_final.weight"].shape[0]
     text = {
         "context_length": state["positional_embedding"].shape[0],
@@ -129,7 +159,7 @@ def architecture_of(state: Mapping[str, torch.Tensor]) -> dict:
         "heads": width // 64,
         "layers": _count(state, r"transformer\.resblocks\.(\d+)\."),
     }
-    if "visual.proj" in state:  # ViT
+    if is_vit:
         width, _, patch, _ = state["visual.conv1.weight"].shape
         side = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
         layers = _count(state, r"visual\.transformer\.resblocks\.(\d+)\.")

@@ -1,15 +1,15 @@
 """Pre-trained CLIP weights for training: a local file, OpenAI's cache or a download."""
 
 import warnings
-import zipfile
 from pathlib import Path
 
 import open_clip
-import safetensors.torch
 import torch
 
-from models.checkpoint_file import first_line, read_checkpoint, state_dict_of
+from models.checkpoint_file import first_line, read_checkpoint
 from models.choices import OPEN_CLIP_CONFIGS
+from models.clip_names import clip_state_of
+from models.foreign_files import is_torchscript
 from utils.cli import UserError
 
 _PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
@@ -20,7 +20,8 @@ def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, t
 
     Args:
         name: a --VM name other than demo.
-        weights: a local file, OpenAI's TorchScript archive or an open_clip checkpoint (.pt, .pth, .bin, .safetensors).
+        weights: a local file, OpenAI's TorchScript archive, or a checkpoint of open_clip or Hugging Face's CLIPModel
+            (PyTorch or safetensors).
             It must have been trained with QuickGELU, like OpenAI's and open_clip's `-quickgelu` models (the file does
             not tell). Default: pretrained/<OpenAI's file name> if it exists, else OpenAI's cache or a download.
 
@@ -40,12 +41,7 @@ def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, t
                 f"pretrained/{file_name} (see pretrained/README.md), or use --clip_weights FILE"
             ) from error
     path = Path(weights)
-    if path.suffix == ".safetensors":
-        try:
-            return state_dict_of(safetensors.torch.load_file(path), path)
-        except (OSError, safetensors.SafetensorError) as error:
-            raise UserError(f"cannot read {path} ({first_line(error)}); download it again") from error
-    return state_dict_of(_read_torchscript(path) if _is_torchscript(path) else read_checkpoint(path), path)
+    return clip_state_of(_read_torchscript(path) if is_torchscript(path) else read_checkpoint(path), path)
 
 
 def _read_torchscript(path: Path) -> dict[str, torch.Tensor]:
@@ -55,11 +51,3 @@ def _read_torchscript(path: Path) -> dict[str, torch.Tensor]:
             return torch.jit.load(path, map_location="cpu").state_dict()
         except RuntimeError as error:
             raise UserError(f"{path} is a damaged TorchScript archive; download it again") from error
-
-
-def _is_torchscript(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False  # read_checkpoint says what is wrong with it

@@ -1,7 +1,6 @@
 """The model and the settings that all inputs share."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ from models.label_tree import TREES
 from prediction.predictor import Predictor
 from prediction.results import stamp
 from preprocessing.detection.detectors import choose_detector
-from utils.cli import UserError
+from utils.cli import UserError, print_note
 from utils.devices import choose_device
 
 
@@ -54,7 +53,7 @@ def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext
             f"use that, give --band {threshold:.3g} {threshold:.3g}"
         )
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print_note(note)
     settings = {
         "checkpoint": str(args.resume),
         "checkpoint_file": stamp(args.resume),

@@ -20,7 +20,7 @@ from prediction.wording import no_face_reason, summary
 from preprocessing.extraction.find_files import find_inputs, left_out_note
 from preprocessing.extraction.photos import PhotoError
 from preprocessing.extraction.video import VideoError
-from utils.cli import UserError
+from utils.cli import UserError, print_note
 from utils.files import write_json
 from utils.locks import exclusive_folder
 from utils.progress import progress_bar
@@ -82,7 +82,7 @@ def predict_all(args: argparse.Namespace) -> None:
     """Predict the inputs of SJEDD_predict.py. Raises UserError if no input could be read."""
     paths, left_out = find_inputs(args.input)
     if note := left_out_note(left_out):
-        print(f"note: {note}", file=sys.stderr)
+        print_note(note)
     with exclusive_folder(args.output) as output:
         folders = folders_for(paths, output)
         context = build_context(args, pictures=not args.no_pictures)

@@ -60,7 +60,7 @@ def get_args_parser(description: str = "") -> ArgumentParser:
 
     model = parser.add_argument_group("model").add_argument
     model("--VM", choices=MODEL_NAMES, help="CLIP model (default: ViT-B/32); demo: small, trained from scratch")
-    model("--clip_weights", metavar="FILE", help="local OpenAI or open_clip weights of --VM")
+    model("--clip_weights", metavar="FILE", help="local weights of --VM, of OpenAI, open_clip or Hugging Face")
     model("--precision", choices=PRECISIONS, default="float32", help="precision of the image tower; tf32 and float16 "
           "need CUDA; float16 (with a loss scale) is for GPUs without bfloat16")  # fmt: skip
     model("--compile", action="store_true", help="torch.compile both towers; needs a C++ compiler")

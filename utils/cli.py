@@ -131,6 +131,12 @@ def one_line(text: str) -> str:
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
 
 
+def print_note(text: str) -> None:
+    """Print ``note: <text>`` to stderr, in the main process."""
+    if is_main():
+        print(f"note: {one_line(text)}", file=sys.stderr)
+
+
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:
     importing = (f.f_code.co_filename.startswith("<frozen importlib") for f, _ in traceback.walk_stack(frame))
     if any(importing):  # the imported module may catch the exception, and there is nothing to save yet

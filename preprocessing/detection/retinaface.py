@@ -13,7 +13,9 @@ from torchvision.models import resnet50
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.ops import nms
 
-from models.checkpoint_file import read_checkpoint, state_dict_of
+from models.checkpoint_file import read_checkpoint
+from models.clip_names import kind_of
+from models.state_dicts import state_dict_of
 from preprocessing.detection.faces import Faces
 from utils.cli import UserError
 
@@ -184,7 +186,7 @@ def load_weights(path: Path) -> RetinaFace:
     """The network with the weights of a file, float32 and in eval mode. Raises UserError if the file does not fit."""
     advice = "use the published RetinaFace-Resnet50-fixed.pth"
     try:
-        state = state_dict_of(read_checkpoint(path), path)
+        state = state_dict_of(read_checkpoint(path), path, mark="ClassHead.0.conv1x1.weight")
     except UserError as error:
         raise UserError(f"the weights of retinaface: {error}; {advice}") from error
     net = RetinaFace()
@@ -197,7 +199,9 @@ def load_weights(path: Path) -> RetinaFace:
     }
     for fault, keys in faults.items():
         if keys:
-            what = f"it {fault} {len(keys)} weights, the first is {min(keys)}"
+            kind = kind_of({key: value.shape for key, value in state.items()})
+            other = f" (it holds {kind})" if kind not in (None, "RetinaFace weights") else ""
+            what = f"it {fault} {len(keys)} weights, the first is {min(keys)}{other}"
             raise UserError(f"{path} does not fit retinaface: {what}; {advice}")
     net.load_state_dict(state)
     return net.eval()

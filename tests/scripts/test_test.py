@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import SJEDD_test
-from models.checkpoint import save_checkpoint
+from models.checkpoint import save_checkpoint, save_weights
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from tests.conftest import REAL
@@ -278,6 +278,22 @@ def test_checkpoint_that_is_none_is_exit_code_2(tmp_path, capsys, golden_crops):
     (tmp_path / "no.pth").write_text("hello")
     assert main(["--dataset", "CDF", "--resume", str(tmp_path / "no.pth"), "--datapath", str(golden_crops)]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_checkpoint_in_other_wrappers_gives_the_same_predictions(tmp_path, capsys, golden_crops):
+    model = JointEmbedding(architecture("demo"), FFPP)
+    save_checkpoint(tmp_path / "ours.pth", model)
+    save_weights(tmp_path / "ours.safetensors", model)
+    content = torch.load(tmp_path / "ours.pth", weights_only=True)
+    state = {f"module._orig_mod.{key}": value for key, value in content.pop("model").items()}
+    torch.save(content | {"state_dict": state, "max_accuracy": np.float64(0.93)}, tmp_path / "wrapped.pth")
+    predictions = set()
+    for name in ("ours.pth", "ours.safetensors", "wrapped.pth"):
+        argv = ["--dataset", "CDF", "--datapath", str(golden_crops), "--num_workers", "0", "--n_frames", "2"]
+        assert main([*argv, "--resume", str(tmp_path / name), "--output", str(tmp_path / f"out {name}")]) == 0
+        predictions.add((tmp_path / f"out {name}" / "SJEDD_test" / "CDF" / "predictions.csv").read_text())
+        assert ("prefixes are dropped" in capsys.readouterr().err) == (name == "wrapped.pth")
+    assert len(predictions) == 1
 
 
 def test_output_that_cannot_be_written_is_exit_code_2(run, golden_crops, tmp_path, capsys):

@@ -14,8 +14,9 @@ import torch
 import SJEDD_test
 import SJEDD_train_FFpp
 import SJEDD_train_FFSC
-from models.checkpoint import FORMAT, load_model
+from models.checkpoint import FORMAT, load_model, save_weights
 from models.checkpoint_file import read_checkpoint
+from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
 from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
 from tests.platforms import linux_only, posix_only
@@ -420,6 +421,18 @@ def test_init_from_takes_weights_alone_also_of_a_published_checkpoint(command, t
     ours = weights(tmp_path / "out" / "a" / "b" / "ckpt_last.pth")
     published = read_checkpoint(published_checkpoint)["model"]
     assert all(torch.allclose(value.float(), ours[key], rtol=0, atol=1e-12) for key, value in published.items())
+
+
+def test_init_from_takes_safetensors_and_resume_does_not(command, tmp_path, capsys):
+    path = tmp_path / "start.safetensors"
+    start = JointEmbedding(architecture("demo"), FFPP)
+    save_weights(path, start)
+    command[command.index("--initial_lr") + 1] = "1e-30"
+    command[command.index("--num_epoch") + 1] = "1"
+    assert main([*command, "--init_from", str(path)]) == 0
+    ours = weights(tmp_path / "out" / "a" / "b" / "ckpt_last.pth")
+    assert all(torch.allclose(v, ours[k], rtol=0, atol=1e-12) for k, v in start.clip.state_dict().items())
+    assert "only ckpt_last.pth can; use --init_from" in refused(["--resume", str(path)], capsys)
 
 
 def test_patience_stops_early(command, tmp_path):
