@@ -47,6 +47,15 @@ def test_summary_says_the_figures_and_draws_the_picture(folder, capsys):
         assert picture.size[0] > 800
 
 
+def test_summary_asks_about_swapped_labels(folder, capsys):
+    main([str(folder), "--summary"])
+    assert "are the labels swapped?" not in capsys.readouterr().out
+    metrics = json.loads((folder / "metrics.json").read_text()) | {"frame_auc": 0.1}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert main([str(folder), "--summary"]) == 0
+    assert "are the labels swapped?" in capsys.readouterr().out
+
+
 def test_samples_come_from_different_videos(folder):
     predictions, _ = read_results(folder)
     samples = sample_frames(predictions, n=3)
