@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 import SJEDD_report
-from evaluation.calibration import apply_temperature, calibrated_checkpoint, read_calibration
+from evaluation.calibration import calibrated, calibrated_checkpoint, read_calibration
 from evaluation.metrics import auc, evaluate
 from evaluation.predictions_reader import read_predictions
 from evaluation.report import report_run
@@ -354,17 +354,33 @@ def test_calibration(predictions, tmp_path, capsys):
     path, rows = predictions("val", checkpoint="out/best.pth")
     assert main([path, "--calibrate", "--output", str(tmp_path / "out")]) == 0
     content = json.loads((tmp_path / "out" / "calibration.json").read_text())
-    temperature = read_calibration(tmp_path / "out" / "calibration.json")
-    assert content["temperature"] == temperature
+    calibration = read_calibration(tmp_path / "out" / "calibration.json")
+    temperature = content["temperature"]
+    assert calibration == {"method": "temperature", "temperature": temperature}
     assert content["checkpoint"] == calibrated_checkpoint(tmp_path / "out" / "calibration.json") == "out/best.pth"
     assert (content["frames"], content["videos"], content["source"]) == (30, 6, path)
     assert content["sha256"] == hashlib.sha256((tmp_path / "val" / "predictions.csv").read_bytes()).hexdigest()
     assert content["nll_after"] <= content["nll_before"]
     assert set(content) >= {"ece_before", "ece_after"}
     labels, logits = np.array([r["label"] for r in rows]), np.array([float(r["logit_fake"]) for r in rows])
-    assert auc(labels, apply_temperature(logits, temperature)) == auc(labels, logits)
+    assert auc(labels, calibrated(logits, calibration)) == auc(labels, logits)
     assert f"temperature {temperature:.4f}" in capsys.readouterr().out
     assert not (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [("platt", "slope 1.8927, intercept -0.0386 from 30 frames"), ("isotonic", "makes ties: different log-odds")],
+)
+def test_calibration_by_other_methods(predictions, tmp_path, capsys, method, says):
+    path, rows = predictions("val", 1)
+    assert main([path, "--calibrate", "--calibrate_by", method, "--output", str(tmp_path / "out")]) == 0
+    assert says in capsys.readouterr().out
+    content = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    logits = np.array([float(row["logit_fake"]) for row in rows])
+    p = calibrated(logits, read_calibration(tmp_path / "out" / "calibration.json"))
+    assert (np.diff(p[np.argsort(logits)]) >= 0).all()
+    assert content["method"] == method and content["nll_after"] < content["nll_before"]
 
 
 @pytest.mark.parametrize(("fakes", "rises"), [(0.8, True), (0.5, False)])
@@ -411,6 +427,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, ar
         ["p.csv", "--threshold", "2"],
         ["a", "b", "--summary"],
         ["a", "--summary", "--calibrate"],
+        ["a", "--calibrate_by", "platt"],
     ],
 )
 def test_arguments_that_contradict_each_other_are_refused(arguments):

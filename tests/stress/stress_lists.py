@@ -31,6 +31,7 @@ from datasets.transforms import ImageError, read_image
 from evaluation.calibration import calibrated_checkpoint, read_calibration
 from evaluation.predictions_reader import read_predictions
 from evaluation.predictions_writer import refuse_other_source, write_predictions
+from models.choices import CALIBRATIONS
 from models.label_tree import FFPP, FFSC
 from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_folder import working_in
@@ -232,7 +233,9 @@ READERS = {
     "metrics.json": ("metrics.json", json_of(st.one_of(*[METRICS] * 9, VALUES)), report_with_metrics),
     "metrics.json of an earlier test": ("metrics.json", json_of(some(source=WORDS)),
                                         lambda path: refuse_other_source(path.parent, "list.txt")),
-    "calibration.json": ("calibration.json", json_of(some(temperature=NUMBER, checkpoint=WORDS)),
+    "calibration.json": ("calibration.json", json_of(some(
+        temperature=NUMBER, checkpoint=WORDS, method=st.sampled_from(CALIBRATIONS) | WORDS, slope=NUMBER, intercept=NUMBER,
+        logits=st.lists(NUMBER), p_fake=st.lists(NUMBER))),
                          lambda path: (read_calibration(path), calibrated_checkpoint(path))),
     "videos of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_videos([path])[0]),
     "inputs of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_inputs([path])[0]),
