@@ -78,7 +78,7 @@ def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = Non
         model = JointEmbedding(config, own_tree, content.get("score", "product"), empty=True)
     except MALFORMED as error:
         raise UserError(f"{path} is no SJEDD checkpoint: its model cannot be built ({first_line(error)})") from error
-    if tree is not None and own_tree is not tree:
+    if tree is not None and own_tree.to_dict() != tree.to_dict():
         raise UserError(
             f"{path} was trained on the {own_tree.name} tree, not on {tree.name}; use that tree's script or option"
         )

@@ -12,6 +12,7 @@ MODEL_NAMES = (*OPEN_CLIP_CONFIGS, "demo")
 SCORES = ("product", "cosine")
 TOWERS = ("text", "image")
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
+LEVELS = ("global", "local")  # of a label tree, below its root
 TASKS = ("binary", "global", "local")
 LOSSES = ("fidelity", "bce", "nll")
 WEIGHTINGS = ("equal", "uncert", "dwa", "autol")
