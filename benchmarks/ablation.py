@@ -17,11 +17,11 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 import SJEDD_test
 import SJEDD_train_FFpp
 import SJEDD_train_FFSC
-from datasets.readers.txt_list import split_line
-from datasets.records import find_images
+from datasets.readers.txt_list import read_txt_list
+from datasets.records import node_code
 from evaluation.number_text import percent
 from models.choices import MODEL_NAMES
-from models.label_tree import TREES
+from models.label_tree import TREES, LabelTree
 from utils.cli import ArgumentParser, UserError, positive_float, positive_int, script
 from utils.files import output_dir, write_text
 
@@ -48,18 +48,17 @@ _TRAINING = {"ffpp": SJEDD_train_FFpp, "ffsc": SJEDD_train_FFSC}
 _PROMPTS = "files of other prompts (as --prompts of the training); each is one more variant, named after its file"
 
 
-def thinned(path: Path, every: int, folder: Path) -> Path:
-    """The list, or a copy of every ``every``-th line in ``folder``. Raises UserError if there is no list."""
+def thinned(path: Path, every: int, tree: LabelTree, folder: Path) -> Path:
+    """The list, or a copy of every ``every``-th line in ``folder``. Raises UserError if it cannot be read."""
     if not path.is_file():
         raise UserError(f"{path} does not exist; make demo writes it for the demo, --lists takes any folder")
     if every == 1:
         return path
-    lines = map(split_line, path.read_text(encoding="utf-8-sig").splitlines()[::every])
-    names, codes = zip(*lines, strict=True)
-    images, _ = find_images(names, [path.parent])  # the copy is in another folder
-    chosen = "".join(f"{Path(image).absolute()} {code}\n" for image, code in zip(images, codes, strict=True))
+    records = read_txt_list(path, tree, labels_allowed=False).records[::every]
+    codes = {node_code(tree.encode(code)): code for code in tree.codes or ()}
+    lines = (f"{Path(record.path).absolute()} {codes.get(record.code, record.code)}\n" for record in records)
     copy = folder / f"{path.stem}_every{every}.txt"
-    write_text(copy, chosen)
+    write_text(copy, "".join(lines))
     return copy
 
 
@@ -108,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         variants[name] = f"{VARIANTS['SJEDD (autol)']} --prompts {shlex.quote(file)}"
     output, source = output_dir(Path(args.output)), Path(args.lists)
     every = {"train": args.every, "val": 1, "test": 1}
-    lists = {name: thinned(source / f"{name}.txt", each, output) for name, each in every.items()}
+    lists = {name: thinned(source / f"{name}.txt", each, TREES[args.tree], output) for name, each in every.items()}
     header = ["variant", "frame AUC", "video AUC", "video EER", "TPR at 5% FPR", "mean node AUC", "seconds"]
     rows = [header, ["---"] * len(header)]
     rows += [run_variant(name, options, lists, output, args) for name, options in variants.items()]

@@ -65,8 +65,9 @@ def test_the_model_and_the_learning_rate_reach_the_training(tmp_path, monkeypatc
     for name in ("train", "val", "test"):
         (tmp_path / f"{name}.txt").write_text("a.png 000000000000\n")
     options = ["--lists", str(tmp_path), "--output", str(tmp_path / "out"), "--tree", "ffsc", "--variants", "equal"]
+    options += ["--every", "1"]
     assert main([*options, "--VM", "ViT-L/14"]) == 2
-    assert main([*options, "--every", "1", "--initial_lr", "0.1"]) == 2
+    assert main([*options, "--initial_lr", "0.1"]) == 2
     assert seen[0][seen[0].index("--VM") + 1] == "ViT-L/14" and "--initial_lr" not in seen[0]
     assert seen[1][seen[1].index("--initial_lr") + 1] == "0.1"
     assert seen[1][seen[1].index("--txt_path_train") + 1] == str(tmp_path / "train.txt"), "the list itself"
