@@ -22,4 +22,4 @@ def spread_text(entry: Mapping) -> str:
 
 def p_text(p: float | None) -> str:
     """A p value with three digits after the point; n/a if undefined."""
-    return "n/a" if p is None else f"{p:.3f}"
+    return "n/a" if p is None else "<0.001" if p < 0.0005 else f"{p:.3f}"

@@ -131,9 +131,9 @@ def _read_list(path: Path, folders: Sequence[Path]) -> DataSet:
     of_folder = functools.cache(_method_of)
     records = []
     for record in data.records:
-        method = named(record.method) or of_folder(folder_of(record.path)) or changed.get(record.code, "")
-        if (method == "real") != (record.label == 0):
-            method = "" if record.label else "real"
+        candidates = named(record.method), of_folder(folder_of(record.path)), changed.get(record.code)
+        fits = (name for name in candidates if name and (name == "real") == (record.label == 0))
+        method = next(fits, "" if record.label else "real")
         code = record.code or CODES.get("real" if method == "real" else known.get(method, ""), "")
         records.append(replace(record, method=method, code=code))
     return replace(data, records=records)

@@ -189,6 +189,9 @@ def test_ffsc_lists_have_methods_and_codes_as_the_folders_have(tmp_path):
     assert found("a.txt", "".join(f"{path} {code}\n" for path, code in paths.items())) == expected
     assert found("b.txt", "".join(f"{path} {label}\n" for path, label in labels.items())) == expected
     assert found("c.csv", "path,label\n" + "".join(f"{path},{label}\n" for path, label in labels.items())) == expected
+    assert found("a.txt", f"Test/Real/0.png {smile}\nTest/simswap/x/0.png {FFSC_REAL}\n") == {
+        "Test/Real/0.png": ("smile", smile), "Test/simswap/x/0.png": ("real", FFSC_REAL)
+    }, "the list's code counts where the folder contradicts it"  # fmt: skip
     mine = {"mine/r.png": ("real", FFSC_REAL), "mine/a.png": ("age", FFSC_AGE), "mine/s.png": ("smile", smile)}
     assert found("d.txt", "".join(f"{path} {code}\n" for path, (_, code) in mine.items())) == mine
     rows = "".join(f"{code},{path},{code[0]}\n" for path, (_, code) in mine.items())
