@@ -55,11 +55,12 @@ demo-control: demo-data
 		--resume $(CONTROL_OUT)/train/demo/ckpt_last.pth --output $(CONTROL_OUT) --name test
 	$(BIN)/python SJEDD_report.py $(CONTROL_OUT)/test/FFpp --summary
 
-# Every weighting, gradient method, loss and ablation, trained shortly on the demo's crops: one table.
+# Every weighting, gradient method, loss and ablation, trained shortly on the demo's crops: one table. ABLATION adds
+# options: make ablation ABLATION="--lists data/lists --every 1 --VM ViT-B/32 --output output/ablation"
 ablation: .venv/.runtime
-	test -f $(DEMO_LISTS)/train.txt || $(MAKE) demo
+	test -n "$(ABLATION)" || test -f $(DEMO_LISTS)/train.txt || $(MAKE) demo
 	rm -rf $(DEMO_OUT)/ablation
-	$(BIN)/python benchmarks/ablation.py --lists $(DEMO_LISTS) --output $(DEMO_OUT)/ablation
+	$(BIN)/python benchmarks/ablation.py --lists $(DEMO_LISTS) --output $(DEMO_OUT)/ablation $(ABLATION)
 
 # The quick tests. Times are in CONTRIBUTING.md.
 test: .venv/.dev

@@ -1,4 +1,4 @@
-"""Report the metrics of predictions files under four conventions, with plots and an HTML page; or fit a temperature.
+"""Report the metrics of predictions files under four conventions, with plots and an HTML page; or calibrate.
 
 It reads predictions.csv of SJEDD_test.py, and any CSV with path or video, label and a score. Labels are 0 or real, 1 or
 fake; a higher score means more fake. Several files are compared with the first one, on common videos.
@@ -8,11 +8,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from models.choices import CALIBRATIONS
 from utils.cli import ArgumentParser, probability, script
 
 _FILES = "predictions.csv of SJEDD_test.py (or its folder), or another system's CSV"
 _SUMMARY = "only print the main figures of one test and write summary.png into its folder; needs no --output"
 _THRESHOLD = "decision threshold from validation, beside 0.5 (default: the one in the metrics.json beside each file)"
+_CALIBRATE_BY = "how --calibrate maps log-odds to P(fake) (default: temperature); see docs/reporting.md"
 _COLUMNS = "With several files, a file without the given column is read by the usual name."
 
 
@@ -24,7 +26,8 @@ def get_args_parser() -> ArgumentParser:
     add("--summary", action="store_true", help=_SUMMARY)
     add("--seeds", action="store_true", help="the files are seeds of one setting: report mean and standard deviation")
     add("--threshold", type=probability, help=_THRESHOLD)
-    add("--calibrate", action="store_true", help="only fit a temperature on one file, for calibration.json in --output")
+    add("--calibrate", action="store_true", help="only fit a calibration on one file, for calibration.json in --output")
+    add("--calibrate_by", choices=CALIBRATIONS, help=_CALIBRATE_BY)
     add = parser.add_argument_group("columns of another system's file", _COLUMNS).add_argument
     add("--score_column", default="p_fake", help="score, higher means more fake")
     add("--label_column", default="label", help="0 or real, 1 or fake")
@@ -45,6 +48,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--seeds needs at least two files, one per seed")
     if args.calibrate and (len(args.files) > 1 or args.seeds or args.threshold is not None):
         parser.error("--calibrate takes one file and neither --seeds nor --threshold")
+    if args.calibrate_by and not args.calibrate:
+        parser.error("--calibrate_by says how --calibrate works; give both")
+    args.calibrate_by = args.calibrate_by or "temperature"
     if args.summary and (len(args.files) > 1 or args.calibrate or args.threshold is not None):
         parser.error("--summary takes one folder and neither --calibrate nor --threshold")
     return args

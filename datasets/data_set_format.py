@@ -51,14 +51,14 @@ class ReadOptions:
     @property
     def frames_per_video(self) -> int:
         """``n_frames``, or what the model's paper takes: 64 for the FF++ tree, 32 for the FFSC tree."""
-        return self.n_frames or (64 if self.ffpp_tree else 32)
+        return self.n_frames or (64 if self.tree.family == "ffpp" else 32)
 
     @property
     def ffpp_tree(self) -> "LabelTree | None":
-        """The model's tree if it is FF++'s, else None."""
+        """The model's tree if it has the nodes of FF++'s, else None."""
         from models.label_tree import FFPP
 
-        return self.tree if self.tree is FFPP else None
+        return self.tree if self.tree.nodes == FFPP.nodes else None
 
 
 class CropGroup(NamedTuple):

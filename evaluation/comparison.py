@@ -1,4 +1,4 @@
-"""Compare runs: paired differences on common videos, and the spread over seeds."""
+"""Compare runs: paired differences on common videos, Cross-AUC between data sets, and the spread over seeds."""
 
 import posixpath
 from collections import Counter
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from datasets.video_ids import bare_id, differing_parts
-from evaluation.metrics import auc, auc_difference
+from evaluation.metrics import auc, auc_difference, cross_aucs, delong_test
 from evaluation.predictions_reader import Predictions
 
 SEED_METRICS = ("frame_auc", "video_auc", "video_eer", "video_ap", "video_acc", "video_balanced_acc")
@@ -60,13 +60,35 @@ def _bare_keys(runs: Sequence[Sequence[Key]]) -> list[list[Key]]:
 
 
 def compare(a: Predictions, b: Predictions) -> dict:
-    """Video AUC of both files on their common videos, and the paired bootstrap of b minus a; None where undefined."""
+    """Video AUC of both files on their common videos, and two tests of b minus a; None where undefined.
+
+    The tests are the paired bootstrap and DeLong's, both on videos: frames of one video are not independent.
+    """
     left, right, opposite, matched_by = common_videos(a, b)
     labels, scores_a, scores_b = a.video_labels[left], a.video_scores[left], b.video_scores[right]
     result = {"a": a.source, "b": b.source, "videos": len(left), "matched_by": matched_by}
     result |= {"labelled_differently": opposite, "auc_a": auc(labels, scores_a), "auc_b": auc(labels, scores_b)}
     undefined = {"difference": None, "ci95": [None, None], "p": None}
-    return result | (auc_difference(labels, scores_a, scores_b) or undefined)
+    result |= auc_difference(labels, scores_a, scores_b) or undefined
+    return result | delong_test(labels, scores_a, scores_b)
+
+
+def hold_other_data_sets(runs: Sequence[Predictions]) -> bool:
+    """Whether all files name their data sets, and no two files hold the same one: nothing can be paired."""
+    datasets = [set(run.datasets) for run in runs]
+    return all(map(all, datasets)) and len(set.union(*datasets)) == sum(map(len, datasets))
+
+
+def cross_comparison(runs: Sequence[Predictions]) -> dict:
+    """{"cross_auc": ``cross_aucs`` of the videos of all files}, or {"note": why there is none}.
+
+    Scores are compared across the files, so all must be of one system: checkpoints that are known must be equal.
+    """
+    checkpoints = sorted({run.checkpoint for run in runs if run.checkpoint})
+    if len(checkpoints) > 1:
+        return {"note": f"the files hold other data sets and scores of {', '.join(checkpoints)}: nothing to compare"}
+    labels, scores = (np.concatenate([getattr(run, name) for run in runs]) for name in ("video_labels", "video_scores"))
+    return {"cross_auc": cross_aucs(labels, scores, [dataset for run in runs for dataset, _ in run.video_ids])}
 
 
 def run_names(sources: Sequence[str]) -> list[str]:

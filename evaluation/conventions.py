@@ -13,6 +13,7 @@ from evaluation.metrics import (
     Level,
     auc,
     auc_interval,
+    cross_aucs,
     dense_ranks,
     equal_error_rate,
     first_rows,
@@ -36,7 +37,8 @@ CONVENTIONS = {
 def convention_metrics(predictions: Predictions, threshold: float | None = None) -> dict[str, dict]:
     """{convention: {metric: value}}, named as in metrics.json.
 
-    Only ``ours`` has frame_ece and figures per method, per node and, if there are several, per data set. threshold: for
+    Only ``ours`` has frame_ece and figures per method, per node and, if there are several, per data set
+    and between data sets (cross_auc). threshold: for
     the figures _at_threshold.
     """
     p, n_failed = predictions, len(predictions.failed)
@@ -64,6 +66,7 @@ def convention_metrics(predictions: Predictions, threshold: float | None = None)
     }
     if len(p.datasets) > 1:
         results["ours"]["datasets"] = _dataset_metrics(p)
+        results["ours"]["cross_auc"] = cross_aucs(p.video_labels, p.video_scores, [name for name, _ in p.video_ids])
     return results
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import expit
 
 from datasets.crop_cache import image_source
 from datasets.crop_settings import crop_settings, differences
 from datasets.frames import Frames, own_videos, scoring_loader
 from datasets.perturbations import Perturbation
 from datasets.records import DataSet, Dropped
-from evaluation.calibration import apply_temperature, calibrated_checkpoint, expected_calibration_error
+from evaluation.calibration import calibrated, calibrated_checkpoint, expected_calibration_error
 from evaluation.metrics import evaluate
 from evaluation.predictions_writer import Scores, write_predictions
 from evaluation.scoring import score_loader
@@ -38,7 +39,7 @@ class RunSetup:
     precision: str  # as models.scoring names it
     threshold: float | None  # the checkpoint's decision threshold
     crops: dict | None  # how the training crops were made; None if the checkpoint does not say
-    temperature: float | None  # from --calibration
+    calibration: dict | None  # from --calibration
     args: argparse.Namespace  # the command line of SJEDD_test.py
 
 
@@ -93,14 +94,14 @@ class DataSetScorer:
         (folder / "metrics.json").unlink(missing_ok=True)  # it must not stay beside new predictions
         nodes = [node.replace(" ", "_") for node in tree.nodes[1:]]
         try:
-            scores = write_predictions(folder / "predictions.csv", data, nodes, batches, setup.temperature)
+            scores = write_predictions(folder / "predictions.csv", data, nodes, batches, setup.calibration)
         except UserError as error:
             last = f", {len(data.records)} were tried ({dropped[-1].path}: {dropped[-1].reason})" if dropped else ""
             raise UserError(f"{data.name}: {error}{last}{_hint(data, dropped)}") from error
         metrics = self._settings(perturbation) | evaluate(scores, tree.nodes[1:], setup.threshold, data.videos_listed)
         metrics |= _class_coverage(scores, dropped)
-        if setup.temperature:
-            metrics["calibration"] = _calibration_metrics(scores, setup.temperature, setup.args)
+        if setup.calibration:
+            metrics["calibration"] = _calibration_metrics(scores, setup.calibration, setup.args)
         metrics["dropped_by_reason"] = dict(Counter(drop.reason.partition(":")[0] for drop in dropped).most_common())
         metrics["dropped"] = list(map(asdict, dropped))
         write_json(folder / "metrics.json", metrics)
@@ -148,14 +149,14 @@ def _class_coverage(scores: Scores, dropped: Sequence[Dropped]) -> dict:
     return {name: scored[i] / listed[i] if listed[i] else None for i, name in enumerate(names)}
 
 
-def _calibration_metrics(scores: Scores, temperature: float, args: argparse.Namespace) -> dict:
-    """The temperature, its origin, and the calibration error of the frames without and with it."""
+def _calibration_metrics(scores: Scores, calibration: dict, args: argparse.Namespace) -> dict:
+    """The calibration, its origin, and the calibration error of the frames without and with it."""
     labels, logits = np.array([record.label for record in scores.records]), scores.values[:, 1]
-    before, after = (expected_calibration_error(labels, apply_temperature(logits, t)) for t in (1, temperature))
+    before, after = (expected_calibration_error(labels, p) for p in (expit(logits), calibrated(logits, calibration)))
     fitted_on = calibrated_checkpoint(args.calibration)
     other = fitted_on is not None and Path(fitted_on).resolve() != Path(args.resume).resolve()
     origin = {"file": args.calibration, "checkpoint": fitted_on, "of_another_checkpoint": other}
-    return origin | {"temperature": temperature, "ece_before": before, "ece_after": after}
+    return origin | calibration | {"ece_before": before, "ece_after": after}
 
 
 def _protocol_differences(args: argparse.Namespace, data: DataSet, crops: Iterable[dict | None]) -> list[str]:

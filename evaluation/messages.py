@@ -1,4 +1,7 @@
-"""What SJEDD_test.py says about a data set: log lines, and one table of several data sets."""
+"""What SJEDD_test.py says about a data set: log lines, and one table of several data sets.
+
+The question about the label orientation is also asked by SJEDD_report.py.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -7,6 +10,22 @@ from evaluation.number_text import percent
 from utils.text_table import text_table
 
 _SWAPPED = 0.3  # a frame AUC below this suggests swapped labels rather than a bad model
+
+
+def orientation_question(metrics: Mapping) -> str:
+    """The question to ask if reals score far above fakes, in all or in some data sets; "" if they do not.
+
+    metrics: ``frame_auc``, None if undefined; and ``datasets`` where there are several, each with its own.
+    """
+    of_sets = {name: entry["frame_auc"] for name, entry in metrics.get("datasets", {}).items()}
+    if all(auc is None for auc in of_sets.values()):
+        of_sets = {"": metrics["frame_auc"]}
+    found = [name for name, auc in of_sets.items() if auc is not None and auc < _SWAPPED]
+    if not found:
+        return ""
+    where = f" in {', '.join(name or 'unnamed' for name in found)}" if len(of_sets) > 1 else ""
+    rule = "0 is real and 1 is fake, and a higher score means more fake"
+    return f"warning: reals score higher than fakes{where}; {rule}: are the labels swapped?"
 
 
 def log_metrics(metrics: Mapping, log: logging.Logger) -> None:
@@ -37,8 +56,8 @@ def log_metrics(metrics: Mapping, log: logging.Logger) -> None:
         return
     if metrics["dataset"] == "list" and metrics["videos"] < metrics["frames"] and 1 in (real, fake):
         log.info("  all images of a class are in one folder and count as one video; if they are not, use the frame AUC")
-    if metrics["frame_auc"] < _SWAPPED:
-        log.info("  warning: reals score higher than fakes; 0 is real and 1 is fake: are the labels swapped?")
+    if question := orientation_question(metrics):
+        log.info(f"  {question}")
 
 
 def results_table(results: Mapping[str, dict | str]) -> str:

@@ -18,3 +18,8 @@ def figure_text(value: float | Sequence | None, digits: int = 2) -> str:
 def spread_text(entry: Mapping) -> str:
     """Mean ± standard deviation in percent."""
     return f"{percent(entry['mean'])} ± {percent(entry['sd'])}" if entry["mean"] is not None else "n/a"
+
+
+def p_text(p: float | None) -> str:
+    """A p value with three digits after the point; n/a if undefined."""
+    return "n/a" if p is None else "<0.001" if p < 0.0005 else f"{p:.3f}"

@@ -2,14 +2,14 @@
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from datasets.records import DataSet, Record
-from evaluation.calibration import apply_temperature
+from evaluation.calibration import calibrated
 from utils.cli import UserError
 from utils.files import atomic_path, read_json
 
@@ -50,7 +50,7 @@ def write_predictions(
     data: DataSet,
     nodes: Sequence[str],
     scored: Iterable[tuple[Sequence[int], np.ndarray, np.ndarray]],
-    temperature: float | None = None,
+    calibration: Mapping | None = None,
 ) -> Scores:
     """Write a CSV file, which appears when it is complete; returns the scores, rounded as in it to 9 digits.
 
@@ -58,7 +58,7 @@ def write_predictions(
         path, data: The file, and the data set of the frames.
         nodes: Column names of the nodes, without the root.
         scored: Batches of (record indices [B], probabilities [B, 1 + nodes], log-odds of fake [B]).
-        temperature: Adds the last column p_fake_calibrated.
+        calibration: Adds the last column p_fake_calibrated.
 
     Raises:
         UserError: No image could be read, or the file cannot be written.
@@ -70,9 +70,9 @@ def write_predictions(
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(_COLUMNS + list(nodes) + (["p_fake_calibrated"] if temperature else []))
+        writer.writerow(_COLUMNS + list(nodes) + (["p_fake_calibrated"] if calibration else []))
         for batch, p, logit in scored:
-            columns = [p[:, :1], logit, p[:, 1:]] + ([apply_temperature(logit, temperature)] if temperature else [])
+            columns = [p[:, :1], logit, p[:, 1:]] + ([calibrated(logit, calibration)] if calibration else [])
             texts = [[f"{value:.9g}" for value in row] for row in np.column_stack(columns)]
             for index, numbers in zip(batch, texts, strict=True):
                 record = data.records[index]

@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: Bad arguments or data. If there are several data sets, all of them are tried first.
     """
-    temperature = read_calibration(args.calibration) if args.calibration else None
+    calibration = read_calibration(args.calibration) if args.calibration else None
     if args.perturb and args.perturb.name == "compression" and (reason := compression_unavailable()):
         raise UserError(reason)
     content = read_checkpoint(args.resume)
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     precision = REFERENCE if args.precision == "float16" else args.precision
     results: dict[str, dict | str] = {}  # data set -> its metrics, or why it failed
     with process_group(device):
-        setup = RunSetup(model, encode_text(model, precision), precision, threshold, crops, temperature, args)
+        setup = RunSetup(model, encode_text(model, precision), precision, threshold, crops, calibration, args)
         for name in args.dataset:
             folder = Path(args.output) / args.name / name
             with contextlib.ExitStack() as held:

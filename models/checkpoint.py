@@ -98,9 +98,10 @@ def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = Non
         model = JointEmbedding(config, own_tree, content.get("score", "product"), empty=True)
     except MALFORMED as error:
         raise UserError(f"{path} is no SJEDD checkpoint: its model cannot be built ({first_line(error)})") from error
-    if tree is not None and own_tree is not tree:
+    if tree is not None and own_tree.to_dict() != tree.to_dict():
+        other = f"on {tree.name}" if tree.name != own_tree.name else "with these prompts"
         raise UserError(
-            f"{path} was trained on the {own_tree.name} tree, not on {tree.name}; use that tree's script or option"
+            f"{path} was trained on the {own_tree.name} tree, not {other}; use that tree's script or option"
         )
     load_weights(model, state, path)
     return model

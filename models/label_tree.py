@@ -9,18 +9,24 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from models.choices import LEVELS
 from utils.cli import UserError
 
+WORDINGS = {  # of the prompts, by level; {} is the node's name
+    "root": "A photo of a {} face",
+    "global": "A photo of a face with the global attribute of {} altered",
+    "local": "A photo of a face with the local attribute of {} altered",
+}
 UNKNOWN = 2.0  # value of a node whose state the list does not give (digit 2 of an FFSC code)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelTree:
-    """A label tree of three levels.
+    """A label tree of three levels, or for ablations of fewer.
 
     Args:
         name: stored in checkpoints.
@@ -28,6 +34,10 @@ class LabelTree:
         edges: parent -> children. Every node except the root needs a parent one level above it.
         codes: list code -> names of the nodes that are on. Default: one digit per node, 0 off, 1 on, 2 unknown.
         digits: length of codes that have more digits than nodes; the others are ignored.
+        places: the digit of each node in such a code (default: the first ones).
+        dropped: the level that an ablation leaves out, one of LEVELS, or "". The children of the root are then regions
+            (no global level), or attributes without regions (no local level).
+        wordings: prompts of levels or of single nodes in place of those of WORDINGS; {} is the node's name.
 
     Raises ValueError if the data is no such tree; the message says why.
     """
@@ -37,9 +47,13 @@ class LabelTree:
     edges: Mapping[str, tuple[str, ...]]
     codes: Mapping[str, tuple[str, ...]] | None = None
     digits: int | None = None
+    places: tuple[int, ...] | None = None
+    dropped: str = ""
+    wordings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if problem := next(itertools.chain(self._problems_of_nodes(), self._problems_of_codes()), None):
+        problems = self._problems_of_nodes(), self._problems_of_codes(), self._problems_of_variants()
+        if problem := next(itertools.chain(*problems), None):
             raise ValueError(f"tree {self.name}: {problem}")
 
     def _problems_of_nodes(self) -> Iterator[str]:
@@ -65,7 +79,7 @@ class LabelTree:
             yield f"{deeper} are local regions (level 3) and cannot have children"
         if loose := set(self.nodes) - {root, *attributes} - regions:
             yield f"no path from the root {root!r} leads to {sorted(loose)}"
-        if childless := [name for name in attributes if not self.edges.get(name)]:
+        if not self.dropped and (childless := [name for name in attributes if not self.edges.get(name)]):
             yield f"the global attributes {childless} need at least one region below them"
         levels = [1 if name == root else 2 if name in attributes else 3 for name in self.nodes]
         if levels != sorted(levels):
@@ -82,29 +96,46 @@ class LabelTree:
             if not self.is_legal([float(node in names) for node in self.nodes]):
                 yield f"code {code} turns on {names}, which the edges do not allow together"
 
+    def _problems_of_variants(self) -> Iterator[str]:
+        if self.dropped and (self.dropped not in LEVELS or {*self.edges} - {self.nodes[0]}):
+            yield f"without the level {self.dropped!r} only the root has children, and the level is global or local"
+        if self.places and (
+            len(self.places) != len(self.nodes) or not all(0 <= place < self.code_length for place in self.places)
+        ):
+            yield f"the places {self.places} are not one digit of a code for each node"
+        if unknown := set(self.wordings) - {*WORDINGS, *self.nodes}:
+            yield f"prompts of {sorted(unknown)}, which are neither levels ({', '.join(WORDINGS)}) nor nodes"
+        if empty := [name for name, text in self.wordings.items() if not isinstance(text, str) or not text.strip()]:
+            yield f"the prompts of {empty} are no texts"
+
+    @property
+    def family(self) -> str:
+        """Name of the tree of TREES of which this is a variant: ffpp of ffpp-no-local."""
+        return self.name.partition("-")[0]
+
     @functools.cached_property
     def levels(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Node indices of level 1 (root), level 2 (global attributes) and level 3 (local regions)."""
-        n_global = len(self.edges.get(self.nodes[0], ()))
+        n_global = 0 if self.dropped == "global" else len(self.edges.get(self.nodes[0], ()))
         indices = tuple(range(len(self.nodes)))
         return indices[:1], indices[1 : 1 + n_global], indices[1 + n_global :]
 
     @functools.cached_property
     def prompts(self) -> list[str]:
         """One text prompt per node, in node order."""
-        _, attributes, regions = self.levels
-        return (
-            [f"A photo of a {self.nodes[0]} face"]
-            + [f"A photo of a face with the global attribute of {self.nodes[i]} altered" for i in attributes]
-            + [f"A photo of a face with the local attribute of {self.nodes[i]} altered" for i in regions]
-        )
+        names = [name for name, level in zip(WORDINGS, self.levels, strict=True) for _ in level]
+        wordings = {**WORDINGS, **self.wordings}
+        return [
+            wordings.get(node, wordings[level]).replace("{}", node)
+            for node, level in zip(self.nodes, names, strict=True)
+        ]
 
     @functools.cached_property
     def legal_states(self) -> np.ndarray:
         """The label vectors that the edges allow, bool [states, nodes], in ascending order; row 0 is "real", all off.
 
-        A global attribute that is on needs the root and at least one of its regions on. A region that is on needs at
-        least one of its parents on.
+        A global attribute that is on needs the root and at least one of its regions on, if it has any. A region that is
+        on needs at least one of its parents on.
         """
         n = len(self.nodes)
         states = (np.arange(2**n)[:, None] >> np.arange(n - 1, -1, -1)) & 1 == 1
@@ -112,9 +143,9 @@ class LabelTree:
         _, attributes, regions = self.levels
         for i in attributes:
             children = [j for j in regions if self.nodes[j] in self.edges[self.nodes[i]]]
-            legal &= ~states[:, i] | (states[:, 0] & states[:, children].any(axis=1))
+            legal &= ~states[:, i] | (states[:, 0] & (states[:, children].any(axis=1) | (not children)))
         for i in regions:
-            parents = [j for j in attributes if self.nodes[i] in self.edges[self.nodes[j]]]
+            parents = [j for j in (*attributes, 0) if self.nodes[i] in self.edges.get(self.nodes[j], ())]
             legal &= ~states[:, i] | states[:, parents].any(axis=1)
         return states[legal]
 
@@ -132,9 +163,46 @@ class LabelTree:
     @functools.cached_property
     def root_only(self) -> "LabelTree":
         """The tree that has only the root (real or fake) and reads this tree's list codes."""
-        root = self.nodes[:1]
-        codes = {code: tuple(name for name in on if name in root) for code, on in (self.codes or {}).items()}
-        return LabelTree(f"{self.name}-root", root, {}, codes or None, None if codes else self.code_length)
+        return self._with_nodes("root", self.nodes[:1], {})
+
+    @functools.cached_property
+    def without(self) -> dict[str, "LabelTree"]:
+        """Level of LEVELS -> the tree without it, which reads this tree's list codes."""
+        _, attributes, regions = self.levels
+        root, variants = self.nodes[0], {}
+        for dropped, kept in zip(LEVELS, (regions, attributes), strict=True):
+            children = tuple(self.nodes[i] for i in kept)
+            variants[dropped] = self._with_nodes(f"no-{dropped}", (root, *children), {root: children}, dropped)
+        return variants
+
+    def _with_nodes(
+        self, name: str, nodes: tuple[str, ...], edges: Mapping[str, tuple[str, ...]], dropped: str = ""
+    ) -> "LabelTree":
+        """A tree of some of this tree's nodes, in its order, that reads its list codes."""
+        codes = {code: tuple(node for node in on if node in nodes) for code, on in (self.codes or {}).items()}
+        places = tuple(map(self.nodes.index, nodes))
+        first = places == tuple(range(len(nodes)))
+        return LabelTree(
+            name=f"{self.name}-{name}",
+            nodes=nodes,
+            edges=edges,
+            codes=codes or None,
+            digits=None if codes else self.code_length,
+            places=None if codes or first else places,
+            dropped=dropped,
+        )
+
+    def reworded(self, wordings: object, source: str) -> "LabelTree":
+        """The same tree with other prompts, from the JSON file or checkpoint ``source``.
+
+        Raises UserError if they do not fit it.
+        """
+        try:
+            if not isinstance(wordings, dict):
+                raise ValueError('the prompts must be a JSON object such as {"root": "A photo of a {} face"}')
+            return replace(self, wordings=wordings)
+        except ValueError as error:
+            raise UserError(f"{source}: {error}") from error
 
     def encode(self, code: str) -> np.ndarray:
         """List code -> node vector, float32 [nodes] of 0, 1 and UNKNOWN.
@@ -149,7 +217,8 @@ class LabelTree:
             if code not in self.codes:
                 raise UserError(f"unknown code {code}; the {self.name} tree knows {', '.join(self.codes)}")
             return np.array([float(node in self.codes[code]) for node in self.nodes], dtype=np.float32)
-        vector = np.array([float(digit) for digit in code[: len(self.nodes)]], dtype=np.float32)
+        places = self.places or range(len(self.nodes))
+        vector = np.array([float(code[place]) for place in places], dtype=np.float32)
         if (vector > UNKNOWN).any():
             raise UserError(f"unknown digit in code {code}: a digit is 0 (off), 1 (on) or 2 (unknown)")
         if not self.is_legal(vector):
@@ -161,18 +230,22 @@ class LabelTree:
         plain = {"name": self.name, "nodes": list(self.nodes), "edges": {k: list(v) for k, v in self.edges.items()}}
         if self.codes:
             plain["codes"] = {k: list(v) for k, v in self.codes.items()}
-        return plain | ({"digits": self.digits} if self.digits else {})
+        more: dict[str, object] = {"digits": self.digits, "places": self.places and list(self.places)}
+        more |= {"dropped": self.dropped, "wordings": dict(self.wordings)}
+        return plain | {key: value for key, value in more.items() if value}
 
     @staticmethod
     def from_dict(plain: Mapping) -> "LabelTree":
-        """Inverse of ``to_dict``. Returns FFPP, FFSC or their ``root_only`` itself if the data is theirs."""
+        """Inverse of ``to_dict``. Returns a tree of TREES or its variant itself if the data is theirs."""
         for known in TREES.values():
-            for tree in (known, known.root_only):
+            for tree in (known, known.root_only, *known.without.values()):
                 if tree.to_dict() == plain:
                     return tree
         codes = {k: tuple(v) for k, v in plain["codes"].items()} if "codes" in plain else None
         edges = {k: tuple(v) for k, v in plain["edges"].items()}
-        return LabelTree(plain["name"], tuple(plain["nodes"]), edges, codes, plain.get("digits"))
+        places = tuple(plain["places"]) if "places" in plain else None
+        more = {"places": places, "dropped": plain.get("dropped", ""), "wordings": plain.get("wordings", {})}
+        return LabelTree(plain["name"], tuple(plain["nodes"]), edges, codes, plain.get("digits"), **more)
 
 
 _REGIONS = ("eye", "eyebrow", "lip", "mouth", "nose", "skin")

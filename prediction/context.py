@@ -1,6 +1,7 @@
 """The model and the settings that all inputs share."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ from datasets.perturbations import compression_unavailable
 from models.label_tree import TREES
 from prediction.predictor import Predictor
 from prediction.results import stamp
+from prediction.verdicts import Calibrate
 from preprocessing.detection.detectors import choose_detector
 from utils.cli import UserError, print_note
 from utils.devices import choose_device
@@ -17,7 +19,7 @@ class PredictionContext(NamedTuple):
     predictor: Predictor
     n_frames: int  # used frames of a video
     band: tuple[float, float]  # (low, high); P(fake) between them is uncertain
-    temperature: float | None  # of the calibration
+    calibrate: Calibrate | None  # the calibration, if there is one
     min_side: int  # px; people with smaller faces do not decide
     stability: bool  # whether to score re-encoded faces too
     pictures: bool  # whether to draw pictures
@@ -26,13 +28,16 @@ class PredictionContext(NamedTuple):
 
 def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext:
     """Load checkpoint, detector and calibration; print notes on settings that do not fit together."""
-    temperature, notes = None, []
+    calibrate: Calibrate | None = None
+    calibration, notes = None, []
     if args.stability and (reason := compression_unavailable()):
         raise UserError(reason)
     if args.calibration:
-        from evaluation.calibration import calibrated_checkpoint, read_calibration  # SciPy takes a second to import
+        # SciPy takes a second to import.
+        from evaluation.calibration import calibrated, calibrated_checkpoint, read_calibration
 
-        temperature, fitted_on = read_calibration(args.calibration), calibrated_checkpoint(args.calibration)
+        calibration, fitted_on = read_calibration(args.calibration), calibrated_checkpoint(args.calibration)
+        calibrate = partial(calibrated, calibration=calibration)
         if fitted_on is not None and Path(fitted_on).resolve() != Path(args.resume).resolve():
             notes.append(f"{args.calibration} was fitted on {fitted_on}, not on {args.resume}")
     device = choose_device(args.gpu, args.precision)
@@ -65,9 +70,9 @@ def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext
         "stability": args.stability,
         "precision": args.precision,
         "band": args.band,
-        "temperature": temperature,
+        "calibration": calibration,
         "pictures": pictures,
     }
     return PredictionContext(
-        predictor, args.n_frames, args.band, temperature, args.min_side, args.stability, pictures, settings
+        predictor, args.n_frames, args.band, calibrate, args.min_side, args.stability, pictures, settings
     )

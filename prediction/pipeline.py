@@ -47,11 +47,11 @@ def predict(
         source = open_source(path)
         predictor, report = context.predictor, partial(on_progress, "faces")
         people = find_people(source, context.n_frames, predictor.min_confidence, predictor.score_faces, report)
-        persons = judge(people, predictor.tree, context.band, context.temperature, context.min_side)
+        persons = judge(people, predictor.tree, context.band, context.calibrate, context.min_side)
         if persons:
             prediction["outcome"], decisive = decide(persons)
             prediction |= {"p_fake": persons[decisive].verdict.p_fake, "decided_by": decisive + 1}
-            prediction["tracks"] = [track_entry(person, context.temperature is not None) for person in persons]
+            prediction["tracks"] = [track_entry(person, context.calibrate is not None) for person in persons]
             if context.stability:
                 entries = check_stability(source, persons, context)
                 for track, entry in zip(prediction["tracks"], entries, strict=True):

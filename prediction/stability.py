@@ -51,7 +51,7 @@ def check_stability(source: Source, persons: Sequence[Person], context: Predicti
         reencoded = {}
         for name, reencode in REENCODINGS.items():
             scores = predictor.score_crops(reencode(own))
-            p_fake = verdict_of(scores, predictor.tree, temperature=context.temperature).p_calibrated
+            p_fake = verdict_of(scores, predictor.tree, calibrate=context.calibrate).p_calibrated
             reencoded[name] = {"p_fake": p_fake, "outcome": outcome_of(p_fake, context.band)}
         stable = all(entry["outcome"] == person.outcome for entry in reencoded.values())
         entries.append({"stable": stable, "reencoded": reencoded})

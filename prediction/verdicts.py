@@ -1,6 +1,6 @@
 """Turn the node scores of a person's frames into a verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from prediction.people import People
 from prediction.wording import OUTCOMES, calibrated_nodes, explain, outcome_of
 
 SHOWN_FRAMES = 3  # of each person
+Calibrate = Callable[[np.ndarray], np.ndarray]  # log-odds of fake -> calibrated P(fake)
 
 
 class Verdict(NamedTuple):
@@ -52,7 +53,7 @@ class Person(NamedTuple):
 
 
 def verdict_of(
-    scores: np.ndarray, tree: LabelTree, threshold: float = 0.5, temperature: float | None = None
+    scores: np.ndarray, tree: LabelTree, threshold: float = 0.5, calibrate: Calibrate | None = None
 ) -> Verdict:
     """Judge one person from scores, float32 [F, nodes]. All probabilities are means over the frames.
 
@@ -62,8 +63,8 @@ def verdict_of(
     scores = torch.from_numpy(scores)
     nodes = marginals(scores, tree).numpy()
     frames = calibrated = nodes[:, 0]
-    if temperature is not None:
-        calibrated = torch.sigmoid(logit_fake(scores, tree) / temperature).numpy()
+    if calibrate is not None:
+        calibrated = calibrate(logit_fake(scores, tree).numpy())
     state = np.zeros(len(tree.nodes), bool)
     if calibrated.mean(dtype=float) >= threshold:
         states = state_probabilities(scores, tree).mean(dim=0)
@@ -73,7 +74,7 @@ def verdict_of(
 
 
 def judge(
-    people: People, tree: LabelTree, band: tuple[float, float], temperature: float | None, min_side: int
+    people: People, tree: LabelTree, band: tuple[float, float], calibrate: Calibrate | None, min_side: int
 ) -> list[Person]:
     """A verdict for each person.
 
@@ -81,7 +82,7 @@ def judge(
         people: The people of an input.
         tree: Label tree of the scores.
         band: (low, high); P(fake) between them is uncertain.
-        temperature: Of the calibration, if there is one.
+        calibrate: The calibration, if there is one.
         min_side: px. A person whose boxes have a smaller side (the shorter one, the median over the frames) is small.
     """
     judged = []
@@ -90,9 +91,9 @@ def judge(
         boxes = np.stack([found.faces.boxes[face] for found, face in faces])
         landmarks = np.stack([found.faces.landmarks[face] for found, face in faces])
         scores = np.stack([found.scores[face] for found, face in faces])
-        verdict = verdict_of(scores, tree, float(np.clip(0.5, *band)), temperature)
+        verdict = verdict_of(scores, tree, float(np.clip(0.5, *band)), calibrate)
         outcome, nodes = outcome_of(verdict.p_calibrated, band), verdict.nodes
-        if temperature is not None:
+        if calibrate is not None:
             nodes = calibrated_nodes(nodes, verdict.p_fake, verdict.p_calibrated)
         explanation = explain(outcome, verdict.p_calibrated, nodes, verdict.state, tree.edges)
         small = bool(np.median((boxes[:, 2:] - boxes[:, :2]).min(axis=1)) < min_side)

@@ -37,20 +37,21 @@ def explain(
         p_fake: P(fake) of the person.
         nodes: Probability of every node. That of a region is printed once, at its most probable attribute.
         state: Nodes of a legal state.
-        edges: Parent -> children, root first.
+        edges: Parent -> children, root first; none in a tree that is a root alone.
     """
     if not state:
         return f"{outcome.capitalize()} (P(fake) {p_fake:.2f})."
-    root = next(iter(edges))
+    children = next(iter(edges.values()), ())  # of the root
     sentences = [f"{outcome.capitalize()} ({p_fake:.2f})."] + ([] if outcome == "fake" else ["If it is fake:"])
-    attributes = sorted((name for name in edges[root] if name in state), key=lambda name: -nodes[name])
+    attributes = sorted((name for name in children if name in state), key=lambda name: -nodes[name])
     named: set[str] = set()
     for attribute in attributes:
-        regions = [name for name in edges[attribute] if name in state]
+        regions = [name for name in edges.get(attribute, ()) if name in state]
         words = [_PLURAL.get(name, name) + ("" if name in named else f" {nodes[name]:.2f}") for name in regions]
         named.update(regions)
         altered = "" if "inconsistency" in attribute else " altered"
-        sentences.append(f"{attribute.capitalize()}{altered} ({nodes[attribute]:.2f}): {', '.join(words)}.")
+        listed = f": {', '.join(words)}" if words else ""
+        sentences.append(f"{attribute.capitalize()}{altered} ({nodes[attribute]:.2f}){listed}.")
     if not attributes:
         sentences.append("No attribute stands out.")
     return " ".join(sentences)

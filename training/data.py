@@ -40,7 +40,7 @@ class TrainingData:
         self.args = args
         self.train_set = read_txt_list(args.txt_path_train, tree, "train", labels_allowed=False)
         self.val_set = read_txt_list(args.txt_path_val, tree, "val", labels_allowed=False)
-        if tree in (FFSC, FFSC.root_only):
+        if tree.family == FFSC.name:
             self.train_set, self.val_set = as_images(self.train_set, "train"), as_images(self.val_set, "val")
         if len({record.label for record in self.val_set.records}) < 2:
             raise UserError(f"{args.txt_path_val} holds one class only, so no AUC exists; list reals and fakes")

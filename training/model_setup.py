@@ -1,7 +1,8 @@
-"""The model of a training run: its initial weights, --freeze, --grad_checkpointing, --compile."""
+"""The model of a training run: its tree and initial weights, --freeze, --grad_checkpointing, --compile."""
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from open_clip.transformer import VisionTransformer
@@ -12,6 +13,7 @@ from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import LabelTree
 from models.precision import RoundedWeights, autocast
 from utils.cli import UserError
+from utils.files import read_json
 from utils.ranks import world_size
 
 
@@ -30,6 +32,20 @@ def prepare_model(
     if args.compile:
         compile_towers(model, args.precision, args.batch_size // world_size() // args.accum)
     return model
+
+
+def trained_tree(args: argparse.Namespace, resumed: Mapping | None, tree: LabelTree) -> LabelTree:
+    """``tree`` as --no_tree, --drop_level and --prompts change it. A resumed run keeps the prompts of its checkpoint.
+
+    Raises UserError if the prompts cannot be read or do not fit the tree.
+    """
+    tree = tree.root_only if args.no_tree else tree.without[args.drop_level] if args.drop_level else tree
+    if args.prompts is None:
+        return tree
+    if resumed is None:
+        return tree.reworded(read_json(Path(args.prompts)), args.prompts)
+    saved = resumed.get("tree")
+    return tree.reworded(saved.get("wordings") if isinstance(saved, dict) else None, args.resume)
 
 
 def build_model(args: argparse.Namespace, resumed: Mapping | None, tree: LabelTree) -> JointEmbedding:

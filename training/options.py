@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from models.choices import GRAD_METHODS, LOSSES, MODEL_NAMES, PRECISIONS, SCORES, TASKS, TOWERS, WEIGHTINGS
+from models.choices import GRAD_METHODS, LEVELS, LOSSES, MODEL_NAMES, PRECISIONS, SCORES, TASKS, TOWERS, WEIGHTINGS
 from utils.cli import (
     INSTEAD,
     ArgumentParser,
@@ -26,7 +26,7 @@ _INSTEAD = INSTEAD | {
     "all": "for all tasks give --task binary global local",
 }
 # Options that the automatic --tag names if they differ from their defaults.
-_TAGGED = ("grad_method", "loss", "score", "precision", "freeze", "no_tree", "augment_on")
+_TAGGED = ("grad_method", "loss", "score", "precision", "freeze", "no_tree", "drop_level", "augment_on")
 
 
 def get_args_parser(description: str = "") -> ArgumentParser:
@@ -92,6 +92,9 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     ablation("--score", choices=SCORES, help="product: of the embeddings / 10; cosine: times CLIP's learned scale "
              "(default: product, or as in the --init_from checkpoint)")  # fmt: skip
     ablation("--no_tree", action="store_true", help="train the root alone: real or fake, one task")
+    ablation("--drop_level", choices=LEVELS, help="train without the tree's global attributes or local regions")
+    ablation("--prompts", metavar="FILE", help="JSON of other prompts, by root, global, local or the name of a node; "
+             "{} is the name")  # fmt: skip
     ablation("--freeze", nargs="+", choices=TOWERS, default=[], help="tower that is not trained")
     ablation("--loss", choices=LOSSES, default="fidelity", help="fidelity: the paper's; bce: binary cross-entropy of "
              "each node's probability; nll: -log p of the labelled state, by levels")  # fmt: skip
@@ -121,8 +124,12 @@ def parse_args(argv: Sequence[str] | None, description: str = "") -> argparse.Na
         parser.error(f"--weighting_method auto-l contradicts --weight {args.weight}; drop one of them")
     if args.no_tree and (args.weight not in (None, "equal") or args.weighting_method != "none"):
         parser.error("--no_tree leaves one task, which needs no weighting; drop --weight and --weighting_method")
+    if args.no_tree and args.drop_level:
+        parser.error("--no_tree drops both levels below the root; drop --drop_level")
     if args.no_tree and args.grad_method != "none":
         parser.error("--no_tree leaves one task, whose gradient has no conflicts; drop --grad_method")
+    if args.drop_level in args.task:
+        parser.error(f"--drop_level {args.drop_level} leaves nothing of that --task; drop one of them")
     if set(args.freeze) == set(TOWERS):
         parser.error("--freeze text image leaves nothing to train")
     if args.batch_size % args.accum:

@@ -21,7 +21,7 @@ from training.engine import Progress, epoch_row, train_epoch
 from training.learning_rates import epoch_learning_rates
 from training.memory import keep_freed_memory
 from training.metrics_log import MetricsLog
-from training.model_setup import prepare_model
+from training.model_setup import prepare_model, trained_tree
 from training.options import uses_cuda_graph
 from training.provenance import git_revision, versions
 from training.resume import resume_settings, rng_state, set_rng_state
@@ -47,7 +47,7 @@ def train(args: argparse.Namespace, tree: LabelTree) -> None:
     args.cuda_graph = uses_cuda_graph(args, device.type)
     if device.type == "cpu":
         keep_freed_memory()
-    tree = tree.root_only if args.no_tree else tree
+    tree = trained_tree(args, checkpoint, tree)
     with deterministic(args.deterministic), process_group(device):
         data = TrainingData(args, tree)
         if checkpoint is not None and checkpoint["data_hash"] != data.hashes:

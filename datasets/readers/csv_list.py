@@ -3,26 +3,33 @@
 import csv
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.data_set_format import DataSetFormat
-from datasets.records import DataSet, Dropped, Record, by_video, find_images
+from datasets.records import DataSet, Dropped, Record, by_video, find_images, node_code
 from datasets.video_ids import separate_videos
 from utils.cli import UserError
 from utils.files import text_file
 
-Row = tuple[int, dict[str, str]]  # line number; path, label, video and method, "" if there is none
+if TYPE_CHECKING:  # NumPy is imported late: --help must not wait for it
+    from models.label_tree import LabelTree
+
+Row = tuple[int, dict[str, str]]  # line number; path, label, video, method and code, "" if there is none
 
 
-def read_csv_list(path: Path) -> DataSet:
+def read_csv_list(path: Path, tree: "LabelTree | None" = None) -> DataSet:
     """Read the images of a CSV file. Paths in it are relative to the current folder or to its own, with either slash.
 
     An image without video counts for itself. A video name under several methods is several videos, <method>/<video>:
     the four FF++ manipulations of a pair are four. Without methods, the folders above the video's tell them apart; see
     ``separate_videos``. An image that is listed again is dropped with the reason duplicate.
 
+    Args:
+        tree: Reads the list codes of a column code, if there is one; without a tree such a column is ignored.
+
     Raises:
-        UserError: (with file:line) A row cannot be read, a video has two labels, or an image is listed again with
-            another label, video or method.
+        UserError: (with file:line) A row cannot be read, its code does not fit the tree or its label, a video has two
+            labels, or an image is listed again with another label, video, method or code.
     """
     path = Path(path)
     rows = _read_rows(path)
@@ -37,11 +44,12 @@ def read_csv_list(path: Path) -> DataSet:
     for (number, row), image, video in zip(rows, images, videos, strict=True):
         file = os.path.abspath(image)  # noqa: PTH100 - Path costs 10 times as much
         first, values = earlier.setdefault(file, (number, row))
-        for name in ("label", "video", "method"):
+        for name in ("label", "video", "method", "code"):
             if row[name] != values[name]:
                 both = f"{row[name] or 'none'} here and {values[name] or 'none'} above (line {first})"
                 raise UserError(f"{path}:{number}: image {image} has {name} {both}; keep one")
-        record = Record(image, video if row["video"] else image, int(row["label"]), "", row["method"])
+        code = _node_code(f"{path}:{number}", row, tree) if tree and row["code"] else ""
+        record = Record(image, video if row["video"] else image, int(row["label"]), code, row["method"])
         if first != number:
             dropped.append(Dropped(record.video, image, record.label, "duplicate"))
             continue
@@ -50,6 +58,16 @@ def read_csv_list(path: Path) -> DataSet:
             raise UserError(f"{path}:{number}: video {record.video} has label {here} here and {above} above; keep one")
         records.append(record)
     return DataSet("csv", records, dropped, str(path))
+
+
+def _node_code(place: str, row: dict[str, str], tree: "LabelTree") -> str:
+    try:
+        vector = tree.encode(row["code"])
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
+    if vector[0] != int(row["label"]):
+        raise UserError(f"{place}: label {row['label']}, but the code {row['code']} is of the other class; correct one")
+    return node_code(vector)
 
 
 def _read_rows(path: Path) -> list[Row]:
@@ -67,7 +85,7 @@ def _read_rows(path: Path) -> list[Row]:
         raise UserError(f"{path} lists no image; each row must be path,label[,video,method]")
     cleaned = []
     for number, row in rows:
-        values = {name: (row.get(name) or "").strip() for name in ("path", "label", "video", "method")}
+        values = {name: (row.get(name) or "").strip() for name in ("path", "label", "video", "method", "code")}
         values["label"] = {"real": "0", "fake": "1"}.get(values["label"].lower(), values["label"])
         if not values["path"] or values["label"] not in ("0", "1"):
             raise UserError(f"{path}:{number}: expected a path and the label 0 (real) or 1 (fake)")

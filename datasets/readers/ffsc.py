@@ -8,15 +8,19 @@ Assumptions: Val and the in-distribution fakes of Test, which the description do
 Protocol-1 takes the reals of Test if it has no Real folder. StyleRes-expr is smile (UNVERIFIED).
 """
 
+import functools
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from datasets.checks.findings import Finding, error_finding
 from datasets.data_set_format import DataSetFormat, ReadOptions
+from datasets.readers.csv_list import read_csv_list
 from datasets.readers.txt_list import read_txt_list
 from datasets.records import DataSet, Record, as_images, by_video, images_below, subfolders
+from datasets.video_ids import folder_of
 from utils.cli import UserError
 
 # What was changed -> list code: a digit per node of the FFSC tree, 2 if the data set does not tell.
@@ -89,7 +93,7 @@ def read_ffsc(data_root: Path, split: str) -> dict[str, list[Record]]:
 
 
 def _read_test(options: ReadOptions) -> DataSet:
-    """The images of a list (its lines end in a code of the FFSC tree or in a label), or of all lists of ``read_ffsc``.
+    """The images of a list (see ``_read_list``), or of all lists of ``read_ffsc``.
 
     datapath is the list, or FFSC's folder; without it, ``data_root``/FFSC is the folder. FFSCtest.txt in the folder is
     the list. Without a list, the fakes of Test and of Protocol-1 are tested together (metrics per method tell them
@@ -101,12 +105,38 @@ def _read_test(options: ReadOptions) -> DataSet:
     place = options.datapath or usual
     path = place / "FFSCtest.txt" if options.datapath is None or place.is_dir() else place
     if path.is_file() or path == place:
-        data = read_txt_list(path, FFSC, missing_allowed=True, folders=(usual, options.data_root))
+        data = _read_list(path, (usual, options.data_root))
     else:
         data = _folders_as_test(options.datapath or options.data_root, path)
-    if options.tree is not FFSC:
+    if options.tree.nodes != FFSC.nodes:
         data = replace(data, records=[replace(record, code="") for record in data.records])
     return by_video(as_images(data, "FFSC"), None)
+
+
+def _read_list(path: Path, folders: Sequence[Path]) -> DataSet:
+    """A txt list, whose lines end in a code of the FFSC tree or in a label, or a CSV file with a column label.
+
+    As in the data set's folders, each fake gets a method, for the AUC per method: that of the CSV file, of its folder,
+    or else what its code says was changed. A real, and a fake of a known method, gets its code if the list has none.
+    """
+    from models.label_tree import FFSC
+
+    if path.suffix.lower() == ".csv":
+        data = read_csv_list(path, tree=FFSC)
+    else:
+        data = read_txt_list(path, FFSC, missing_allowed=True, folders=folders)
+    known = METHODS | PROTOCOL1_METHODS
+    changed = {code: name for name, code in CODES.items()}
+    named = functools.cache(lambda name: _method(name, known) or name)
+    of_folder = functools.cache(_method_of)
+    records = []
+    for record in data.records:
+        candidates = named(record.method), of_folder(folder_of(record.path)), changed.get(record.code)
+        fits = (name for name in candidates if name and (name == "real") == (record.label == 0))
+        method = next(fits, "" if record.label else "real")
+        code = record.code or CODES.get("real" if method == "real" else known.get(method, ""), "")
+        records.append(replace(record, method=method, code=code))
+    return replace(data, records=records)
 
 
 def _folders_as_test(data_root: Path, missing_list: Path) -> DataSet:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from evaluation.comparison import MATCHED_BY, SEED_METRICS
 from evaluation.conventions import CONVENTIONS
-from evaluation.number_text import figure_text, percent, spread_text
-from evaluation.report.runs import AT_THRESHOLD, COLUMNS, LABELS, Run
+from evaluation.number_text import figure_text, p_text, percent, spread_text
+from evaluation.report.runs import AT_THRESHOLD, COLUMNS, CROSS_AUC, LABELS, TESTS, Run, cross_means
 from utils.cli import printable
 from utils.text_table import text_table
 
@@ -25,6 +25,10 @@ def print_report(runs: Sequence[Run], comparison: Mapping) -> None:
         _print_run(run)
     for pair in comparison.get("pairs", ()):
         _print_pair(pair, runs[0].predictions.units)
+    if "pairs" in comparison:
+        say(TESTS)
+    if "cross_auc" in comparison:
+        _print_cross_auc(comparison["cross_auc"], "")
     if "note" in comparison:
         say(comparison["note"])
     for convention, spread in comparison.get("seeds", {}).items():
@@ -39,14 +43,23 @@ def _print_run(run: Run) -> None:
     frames = "" if p.units == "images" else f", {ours['frames']} frames"
     say(f"{p.source}: {videos}{frames}, {dropped}")
     rows = [[name, *(figure_text(metrics[key]) for key in _SHOWN)] for name, metrics in run.metrics.items()]
-    for line in (*p.notes, *text_table(["convention", *(COLUMNS[key] for key in _SHOWN)], rows)):
+    for line in (*run.notes, *text_table(["convention", *(COLUMNS[key] for key in _SHOWN)], rows)):
         say(f"  {line}")
     if run.threshold is not None:
         at = ", ".join(f"{heading} {percent(ours[key])}" for key, heading in AT_THRESHOLD.items())
         say(f"  videos, threshold {run.threshold:g} from validation: {at}")
     for name, entry in ours.get("datasets", {}).items():
         say(f"  {name}: video AUC {percent(entry['video_auc'])}, frame AUC {percent(entry['frame_auc'])}")
+    if "cross_auc" in ours:
+        _print_cross_auc(ours["cross_auc"], "  ")
     say("  " + "; ".join(f"{name}: {effect}" for name, effect in run.effects.items()))
+
+
+def _print_cross_auc(cross: Mapping, indent: str) -> None:
+    rows = [[name or "unnamed", *map(figure_text, row.values())] for name, row in cross["aucs"].items()]
+    header = ["reals of", *(name or "unnamed" for name in cross["aucs"])]
+    for line in (CROSS_AUC, *text_table(header, rows), cross_means(cross)):
+        say(f"{indent}{line}")
 
 
 def _print_pair(pair: Mapping, units: str) -> None:
@@ -59,4 +72,5 @@ def _print_pair(pair: Mapping, units: str) -> None:
         say(f"{where}: not compared, no common {units} of both classes")
     else:
         difference, interval = percent(pair["difference"]), figure_text(pair["ci95"])
-        say(f"{where}: video AUC {difference} (95% interval {interval}), p {pair['p']:.3f}")
+        delong = f"DeLong p {p_text(pair['delong_p'])} ({figure_text(pair['delong_ci95'])})"
+        say(f"{where}: video AUC {difference} (95% interval {interval}), p {p_text(pair['p'])}; {delong}")

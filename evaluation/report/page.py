@@ -9,9 +9,9 @@ import numpy as np
 
 from evaluation.comparison import MATCHED_BY, SEED_METRICS
 from evaluation.conventions import CONVENTIONS
-from evaluation.number_text import figure_text, spread_text
+from evaluation.number_text import figure_text, p_text, spread_text
 from evaluation.predictions_reader import Predictions
-from evaluation.report.runs import AT_THRESHOLD, COLUMNS, LABELS, Run
+from evaluation.report.runs import AT_THRESHOLD, COLUMNS, CROSS_AUC, LABELS, TESTS, Run, cross_means
 from evaluation.report.theme import DARK, LIGHT
 from evaluation.report.thumbnails import thumbnail
 from utils.templates import environment
@@ -23,7 +23,7 @@ _REASONS = 12  # rows of the table of dropped images
 def report_page(runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], comparison: Mapping) -> str:
     """The page as HTML. plots: (PNG for a light page, PNG for a dark page, caption) of each."""
     templates = environment(Path(__file__).parent / "templates")
-    templates.filters |= {"figure": figure_text, "spread": spread_text}
+    templates.filters |= {"figure": figure_text, "spread": spread_text, "p": p_text, "cross_means": cross_means}
     names = {run.predictions.source: run.name for run in runs}
     text = templates.get_template("report.html").render(
         title="Deepfake detection: " + (runs[0].name if len(runs) == 1 else f"{len(runs)} runs"),
@@ -38,10 +38,17 @@ def report_page(runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], 
         names=names,
         loose=[names[pair["b"]] for pair in comparison.get("pairs", ()) if pair["matched_by"] != MATCHED_BY[0]],
         loosely=MATCHED_BY[1],
+        tests=TESTS,
+        cross_auc=CROSS_AUC,
         plots=plots,
         runs=[
             vars(run)
-            | {"columns": _columns([run]), "dropped": _dropped(run.predictions), "worst": _worst(run.predictions)}
+            | {
+                "notes": run.notes,
+                "columns": _columns([run]),
+                "dropped": _dropped(run.predictions),
+                "worst": _worst(run.predictions),
+            }
             for run in runs
         ],
     )

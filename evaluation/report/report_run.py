@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     if args.calibrate:
         predictions = read_predictions(args.files[0], columns)
         with exclusive_folder(args.output) as folder:
-            say(calibrate(predictions, folder / "calibration.json"))
+            say(calibrate(args.calibrate_by, predictions, folder / "calibration.json"))
         return
     runs = read_runs(args, columns)
     comparison = compare_runs(runs, args.seeds)
@@ -52,33 +52,44 @@ def run(args: argparse.Namespace) -> None:
     say(f"{folder / 'report.html'}, {folder / 'report.json'}")
 
 
-def calibrate(predictions: Predictions, path: Path) -> str:
-    """Fit a temperature on all frames and write it with its errors to ``path``; returns what to print.
+def calibrate(method: str, predictions: Predictions, path: Path) -> str:
+    """Fit a calibration on all frames and write it with its errors to ``path``; returns what to print.
 
     Raises:
-        UserError: The predictions have no log-odds, or no temperature is best.
+        UserError: The predictions have no log-odds, or no such calibration is best.
     """
     if predictions.logits is None:
         raise UserError(f"{predictions.source} has no columns p_fake and logit_fake; calibration needs the log-odds")
     try:
-        report = calibration_report(predictions.labels, predictions.logits)
+        report = calibration_report(method, predictions.labels, predictions.logits)
     except UserError as error:
         raise UserError(f"{predictions.source}: {error}") from error
     report |= {"frames": len(predictions.labels), "videos": len(predictions.video_ids)}
     report |= {"source": predictions.source, "sha256": file_sha256(Path(predictions.source))}
     report["checkpoint"] = predictions.checkpoint
     write_json(path, report)
+    if method == "isotonic":
+        found = f"isotonic with {len(report['logits'])} corners"
+    else:
+        numbers = ("temperature",) if method == "temperature" else ("slope", "intercept")
+        found = ", ".join(f"{name} {report[name]:.4f}" for name in numbers)
     counted = "images" if predictions.units == "images" else f"frames of {report['videos']} videos"
     text = (
-        f"temperature {report['temperature']:.4f} from {report['frames']} {counted}: "
+        f"{found} from {report['frames']} {counted}: "
         f"ECE {percent(report['ece_before'])} -> {percent(report['ece_after'])}%, "
         f"NLL {report['nll_before']:.4f} -> {report['nll_after']:.4f}; {path}"
     )
-    if report["ece_after"] - report["ece_before"] >= 5e-5:  # 0.01 in the line above
+    if method == "isotonic":
+        before, after = (percent(report[f"auc_{name}"]) for name in ("before", "after"))
         text += (
-            "\nThe ECE rises although the NLL falls: no temperature corrects these scores (for example, all are too "
-            "high or too low). Do not use p_fake_calibrated as a probability."
+            f"\nIsotonic regression makes ties: different log-odds become one p_fake_calibrated. Frame AUC {before} -> "
+            f"{after}. On few frames it overfits, so check the calibration error of a test."
         )
+    if report["ece_after"] - report["ece_before"] >= 5e-5:  # 0.01 in the line above
+        why = f"{method} does not correct these scores"
+        if method == "temperature":
+            why = "no temperature corrects these scores (all may be too high or too low: try --calibrate_by platt)"
+        text += f"\nThe ECE rises although the NLL falls: {why}. Do not use p_fake_calibrated as a probability."
     return text
 
 

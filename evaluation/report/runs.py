@@ -1,11 +1,20 @@
 """The runs of a report, one per file: their metrics, and how they compare."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evaluation.comparison import compare, different_videos, run_names, seed_spread
+from evaluation.comparison import (
+    compare,
+    cross_comparison,
+    different_videos,
+    hold_other_data_sets,
+    run_names,
+    seed_spread,
+)
 from evaluation.conventions import convention_effects, convention_metrics
+from evaluation.messages import orientation_question
+from evaluation.number_text import percent
 from evaluation.predictions_reader import Columns, Predictions, read_predictions
 from utils.cli import UserError
 
@@ -31,6 +40,15 @@ AT_THRESHOLD = {
     "video_balanced_acc_at_threshold": "bal. ACC at threshold",
 }
 
+TESTS = (
+    "Two tests of the same difference, both on videos, because frames of one video are not independent: a paired "
+    "bootstrap (1000 draws) and DeLong's test (n/a where it is undefined). Both p are two-sided."
+)
+CROSS_AUC = (
+    "Cross-AUC: video AUC of the reals of one data set (rows) against the fakes of another (columns). Where it is far "
+    "below the AUC within the data sets, their scores lie apart, and no one threshold serves them all."
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -41,6 +59,12 @@ class Run:
     metrics: dict[str, dict]  # {convention: {metric: value}}
     effects: dict[str, str]  # {convention: its effect on this file}
     threshold: float | None = None  # decision threshold from validation
+
+    @property
+    def notes(self) -> list[str]:
+        """What the reader of the file noted, and a question if the labels look swapped."""
+        question = orientation_question(self.metrics["ours"])
+        return [*self.predictions.notes, *([question] if question else [])]
 
 
 def read_runs(args: argparse.Namespace, columns: Columns) -> list[Run]:
@@ -62,10 +86,21 @@ def read_runs(args: argparse.Namespace, columns: Columns) -> list[Run]:
 
 
 def compare_runs(runs: Sequence[Run], seeds: bool) -> dict:
-    """The content of comparison.json: every run against the first, or the spread over seeds; {} for one run."""
+    """The content of comparison.json; {} for one run.
+
+    Every run against the first; the spread over seeds; or Cross-AUC if each run is of other data sets.
+    """
     if len(runs) == 1:
         return {}
     if seeds:
         note = different_videos([run.predictions for run in runs])
         return {"seeds": {}, "note": note} if note else {"seeds": seed_spread([run.metrics for run in runs])}
+    if hold_other_data_sets([run.predictions for run in runs]):
+        return cross_comparison([run.predictions for run in runs])
     return {"pairs": [compare(runs[0].predictions, run.predictions) for run in runs[1:]]}
+
+
+def cross_means(cross: Mapping) -> str:
+    """The two means of ``evaluation.metrics.cross_aucs`` as a line."""
+    within, between = percent(cross["within"]), percent(cross["cross"])
+    return f"mean over pairs of different data sets {between}, within data sets {within}"

@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
 
+from evaluation.messages import orientation_question
 from evaluation.number_text import percent
 from evaluation.predictions_reader import Predictions, read_predictions
 from evaluation.report.plots import draw_roc, png, videos_and_frames
@@ -54,6 +55,8 @@ def summary_text(metrics: Mapping, folder: Path) -> str:
     ]
     for name, figures in metrics["methods"].items():
         lines.append(f"  video AUC {percent(figures['video_auc'], 1):>5}   {name} against all reals")
+    if question := orientation_question(metrics):
+        lines.append(f"  {question}")
     known = {name: value for name, value in metrics["nodes"].items() if value is not None}
     if known:
         mean = percent(float(np.mean(list(known.values()))), 1)

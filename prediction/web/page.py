@@ -133,7 +133,7 @@ class Page:
             f"faces by {settings['detector']}",
             f"{settings['n_frames']} frames of a video",
             f"fake from {high:g}" if low == high else f"uncertain from {low:g} to {high:g}",
-            "calibrated" if settings["temperature"] is not None else "not calibrated",
+            "calibrated" if settings["calibration"] is not None else "not calibrated",
         ]
         return rendering.page_response(result=result, samples=sorted(self.samples), page=self, made_with=made_with)
 

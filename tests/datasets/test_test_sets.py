@@ -171,6 +171,43 @@ def test_ffsc_list_is_an_image_set_whose_codes_belong_to_its_own_tree(layouts):
     assert data.n_frames is None
 
 
+def test_ffsc_lists_have_methods_and_codes_as_the_folders_have(tmp_path):
+    """By folder, else by code; labels alone get the codes of their folders."""
+    smile, identity = "101000001100", "120010111111"
+    paths = {"Test/Real/0.png": FFSC_REAL, "Test/simswap/x/0.png": identity, "Test/Protocol-1/HFGI_smile/0.png": smile}
+    for path in (*paths, "mine/r.png", "mine/a.png", "mine/s.png"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    expected = {path: (name, code) for (path, code), name in zip(
+        paths.items(), ("real", "simswap", "HFGI-smile"), strict=True)}  # fmt: skip
+
+    def found(name, text, tree=FFSC):
+        (tmp_path / name).write_text(text)
+        records = read("FFSC", "", datapath=tmp_path / name, tree=tree).records
+        return {record.path.removeprefix(f"{tmp_path}/"): (record.method, record.code) for record in records}
+
+    labels = {path: int(code[0]) for path, code in paths.items()}
+    assert found("a.txt", "".join(f"{path} {code}\n" for path, code in paths.items())) == expected
+    assert found("b.txt", "".join(f"{path} {label}\n" for path, label in labels.items())) == expected
+    assert found("c.csv", "path,label\n" + "".join(f"{path},{label}\n" for path, label in labels.items())) == expected
+    assert found("a.txt", f"Test/Real/0.png {smile}\nTest/simswap/x/0.png {FFSC_REAL}\n") == {
+        "Test/Real/0.png": ("smile", smile), "Test/simswap/x/0.png": ("real", FFSC_REAL)
+    }, "the list's code counts where the folder contradicts it"  # fmt: skip
+    mine = {"mine/r.png": ("real", FFSC_REAL), "mine/a.png": ("age", FFSC_AGE), "mine/s.png": ("smile", smile)}
+    assert found("d.txt", "".join(f"{path} {code}\n" for path, (_, code) in mine.items())) == mine
+    rows = "".join(f"{code},{path},{code[0]}\n" for path, (_, code) in mine.items())
+    assert found("e.csv", "code,path,label\n" + rows) == mine
+    assert found("e.csv", "code,path,label\n" + rows, FFPP) == {path: (m, "") for path, (m, _) in mine.items()}
+    assert found("f.csv", "path,label,method\nmine/a.png,1,diffae_age\nmine/s.png,1,new\n") == {
+        "mine/a.png": ("diffae-age", FFSC_AGE), "mine/s.png": ("new", "")
+    }  # fmt: skip
+    assert found("g.txt", "mine/r.png 0\nmine/a.png 1\n") == {"mine/r.png": ("real", FFSC_REAL), "mine/a.png": ("", "")}
+    with pytest.raises(UserError, match=r"h\.csv:2: label 0, but the code 110000100001 is of the other class"):
+        found("h.csv", f"path,label,code\nmine/a.png,0,{FFSC_AGE}\n")
+    with pytest.raises(UserError, match=r"h\.csv:2: code '1' does not fit the ffsc tree"):
+        found("h.csv", "path,label,code\nmine/a.png,1,1\n")
+
+
 def test_ffsc_folders_where_there_is_no_list(layouts):
     root = layouts.ffsc_folders()
     data = read("FFSC", root, tree=FFSC)

@@ -1,8 +1,16 @@
 import numpy as np
 import pytest
 
-from evaluation.comparison import SEED_METRICS, common_videos, compare, different_videos, run_names, seed_spread
-from evaluation.metrics import auc, auc_difference
+from evaluation.comparison import (
+    SEED_METRICS,
+    common_videos,
+    compare,
+    different_videos,
+    hold_other_data_sets,
+    run_names,
+    seed_spread,
+)
+from evaluation.metrics import auc, auc_difference, delong_test
 from evaluation.predictions_reader import read_predictions
 
 pytestmark = pytest.mark.numeric
@@ -30,6 +38,8 @@ def test_videos_are_paired_by_id_not_by_position(write):
     assert result["auc_a"] == auc(labels, p)
     assert result["auc_b"] == auc(labels, q)
     assert {key: result[key] for key in ("difference", "ci95", "p")} == auc_difference(labels, p, q)
+    delong = delong_test(labels, p, q)
+    assert {key: result[key] for key in delong} == delong
 
 
 def test_other_data_sets_and_labels_are_not_paired(write):
@@ -68,6 +78,13 @@ def test_seeds_must_hold_the_same_videos(write):
     flipped = write("f.csv", [("D", "v", 1, 0.1), ("D", "w", 1, 0.9)])
     assert "(2, 1; 1 in all)" in different_videos([a, fewer])
     assert all("(2, 2; 1 in all)" in different_videos([a, run]) for run in (other, flipped))
+
+
+def test_files_of_other_data_sets_are_known_by_the_names(write):
+    d, e = write("d.csv", [("D", "v", 0, 0.1), ("D", "w", 1, 0.9)]), write("e.csv", [("E", "v", 0, 0.1)])
+    both, unnamed = write("b.csv", [("D", "x", 0, 0.1), ("F", "y", 1, 0.2)]), write("u.csv", [("", "z", 1, 0.2)])
+    assert hold_other_data_sets([d, e])
+    assert not any(map(hold_other_data_sets, ([d, e, both], [d, e, unnamed])))
 
 
 def test_large_scores_are_compared(write):

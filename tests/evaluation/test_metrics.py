@@ -1,3 +1,4 @@
+import math
 import tracemalloc
 
 import numpy as np
@@ -8,6 +9,8 @@ from evaluation.metrics import (
     auc,
     auc_interval,
     best_threshold,
+    cross_aucs,
+    delong_test,
     equal_error_rate,
     evaluate,
     tpr_at_fpr,
@@ -159,3 +162,75 @@ def test_memory_is_that_of_the_scores():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak / 64_000 < 300, "11 scores, label and video take 104 bytes a frame"
+
+
+def slow_delong(labels, a, b):
+    """The test by the definition: kernels of all pairs, the 2 x 2 covariances S10 and S01 (DeLong et al. 1988)."""
+    fakes, reals = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+    won = [[[(s[f] > s[r]) + 0.5 * (s[f] == s[r]) for r in reals] for f in fakes] for s in (a, b)]
+    v10 = [[sum(row) / len(reals) for row in of] for of in won]
+    v01 = [[sum(row[j] for row in of) / len(fakes) for j in range(len(reals))] for of in won]
+    aucs = [sum(values) / len(fakes) for values in v10]
+
+    def covariance(values, k, m):
+        means = [sum(of) / len(of) for of in values]
+        products = zip(values[k], values[m], strict=True)
+        return sum((x - means[k]) * (y - means[m]) for x, y in products) / (len(values[0]) - 1)
+
+    def s(k, m):
+        return covariance(v10, k, m) / len(fakes) + covariance(v01, k, m) / len(reals)
+
+    z = (aucs[1] - aucs[0]) / math.sqrt(s(0, 0) + s(1, 1) - 2 * s(0, 1))
+    return math.erfc(abs(z) / math.sqrt(2))
+
+
+@pytest.mark.parametrize("digits", [1, 6])  # with many ties, and hardly any
+@pytest.mark.parametrize("seed", range(4))
+def test_delong_equals_a_direct_computation_of_the_covariance(seed, digits):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(60) < 25).astype(int)
+    a = np.round(labels + rng.normal(size=60), digits)
+    b = np.round(a + 0.5 * labels * rng.random(60) + rng.normal(size=60), digits)
+    result = delong_test(labels, a, b)
+    assert result["delong_p"] == pytest.approx(slow_delong(labels, a, b), abs=1e-12)
+    assert delong_test(labels, b, a)["delong_p"] == pytest.approx(result["delong_p"], abs=1e-12)
+    assert np.mean(result["delong_ci95"]) == pytest.approx(auc(labels, b) - auc(labels, a))
+
+
+def test_delong_by_hand():
+    """AUC 3/4 and 1. Fakes differ by 1/2 and 0, reals by 0 and 1/2: variance 1/8 each, 1/8 / 2 + 1/8 / 2 = 1/8 of the
+    difference 1/4, so z = (1/4) / sqrt(1/8) = 0.7071."""
+    labels = np.array([0, 0, 1, 1])
+    result = delong_test(labels, np.array([1, 3, 2, 4]), np.array([1, 2, 3, 4]))
+    assert result["delong_p"] == pytest.approx(0.47950012, abs=1e-8)
+    assert result["delong_ci95"] == pytest.approx([0.25 - 0.69295191, 0.25 + 0.69295191], abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("labels", "a", "b"),
+    [
+        ([0, 0, 1, 1], [1, 2, 3, 4], [10, 20, 30, 40]),  # the same ranking
+        ([0, 0, 1, 1], [1, 2, 3, 4], [4, 3, 2, 1]),  # a difference of 1 in every row
+        ([0, 0, 1], [1, 3, 2], [1, 2, 3]),  # one fake has no variance
+        ([1, 1, 1], [1, 3, 2], [1, 2, 3]),
+    ],
+)
+def test_delong_is_undefined_without_variance(labels, a, b):
+    undefined = {"delong_ci95": [None, None], "delong_p": None}
+    assert delong_test(np.array(labels), np.array(a), np.array(b)) == undefined
+
+
+def test_cross_auc_by_hand():
+    """Scores of X: real 1, 2, fake 3, 4; of Y, which all lie higher: real 5, 6, fake 5, 8."""
+    scores = np.array([1, 2, 3, 4, 5, 6, 5, 8])
+    labels, sets = np.array([0, 0, 1, 1] * 2), ["X"] * 4 + ["Y"] * 4
+    result = cross_aucs(labels, scores, sets)
+    assert result["aucs"] == {"X": {"X": 1.0, "Y": 1.0}, "Y": {"X": 0.0, "Y": 2.5 / 4}}
+    assert (result["within"], result["cross"]) == ((1 + 2.5 / 4) / 2, 0.5)
+
+
+def test_cross_auc_leaves_out_what_has_no_reals_or_no_fakes():
+    """Y has fakes alone, as a data set that shares the reals of another."""
+    result = cross_aucs(np.array([0, 1, 1]), np.array([0.1, 0.9, 0.1]), ["X", "X", "Y"])
+    assert result == {"aucs": {"X": {"X": 1.0, "Y": 0.5}, "Y": {"X": None, "Y": None}}, "within": 1.0, "cross": 0.5}
+    assert cross_aucs(np.array([1, 1]), np.array([1, 2]), ["X", "Y"])["cross"] is None

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from evaluation.metrics import evaluate
+from evaluation.number_text import p_text
 from evaluation.report.summary import read_results, sample_frames
 from SJEDD_report import main
 
@@ -47,6 +48,15 @@ def test_summary_says_the_figures_and_draws_the_picture(folder, capsys):
         assert picture.size[0] > 800
 
 
+def test_summary_asks_about_swapped_labels(folder, capsys):
+    main([str(folder), "--summary"])
+    assert "are the labels swapped?" not in capsys.readouterr().out
+    metrics = json.loads((folder / "metrics.json").read_text()) | {"frame_auc": 0.1}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    assert main([str(folder), "--summary"]) == 0
+    assert "are the labels swapped?" in capsys.readouterr().out
+
+
 def test_samples_come_from_different_videos(folder):
     predictions, _ = read_results(folder)
     samples = sample_frames(predictions, n=3)
@@ -71,3 +81,8 @@ def test_crop_that_is_gone_is_a_grey_tile_and_foreign_results_are_refused(folder
     (folder / "predictions.csv").write_text("a,b\n1,2\n")
     assert main([str(folder), "--summary"]) == 2
     assert "no results of SJEDD_test.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("p", "text"), [(None, "n/a"), (1e-9, "<0.001"), (0.0005, "0.001"), (0.25, "0.250")])
+def test_p_values_as_text(p, text):
+    assert p_text(p) == text

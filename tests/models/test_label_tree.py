@@ -123,3 +123,56 @@ def test_root_only_tree_reads_the_codes_of_its_whole(tree):
         root.encode("1")
     assert LabelTree.from_dict(root.to_dict()) is root
     assert LabelTree.from_dict(json.loads(json.dumps(root.to_dict() | {"name": "x"}))).code_length == tree.code_length
+
+
+@pytest.mark.parametrize("tree", [FFPP, FFSC], ids=lambda tree: tree.name)
+@pytest.mark.parametrize("dropped", ["global", "local"])
+def test_a_tree_without_a_level_has_the_states_of_its_parts_and_reads_the_codes_of_its_whole(tree, dropped):
+    """Below the root alone, every set of nodes is legal with the root, and none without it."""
+    smaller = tree.without[dropped]
+    kept = tree.levels[2 if dropped == "global" else 1]
+    assert smaller.nodes == ("fake", *(tree.nodes[i] for i in kept))
+    below = tuple(range(1, 1 + len(kept)))
+    assert smaller.levels == ((0,), *(((), below) if dropped == "global" else (below, ())))
+    assert smaller.prompts == [tree.prompts[0], *(tree.prompts[i] for i in kept)]
+    states = {tuple(state) for state in smaller.legal_states.tolist()}
+    assert states == {(False,) * (1 + len(kept))} | {
+        (True, *rest) for rest in itertools.product([False, True], repeat=len(kept))
+    }
+    for code in tree.codes or ("120110111101", "110000100001", "101000101111", "000000000000"):
+        assert smaller.encode(code).tolist() == tree.encode(code)[[0, *kept]].tolist()
+    with pytest.raises(UserError):
+        smaller.encode("1")
+    assert LabelTree.from_dict(json.loads(json.dumps(smaller.to_dict()))) is smaller
+    assert smaller.family == tree.name
+
+
+def test_other_prompts_are_of_levels_and_nodes_and_stay_with_the_tree():
+    wordings = {"root": "a {} portrait", "local": "its {} is {}", "skin": "smooth skin"}
+    tree = FFPP.reworded(wordings, "p.json")
+    assert tree.prompts[0] == "a fake portrait" and tree.prompts[1] == FFPP.prompts[1]
+    assert tree.prompts[4] == "its eye is eye" and tree.prompts[9] == "smooth skin"
+    again = LabelTree.from_dict(json.loads(json.dumps(tree.to_dict())))
+    assert again is not FFPP and again.prompts == tree.prompts
+    for wrong, says in (
+        ({"chin": "x"}, "p.json: .*chin.*neither levels"),
+        ({"skin": " "}, "no texts"),
+        ({"skin": 1}, "no texts"),
+        (["x"], "JSON object"),
+    ):
+        with pytest.raises(UserError, match=says):
+            FFPP.reworded(wrong, "p.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dropped": "global"}, "only the root has children"),
+        ({"dropped": "both", "nodes": ("fake", "a"), "edges": {"fake": ("a",)}}, "only the root has children"),
+        ({"places": (0, 1)}, "one digit of a code for each node"),
+        ({"places": (0, 1, 2, 3, 5)}, "one digit of a code for each node"),
+    ],
+)
+def test_wrong_variants_are_refused_with_the_reason(change, message):
+    with pytest.raises(ValueError, match=message):
+        LabelTree("wrong", **(TREE | change))

@@ -26,7 +26,7 @@ def test_a_verdict_that_flips_is_told(limit):
 
     seen = []
     predictor = SimpleNamespace(tree=FFPP, align=lambda *args: align_face(*args, 317, 1.3), score_crops=score_crops)
-    context = SimpleNamespace(predictor=predictor, band=(0.5, 0.5), temperature=None)
+    context = SimpleNamespace(predictor=predictor, band=(0.5, 0.5), calibrate=None)
     person = SimpleNamespace(frames=[0], landmarks=LANDMARKS, outcome="fake")
     (entry,) = check_stability(Source("photo", skimage.data.astronaut()[:384]), [person], context)
     assert list(entry["reencoded"]) == list(REENCODINGS)

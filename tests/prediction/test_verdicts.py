@@ -1,8 +1,10 @@
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
 
+from evaluation.calibration import calibrated
 from models.label_tree import FFPP, FFSC
 from prediction.people import People, ScoredFaces
 from prediction.verdicts import decide, judge, verdict_of
@@ -41,12 +43,18 @@ def test_the_threshold_decides_whether_a_state_is_fake():
     assert verdict_of(scores, FFPP, 0.6).state == []
 
 
+def by_temperature(temperature):
+    return partial(calibrated, calibration={"method": "temperature", "temperature": temperature})
+
+
 def test_calibration_leaves_p_fake_and_nodes():
     scores = np.random.default_rng(1).normal(0, 3, (4, 10)).astype(np.float32)
-    plain, hot = verdict_of(scores, FFPP), verdict_of(scores, FFPP, temperature=1e6)
+    plain, hot = verdict_of(scores, FFPP), verdict_of(scores, FFPP, calibrate=by_temperature(1e6))
     assert (plain.p_fake, plain.nodes) == (hot.p_fake, hot.nodes)
     assert hot.p_calibrated == pytest.approx(0.5, abs=1e-4)
-    assert verdict_of(scores, FFPP, temperature=1.0).p_calibrated == pytest.approx(plain.p_fake, abs=1e-6)
+    level = {"method": "isotonic", "logits": [0.0], "p_fake": [0.75]}
+    assert verdict_of(scores, FFPP, calibrate=partial(calibrated, calibration=level)).p_calibrated == 0.75
+    assert verdict_of(scores, FFPP, calibrate=by_temperature(1.0)).p_calibrated == pytest.approx(plain.p_fake, abs=1e-6)
 
 
 def persons_of(*sides_and_scores):

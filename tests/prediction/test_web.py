@@ -57,7 +57,7 @@ class Context(SimpleNamespace):
 @pytest.fixture
 def site(tmp_path):
     """(function that sends a request, folder of uploads, function that stops all predictions)"""
-    settings = {"checkpoint": "x.pth", "detector": "mtcnn", "n_frames": 4, "band": (0.5, 0.5), "temperature": None}
+    settings = {"checkpoint": "x.pth", "detector": "mtcnn", "n_frames": 4, "band": (0.5, 0.5), "calibration": None}
     context = Context(predictor=SimpleNamespace(tree=FFPP), settings=settings)
     stopping = threading.Event()
     app = Page(context, {}, tmp_path, 1, 2, local=True, stopping=stopping.is_set).app()

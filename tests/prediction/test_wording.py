@@ -57,3 +57,13 @@ def test_every_legal_state_names_exactly_its_nodes(tree):
 )
 def test_the_band_decides(p, band, outcome):
     assert outcome_of(p, band) == outcome
+
+
+def test_trees_of_ablations_are_explained():
+    nodes = {"fake": 0.9, "identity": 0.8, "expression": 0.6, "eye": 0.7}
+    assert explain("fake", 0.9, nodes, ["fake"], FFPP.root_only.edges) == "Fake (0.90). No attribute stands out."
+    words = explain("fake", 0.9, nodes, ["fake", "expression", "identity"], FFPP.without["local"].edges)
+    assert words == "Fake (0.90). Identity altered (0.80). Expression altered (0.60)."
+    assert (
+        explain("fake", 0.9, nodes, ["fake", "eye"], FFPP.without["global"].edges) == "Fake (0.90). Eye altered (0.70)."
+    )

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from PIL import Image
 
 import SJEDD_report
-from evaluation.calibration import apply_temperature, calibrated_checkpoint, read_calibration
+from evaluation.calibration import calibrated, calibrated_checkpoint, read_calibration
 from evaluation.metrics import auc, evaluate
 from evaluation.predictions_reader import read_predictions
 from evaluation.report import report_run
@@ -138,7 +138,10 @@ def test_comparison_and_seeds(predictions, tmp_path, capsys, monkeypatch):
     assert main([*files, "--output", str(out)]) == 0
     pairs = json.loads((out / "comparison.json").read_text())["pairs"]
     assert [(pair["a"], pair["b"], pair["videos"]) for pair in pairs] == [(files[0], f, 6) for f in files[1:]]
-    assert "6 common videos: video AUC" in capsys.readouterr().out
+    printed, page = capsys.readouterr().out, (out / "report.html").read_text()
+    assert "6 common videos: video AUC" in printed and "; DeLong p " in printed
+    for said in ("because frames of one video are not independent", "DeLong&#39;s test (n/a where it is undefined)"):
+        assert said in page and said.replace("&#39;", "'") in printed
     assert main([*files, "--seeds", "--output", str(out)]) == 0
     seeds = json.loads((out / "comparison.json").read_text())["seeds"]
     report = json.loads((out / "report.json").read_text())
@@ -215,6 +218,57 @@ def test_data_sets_of_one_file_are_told_apart(tmp_path, capsys):
     assert "videos of 2 data sets (X 2, Y 2)" in printed
     assert "X: video AUC 100.00, frame AUC 100.00" in printed
     assert "By data set" in (tmp_path / "out" / "report.html").read_text()
+
+    cross = json.loads((tmp_path / "out" / "report.json").read_text())[str(tmp_path / "two.csv")]["ours"]["cross_auc"]
+    assert cross == {"aucs": {"X": {"X": 1.0, "Y": 1.0}, "Y": {"X": 0.0, "Y": 1.0}}, "within": 1.0, "cross": 0.5}
+    assert "mean over pairs of different data sets 50.00, within data sets 100.00" in printed
+
+
+def test_files_of_several_data_sets_give_the_cross_auc(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(report_run, "draw_plots", lambda *_: [])
+    scores = {"X": "X,a,0,0.1\nX,b,1,0.2\n", "Y": "Y,a,0,0.8\nY,b,1,0.9\n", "Z": "Z,a,1,0.15\n"}
+    for name, rows in scores.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "predictions.csv").write_text("dataset,video,label,p_fake\n" + rows)
+    files, out = [str(tmp_path / name) for name in scores], tmp_path / "out"
+    assert main([*files, "--output", str(out)]) == 0
+    cross = json.loads((out / "comparison.json").read_text())
+    assert cross["cross_auc"]["aucs"] == {
+        "X": {"X": 1.0, "Y": 1.0, "Z": 1.0}, "Y": {"X": 0.0, "Y": 1.0, "Z": 0.0}, "Z": dict.fromkeys("XYZ")
+    }  # fmt: skip
+    assert (cross["cross_auc"]["within"], cross["cross_auc"]["cross"]) == (1.0, 0.5)
+    printed, page = capsys.readouterr().out, (out / "report.html").read_text()
+    assert "Cross-AUC: video AUC of the reals of one data set (rows)" in printed and "not compared" not in printed
+    cells = [re.sub("<.*?>", " ", row).split() for row in re.findall("<tr>.*?</tr>", page, re.DOTALL)]
+    assert ["reals", "of", "X", "Y", "Z"] in cells and ["Y", "0.00", "100.00", "0.00"] in cells
+    for name in "XY":
+        counts = {"frames": 2, "videos": 2, "dropped": [], "checkpoint": f"{name}.pth"}
+        (tmp_path / name / "metrics.json").write_text(json.dumps(counts))
+    assert main([*files, "--output", str(out)]) == 0
+    said = "the files hold other data sets and scores of X.pth, Y.pth: nothing to compare"
+    assert said in capsys.readouterr().out and said in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("fake_score", "asked"), [(0.02, True), (0.915, False), (0.99, False)])
+def test_scores_that_point_to_the_wrong_class_are_asked_about(tmp_path, capsys, monkeypatch, fake_score, asked):
+    monkeypatch.setattr(report_run, "draw_plots", lambda *_: [])
+    rows = [f"r{i},0,{0.90 + i / 100}\nf{i},1,{fake_score + i / 1000}\n" for i in range(5)]
+    (tmp_path / "other.csv").write_text("video,label,p_fake\n" + "".join(rows))
+    assert main([str(tmp_path / "other.csv"), "--output", str(tmp_path / "out")]) == 0
+    question = "reals score higher than fakes; 0 is real and 1 is fake, and a higher score means more fake: are"
+    assert (question in capsys.readouterr().out) == asked
+    assert (question in (tmp_path / "out" / "report.html").read_text()) == asked
+
+
+def test_the_data_set_whose_labels_look_swapped_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(report_run, "draw_plots", lambda *_: [])
+    rows = "X,a,0,0.1\nX,b,1,0.2\nY,a,0,0.8\nY,b,1,0.7\n"
+    (tmp_path / "two.csv").write_text("dataset,video,label,p_fake\n" + rows)
+    assert main([str(tmp_path / "two.csv"), "--output", str(tmp_path / "out")]) == 0
+    assert "reals score higher than fakes in Y; 0 is real" in capsys.readouterr().out
+    (tmp_path / "two.csv").write_text("dataset,video,label,p_fake\nX,a,0,0.9\nY,b,1,0.2\n")
+    assert main([str(tmp_path / "two.csv"), "--output", str(tmp_path / "out")]) == 0
+    assert "reals score higher than fakes; 0 is real" in capsys.readouterr().out, "no set has both classes"
 
 
 def test_plots_of_several_runs(predictions, tmp_path):
@@ -300,17 +354,33 @@ def test_calibration(predictions, tmp_path, capsys):
     path, rows = predictions("val", checkpoint="out/best.pth")
     assert main([path, "--calibrate", "--output", str(tmp_path / "out")]) == 0
     content = json.loads((tmp_path / "out" / "calibration.json").read_text())
-    temperature = read_calibration(tmp_path / "out" / "calibration.json")
-    assert content["temperature"] == temperature
+    calibration = read_calibration(tmp_path / "out" / "calibration.json")
+    temperature = content["temperature"]
+    assert calibration == {"method": "temperature", "temperature": temperature}
     assert content["checkpoint"] == calibrated_checkpoint(tmp_path / "out" / "calibration.json") == "out/best.pth"
     assert (content["frames"], content["videos"], content["source"]) == (30, 6, path)
     assert content["sha256"] == hashlib.sha256((tmp_path / "val" / "predictions.csv").read_bytes()).hexdigest()
     assert content["nll_after"] <= content["nll_before"]
     assert set(content) >= {"ece_before", "ece_after"}
     labels, logits = np.array([r["label"] for r in rows]), np.array([float(r["logit_fake"]) for r in rows])
-    assert auc(labels, apply_temperature(logits, temperature)) == auc(labels, logits)
+    assert auc(labels, calibrated(logits, calibration)) == auc(labels, logits)
     assert f"temperature {temperature:.4f}" in capsys.readouterr().out
     assert not (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [("platt", "slope 1.8927, intercept -0.0386 from 30 frames"), ("isotonic", "makes ties: different log-odds")],
+)
+def test_calibration_by_other_methods(predictions, tmp_path, capsys, method, says):
+    path, rows = predictions("val", 1)
+    assert main([path, "--calibrate", "--calibrate_by", method, "--output", str(tmp_path / "out")]) == 0
+    assert says in capsys.readouterr().out
+    content = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    logits = np.array([float(row["logit_fake"]) for row in rows])
+    p = calibrated(logits, read_calibration(tmp_path / "out" / "calibration.json"))
+    assert (np.diff(p[np.argsort(logits)]) >= 0).all()
+    assert content["method"] == method and content["nll_after"] < content["nll_before"]
 
 
 @pytest.mark.parametrize(("fakes", "rises"), [(0.8, True), (0.5, False)])
@@ -357,6 +427,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, ar
         ["p.csv", "--threshold", "2"],
         ["a", "b", "--summary"],
         ["a", "--summary", "--calibrate"],
+        ["a", "--calibrate_by", "platt"],
     ],
 )
 def test_arguments_that_contradict_each_other_are_refused(arguments):

@@ -287,6 +287,16 @@ def test_calibration_adds_a_column_and_changes_nothing_else(call, layouts, resul
     assert calibrated == metrics
     assert (figures["temperature"], figures["of_another_checkpoint"]) == (2.5, True)
     assert figures["ece_before"] != figures["ece_after"]
+    for calibration, p_of in (
+        ({"method": "platt", "slope": 0.5, "intercept": 1.0}, lambda z: 1 / (1 + math.exp(-0.5 * z - 1))),
+        ({"method": "isotonic", "logits": [-100, 100], "p_fake": [0.2, 0.6]}, lambda z: 0.4 + 0.002 * z),
+    ):
+        (tmp_path / "calibration.json").write_text(json.dumps(calibration))
+        assert call(*arguments, "--calibration", tmp_path / "calibration.json") == 0
+        calibrated_rows, calibrated = results("DFDC")
+        for row in calibrated_rows:
+            assert float(row["p_fake_calibrated"]) == pytest.approx(p_of(float(row["logit_fake"])), rel=1e-8)
+        assert calibration.items() <= calibrated["calibration"].items()
     (tmp_path / "calibration.json").write_text('{"temperature": 0}')
     capsys.readouterr()
     assert call(*arguments, "--calibration", tmp_path / "calibration.json") == 2

@@ -322,6 +322,24 @@ def test_without_a_tree_the_root_alone_is_trained_and_tested(command, crop_lists
     assert main(["--resume", str(folder / "ckpt_last.pth"), "--num_epoch", "3"]) == 0
 
 
+@pytest.mark.parametrize("dropped", ["global", "local"])
+def test_without_a_level_the_others_are_trained_and_tested(command, crop_lists, tmp_path, golden_crops, dropped):
+    (tmp_path / "p.json").write_text('{"root": "a {} portrait"}')
+    assert main([*command, "--drop_level", dropped, "--prompts", str(tmp_path / "p.json")]) == 0
+    folder = tmp_path / "out" / "a" / "b"
+    kept = "local" if dropped == "global" else "global"
+    assert all(row[f"loss_{dropped}"] == 0 < row[f"loss_{kept}"] for row in rows(folder))
+    tree = load_model(folder / "ckpt_best.pth").tree
+    assert tree.nodes == FFPP.without[dropped].nodes and tree.prompts[0] == "a fake portrait"
+    assert scored(folder, golden_crops, tmp_path)["tree"] == f"ffpp-no-{dropped}"
+    listed = f"--dataset list --datapath {crop_lists[1]} --num_workers 0 --output {tmp_path}/list --resume"
+    assert SJEDD_test.main([*listed.split(), str(folder / "ckpt_best.pth")]) == 0
+    metrics = json.loads((tmp_path / "list" / "SJEDD_test" / "list" / "metrics.json").read_text())
+    assert tuple(metrics["nodes"]) == tree.nodes[1:] and None not in metrics["nodes"].values()
+    (tmp_path / "p.json").unlink()
+    assert main(["--resume", str(folder / "ckpt_last.pth"), "--num_epoch", "3"]) == 0, "the prompts are in it"
+
+
 def test_gradient_checkpointing_trains_a_vit_and_is_refused_elsewhere(command, tmp_path, monkeypatch, capsys):
     assert "needs a ViT" in refused([*command, "--grad_checkpointing"], capsys)
     vision = {"image_size": 64, "layers": 2, "width": 64, "patch_size": 32}
@@ -464,13 +482,17 @@ def refused(argv, capsys):
     return lines[0]
 
 
-def test_arguments_that_cannot_be_meant_are_refused(command, capsys):
+def test_arguments_that_cannot_be_meant_are_refused(command, capsys, tmp_path):
+    (tmp_path / "p.json").write_text('{"chin": "x"}')
     cases = {
         "contradicts --weight equal": [*command, "--weight", "equal", "--weighting_method", "auto-l"],
         "invalid choice: 'gls'": [*command, "--weight", "gls"],
         "invalid choice: 'mgda'": [*command, "--grad_method", "mgda"],
         "one task, which needs no weighting": [*command, "--no_tree"],
         "whose gradient has no conflicts": [*command, "--no_tree", "--weight", "equal", "--grad_method", "pcgrad"],
+        "drops both levels": [*command, "--no_tree", "--weight", "equal", "--drop_level", "local"],
+        "leaves nothing of that --task": [*command, "--drop_level", "local", "--task", "binary", "local"],
+        "p.json: tree ffpp: prompts of ['chin']": [*command, "--prompts", str(tmp_path / "p.json")],
         "leaves nothing to train": [*command, "--freeze", "image", "text"],
         "not a multiple of --accum 3": [*command, "--accum", "3"],
         "float16 needs a CUDA": [*command, "--precision", "float16"],

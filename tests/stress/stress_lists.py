@@ -208,6 +208,9 @@ CSV_LINES = (f"{CROP},0,v,m", "x.png,1,w,n", "/dev/stdin,1,w,n", "..\\..\\y.png,
 PAIRS = st.lists(st.lists(st.one_of(st.sampled_from(["000", "003"]), WORDS), min_size=2, max_size=2), max_size=4)
 REPORT_LINES = (f"0.5,0,{CROP}", "0.1,1,a/b.png", "1e-9,1,/dev/zero")
 MANIFESTS = st.one_of(lines("v,0,no_face" + "," * 20, "v", header=",".join(manifest.COLUMNS) + "\n"), table(**MANIFEST))
+PLATT = some(method=st.just("platt"), slope=NUMBER, intercept=NUMBER, checkpoint=WORDS)
+ISOTONIC = some(method=st.just("isotonic"), logits=st.lists(NUMBER), p_fake=st.lists(NUMBER), checkpoint=WORDS)
+CALIBRATION = st.one_of(some(method=WORDS, temperature=NUMBER, checkpoint=WORDS), PLATT, ISOTONIC)
 VIDEO_LINES = (CROP, f"{CROP}/../x.mp4")
 # Reader -> (name of its file, strategy of the file's bytes, function of its path)
 READERS = {
@@ -232,7 +235,7 @@ READERS = {
     "metrics.json": ("metrics.json", json_of(st.one_of(*[METRICS] * 9, VALUES)), report_with_metrics),
     "metrics.json of an earlier test": ("metrics.json", json_of(some(source=WORDS)),
                                         lambda path: refuse_other_source(path.parent, "list.txt")),
-    "calibration.json": ("calibration.json", json_of(some(temperature=NUMBER, checkpoint=WORDS)),
+    "calibration.json": ("calibration.json", json_of(CALIBRATION),
                          lambda path: (read_calibration(path), calibrated_checkpoint(path))),
     "videos of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_videos([path])[0]),
     "inputs of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_inputs([path])[0]),
