@@ -93,7 +93,7 @@ def evenly_spaced_indices(count: int, wanted: int) -> list[int]:
     """At most ``wanted`` of the indices 0..count-1: linspace from first to last, truncated to integers, each once."""
     import numpy as np
 
-    return np.unique(np.linspace(0, count - 1, wanted, dtype=int)).tolist() if count else []
+    return np.unique(np.linspace(0, count - 1, min(wanted, count), dtype=int)).tolist() if count else []
 
 
 def evenly_spaced(items: Sequence[T], n: int) -> list[T]:

@@ -27,14 +27,14 @@ def is_class_folder(name: str) -> bool:
     return re.sub(r"^\d+[_-]|[_-]\d+$", "", name).lower() in _CLASS_FOLDERS
 
 
-def contradictions(path: Path, rows: Iterable[tuple[int, str, bool]], labels: bool) -> list[Finding]:
+def contradictions(path: Path, rows: Iterable[tuple[int | None, str, bool]], labels: bool) -> list[Finding]:
     """Find lines of a list whose folders say the other class.
 
     In the layouts of FF++ and FFSC the method says the class; elsewhere names such as real/, 1_fake/ and original/ do,
     below the folder that all images share. A path that names both classes says nothing.
 
     Args:
-        rows: (line number, image, whether it is listed as fake).
+        rows: (line number or None, image, whether it is listed as fake).
         labels: Lines end in 0 or 1 (which --fix can exchange), not in a code.
     """
     rows = list(rows)
@@ -59,7 +59,7 @@ def contradictions(path: Path, rows: Iterable[tuple[int, str, bool]], labels: bo
     if labels:
         fix, edit = "exchange 0 and 1 in all lines; --fix OUT.txt does that", Edit(_with_other_label)
     else:
-        fix, edit = "these codes are of the other class: write the list again", None
+        fix, edit = "these labels are of the other class: write the list again", None
     return label_findings(path, wrong, n_telling, fix, edit, fix_of_one)
 
 

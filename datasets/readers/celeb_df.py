@@ -8,6 +8,7 @@ from typing import NamedTuple
 from datasets.checks.findings import (
     Edit,
     Finding,
+    correction_command,
     count_findings,
     error_finding,
     label_findings,
@@ -101,7 +102,7 @@ def _read_list(path: Path) -> tuple[list[Entry], list[Finding]]:
         elif label:
             message = f"{line.strip()[:80]!r} names no Celeb-DF v2 video, such as `1 Celeb-real/id0_0000.mp4`"
             findings.append(Finding("unknown_code", str(path), number, message, _DOWNLOAD))
-    fix = "write 1 before real and 0 before fake videos; SJEDD_check_data.py --dataset CDF --fix OUT.txt does that"
+    fix = f"write 1 before real and 0 before fake videos; {correction_command('CDF', path)} does that"
     return entries, findings + label_findings(path, wrong, len(entries), fix, Edit(_with_label_of_folder))
 
 
@@ -127,7 +128,7 @@ def _videos(data_root: Path, _compression: str, splits: Sequence[str]) -> list[V
 def _crop_groups(data_root: Path, datapath: Path | None, _compression: str) -> CheckedGroups:
     """A line's class is that of its folder, so that swapped labels do not hide the crops."""
     faces, official = _find_faces(datapath or data_root / "CDF")
-    command = extraction_command("CDF", "CDF", faces.parent, data_root)
+    command = extraction_command("CDF", "CDF", faces.parent, data_root, inside="")
     groups, findings = [], []
     if official is None:
         names = [f"{label}/{name}" for label in OFFICIAL for name in subfolders(faces / label)]

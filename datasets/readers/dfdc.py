@@ -12,6 +12,7 @@ from typing import NamedTuple
 from datasets.checks.findings import (
     Edit,
     Finding,
+    correction_command,
     count_findings,
     error_finding,
     label_findings,
@@ -97,7 +98,7 @@ def _read_labels(path: Path) -> tuple[list[Entry], list[Finding]]:
             findings.append(repeated_line(path, entry.line, entry.file, first.line))
         if entry.text not in ("0", "1"):
             words.append((entry.line, f"{entry.file} has {entry.text!r}, but labels are 0 for real and 1 for fake"))
-    fix = "write 0 and 1; SJEDD_check_data.py --dataset DFDC --fix OUT.txt does that"
+    fix = f"write 0 and 1; {correction_command('DFDC', path)} does that"
     return list(videos.values()), findings + label_findings(path, words, len(entries), fix, Edit(_with_number))
 
 
@@ -157,12 +158,13 @@ def _crop_groups(data_root: Path, datapath: Path | None, _compression: str) -> C
     root = root.parent if root.name == "faces" else root
     path = labels_file(root)
     if not path.is_file():
-        return [], [Finding("missing_file", str(path), None, "there is no labels.csv and no metadata.json", _AGAIN)]
+        fix = f"{_AGAIN} and put it there"
+        return [], [Finding("missing_file", str(path), None, "there is no labels.csv and no metadata.json", fix)]
     try:
         entries, findings = _read_labels(path)
     except UserError as error:
         return [], [error_finding("unknown_code", path, error)]
-    command = extraction_command("DFDC", "DFDC", root, data_root)
+    command = extraction_command("DFDC", "DFDC", root, data_root, inside="")
     groups = []
     for i, (label, official) in enumerate(OFFICIAL.items()):
         names = [entry.video for entry in entries if entry.label == i]

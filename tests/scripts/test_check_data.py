@@ -476,12 +476,13 @@ def test_short_videos_of_lists_are_videos_that_are_there(check, crops):
     assert [(finding["line"], finding["fix"]) for finding in short] == [
         (1, f"{leave} the video again with --n_frames 3"),
         (4, f"{leave} the video again with --n_frames 3"),
-        (6, f"{leave} again: python preprocessing/extract_faces.py --dataset FFpp --data_root {root} --compression c40 "
-            "--n_frames 3 --overwrite"),
+        (6, f"{leave} again (where crops are in the way, it says so and replaces nothing): "
+            f"python preprocessing/extract_faces.py --dataset FFpp --data_root {root} --compression c40 --n_frames 3"),
     ]  # fmt: skip
     words = shlex.split(short[2]["fix"].partition("extract_faces.py ")[2])
     assert parse_args(words).data_root == root
-    path = write(crops / "ffsc.txt", f"Train/simswap/x/0.png {FFSC_AGE}")
+    image(crops / "Train/Real/0.png")
+    path = write(crops / "ffsc.txt", f"Train/simswap/x/0.png {FFSC_AGE}", f"Train/Real/0.png {FFSC_REAL}")
     assert check("--txt_path_train", path, "--n_frames", 3)[1] == []
 
 
@@ -604,7 +605,7 @@ def test_videos_that_an_extraction_cropped_in_part_are_unfinished(check, celeb_d
     ]  # fmt: skip
     assert kinds(findings) == {"unfinished": 3, "count_mismatch": 1, "unreadable_image": 2}
     assert one(findings, "count_mismatch")["fix"] == command
-    assert {f["fix"] for f in findings if f["kind"] == "unreadable_image"} == {f"remove it, then {command}"}
+    assert {f["fix"] for f in findings if f["kind"] == "unreadable_image"} == {f"move it away, then {command}"}
     assert counts["CDF"]["test"]["FakeCDF"]["manifest"] == {"ok": 680}  # though no manifest.csv was written
     shutil.rmtree(celeb_df / ".manifest")
     assert "unfinished" not in kinds(check(*arguments)[1])  # crops of other tools, of which nothing is known
@@ -759,7 +760,7 @@ def test_fix_drops_all_bad_lines_of_one_list_at_a_time(check, fix, crops, capsys
 def test_a_tested_image_is_dropped_from_the_training_list(check, fix, crops):
     train = good_lists(crops)[1]
     image(crops / "crops/g/0.png")
-    test = write(crops / "DiFFtest.txt", "crops/a/0.png 0", "crops/g/0.png 0")
+    test = write(crops / "DiFFtest.txt", "crops/a/0.png 0", "crops/g/0.png 1")
     arguments = ("--txt_path_train", train, "--dataset", "DiFF", "--datapath", test)
     found = one(check(*arguments)[1], "overlap_path")
     assert found["fix"] == f"{test} keeps it (it is tested); drop this line from {train}, --fix OUT.txt does that"
@@ -853,7 +854,8 @@ def test_fix_of_moved_images_changes_their_lines_only(check, fix, crops):
     path = crops / "train.txt"
     lines = ["/gone/x|y/o(l)d & #1/a/0.png", "  /gone/x|y/o(l)d & #1/b/0.png", "here/a/1.png", "x/here/a/1.png",
              "here/s/a/0.png", "/gone\\here\\a\\0.png"]  # fmt: skip
-    path.write_bytes("\n".join(f"{line} {REAL}" for line in lines).encode("utf-8-sig"))
+    codes = [REAL] * 5 + [SWAP]
+    path.write_bytes("\n".join(map(" ".join, zip(lines, codes, strict=True))).encode("utf-8-sig"))
     findings = fix(path, "--txt_path_train", path, "--data_root", crops / "root")
     assert kinds(findings) == {"missing_file": 4}
     assert path.read_text().splitlines()[2:4] == [f"here/a/1.png {REAL}", f"x/here/a/1.png {REAL}"]
