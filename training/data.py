@@ -46,7 +46,7 @@ class TrainingData:
             self.train_set, self.val_set = as_images(self.train_set, "train"), as_images(self.val_set, "val")
         if Path(args.txt_path_train).samefile(args.txt_path_val):
             both = f"{args.txt_path_train} (--txt_path_train) and {args.txt_path_val} (--txt_path_val)"
-            fix = "give a validation list of other videos; preprocessing/make_lists.py writes both"
+            fix = "give a validation list of other videos: preprocessing/make_lists.py writes both into a new folder"
             raise UserError(f"the two lists are one file: {both}; {fix}")
         for data in (self.train_set, self.val_set):
             for finding in one_class(data.source, [record.label for record in data.records]):

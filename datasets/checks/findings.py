@@ -67,7 +67,7 @@ def one_class(path: object, labels: Collection[int]) -> list[Finding]:
     if len(set(labels)) != 1:
         return []
     message = f"holds one class only: all {len(labels)} images are {'fake' if 1 in labels else 'real'}"
-    fix = "list reals and fakes: training and AUC need both, and preprocessing/make_lists.py lists both"
+    fix = "list reals and fakes (training and AUC need both), into a new file or with preprocessing/make_lists.py"
     return [Finding("one_class", str(path), None, message, fix)]
 
 

@@ -81,7 +81,7 @@ def check_txt_lists(
         codes = Counter(row.code for row in rows)
         lists[name] = checked = CheckedList(paths[name], rows, _code_meanings(codes, length, forms[length]), {}, [])
         if not rows and not odd_lines:
-            message, fix = "the list holds no line", "write it with preprocessing/make_lists.py"
+            message, fix = "the list holds no line", "write it with preprocessing/make_lists.py, into a new folder"
             checked.findings.append(Finding("empty", str(paths[name]), None, message, fix))
         checked.findings.extend(
             sorted(odd_lines + _check_rows(checked, data_root), key=lambda finding: finding.line or 0)

@@ -56,7 +56,7 @@ def same_lists(lists: Mapping[str, CheckedList]) -> tuple[list[Finding], set[fro
         if first.rows and second.rows and filecmp.cmp(first.path, second.path, shallow=False):
             what = "are one file" if first.path.samefile(second.path) else "have the same content"
             message = f"the two lists {what}: {first.path} ({name}) and {second.path} ({other})"
-            fix = f"give another {other} list, of other videos: preprocessing/make_lists.py writes one for each split"
+            fix = f"give another {other} list, of other videos (preprocessing/make_lists.py writes one for each split)"
             findings.append(Finding("one_file", str(second.path), None, message, fix))
             pairs.add(frozenset((str(first.path), str(second.path))))
     return findings, pairs

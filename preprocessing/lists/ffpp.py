@@ -103,7 +103,7 @@ def read_expansion(args: argparse.Namespace, split: str, crops: Settings) -> tup
     made_with = read_json(note) if note.is_file() else None
     wanted = {key: crops.get(key) for key in CropFormat._fields} if crops is not None else {}
     if changed := manifest.changed_settings(made_with, wanted):
-        raise UserError(f"{folder} was made of other crops than today's ({changed}); {again} with --overwrite")
+        raise UserError(f"{folder} was made of other crops than today's ({changed}); move it away and {again}")
     fakes = {(method, video) for method, video in split_videos(args.data_root, split) if method != "real"}
     images = []
     try:

@@ -426,7 +426,7 @@ def test_an_expansion_of_other_crops_is_refused(root, capsys, own):
     error = capsys.readouterr().err
     for key, value in (own or {}).items():
         assert f"{key} {value} there, {crops[key]} now" in error
-    assert "expand_FFpp.py again with --overwrite" in error and error.count("\n") == 1
+    assert "move it away and run preprocessing/expand_FFpp.py again" in error and error.count("\n") == 1
     run(root)
     add_note(target, **crops)
     run(root, "--expansion")
