@@ -519,7 +519,7 @@ def test_unreadable_image_in_a_list_stops_with_its_path(command, crop_lists, tmp
     good = Path(lines[3].split()[0]).read_bytes()
     (tmp_path / "bad.png").write_bytes(good[: len(good) // 2] if damage == "truncated" else b"text")
     line = f"{tmp_path}/bad.png {REAL}"
-    path.write_text("\n".join([line] * 30 if where == "train" else [*lines, line]) + "\n")
+    path.write_text("\n".join([*[line] * 30, lines[-1]] if where == "train" else [*lines, line]) + "\n")
     message = refused(command, capsys)
     assert "bad.png" in message
     assert "unreadable_image" in message
