@@ -64,9 +64,11 @@ def check_records(
             judged = [(row.line or None, record.path, bool(record.label)) for row, record in pairs]
             checked.findings.extend(contradictions(datapath, judged, labels=False))
         if not subset:
-            checked.findings.extend(one_class(datapath, [record.label for record in data.records]))
+            found = one_class(datapath, [record.label for record in data.records])
+            of_split = f"{split} " if data_set.has_splits else ""
+            checked.findings.extend(f._replace(message=of_split + f.message) for f in found)
         if n_frames and not data.image_level:
-            checked.findings.extend(_short_videos(data, checked, n_frames))
+            checked.findings.extend(_short_videos(data, checked, n_frames, entry))
     return lists, no_videos
 
 
@@ -185,18 +187,22 @@ def _not_used(data: DataSet, path: Path, lines_of: LinesOf, entry: str) -> list[
     return findings
 
 
-def _short_videos(data: DataSet, checked: CheckedList, n_frames: int) -> list[Finding]:
+def _short_videos(data: DataSet, checked: CheckedList, n_frames: int, entry: str) -> list[Finding]:
     numbers = Counter(record.video for record in data.records)
-    first = {record.video: row for record, row in zip(data.records[::-1], checked.rows[::-1], strict=True)}
-    return [
-        finding
-        for video, number in sorted(numbers.items())
-        for finding in short_video(number, n_frames, str(checked.path), first[video].line or None, None, video)
-    ]
+    first: dict[str, Row] = {}
+    for record, row in zip(data.records, checked.rows, strict=True):
+        first.setdefault(record.video, row)
+    findings = []
+    for video, row in first.items():
+        shown = entry.format(video).removesuffix(": ") or video
+        findings += short_video(numbers[video], n_frames, str(checked.path), row.line or None, None, shown)
+    return findings
 
 
 def _folders_of_images(data: DataSet, rows: Sequence[Row]) -> set[str]:
     """Folders whose images count for themselves or are of several videos."""
-    video_of: dict[str, str] = {}
-    pairs = zip(data.records, rows, strict=True)
-    return {r.folder for of, r in pairs if of.video == of.path or video_of.setdefault(r.folder, of.video) != of.video}
+    videos: dict[str, set[str]] = defaultdict(set)
+    for record, row in zip(data.records, rows, strict=True):
+        videos[row.folder].add(record.video)
+    images = {row.folder for record, row in zip(data.records, rows, strict=True) if record.video == record.path}
+    return images | {folder for folder, names in videos.items() if len(names) > 1}

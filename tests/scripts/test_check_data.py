@@ -1129,6 +1129,14 @@ def test_a_json_file_is_checked_split_by_split(check, crops, json_file):
         ("overlap_path", 1),
         ("overlap_video", 1),
     ]
+    assert {f["message"] for f in check(*arguments, "--n_frames", 3)[1] if f["kind"] == "short_video"} == {
+        f"{video} has 2 crops, fewer than 3"
+        for video in ("train/FF-real/a", "train/FF-DF/b", "test/FF-real/c", "test/FF-DF/d")
+    }
+    del content["FaceForensics++"]["FF-real"]["test"]
+    json_file.write_text(json.dumps(content))
+    found = one(check(*arguments)[1], "one_class")
+    assert found["message"] == "test holds one class only: all 2 images are fake"
     json_file.write_text("{")
     assert kinds(check(*arguments)[1]) == {"unknown_code": 1}
 
