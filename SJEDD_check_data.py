@@ -39,7 +39,7 @@ def get_args_parser() -> ArgumentParser:
         help="place of the one --dataset: its root or faces folder; FSh, Deeper: that of the fakes; DiFF, "
         "DiffusionFace: the list; FFSC: the folder or a list; csv, json: the file; folder: that of the class folders",
     )
-    data.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="of FFpp, FSh and json")
+    data.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="of FFpp, DFD, FSh and json")
     how = parser.add_argument_group("how it is checked")
     help_of_subset = (
         "a part of the data sets is missing on purpose, whole splits and classes too: do not compare with the official "

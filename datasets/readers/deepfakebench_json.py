@@ -1,7 +1,7 @@
 """DeepfakeBench's and DF40's JSON files: data set -> label -> split [-> compression] -> video -> label and frames.
 
-Real labels contain "real" in any case, fake ones "fake" or FF- (FF-DF). Frames are relative to a data root, with either
-slash.
+Real labels contain "real" in any case; fake ones contain "fake", start with FF- (FF-DF) or are the name of a method of
+FF++. Frames are relative to a data root, with either slash.
 """
 
 import re
@@ -67,10 +67,10 @@ def read_deepfakebench_json(
 
 def _is_fake(path: Path, label: str, where: str) -> int:
     """0 real, 1 fake. If a label has both words, the last one decides (RealSwap_fake)."""
-    words = re.findall("real|fake|^ff-", label.lower())
+    words = re.findall(f"real|fake|^ff-|^(?:{'|'.join(METHOD_CODES)}|FaceShifter)$", label, re.IGNORECASE)
     if not words:
         raise UserError(f"{path}: the label {label[:80]!r} of {where} is neither real nor fake; write one into it")
-    return int(words[-1] != "real")
+    return int(words[-1].lower() != "real")
 
 
 def _frame_order(frame: str) -> list[tuple[int, str]]:
