@@ -52,7 +52,7 @@ def read_list_lines(path: Path) -> list[str]:
 
     Lines end in LF, in CR LF (and keep the CR) or in CR.
     """
-    return re.split(r"\r(?!\n)|\n", text_file(path).read_bytes().decode("utf-8-sig", errors="surrogateescape"))
+    return re.split(r"\r(?!\n|\Z)|\n", text_file(path).read_bytes().decode("utf-8-sig", errors="surrogateescape"))
 
 
 def _refuse_other_folder(path: Path, lines: Sequence[str], out: Path) -> None:
