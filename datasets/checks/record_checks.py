@@ -3,7 +3,6 @@
 import csv
 import functools
 import os
-import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +34,7 @@ def check_records(
     """Check all images of a data set without official numbers.
 
     Findings name the line of a CSV file, and the split and video of a JSON file. What a reader refuses is one finding.
+    What it tells (folders that it does not read, say) is printed.
 
     Args:
         n_frames: Fewest images of a video; None for any number.
@@ -43,8 +43,8 @@ def check_records(
     Returns:
         (split -> its images, "test" of a data set without splits; folders whose images are not frames of one video).
     """
-    data_set, lists, no_videos = TEST_SETS[name], {}, set()
-    lines_of = _csv_lines(datapath) if name == "csv" else lambda _image: []
+    data_set, lists, no_videos, notes = TEST_SETS[name], {}, set(), {}
+    lines_of = _csv_lines(datapath, data_root) if name == "csv" else lambda _image: []
     for split in _splits_of(datapath) if data_set.has_splits else ["test"]:
         options = ReadOptions(data_root, FFPP, datapath, compression, split, n_frames=sys.maxsize)
         lists[split] = checked = CheckedList(datapath, [], {"0": False, "1": True}, {}, [])
@@ -54,6 +54,7 @@ def check_records(
             kind = "unknown_code" if datapath.is_file() else "empty" if datapath.is_dir() else "missing_file"
             checked.findings.append(error_finding(kind, datapath, error))
             continue
+        notes |= dict.fromkeys(data.notes)
         entry = f"{split}/{{}}: " if data_set.has_splits else ""
         checked.rows.extend(_rows(data, lines_of, entry))
         no_videos |= _folders_of_images(data, checked.rows)
@@ -69,6 +70,8 @@ def check_records(
             checked.findings.extend(f._replace(message=of_split + f.message) for f in found)
         if n_frames and not data.image_level:
             checked.findings.extend(_short_videos(data, checked, n_frames, entry))
+    for note in notes:
+        print(f"{datapath}: {note}", file=sys.stderr)
     return lists, no_videos
 
 
@@ -89,16 +92,19 @@ def _values(content: object) -> Iterable[object]:
     return content.values() if isinstance(content, Mapping) else ()
 
 
-def _csv_lines(path: Path) -> LinesOf:
-    """The lines of a CSV file: path of an image as the reader gives it -> the lines that list it, [] if not known."""
+def _csv_lines(path: Path, data_root: Path) -> LinesOf:
+    """The lines of a CSV file: absolute path of an image -> the lines that list it, [] if they are not known."""
     lines: dict[str, list[int]] = defaultdict(list)
+    real_folder = functools.cache(os.path.realpath)
     try:
         with text_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             column = [name.strip().lower() for name in next(reader, [])].index("path")
             for row in reader:
                 if len(row) > column:
-                    lines[row[column].strip().replace("\\", "/")].append(reader.line_num)
+                    listed = row[column].strip().replace("\\", "/")
+                    image, _ = file_and_size(listed, ["", f"{path.parent}/", f"{data_root}/"], real_folder)
+                    lines[image].append(reader.line_num)
     except (OSError, ValueError, csv.Error):  # the reader says what is wrong
         return lambda _image: []
 
@@ -110,13 +116,11 @@ def _csv_lines(path: Path) -> LinesOf:
         return found
 
     def lines_of(image: str) -> list[int]:
-        image = image.replace("\\", "/")  # the reader may have put a folder before it
-        below = (image[start:] for start in (0, *(slash.end() for slash in re.finditer("/", image))))
-        listed = next((path for path in below if path in lines), None)
-        if listed is None:  # the reader has replaced its start
-            ends = by_end().get(_end(image), [])
-            listed = max(ends, key=lambda path: _alike(path[::-1], image[::-1]), default=None)
-        return lines[listed] if listed else []
+        if image in lines:
+            return lines[image]
+        alike = by_end().get(_end(image), [])  # it is missing, or the reader has replaced the start of its path
+        nearest = max(alike, key=lambda path: _alike(path[::-1], image[::-1]), default=None)
+        return lines[nearest] if nearest else []
 
     return lines_of
 
@@ -134,8 +138,9 @@ def _end(path: str) -> str:
 def _rows(data: DataSet, lines_of: LinesOf, entry: str) -> Iterable[Row]:
     real_folder = functools.cache(os.path.realpath)
     for record in data.records:
-        line, shown = next(iter(lines_of(record.path)), 0), entry.format(record.video) + record.path
-        yield Row(line, shown, str(record.label), *file_and_size(record.path, [""], real_folder))
+        file, size = file_and_size(record.path, [""], real_folder)
+        shown = entry.format(record.video) + record.path
+        yield Row(next(iter(lines_of(file)), 0), shown, str(record.label), file, size)
 
 
 def _counts(data: DataSet, rows: Sequence[Row]) -> dict[str, dict]:
@@ -176,11 +181,13 @@ def _not_used(data: DataSet, path: Path, lines_of: LinesOf, entry: str) -> list[
     """One finding for each video or image that the reader drops."""
     findings = []
     repeats: Counter[str] = Counter()
+    real_folder = functools.cache(os.path.realpath)
     for drop in data.dropped:
         kind, fix = _DROPPED.get(drop.reason, ("count_mismatch", "leave it: a test counts it in its coverage"))
-        repeats[drop.path] += 1
-        listed = lines_of(drop.path)
-        line = listed[min(repeats[drop.path], len(listed) - 1)] if listed else None
+        file, _ = file_and_size(drop.path, [""], real_folder) if drop.path else ("", None)
+        repeats[file] += 1  # the first line is that of the record
+        listed = lines_of(file) if file else []
+        line = listed[min(repeats[file], len(listed) - 1)] if listed else None
         what = "is listed again" if kind == "duplicate" else f"is not used ({drop.reason})"
         shown = entry.format(drop.video) + drop.path if drop.path else entry.format(drop.video) or drop.video
         findings.append(Finding(kind, str(path), line, f"{shown.removesuffix(': ')} {what}", fix))

@@ -1139,7 +1139,7 @@ def test_a_json_file_is_checked_split_by_split(check, crops, json_file):
     assert kinds(check(*arguments)[1]) == {"unknown_code": 1}
 
 
-def test_a_folder_is_checked_as_a_test_reads_it(check, crops):
+def test_a_folder_is_checked_as_a_test_reads_it(check, crops, capsys):
     root = crops / "set"
     for name in ("real/a/0.png", "real/b/0.png", "fake/c/0.png"):
         image(root / name)
@@ -1157,6 +1157,10 @@ def test_a_folder_is_checked_as_a_test_reads_it(check, crops):
     train = write(crops / "train.txt", f"set/real/b/0.png {REAL}", f"more/0.png {SWAP}")
     found = check(*arguments, "--txt_path_train", train)[1]
     assert [finding["kind"] for finding in found if finding["path"] == str(train)] == ["overlap_path", "overlap_video"]
+    image(root / "other/x/0.png")
+    main([*map(str, arguments)])
+    assert "other/ (1 images)" in capsys.readouterr().err
+    shutil.rmtree(root / "other")
     shutil.rmtree(root / "fake")
     assert kinds(check(*arguments)[1]) == {"one_class": 1}
     shutil.rmtree(root / "real")
@@ -1317,3 +1321,26 @@ def test_as_a_script_with_workers_only_json_is_on_stdout(crops):
     done = subprocess.run([*arguments, *good_lists(crops)], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["findings"] == []
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_labels_flags_and_line_ends_are_read_as_the_readers_do(check, fix, crops, ending):
+    labels = {"crops/a/0.png": "x REAL", "crops/a/1.png": "0.0", "crops/b/0.png": "True", "crops/b/1.png": "fake"}
+    path = crops / "labels.txt"
+    path.write_bytes(ending.join(["\ufeff", *(f"{name} {label}" for name, label in labels.items())]).encode())
+    code, findings, counts = check("--txt_path_test", path)
+    assert (code, findings) == (0, [])
+    assert (counts["test"]["real"], counts["test"]["fake"]) == (2, 2)
+
+
+def test_fix_exchanges_labels_of_any_spelling(check, fix, tmp_path):
+    names = [f"{folder}/{i}.png" for folder in ("real", "fake") for i in range(2)]
+    for i, name in enumerate(names):
+        touch(tmp_path / name, bytes([i]))
+    path = tmp_path / "labels.txt"
+    path.write_text(
+        "".join(f"{name} {word}\n" for name, word in zip(names, ("1", "FAKE", "0.0", "false"), strict=True))
+    )
+    assert set(kinds(check("--txt_path_test", path)[1])) == {"label_orientation"}
+    fix(path, "--txt_path_test", path)
+    assert [line.split()[-1] for line in path.read_text().splitlines()] == ["0", "0", "1", "1"]
