@@ -43,7 +43,7 @@ def read_image_folder(root: Path, n_frames: int) -> DataSet:
     for folder in list(videos):
         known = folder_of.setdefault(os.path.realpath(folder), folder)
         if meanings[known][0] != meanings[folder][0]:
-            raise UserError(f"{known} and {folder} are one folder, so it is real and fake; remove the link")
+            raise UserError(f"{known} and {folder} are one folder, so it is real and fake; move the link away")
         if known != folder:
             notes.append(f"{folder} is {known} again, by a link: its {len(videos.pop(folder))} images are read once")
     if not videos:

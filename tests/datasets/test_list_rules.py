@@ -225,5 +225,5 @@ def test_each_real_folder_is_read_once_however_it_is_linked(tmp_path):
     assert len(data.records) == 2
     assert [note.split(" again")[0] for note in data.notes] == [f"{tmp_path}/fake/w is {tmp_path}/1_fake/w"]
     (tmp_path / "fake/real one").symlink_to("../real/v")
-    with pytest.raises(UserError, match=r"/real/v.* are one folder, so it is real and fake; remove the link"):
+    with pytest.raises(UserError, match=r"/real/v.* are one folder, so it is real and fake; move the link away"):
         read_image_folder(tmp_path, 8)
