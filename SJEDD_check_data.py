@@ -1,12 +1,13 @@
 """Check lists, crops and splits before training. Every finding names its place and its fix.
 
 Lists: every line is checked. unknown_code is a line without a code, a code of another length than most lines (10
-digits: FF++, 12: FFSC), or a code that is no state of the tree. Training, validation and test (lists, and the test
-splits of data sets) must not share an image (overlap_path: one file; overlap_content: two files with the same bytes) or
-a video (overlap_video: one folder of crops or, in FF++, one source video under any method). Data sets: the videos with
-crops are compared with the official numbers. Videos whose extraction did not end (unfinished) and swapped labels
-(label_orientation) are found. The extraction's manifest tells why crops are missing. Only --deep decodes images. Exit
-code 0: nothing found; 2: findings, or bad arguments.
+digits: FF++, 12: FFSC), or a code that is no state of the tree. A list needs both classes (one_class), and two lists
+must be two files (one_file). Training, validation and test (lists, and the test splits of data sets) must not share an
+image (overlap_path: one file; overlap_content: two files with the same bytes) or a video (overlap_video: one folder of
+crops or, in FF++, one source video under any method). Data sets: the videos with crops are compared with the official
+numbers; csv, json and folder have none and are read as a test reads them. Videos whose extraction did not end
+(unfinished) and swapped labels (label_orientation) are found. The extraction's manifest tells why crops are missing.
+Only --deep decodes images. Nothing is changed. Exit code 0: nothing found; 2: findings, or bad arguments.
 """
 
 import argparse
@@ -17,12 +18,13 @@ from pathlib import Path
 from datasets.test_sets import TEST_SETS
 from utils.cli import ArgumentParser, UserError, positive_int, script
 
-DATA_SETS = [name for name, data_set in TEST_SETS.items() if data_set.crop_groups or data_set.image_list]
+DATA_SETS = [name for name in TEST_SETS if name != "list"]  # --txt_path_test checks lists line by line
 
 
 def get_args_parser() -> ArgumentParser:
     """The command line."""
-    parser = ArgumentParser(description=" ".join(__doc__.split("\n\n")))
+    instead = {"list": "--txt_path_test checks a list"}
+    parser = ArgumentParser(instead, description=" ".join(__doc__.split("\n\n")))
     data = parser.add_argument_group("what is checked")
     data.add_argument("--txt_path_train", type=Path, metavar="FILE", help="training list")
     data.add_argument("--txt_path_val", type=Path, metavar="FILE", help="validation list")
@@ -35,11 +37,14 @@ def get_args_parser() -> ArgumentParser:
         "--datapath",
         type=Path,
         help="place of the one --dataset: its root or faces folder; FSh, Deeper: that of the fakes; DiFF, "
-        "DiffusionFace: the list; FFSC: the folder or a list",
+        "DiffusionFace: the list; FFSC: the folder or a list; csv, json: the file; folder: that of the class folders",
     )
-    data.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="of FFpp, DFD and FSh")
+    data.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="of FFpp, DFD, FSh and json")
     how = parser.add_argument_group("how it is checked")
-    help_of_subset = "a part of the data sets is missing on purpose: do not compare with the official numbers"
+    help_of_subset = (
+        "a part of the data sets is missing on purpose, whole splits and classes too: do not compare with the official "
+        "numbers"
+    )
     how.add_argument("--subset", action="store_true", help=help_of_subset)
     how.add_argument("--n_frames", type=positive_int, help="report videos with fewer crops than this")
     how.add_argument("--deep", action="store_true", help="decode every image")
@@ -64,6 +69,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("nothing to check; give --txt_path_train, --txt_path_val, --txt_path_test or --dataset")
     if args.datapath and len(set(args.dataset)) != 1:
         parser.error("--datapath is the place of one data set; give one --dataset, or use --data_root")
+    for name in args.dataset:
+        needed = TEST_SETS[name].needs_datapath
+        if needed and not args.datapath:
+            parser.error(f"--dataset {name} needs --datapath {needed}, and to be the only data set")
     if args.subset and not args.dataset:
         parser.error("--subset goes with --dataset")
     if args.workers and not args.deep:

@@ -62,7 +62,7 @@ def read_rows(path: Path) -> list[Row]:
     """
     if not path.is_file():
         return []
-    again = "remove it and run extract_faces.py again"
+    again = "move it away and run extract_faces.py again"
     try:
         with text_file(path).open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)

@@ -3,6 +3,7 @@
 Each module of datasets/readers exports its ``DataSetFormat``; datasets/test_sets.py lists them.
 """
 
+import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -116,12 +117,21 @@ class DataSetFormat:
     ffpp_sources: tuple[re.Pattern, ...] = ()
 
 
-def extraction_command(name: str, folder: str, place: Path, data_root: Path, *options: str) -> str:
+def extraction_command(
+    name: str, folder: str, place: Path, data_root: Path, *options: str, inside: str | None = None
+) -> str:
     """The command that extracts the crops of a data set.
 
-    folder: Name of the data set's folder. If ``place`` is it or in it, its parent is the command's --data_root, else
-    ``data_root``.
+    Args:
+        folder: Name of the data set's folder. If ``place`` is it or in it, its parent is the command's --data_root,
+            else ``data_root``.
+        inside: Where ``place`` is looked for in ``folder``. If given, a place elsewhere is to be linked there first:
+            the extraction knows no other.
     """
-    data_root = next((path.parent for path in (place, *place.parents) if path.name == folder), data_root)
-    words = ["python", "preprocessing/extract_faces.py", "--dataset", name, "--data_root", str(data_root), *options]
-    return shlex.join(words)
+    above = next((path.parent for path in (place, *place.parents) if path.name == folder), None)
+    link, usual = "", data_root / folder / (inside or "")
+    if above is None and inside is not None and usual.resolve() != place.resolve():
+        above = Path("NEW") if os.path.lexists(usual) else None  # nothing that is there is to be replaced
+        link = f"link {place.absolute()} as {(above or data_root) / folder / inside}, then "
+    words = ["python", "preprocessing/extract_faces.py", "--dataset", name, "--data_root", str(above or data_root)]
+    return link + shlex.join([*words, *options])

@@ -42,7 +42,7 @@ def refuse_other_source(folder: Path, source: str) -> None:
         metrics = read_json(path)
         earlier = metrics.get("source") if isinstance(metrics, dict) else None
         if isinstance(earlier, str) and os.path.abspath(earlier) != os.path.abspath(source):  # noqa: PTH100 - a path that need not exist
-            raise UserError(f"{folder} holds the results of {earlier}; give another --name, or remove that folder")
+            raise UserError(f"{folder} holds the results of {earlier}; give another --name or --output")
 
 
 def write_predictions(

@@ -3,10 +3,12 @@
 import argparse
 from collections.abc import Iterable, Iterator
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
 
+from datasets.checks.findings import one_class
 from datasets.crop_cache import image_source
 from datasets.device_augmentation import augmented
 from datasets.frames import EpochBatches, Frames, batches_per_epoch, node_labels, scoring_loader, training_loader
@@ -32,8 +34,8 @@ class TrainingData:
         steps: full batches in an epoch, at least 1.
 
     Raises:
-        UserError: a list cannot be read, the validation list has one class only, or a batch cannot be divided among
-            the processes.
+        UserError: a list cannot be read or has one class only, the two lists are one file, or a batch cannot be
+            divided among the processes.
     """
 
     def __init__(self, args: argparse.Namespace, tree: LabelTree) -> None:
@@ -42,8 +44,13 @@ class TrainingData:
         self.val_set = read_txt_list(args.txt_path_val, tree, "val", labels_allowed=False)
         if tree.family == FFSC.name:
             self.train_set, self.val_set = as_images(self.train_set, "train"), as_images(self.val_set, "val")
-        if len({record.label for record in self.val_set.records}) < 2:
-            raise UserError(f"{args.txt_path_val} holds one class only, so no AUC exists; list reals and fakes")
+        if Path(args.txt_path_train).samefile(args.txt_path_val):
+            both = f"{args.txt_path_train} (--txt_path_train) and {args.txt_path_val} (--txt_path_val)"
+            fix = "give a validation list of other videos: preprocessing/make_lists.py writes both into a new folder"
+            raise UserError(f"the two lists are one file: {both}; {fix}")
+        for data in (self.train_set, self.val_set):
+            for finding in one_class(data.source, [record.label for record in data.records]):
+                raise UserError(f"{finding.path} {finding.message}; {finding.fix}")
         n, size, processes = len(self.train_set.records), args.batch_size, world_size()
         if min(size, n) % processes:
             raise UserError(

@@ -117,7 +117,7 @@ def read_json(path: Path) -> object:
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON ({error}); remove it or write it again") from error
+        raise UserError(f"{path} is not JSON ({error}); move it away, or write it again") from error
 
 
 @contextlib.contextmanager

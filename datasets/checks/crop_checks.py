@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets.checks.findings import Finding
-from datasets.checks.list_checks import short_video
+from datasets.checks.list_checks import REPLACES_NOTHING, short_video
 from datasets.crop_manifest import Row, rows_by_video, unfinished
 from datasets.data_set_format import CropGroup
 from datasets.records import list_images
@@ -41,7 +41,8 @@ def check_groups(name: str, groups: Sequence[CropGroup], n_frames: int | None, s
 
     Args:
         n_frames: Fewest crops of a video; None for any number.
-        subset: Videos without crops are no finding, unless there are no others or their crops were removed.
+        subset: Videos without crops are no finding, unless there are no others though their folders or rows of the
+            manifest are there, or their crops were removed.
     """
     found = CountedCrops({}, {}, {}, {}, [])
     rows_in = {folder: rows_by_video(folder) for folder in {group.faces.parent for group in groups}}
@@ -73,7 +74,7 @@ def check_groups(name: str, groups: Sequence[CropGroup], n_frames: int | None, s
                 )
             if n_frames and (paths or folder.is_dir()):
                 found.findings.extend(short_video(len(paths), n_frames, str(folder), None, group.command))
-        found.findings.extend(empty_files(sizes, f"remove it, then {command}"))
+        found.findings.extend(empty_files(sizes, f"move it away, then {command}"))
     return found
 
 
@@ -83,7 +84,8 @@ def _videos_without_crops(
     """The finding that videos of a group have no crops, with the reasons. crops, rows: Of each video."""
     without = [video for video in crops if not crops[video]]
     reasons = Counter(_reason_of(rows[video]) for video in without)
-    if not without or (subset and len(without) < len(crops) and _REMOVED not in reasons):
+    absent = not any(rows.values()) and not any((group.faces / video).is_dir() for video in without)
+    if not without or (subset and (absent or len(without) < len(crops)) and _REMOVED not in reasons):
         return []
     why = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
     message = (
@@ -93,7 +95,8 @@ def _videos_without_crops(
     if "video_missing" in reasons or "video_unreadable" in reasons:
         command = f"download the missing videos again, then {command}"
     elif not {_NEW, _REMOVED} & set(reasons):
-        command += " --retry 15 --overwrite, or leave them: a test counts them as no_crops in its coverage"
+        leave = "leave them: a test counts them as no_crops in its coverage"
+        command = f"{leave}; or search more frames ({REPLACES_NOTHING}): {command} --retry 15"
     return [Finding("count_mismatch", str(group.faces), None, message, command)]
 
 

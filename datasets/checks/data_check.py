@@ -6,9 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from datasets.checks.crop_checks import CountedCrops, check_groups, empty_files, sizes_of
-from datasets.checks.findings import DROP, DROP_LINE, KINDS, Finding
+from datasets.checks.findings import DROP, DROP_LINE, KINDS, Edit, Finding
 from datasets.checks.list_checks import CheckedList, check_list_crops, check_txt_lists, folders_without_videos
-from datasets.checks.overlap_checks import check_overlaps, data_set_contents, list_contents
+from datasets.checks.overlap_checks import check_overlaps, data_set_contents, list_contents, same_lists
+from datasets.checks.record_checks import check_records
+from datasets.readers.ffpp import SPLITS
 from datasets.test_sets import TEST_SETS
 from datasets.transforms import ImageError, read_image
 from utils.cpu import available_cores
@@ -41,10 +43,20 @@ def check_data(args: argparse.Namespace) -> tuple[list[Finding], dict[str, dict]
         findings += check_list_crops(lists.values(), no_videos, args.n_frames)
     counts = {name: checked.counts for name, checked in lists.items()}
     sizes: dict[str, int] = {}
+    read: list[CheckedList] = []
     for name in dict.fromkeys(args.dataset):
         image_list = TEST_SETS[name].image_list
         path = image_list(args.data_root, args.datapath) if image_list else None
-        if path is None:
+        if TEST_SETS[name].needs_datapath:
+            splits, of_images = check_records(
+                name, args.datapath, args.data_root, args.compression, args.n_frames, args.subset
+            )
+            counts[name] = {split: checked.counts for split, checked in splits.items() if checked.rows}
+            findings += [finding for checked in splits.values() for finding in checked.findings]
+            read += splits.values()
+            if "test" in splits:
+                contents.insert(0, list_contents("test", splits["test"], of_images))
+        elif path is None:
             crops = _check_data_set(name, args)
             counts[name] = crops.counts
             findings += crops.findings
@@ -55,14 +67,15 @@ def check_data(args: argparse.Namespace) -> tuple[list[Finding], dict[str, dict]
             folders = (args.data_root / name, args.data_root)  # as the readers of image lists do
             lists[name] = checked = check_txt_lists({name: path}, args.data_root, True, folders)[name]
             counts[name] = checked.counts
-            findings += checked.findings
+            findings += [finding for finding in checked.findings if not (args.subset and finding.kind == "one_class")]
             contents.insert(0, list_contents("test", checked, checked.first_rows().keys()))
         else:
             fix = f"put the list of {name} there, or set --data_root or --datapath"
             findings.append(Finding("missing_file", str(path), None, f"the list of {name} is not there", fix))
-    findings += check_overlaps(contents)
+    repeated, told = same_lists(lists)
+    findings += repeated + check_overlaps(contents, told)
     if args.deep:
-        findings += _decode(lists.values(), sizes, args.workers or min(8, available_cores()))
+        findings += _decode(lists.values(), read, sizes, args.workers or min(8, available_cores()))
     unique = {finding[:4]: finding for finding in reversed(findings)}  # data sets may share videos: FF++'s reals
     return list(unique.values())[::-1], counts
 
@@ -77,25 +90,38 @@ def _check_data_set(name: str, args: argparse.Namespace) -> CountedCrops:
     find_groups = data_set.crop_groups
     groups, findings = find_groups(args.data_root, args.datapath, args.compression) if find_groups else ([], [])
     if args.subset:
-        findings = [finding for finding in findings if finding.kind != "count_mismatch"]
+        absent = {"count_mismatch"}
+        if {group.split for group in groups} & set(SPLITS):  # else there is nothing to check
+            absent.add("missing_file")  # the lists of other splits
+        findings = [finding for finding in findings if finding.kind not in absent]
     found = check_groups(name, groups, args.n_frames, args.subset)
     return found._replace(findings=findings + found.findings)
 
 
-def _decode(lists: Iterable[CheckedList], sizes: Mapping[str, int], workers: int) -> list[Finding]:
-    """unreadable_image for every image of the lists and of ``sizes`` (image -> bytes) that cannot be decoded."""
-    places: list[tuple[str, str, int | None, str]] = [
-        (row.file, str(checked.path), row.line, row.path) for checked in lists for row in checked.rows if row.size
+def _decode(
+    lists: Iterable[CheckedList], read: Iterable[CheckedList], sizes: Mapping[str, int], workers: int
+) -> list[Finding]:
+    """unreadable_image for every image that cannot be decoded.
+
+    lists: Text lists. read: Data sets that readers made images of. sizes: Image of other data sets -> bytes.
+    """
+    drop, leave = (f" or {DROP_LINE}", DROP), (" or leave it: a test counts it in its coverage", None)
+    places: list[tuple[str, str, int | None, str, tuple[str, Edit | None]]] = [
+        (row.file, str(checked.path), row.line or None, row.path, fix)
+        for those, fix in ((lists, drop), (read, leave))
+        for checked in those
+        for row in checked.rows
+        if row.size
     ]
-    places += [(image, image, None, "the image") for image, size in sizes.items() if size]
+    places += [(image, image, None, "the image", (" or move it away", None)) for image, size in sizes.items() if size]
     files = list(dict.fromkeys(file for file, *_ in places))
     reasons = dict(zip(files, run_jobs(_why_unreadable, files, workers, "image"), strict=True))
     findings = []
-    for file, path, line, name in places:
+    for file, path, line, name, (fix, edit) in places:
         if reason := reasons[file]:
             message = f"{name}: {reason.removeprefix('unreadable_image: ')}"
-            fix = f"extract or copy the image again, or {DROP_LINE if line else 'remove it'}"
-            findings.append(Finding("unreadable_image", path, line, message, fix, DROP if line else None))
+            fix = f"extract or copy the image again,{fix}"
+            findings.append(Finding("unreadable_image", path, line, message, fix, edit))
     return findings
 
 
@@ -144,6 +170,8 @@ def report_lines(findings: Sequence[Finding], counts: Mapping[str, dict]) -> lis
         if rows:
             header = [key for key in rows[0] if key not in ("codes", "methods")]
             lines += text_table(header, [[row[key] for key in header] for row in rows])
+    if absent := [f"{row['data set']} {row['split']} {row['class']}" for row in videos if not row["crops"]]:
+        lines.append(f"without crops: {', '.join(absent)}")
     return lines + (_finding_lines(findings) if findings else ["nothing wrong was found"])
 
 

@@ -1,6 +1,8 @@
 """The findings of a data check."""
 
-from collections.abc import Callable, Sequence
+import re
+import shlex
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +10,7 @@ from utils.cli import UserError
 
 KINDS = (
     ("missing_file", "unreadable_image", "unknown_code", "empty", "duplicate", "label_conflict")
+    + ("one_class", "one_file")
     + ("overlap_path", "overlap_video", "overlap_content")  # between training, validation and test
     + ("count_mismatch", "unfinished", "label_orientation", "short_video")
 )
@@ -52,9 +55,26 @@ def repeated_line(path: Path, line: int, what: str, earlier: int) -> Finding:
 
 
 def error_finding(kind: str, path: object, error: UserError) -> Finding:
-    """A reader's error as a finding. The error's text is `what is wrong; how to fix it`."""
+    """A reader's error as a finding. Its text is `what is wrong; how to fix it`, perhaps after `path:line: `."""
     message, _, fix = str(error).partition("; ")
-    return Finding(kind, str(path), None, message, fix)
+    place = re.match(rf"{re.escape(str(path))}:(\d+): ", message)
+    line, message = (int(place[1]), message[place.end() :]) if place else (None, message)
+    return Finding(kind, str(path), line, message, fix or "correct it in the file")
+
+
+def one_class(path: object, labels: Collection[int]) -> list[Finding]:
+    """The finding that a list or data set holds one class only. labels: 0 real, 1 fake, of each image."""
+    if len(set(labels)) != 1:
+        return []
+    message = f"holds one class only: all {len(labels)} images are {'fake' if 1 in labels else 'real'}"
+    fix = "list reals and fakes (training and AUC need both), into a new file or with preprocessing/make_lists.py"
+    return [Finding("one_class", str(path), None, message, fix)]
+
+
+def correction_command(data_set: str, path: Path) -> str:
+    """The command that writes a corrected copy of a data set's official list, wherever it is."""
+    words = ["python", "SJEDD_check_data.py", "--dataset", data_set, "--datapath", str(path.parent), "--fix"]
+    return f"{shlex.join(words)} OUT{path.suffix}"
 
 
 def refuse_wrong_lines(findings: Sequence[Finding]) -> None:
@@ -72,12 +92,12 @@ def count_findings(path: Path, what: str, there: int, official: int, fix: str) -
 
 
 def label_findings(
-    path: Path, wrong: Sequence[tuple[int, str]], n_lines: int, fix: str, edit: Edit | None, fix_of_one: str = ""
+    path: Path, wrong: Sequence[tuple[int | None, str]], n_lines: int, fix: str, edit: Edit | None, fix_of_one: str = ""
 ) -> list[Finding]:
     """label_orientation for each wrong label of a list, or one finding for all if most labels are wrong.
 
     Args:
-        wrong: (line number, message) of each wrong label.
+        wrong: (line number, message) of each wrong label; None for entries without a line.
         n_lines: Number of labels that could be judged.
         fix, edit: Of the whole list.
         fix_of_one: Of a single label, without an edit; "" for ``fix`` and ``edit``.

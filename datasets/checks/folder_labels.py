@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from datasets.checks.findings import Edit, Finding, label_findings
+from datasets.list_rules import label_of
 from datasets.readers.ffpp import METHOD_CODES
 from datasets.readers.ffsc import METHODS, PROTOCOL1_METHODS
 from datasets.test_sets import TEST_SETS
@@ -12,7 +13,7 @@ from datasets.test_sets import TEST_SETS
 _CLASS_WORDS = dict.fromkeys(("real", "reals", "original", "originals", "pristine", "genuine", "authentic"), False)
 _CLASS_WORDS |= dict.fromkeys(("fake", "fakes", "manipulated", "synthesis", "synthesized", "forged"), True)
 _CLASS_FOLDERS = {*_CLASS_WORDS, *(name.lower() for name in (*METHOD_CODES, *METHODS, *PROTOCOL1_METHODS))}
-_LABEL = re.compile(r"([\s,])([01])(\s*)$")
+_LABEL = re.compile(r"(?<=[\s,])[^\s,]+(?=\s*$)")
 
 
 def method_of(folder: str) -> str | None:
@@ -27,14 +28,14 @@ def is_class_folder(name: str) -> bool:
     return re.sub(r"^\d+[_-]|[_-]\d+$", "", name).lower() in _CLASS_FOLDERS
 
 
-def contradictions(path: Path, rows: Iterable[tuple[int, str, bool]], labels: bool) -> list[Finding]:
+def contradictions(path: Path, rows: Iterable[tuple[int | None, str, bool]], labels: bool) -> list[Finding]:
     """Find lines of a list whose folders say the other class.
 
     In the layouts of FF++ and FFSC the method says the class; elsewhere names such as real/, 1_fake/ and original/ do,
     below the folder that all images share. A path that names both classes says nothing.
 
     Args:
-        rows: (line number, image, whether it is listed as fake).
+        rows: (line number or None, image, whether it is listed as fake).
         labels: Lines end in 0 or 1 (which --fix can exchange), not in a code.
     """
     rows = list(rows)
@@ -59,7 +60,7 @@ def contradictions(path: Path, rows: Iterable[tuple[int, str, bool]], labels: bo
     if labels:
         fix, edit = "exchange 0 and 1 in all lines; --fix OUT.txt does that", Edit(_with_other_label)
     else:
-        fix, edit = "these codes are of the other class: write the list again", None
+        fix, edit = "these labels are of the other class: write the list again", None
     return label_findings(path, wrong, n_telling, fix, edit, fix_of_one)
 
 
@@ -71,4 +72,4 @@ def _named_class(names: Iterable[str]) -> bool | None:
 
 
 def _with_other_label(line: str) -> str:
-    return _LABEL.sub(lambda m: f"{m[1]}{1 - int(m[2])}{m[3]}", line)
+    return _LABEL.sub(lambda m: m[0] if (label := label_of(m[0])) is None else str(1 - label), line)

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets.checks.corrected_list import read_list_lines
-from datasets.checks.findings import DROP, DROP_LINE, Edit, Finding, repeated_line
+from datasets.checks.findings import DROP, DROP_LINE, Edit, Finding, one_class, repeated_line
 from datasets.checks.folder_labels import contradictions, is_class_folder, method_of
+from datasets.list_rules import split_line
 from datasets.readers.ffpp import EXPANSION_FOLDER, extraction_of
 from datasets.readers.ffsc import CODES
-from datasets.readers.txt_list import split_line
 from datasets.records import list_images
 from models.label_tree import FFPP, TREES, LabelTree
 from utils.cli import UserError
 from utils.progress import progress_bar
+
+REPLACES_NOTHING = "where crops are in the way, it says so and replaces nothing"
 
 
 class Row(NamedTuple):
@@ -79,7 +81,7 @@ def check_txt_lists(
         codes = Counter(row.code for row in rows)
         lists[name] = checked = CheckedList(paths[name], rows, _code_meanings(codes, length, forms[length]), {}, [])
         if not rows and not odd_lines:
-            message, fix = "the list holds no line", "write it with preprocessing/make_lists.py"
+            message, fix = "the list holds no line", "write it with preprocessing/make_lists.py, into a new folder"
             checked.findings.append(Finding("empty", str(paths[name]), None, message, fix))
         checked.findings.extend(
             sorted(odd_lines + _check_rows(checked, data_root), key=lambda finding: finding.line or 0)
@@ -87,6 +89,7 @@ def check_txt_lists(
         judged = [(row.line, row.path, fake) for row, fake in checked.labelled()]
         checked.findings.extend(contradictions(checked.path, judged, labels=length == 1))
         fakes = [fake for *_, fake in judged]
+        checked.findings.extend(one_class(checked.path, fakes))
         checked.counts.update(
             lines=len(rows) + len(odd_lines),
             images=len({row.file for row in rows if row.size}),
@@ -119,11 +122,11 @@ def _read_rows(path: Path, data_folders: Sequence[Path]) -> tuple[list[Row], lis
             message, fix = f"expected `path code`, got {line[:80]!r}", f"write the code after the path, or {DROP_LINE}"
             findings.append(Finding("unknown_code", str(path), number, message, fix, DROP))
         elif line:
-            rows.append(Row(number, image, code, *_file_and_size(image, bases, real_folder)))
+            rows.append(Row(number, image, code, *file_and_size(image, bases, real_folder)))
     return rows, findings
 
 
-def _file_and_size(image: str, bases: Sequence[str], real_folder: Callable[[str], str]) -> tuple[str, int | None]:
+def file_and_size(image: str, bases: Sequence[str], real_folder: Callable[[str], str]) -> tuple[str, int | None]:
     """(absolute path of the file, its size in bytes or None). ``bases`` are put before the image in turn."""
     for base in bases:
         candidate = base + image
@@ -254,6 +257,6 @@ def short_video(
     if n_crops >= n_frames:
         return []
     more = f"--n_frames {n_frames}"
-    how = f"again: {command} {more} --overwrite" if command else f"the video again with {more}"
+    how = f"again ({REPLACES_NOTHING}): {command} {more}" if command else f"the video again with {more}"
     fix = f"leave it (the crops that exist are used), or extract {how}"
     return [Finding("short_video", path, line, f"{folder} has {n_crops} crops, fewer than {n_frames}", fix)]

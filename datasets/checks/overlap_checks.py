@@ -6,6 +6,7 @@ share a video if one folder of crops is in both or, for FF++ and fakes made of i
 """
 
 import contextlib
+import filecmp
 import functools
 import os
 from collections import defaultdict
@@ -41,7 +42,24 @@ class SplitContents(NamedTuple):
     videos: Mapping[str, str]
 
     def place(self, row: Row) -> str:
-        return f"line {row.line} of {self.name}" if row.line else f"a test image of {self.name}"
+        return _place(row, self.name)
+
+
+def _place(row: Row, name: object) -> str:
+    return f"line {row.line} of {name}" if row.line else f"a test image of {name}"
+
+
+def same_lists(lists: Mapping[str, CheckedList]) -> tuple[list[Finding], set[frozenset[str]]]:
+    """(a finding for every two lists that are one file or copies of one, the names of such pairs)."""
+    findings, pairs = [], set()
+    for (name, first), (other, second) in combinations(lists.items(), 2):
+        if first.rows and second.rows and filecmp.cmp(first.path, second.path, shallow=False):
+            what = "are one file" if first.path.samefile(second.path) else "have the same content"
+            message = f"the two lists {what}: {first.path} ({name}) and {second.path} ({other})"
+            fix = f"give another {other} list, of other videos (preprocessing/make_lists.py writes one for each split)"
+            findings.append(Finding("one_file", str(second.path), None, message, fix))
+            pairs.add(frozenset((str(first.path), str(second.path))))
+    return findings, pairs
 
 
 def list_contents(split: str, checked: CheckedList, no_videos: Collection[str]) -> SplitContents:
@@ -53,7 +71,7 @@ def list_contents(split: str, checked: CheckedList, no_videos: Collection[str]) 
     videos: dict[str, str] = {}
     for folder, row in folders.items():
         for key in video_keys(folder):
-            videos.setdefault(key, f"{row.path}, line {row.line} of {checked.path}")
+            videos.setdefault(key, f"{row.path}, {_place(row, checked.path)}")
     return SplitContents(split, str(checked.path), rows, folders, videos)
 
 
@@ -84,9 +102,16 @@ def _ffpp_key(name: str) -> str:
     return f"{'FF++ video' if len(name) > 2 else 'DeepFakeDetection actor'} {name}"
 
 
-def check_overlaps(contents: Sequence[SplitContents]) -> list[Finding]:
-    """What different splits share. A finding is for the later of the two contents: give data sets before lists."""
-    pairs = [(other, own) for other, own in combinations(contents, 2) if other.split != own.split]
+def check_overlaps(contents: Sequence[SplitContents], told: Collection[frozenset[str]] = ()) -> list[Finding]:
+    """What different splits share. A finding is for the later of the two contents: give data sets before lists.
+
+    told: The names of pairs of lists that are not compared, because it is told that they are the same.
+    """
+    pairs = [
+        (other, own)
+        for other, own in combinations(contents, 2)
+        if other.split != own.split and frozenset((other.name, own.name)) not in told
+    ]
     sizes: dict[str, dict[str, int]] = {}
     for own in {id(own): own for pair in pairs for own in pair}.values():
         sizes.setdefault(own.split, {}).update((file, row.size) for file, row in own.rows.items() if row.size)

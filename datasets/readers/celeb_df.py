@@ -12,6 +12,7 @@ from typing import NamedTuple
 from datasets.checks.findings import (
     Edit,
     Finding,
+    correction_command,
     count_findings,
     error_finding,
     label_findings,
@@ -150,8 +151,7 @@ def _read_list(path: Path, release: Release) -> tuple[list[Entry], list[Finding]
         elif label:
             message = f"{line.strip()[:80]!r} names no {release.title} video, such as `1 Celeb-real/id0_0000.mp4`"
             findings.append(Finding("unknown_code", str(path), number, message, download))
-    check = f"SJEDD_check_data.py --dataset {release.name} --fix OUT.txt does that"
-    fix = f"write 1 before real and 0 before fake videos; {check}"
+    fix = f"write 1 before real and 0 before fake videos; {correction_command(release.name, path)} does that"
     return entries, findings + label_findings(path, wrong, len(entries), fix, Edit(_with_label_of_folder))
 
 
@@ -187,7 +187,7 @@ def _place(root: Path, folder: str) -> Path:
 def _crop_groups(data_root: Path, datapath: Path | None, release: Release) -> CheckedGroups:
     """A line's class is that of its folder, so that swapped labels do not hide the crops."""
     faces, official = _find_faces(datapath or data_root / release.folder)
-    command = extraction_command(release.name, release.folder, faces.parent, data_root)
+    command = extraction_command(release.name, release.folder, faces.parent, data_root, inside="")
     groups, findings = [], []
     if official is None:
         names = [f"{label}/{name}" for label in _classes_in(faces, release) for name in subfolders(faces / label)]

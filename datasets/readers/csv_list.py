@@ -1,12 +1,13 @@
-"""CSV files with the header path,label[,video,method]; label 0 or real, 1 or fake."""
+"""CSV files with the header path,label[,video,method]; labels and paths as in datasets/list_rules.py."""
 
 import csv
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.data_set_format import DataSetFormat
-from datasets.records import DataSet, Dropped, Record, by_video, find_images, node_code
+from datasets.list_rules import BLANKS, each_once, find_images, label_of, listed_again
+from datasets.records import DataSet, Record, by_video, node_code
 from datasets.video_ids import separate_videos
 from utils.cli import UserError
 from utils.files import text_file
@@ -17,8 +18,8 @@ if TYPE_CHECKING:  # NumPy is imported late: --help must not wait for it
 Row = tuple[int, dict[str, str]]  # line number; path, label, video, method and code, "" if there is none
 
 
-def read_csv_list(path: Path, tree: "LabelTree | None" = None) -> DataSet:
-    """Read the images of a CSV file. Paths in it are relative to the current folder or to its own, with either slash.
+def read_csv_list(path: Path, folders: Sequence[Path] = (), tree: "LabelTree | None" = None) -> DataSet:
+    """Read the images of a CSV file. Paths are relative to the current folder, to the file's own, or to ``folders``.
 
     An image without video counts for itself. A video name under several methods is several videos, <method>/<video>:
     the four FF++ manipulations of a pair are four. Without methods, the folders above the video's tell them apart; see
@@ -34,30 +35,28 @@ def read_csv_list(path: Path, tree: "LabelTree | None" = None) -> DataSet:
     path = Path(path)
     rows = _read_rows(path)
     listed = [row["path"] for _, row in rows]
-    for i in find_images(listed, [path.parent])[1]:
-        listed[i] = listed[i].replace("\\", "/")
-    images, _ = find_images(listed, [path.parent])
-    names, methods = ([row[name] for _, row in rows] for name in ("video", "method"))
-    videos, _ = separate_videos(names, methods, listed, [""] * len(rows))
-    records, dropped, labels = [], [], {}
-    earlier: dict[str, Row] = {}
-    for (number, row), image, video in zip(rows, images, videos, strict=True):
-        file = os.path.abspath(image)  # noqa: PTH100 - Path costs 10 times as much
-        first, values = earlier.setdefault(file, (number, row))
+    images, _, notes = find_images(listed, [path.parent, *folders])
+    again = listed_again(images)
+    for i, first in again.items():
+        (number, row), (above, values) = rows[i], rows[first]
         for name in ("label", "video", "method", "code"):
             if row[name] != values[name]:
-                both = f"{row[name] or 'none'} here and {values[name] or 'none'} above (line {first})"
-                raise UserError(f"{path}:{number}: image {image} has {name} {both}; keep one")
-        code = _node_code(f"{path}:{number}", row, tree) if tree and row["code"] else ""
-        record = Record(image, video if row["video"] else image, int(row["label"]), code, row["method"])
-        if first != number:
-            dropped.append(Dropped(record.video, image, record.label, "duplicate"))
-            continue
+                both = f"{row[name] or 'none'} here and {values[name] or 'none'} above (line {above})"
+                raise UserError(f"{path}:{number}: image {images[i]} has {name} {both}; keep one")
+        listed[i] = listed[first]
+    names, methods = ([row[name] for _, row in rows] for name in ("video", "method"))
+    videos, _ = separate_videos(names, methods, listed, [""] * len(rows))
+    codes = [_node_code(f"{path}:{number}", row, tree) if tree and row["code"] else "" for number, row in rows]
+    records = [
+        Record(image, video if row["video"] else image, int(row["label"]), code, row["method"])
+        for (_, row), image, video, code in zip(rows, images, videos, codes, strict=True)
+    ]
+    labels: dict[str, int] = {}
+    for (number, _), record in zip(rows, records, strict=True):
         if labels.setdefault(record.video, record.label) != record.label:
             here, above = record.label, 1 - record.label
             raise UserError(f"{path}:{number}: video {record.video} has label {here} here and {above} above; keep one")
-        records.append(record)
-    return DataSet("csv", records, dropped, str(path))
+    return DataSet("csv", *each_once(records, again), str(path), notes=notes)
 
 
 def _node_code(place: str, row: dict[str, str], tree: "LabelTree") -> str:
@@ -71,7 +70,7 @@ def _node_code(place: str, row: dict[str, str], tree: "LabelTree") -> str:
 
 
 def _read_rows(path: Path) -> list[Row]:
-    """The rows below the header. Raises UserError for one without a path or with another label than 0 or 1."""
+    """The rows below the header. Raises UserError for one without a path or a label."""
     try:
         with text_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -85,15 +84,16 @@ def _read_rows(path: Path) -> list[Row]:
         raise UserError(f"{path} lists no image; each row must be path,label[,video,method]")
     cleaned = []
     for number, row in rows:
-        values = {name: (row.get(name) or "").strip() for name in ("path", "label", "video", "method", "code")}
-        values["label"] = {"real": "0", "fake": "1"}.get(values["label"].lower(), values["label"])
-        if not values["path"] or values["label"] not in ("0", "1"):
+        values = {name: (row.get(name) or "").strip(BLANKS) for name in ("path", "label", "video", "method", "code")}
+        label = label_of(values["label"])
+        if not values["path"] or label is None:
             raise UserError(f"{path}:{number}: expected a path and the label 0 (real) or 1 (fake)")
+        values["label"] = str(label)
         cleaned.append((number, values))
     return cleaned
 
 
 FORMAT = DataSetFormat(
-    read=lambda o: by_video(read_csv_list(o.given_path), o.n_frames),
+    read=lambda o: by_video(read_csv_list(o.given_path, [o.data_root]), o.n_frames),
     needs_datapath="FILE",
 )

@@ -50,7 +50,7 @@ def _videos(data_root: Path, _compression: str, splits: Sequence[str]) -> list[V
 
 def _crop_groups(data_root: Path, datapath: Path | None, compression: str) -> CheckedGroups:
     faces = _faces(data_root, datapath)
-    command = extraction_command("Deeper", "DF-1.0", faces, data_root)
+    command = extraction_command("Deeper", "DF-1.0", faces, data_root, inside=f"faces/{METHOD}")
     return check_fakes_of_ffpp(METHOD, faces.parent, f"{faces.name}/", data_root, compression, command, by_target=True)
 
 

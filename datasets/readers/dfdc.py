@@ -19,6 +19,7 @@ from datasets.checks.findings import (
 )
 from datasets.data_set_format import CheckedGroups, CropGroup, DataSetFormat, extraction_command
 from datasets.raw_videos import VideoSet, folder_of_videos, mp4_files, require_download, video_set
+from datasets.list_rules import label_of
 from datasets.records import DataSet, video_folders_to_dataset
 from utils.cli import UserError
 from utils.files import read_json, text_file
@@ -30,7 +31,6 @@ OFFICIAL = {"real": 2500, "fake": 2500}  # test set
 _TEST_FOLDERS = ("", "videos", "test", "test/videos")
 _PART = "dfdc_train_part_*"
 _AGAIN = "take labels.csv of the DFDC test set"
-_LABELS = dict.fromkeys(("0", "0.0", "real", "false"), 0) | dict.fromkeys(("1", "1.0", "fake", "true"), 1)
 
 
 class Entry(NamedTuple):
@@ -143,7 +143,7 @@ def _parse_csv(path: Path) -> tuple[list[Entry], list[Finding]]:
     entries, findings = [], []
     for number, row in rows[1:]:
         name, written = (row[column] if column < len(row) else "" for column in columns if column is not None)
-        label = _LABELS.get(written.strip().lower())
+        label = label_of(written)
         if label is not None and _is_file_name(name):
             entries.append(Entry(path, number, name, label))
         elif row:
@@ -158,7 +158,7 @@ def _parse_metadata(path: Path) -> list[Entry]:
         raise UserError(f"{path} is no object of videos; take metadata.json of DFDC")
     for number, (file, facts) in enumerate(content.items(), start=1):
         facts = facts if isinstance(facts, Mapping) else {}
-        label = _LABELS.get(str(next((facts[key] for key in LABEL_COLUMNS if key in facts), None)).lower())
+        label = label_of(str(next((facts[key] for key in LABEL_COLUMNS if key in facts), None)))
         if label is None or not _is_file_name(file):
             forms = '"label": "REAL" or "FAKE", or "is_fake": 0 or 1'
             raise UserError(f"{path}: {file[:80]!r} is no video with {forms}; take metadata.json of DFDC")
@@ -195,7 +195,7 @@ def _crop_groups(data_root: Path, datapath: Path | None, _compression: str) -> C
         entries, findings = _read_labels(files)
     except UserError as error:
         return [], [error_finding("unknown_code", files[0], error)]
-    command = extraction_command("DFDC", "DFDC", root, data_root)
+    command = extraction_command("DFDC", "DFDC", root, data_root, inside="")
     of_parts = files[0].parent.match(_PART)
     groups = []
     for i, (label, official) in enumerate(OFFICIAL.items()):

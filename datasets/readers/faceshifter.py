@@ -43,7 +43,9 @@ def _videos(data_root: Path, compression: str, splits: Sequence[str]) -> list[Vi
 
 def _crop_groups(data_root: Path, datapath: Path | None, compression: str) -> CheckedGroups:
     faces = _faces(data_root, datapath, compression)
-    command = extraction_command("FSh", "FSh", faces, data_root, "--compression", compression)
+    command = extraction_command(
+        "FSh", "FSh", faces, data_root, "--compression", compression, inside=f"{compression}/faces"
+    )
     return check_fakes_of_ffpp(METHOD, faces, "", data_root, compression, command, by_target=False)
 
 

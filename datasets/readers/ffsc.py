@@ -76,19 +76,23 @@ def read_ffsc(data_root: Path, split: str) -> dict[str, list[Record]]:
     Raises:
         UserError: A folder is missing, empty or of no known method, or the code of an image is not known.
     """
+    return {name: _sorted_by_path(*found) for name, found in _read_classes(data_root, split).items()}
+
+
+def _read_classes(data_root: Path, split: str) -> dict[str, tuple[Path, list[Record], list[Record]]]:
+    """List name of ``read_ffsc`` -> (its folder, reals, fakes), perhaps none."""
     root = ffsc_root(data_root)
     folder = _child(root, FOLDERS[split])
     if folder is None:
         raise UserError(f"{root / FOLDERS[split]} is missing; set --data_root, or choose other splits with --split")
     if split != "test":
-        reals, fakes = _read(folder, METHODS)
-        return {split: _sorted_by_path(folder, reals, fakes)}
+        return {split: (folder, *_read(folder, METHODS))}
     protocol1 = _child(folder, "Protocol-1")
     reals, fakes = _read(folder, METHODS, skipped=protocol1)
-    lists = {"test": _sorted_by_path(folder, reals, fakes)} if fakes or protocol1 is None else {}
+    lists = {"test": (folder, reals, fakes)} if fakes or protocol1 is None else {}
     if protocol1:
         own_reals, unseen = _read(protocol1, PROTOCOL1_METHODS)
-        lists["test_protocol1"] = _sorted_by_path(protocol1, own_reals or reals, unseen)
+        lists["test_protocol1"] = (protocol1, own_reals or reals, unseen)
     return lists
 
 
@@ -122,7 +126,7 @@ def _read_list(path: Path, folders: Sequence[Path]) -> DataSet:
     from models.label_tree import FFSC
 
     if path.suffix.lower() == ".csv":
-        data = read_csv_list(path, tree=FFSC)
+        data = read_csv_list(path, folders, FFSC)
     else:
         data = read_txt_list(path, FFSC, missing_allowed=True, folders=folders)
     known = METHODS | PROTOCOL1_METHODS
@@ -193,13 +197,19 @@ def _sorted_by_path(folder: Path, reals: list[Record], fakes: list[Record]) -> l
 
 
 def _count_images(data_root: Path, subset: bool) -> tuple[dict[str, dict[str, int]], dict[str, bool], list[Finding]]:
-    """No official numbers are known, but every method must have images, unless ``subset``."""
+    """No official numbers are known, but every split, class and method must have images, unless ``subset``."""
     root = ffsc_root(data_root)
+    splits = [split for split, folder in FOLDERS.items() if _child(root, folder)] if subset else []
     counts: dict[str, dict[str, int]] = {}
     findings, images = [], {}
-    for split, folder in FOLDERS.items():
+    for split in splits or FOLDERS:
+        folder = FOLDERS[split]
         try:
-            lists = read_ffsc(data_root, split)
+            classes = _read_classes(data_root, split)
+            lists = {
+                name: reals + fakes if subset else _sorted_by_path(of, reals, fakes)
+                for name, (of, reals, fakes) in classes.items()
+            }
         except UserError as error:
             findings.append(error_finding("count_mismatch", root / folder, error))
             continue

@@ -51,7 +51,7 @@ def _write_recipe(root: Path, recipe: dict[str, object]) -> None:
     note = root / "demo.json"
     if note.is_file():
         if read_json(note) != recipe:
-            raise UserError(f"{root} holds a demo made with other settings; remove it or set another --data_root")
+            raise UserError(f"{root} holds a demo made with other settings; set another --data_root")
     elif any((root / f"{split}.json").exists() for split in SPLITS):
         raise UserError(f"{root} holds a data set that is no demo; set another --data_root")
     write_json(note, recipe)

@@ -88,7 +88,7 @@ def _make_images(plan: Plan, args: argparse.Namespace) -> list[Job]:
     print(f"{target.name}: {len(done)} images ({parts}) in {target}; {len(missing) - len(failed)} of them new")
     if failed:
         what = f"{len(failed)} images left out because of their crops, the first: {next(iter(failed.values()))}"
-        print(f"warning: {target.name}: {what}; run extract_faces.py with --overwrite", file=sys.stderr)
+        print(f"warning: {target.name}: {what}; move these crops away and run extract_faces.py again", file=sys.stderr)
     return done
 
 

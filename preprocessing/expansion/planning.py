@@ -83,7 +83,7 @@ def read_crops(folder: Path) -> dict[str, dict[int, manifest.Row]]:
     crops: dict[str, dict[int, manifest.Row]] = {}
     for row in manifest.read_rows(table):
         if Path(row["path"]).is_absolute():
-            raise UserError(f"{table} is damaged (the path {row['path']}); remove it and run extract_faces.py again")
+            raise UserError(f"{table} is damaged (the path {row['path']}); move it away and run extract_faces.py again")
         if row["status"] == "ok":
             crops.setdefault(row["video"], {})[int(row["frame"])] = row
     return crops

@@ -35,7 +35,9 @@ def draw_preview(path: Path, jobs: Sequence[Job], number: int, seed: int) -> Non
         caption = "{method} {video}, frame {frame}, {region}".format(**job.row)
         rows.append((caption, (real, fake, tinted(real, mask), result)))
     if not rows:
-        raise UserError(f"{path} is not written: none of the crops can be read; run extract_faces.py with --overwrite")
+        raise UserError(
+            f"{path} is not written: none of the crops can be read; move them away and run extract_faces.py again"
+        )
     how = jobs[0].row["blend"] + (", colours matched" if jobs[0].row["color_transfer"] == "1" else "")
     write_sheet(path, ("real", "fake", "mask", f"result ({how})"), rows)
     print(f"preview: {path}")

@@ -40,10 +40,25 @@ def is_finished(job: Job) -> bool:
     return {Path(row["path"]).name for row in rows if row["status"] == "ok"} <= there
 
 
+def _cannot_be_made_again(job: Job) -> bool:
+    """Whether a video has crops, and its file is gone."""
+    rows = [] if job.video.is_file() else manifest.read_rows(manifest.row_file(job.root, job.name))
+    return any(row["status"] == "ok" for row in rows)
+
+
+def _say_kept(job: Job) -> None:
+    tqdm.write(f"{job.video} is gone; its crops in {job.faces / job.name} are kept as they are", sys.stderr)
+
+
 def crop_unclaimed(job: Job) -> bool:
-    """Crop a video, unless it has been finished meanwhile. Returns False if another run is cropping it."""
+    """Crop a video, unless it has been finished meanwhile. Returns False if another run is cropping it.
+
+    The crops of a video whose file is gone are kept.
+    """
     with _claim_video(job) as mine:
-        if mine and not is_finished(job):
+        if mine and _cannot_be_made_again(job):
+            _say_kept(job)
+        elif mine and not is_finished(job):
             started = _started_file(job.root, job.name)
             started.parent.mkdir(parents=True, exist_ok=True)
             started.touch()
@@ -79,8 +94,8 @@ def working_in(
 
     Raises:
         UserError: The settings or numbers of frames differ without ``overwrite``; crops of videos that are not in
-            ``all_names`` would be lost; a crop folder holds files of the user; another run works with other settings;
-            or the folder is removed meanwhile. Nothing has been changed.
+            ``all_names``, or whose files are gone, would be lost; a crop folder holds files of the user; another run
+            works with other settings; or the folder is removed meanwhile. Nothing has been changed.
     """
     hidden = output_dir(output_dir(root) / ".manifest")
     with contextlib.ExitStack() as stack, require_folder(hidden):
@@ -125,12 +140,21 @@ def _check_settings(
             raise UserError(f"{root} holds crops of {len(others)} videos that are not in this run, such as "
                             f"{min(others)}, made with other settings ({changed}); add them to the run, "
                             "or choose another folder")  # fmt: skip
+        if gone := [job for job in jobs if _cannot_be_made_again(job)]:
+            raise UserError(
+                f"{root} holds crops of {len(gone)} videos whose files are gone, such as {gone[0].video}, "
+                f"made with other settings ({changed}); put the videos back, or choose another folder"
+            )
         for job in jobs:
             if job.name not in finished and _started_file(root, job.name).is_file():
                 remove_crops(job.faces / job.name)
         _forget(root, finished)
     elif overwrite:
-        _forget(root, [job.name for job in jobs if manifest.row_file(root, job.name).is_file()])
+        kept = {job.name for job in jobs if _cannot_be_made_again(job)}
+        _forget(root, {job.name for job in jobs if manifest.row_file(root, job.name).is_file()} - kept)
+        for job in jobs:
+            if job.name in kept and is_finished(job):  # else ``crop_unclaimed`` says so
+                _say_kept(job)
     else:
         _refuse_other_numbers(jobs)
     if changed or not note.is_file():

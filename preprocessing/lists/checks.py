@@ -76,7 +76,7 @@ def check_paths(lists: Lists) -> None:
             other, path = files.get(place, ("", ""))
             if other and (other == name or _split_of(other) != _split_of(name)):
                 both = f"{image.path} ({name} list) and {path} ({other} list)"
-                raise UserError(f"{both} are one file, which would be listed twice; remove the link to it")
+                raise UserError(f"{both} are one file, which would be listed twice; move the link to it away")
             files[place] = (name, image.path)
 
 

@@ -29,7 +29,7 @@ from datasets.readers.ffpp import (
     split_of_actors,
     split_videos,
 )
-from datasets.records import evenly_spaced, list_images
+from datasets.records import evenly_spaced, in_order, list_images
 from preprocessing.expansion.planning import CropFormat, expansion_dir
 from preprocessing.extraction import manifest
 from preprocessing.lists.checks import check_paths, check_splits, shared_crop_settings
@@ -107,7 +107,7 @@ def finished_crops(folder: Path) -> dict[str, list[str]] | None:
         if row["status"] == "ok":
             paths.append(f"{folder}/{row['path']}")
     finished = manifest.finished_videos(folder) if hidden else crops
-    return {video: sorted(set(crops[video])) for video in finished if video in crops}
+    return {video: in_order(set(crops[video])) for video in finished if video in crops}
 
 
 def crops_of_video(folder: Path, video: str, finished: dict[str, list[str]] | None) -> list[str] | None:
@@ -134,7 +134,7 @@ def read_expansion(args: argparse.Namespace, split: str, crops: Settings) -> tup
     made_with = read_json(note) if note.is_file() else None
     wanted = {key: crops.get(key) for key in CropFormat._fields} if crops is not None else {}
     if changed := manifest.changed_settings(made_with, wanted):
-        raise UserError(f"{folder} was made of other crops than today's ({changed}); {again} with --overwrite")
+        raise UserError(f"{folder} was made of other crops than today's ({changed}); move it away and {again}")
     fakes = {(method, video) for method, video in split_videos(args.data_root, split) if method != "real"}
     images = []
     try:

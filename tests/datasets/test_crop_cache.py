@@ -291,7 +291,7 @@ def test_ctrl_c_leaves_nothing(data, folder):
 
 
 def test_of_two_at_once_one_builds_and_the_other_shares(data, folder):
-    with builder(data, folder, 0.05) as one, builder(data, folder, 0.05) as two:
+    with builder(data, folder, 0.2) as one, builder(data, folder, 0.2) as two:
         said = [process.communicate() for process in (one, two)]
     assert (one.returncode, two.returncode) == (0, 0), said
     out = "".join(lines for lines, _ in said)

@@ -137,6 +137,37 @@ def test_another_number_of_frames_concerns_the_videos_of_the_run_alone(videos, t
     assert rows == [("a b/000", "1"), ("a b/001", "2"), ("a b/001", "2")]
 
 
+def test_crops_of_videos_that_are_gone_are_kept(raw_demo, tmp_path, capsys):
+    root = tmp_path / "data" / "CDF"
+    (root / "Celeb-real").mkdir(parents=True)
+    for name in ("000", "001"):
+        source = compression_dir(raw_demo, "real", "c23") / "videos" / f"{name}.mp4"
+        shutil.copy(source, root / "Celeb-real" / f"{name}.mp4")
+    (root / "List_of_testing_videos.txt").write_text("1 Celeb-real/000.mp4\n1 Celeb-real/001.mp4\n")
+    command = ["--dataset", "CDF", "--data_root", str(tmp_path / "data"), "--n_frames", "2", "--workers", "1"]
+    assert main(command) == 0
+    gone, faces = root / "Celeb-real" / "000.mp4", root / "faces"
+    gone.rename(tmp_path / "000.mp4")
+    first = faces / "RealCDF" / "000"
+    lost = sorted(first.iterdir())[0]
+    lost.unlink()  # the run makes this one again, but cannot
+    before = snapshot(faces)
+    for more in ([], ["--overwrite"]):
+        assert main([*command, *more]) == 0
+        assert f"{gone} is gone; its crops in {first} are kept as they are" in capsys.readouterr().err
+        assert snapshot(faces) == before
+    assert main([*command, "--size", "112", "--overwrite"]) == 2
+    assert f"crops of 1 videos whose files are gone, such as {gone}" in capsys.readouterr().err
+    assert snapshot(faces) == before
+    (tmp_path / "000.mp4").rename(gone)
+    assert main([*command]) == 0
+    assert lost.is_file()
+    gone.unlink()
+    assert main([*command, "--overwrite"]) == 0
+    assert capsys.readouterr().err.count(f"{gone} is gone; its crops in {first} are kept as they are") == 1
+    assert lost.is_file()
+
+
 def test_lost_crops_and_replaced_videos_are_made_again(videos, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(videos, out) == 0

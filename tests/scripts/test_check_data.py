@@ -33,6 +33,7 @@ from utils.cli import UserError
 
 main = SJEDD_check_data.main
 IMAGE_LISTS = ("DiFF", "DiffusionFace")
+DESTROYS = re.compile(r"\b(rm|mv|cp|dd|sed|truncate) -?\w|>|--overwrite|\b(remove|delete|overwrite)\b")
 FFSC_REAL, FFSC_AGE = "000000000000", "110000100001"
 
 
@@ -47,6 +48,7 @@ def check(capsys):
         for finding in out["findings"]:
             assert list(finding) == ["kind", "path", "line", "message", "fix"]
             assert finding["message"] and finding["fix"]
+            assert not DESTROYS.search(finding["fix"]), finding["fix"]
         assert code == (2 if out["findings"] else 0)
         return code, out["findings"], out["counts"]
 
@@ -205,6 +207,37 @@ def test_empty_list(check, crops, text):
     (crops / "train.txt").write_text(text)
     _, findings, _ = check("--txt_path_train", crops / "train.txt")
     assert one(findings, "empty")["line"] is None
+
+
+@pytest.mark.parametrize("option", ["--txt_path_train", "--txt_path_val", "--txt_path_test"])
+def test_a_list_of_one_class_is_a_finding(check, crops, option):
+    for code, word in ((REAL, "real"), (SWAP, "fake")):
+        path = write(crops / f"{word}.txt", *(f"crops/a/{i}.png {code}" for i in range(2)))
+        found = one(check(option, path)[1], "one_class")
+        assert found["path"] == str(path) and found["message"] == f"holds one class only: all 2 images are {word}"
+
+
+@pytest.mark.parametrize("name", ["train.txt", "crops/../train.txt", "soft.txt", "hard.txt", "copy.txt"])
+def test_one_file_given_twice_is_one_finding_and_is_never_emptied(check, crops, capsys, name):
+    train = good_lists(crops)[1]
+    (crops / "soft.txt").symlink_to(train)
+    (crops / "hard.txt").hardlink_to(train)
+    shutil.copy(train, crops / "copy.txt")
+    before = train.read_bytes()
+    lists = ["--txt_path_train", str(train), "--txt_path_val", name]
+    _, findings, _ = check(*lists)
+    assert kinds(findings) == {"one_file": 1}
+    what = "have the same content" if name == "copy.txt" else "are one file"
+    assert findings[0]["message"] == f"the two lists {what}: {train} (train) and {Path(name)} (val)"
+    assert main([*lists, "--fix", "out.txt"]) == 2
+    assert "out.txt is not written" in capsys.readouterr().out and not (crops / "out.txt").exists()
+    assert main([*lists, "--fix", name]) == 2  # a finding without a correction writes nothing anywhere
+    add(train, "no code")
+    for out in (name, str(train)):
+        assert main([*lists, "--fix", out]) == 2
+    assert train.read_bytes() == before + b"no code\n"
+    capsys.readouterr()
+    assert kinds(check("--txt_path_train", train, "--txt_path_test", train)[1]) == {"one_file": 1, "unknown_code": 1}
 
 
 @pytest.mark.parametrize("change", [("crops/", "/old disk/[1]/crops/"), ("crops/", "crops\\"), ("crops/", "gone/")])
@@ -476,12 +509,13 @@ def test_short_videos_of_lists_are_videos_that_are_there(check, crops):
     assert [(finding["line"], finding["fix"]) for finding in short] == [
         (1, f"{leave} the video again with --n_frames 3"),
         (4, f"{leave} the video again with --n_frames 3"),
-        (6, f"{leave} again: python preprocessing/extract_faces.py --dataset FFpp --data_root {root} --compression c40 "
-            "--n_frames 3 --overwrite"),
+        (6, f"{leave} again (where crops are in the way, it says so and replaces nothing): "
+            f"python preprocessing/extract_faces.py --dataset FFpp --data_root {root} --compression c40 --n_frames 3"),
     ]  # fmt: skip
     words = shlex.split(short[2]["fix"].partition("extract_faces.py ")[2])
     assert parse_args(words).data_root == root
-    path = write(crops / "ffsc.txt", f"Train/simswap/x/0.png {FFSC_AGE}")
+    image(crops / "Train/Real/0.png")
+    path = write(crops / "ffsc.txt", f"Train/simswap/x/0.png {FFSC_AGE}", f"Train/Real/0.png {FFSC_REAL}")
     assert check("--txt_path_train", path, "--n_frames", 3)[1] == []
 
 
@@ -604,7 +638,7 @@ def test_videos_that_an_extraction_cropped_in_part_are_unfinished(check, celeb_d
     ]  # fmt: skip
     assert kinds(findings) == {"unfinished": 3, "count_mismatch": 1, "unreadable_image": 2}
     assert one(findings, "count_mismatch")["fix"] == command
-    assert {f["fix"] for f in findings if f["kind"] == "unreadable_image"} == {f"remove it, then {command}"}
+    assert {f["fix"] for f in findings if f["kind"] == "unreadable_image"} == {f"move it away, then {command}"}
     assert counts["CDF"]["test"]["FakeCDF"]["manifest"] == {"ok": 680}  # though no manifest.csv was written
     shutil.rmtree(celeb_df / ".manifest")
     assert "unfinished" not in kinds(check(*arguments)[1])  # crops of other tools, of which nothing is known
@@ -757,7 +791,7 @@ def test_fix_drops_all_bad_lines_of_one_list_at_a_time(check, fix, crops, capsys
 def test_a_tested_image_is_dropped_from_the_training_list(check, fix, crops):
     train = good_lists(crops)[1]
     image(crops / "crops/g/0.png")
-    test = write(crops / "DiFFtest.txt", "crops/a/0.png 0", "crops/g/0.png 0")
+    test = write(crops / "DiFFtest.txt", "crops/a/0.png 0", "crops/g/0.png 1")
     arguments = ("--txt_path_train", train, "--dataset", "DiFF", "--datapath", test)
     found = one(check(*arguments)[1], "overlap_path")
     assert found["fix"] == f"{test} keeps it (it is tested); drop this line from {train}, --fix OUT.txt does that"
@@ -851,7 +885,8 @@ def test_fix_of_moved_images_changes_their_lines_only(check, fix, crops):
     path = crops / "train.txt"
     lines = ["/gone/x|y/o(l)d & #1/a/0.png", "  /gone/x|y/o(l)d & #1/b/0.png", "here/a/1.png", "x/here/a/1.png",
              "here/s/a/0.png", "/gone\\here\\a\\0.png"]  # fmt: skip
-    path.write_bytes("\n".join(f"{line} {REAL}" for line in lines).encode("utf-8-sig"))
+    codes = [REAL] * 5 + [SWAP]
+    path.write_bytes("\n".join(map(" ".join, zip(lines, codes, strict=True))).encode("utf-8-sig"))
     findings = fix(path, "--txt_path_train", path, "--data_root", crops / "root")
     assert kinds(findings) == {"missing_file": 4}
     assert path.read_text().splitlines()[2:4] == [f"here/a/1.png {REAL}", f"x/here/a/1.png {REAL}"]
@@ -939,6 +974,199 @@ def test_fakes_of_ffpp_videos_are_compared_with_the_test_pairs_and_with_all(chec
     assert kinds(check("--dataset", "FSh", "--data_root", ffpp)[1])["missing_file"] == 1
 
 
+def test_under_subset_absent_splits_and_classes_are_no_finding(check, ffpp, capsys):
+    arguments = ("--dataset", "FFpp", "--data_root", ffpp, "--subset")
+    faces = [path for path in (ffpp / "FF++").rglob("faces")]
+    for folder in [video for place in faces for video in place.iterdir() if video.name[:3] < "006"]:
+        shutil.rmtree(folder)  # the splits train and val
+    shutil.rmtree(ffpp / "FF++/manipulated_sequences/FaceSwap")
+    code, findings, counts = check(*arguments)
+    assert (code, findings) == (0, [])
+    assert counts["FFpp"]["test"]["real"]["with_crops"] == 2
+    assert counts["FFpp"]["test"]["FaceSwap"]["with_crops"] == counts["FFpp"]["train"]["real"]["with_crops"] == 0
+    assert main([*map(str, arguments)]) == 0
+    assert "without crops: FFpp train real, FFpp train Deepfakes" in capsys.readouterr().out
+    assert kinds(check(*arguments[:-1])[1]) == {"count_mismatch": 11}
+    for name in ("train", "val"):
+        (ffpp / "FF++" / f"{name}.json").unlink()
+    assert check(*arguments)[:2] == (0, [])
+    assert kinds(check(*arguments[:-1])[1]) == {"missing_file": 2, "count_mismatch": 1}
+    empty = ffpp / "FF++/original_sequences/youtube/c23/faces/006"
+    for image_of_it in empty.iterdir():
+        image_of_it.unlink()
+    assert check(*arguments)[0] == 0  # one of two videos
+    for place in faces:
+        shutil.rmtree(place, ignore_errors=True)
+    assert check(*arguments)[:2] == (0, [])  # the split files alone
+    (ffpp / "FF++/test.json").unlink()
+    assert kinds(check(*arguments)[1]) == {"missing_file": 3}  # there is nothing to check
+
+
+def test_a_part_of_ffsc_on_purpose(check, tmp_path):
+    root = tmp_path / "data"
+    touch(root / "FFSC/Test/fsgan/0.png")
+    arguments = ("--dataset", "FFSC", "--data_root", root)
+    assert kinds(check(*arguments)[1]) == {"count_mismatch": 3}
+    code, findings, counts = check(*arguments, "--subset")
+    assert (code, findings) == (0, [])
+    assert counts["FFSC"]["test"]["fsgan"] == 1 and counts["FFSC"]["test"]["real"] == 0
+    path = write(tmp_path / "fakes.txt", f"data/FFSC/Test/fsgan/0.png {FFSC_AGE}")
+    assert kinds(check("--dataset", "FFSC", "--datapath", path)[1]) == {"one_class": 1}
+    assert check("--dataset", "FFSC", "--datapath", path, "--subset")[0] == 0
+    (root / "FFSC").rename(root / "elsewhere")
+    assert kinds(check(*arguments, "--subset")[1]) == {"count_mismatch": 3}
+
+
+@pytest.fixture
+def csv_file(crops):
+    """The videos a to d of the crops, a and c real."""
+    rows = [f"crops/{v}/{i}.png,{n % 2},{v},{('real', 'swap')[n % 2]}" for n, v in enumerate("abcd") for i in range(2)]
+    return write(crops / "test.csv", "path,label,video,method", *rows)
+
+
+def test_a_csv_file_is_checked_as_a_test_reads_it(check, crops, csv_file):
+    arguments = ("--dataset", "csv", "--datapath", csv_file)
+    code, findings, counts = check(*arguments, "--deep", "--workers", 1)
+    assert (code, findings) == (0, [])
+    numbers = {"videos": 2, "with_crops": 2, "official": None, "crops": 4, "manifest": {}}
+    assert counts["csv"] == {"test": {"fake swap": numbers, "real": numbers}}
+    broken = crops / "crops/d/1.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    (crops / "crops/d/0.png").write_bytes(b"")
+    add(csv_file, "crops\\gone\\0.png,1,gone,swap", "crops/a/0.png,0,a,real", f"{crops}/crops/c/../a/1.png,0,a,real")
+    _, findings, counts = check(*arguments, "--deep", "--workers", 1, "--n_frames", 2)
+    assert {finding["path"] for finding in findings} == {str(csv_file)}
+    assert sorted((finding["line"], finding["kind"]) for finding in findings) == [
+        (8, "unreadable_image"),
+        (9, "unreadable_image"),
+        (10, "missing_file"),
+        (10, "short_video"),
+        (11, "duplicate"),
+        (12, "duplicate"),
+    ]
+    assert counts["csv"]["test"]["fake swap"]["videos"] == 3
+    assert counts["csv"]["test"]["fake swap"]["with_crops"] == 2
+    add(csv_file, "crops/e/0.png,perhaps,e,swap")
+    found = one(check(*arguments)[1], "unknown_code")
+    assert (found["path"], found["line"]) == (str(csv_file), 13)
+    assert kinds(check("--dataset", "csv", "--datapath", crops / "none.csv")[1]) == {"missing_file": 1}
+
+
+def test_labels_of_a_csv_file_that_folders_contradict_and_one_class(check, crops):
+    lines = []
+    for i in range(3):
+        for folder in ("real", "fake"):
+            image(crops / f"my/{folder}/{i}/0.png")
+            lines.append(f"my/{folder}/{i}/0.png,{folder}")
+    path = write(crops / "x.csv", "path,label", *lines)
+    arguments = ("--dataset", "csv", "--datapath", path)
+    assert check(*arguments)[0] == 0
+    write(path, "path,label", *lines[:-1], lines[-1].replace(",fake", ",real"))
+    found = one(check(*arguments)[1], "label_orientation")
+    assert (found["line"], found["path"]) == (7, str(path))
+    write(path, "path,label", *(line for line in lines if line.endswith("real")))
+    assert kinds(check(*arguments)[1]) == {"one_class": 1}
+    assert check(*arguments, "--subset")[0] == 0
+
+
+def test_training_lists_share_nothing_with_a_csv_file(check, crops, csv_file):
+    image(crops / "crops/b/2.png")
+    touch(crops / "crops/g/0.png", (crops / "crops/c/1.png").read_bytes())
+    lines = [f"crops/a/0.png {REAL}", f"crops/b/2.png {SWAP}", f"crops/g/0.png {SWAP}", f"crops/f/0.png {REAL}"]
+    train = write(crops / "train.txt", *lines)
+    _, findings, _ = check("--txt_path_train", train, "--dataset", "csv", "--datapath", csv_file)
+    assert sorted((f["kind"], f["line"]) for f in findings) == [
+        ("overlap_content", 3),
+        ("overlap_path", 1),
+        ("overlap_video", 1),
+        ("overlap_video", 2),
+    ]
+    assert {finding["path"] for finding in findings} == {str(train)}
+    assert f"line 2 of {csv_file}" in one(findings, "overlap_path")["message"]
+    write(csv_file, *(",".join(line.split(",")[:2]) for line in csv_file.read_text().splitlines()))
+    _, findings, _ = check("--txt_path_train", train, "--dataset", "csv", "--datapath", csv_file)
+    assert kinds(findings) == {"overlap_content": 1, "overlap_path": 1}  # its images are of no videos
+
+
+@pytest.fixture
+def json_file(crops):
+    """FaceForensics++ as DeepfakeBench lists it: one real and one fake video in train, and in test."""
+    videos = {"FF-real": {"train": "a", "test": "c"}, "FF-DF": {"train": "b", "test": "d"}}
+    content = {
+        label: {
+            split: {"c23": {name: {"label": label, "frames": [f"crops\\{name}\\{i}.png" for i in range(2)]}}}
+            for split, name in splits.items()
+        }
+        for label, splits in videos.items()
+    }
+    path = crops / "FF.json"
+    path.write_text(json.dumps({"FaceForensics++": content}))
+    return path
+
+
+def test_a_json_file_is_checked_split_by_split(check, crops, json_file):
+    arguments = ("--dataset", "json", "--datapath", json_file, "--data_root", crops)
+    code, findings, counts = check(*arguments, "--deep", "--workers", 1)
+    assert (code, findings) == (0, [])
+    numbers = {"videos": 1, "with_crops": 1, "official": None, "crops": 2, "manifest": {}}
+    assert counts["json"] == {s: {"fake FF-DF": numbers, "real FF-real": numbers} for s in ("train", "test")}
+    (crops / "crops/b/0.png").unlink()
+    (crops / "crops/c/0.png").write_bytes(b"")
+    content = json.loads(json_file.read_text())
+    content["FaceForensics++"]["FF-DF"]["test"]["c23"]["x"] = {"label": "FF-DF", "frames": None}
+    json_file.write_text(json.dumps(content))
+    _, findings, _ = check(*arguments, "--n_frames", 3)
+    named = {(finding["kind"], finding["message"].partition(" ")[0]) for finding in findings}
+    assert named >= {("missing_file", "train/FF-DF/b:"), ("unreadable_image", "test/FF-real/c:")}
+    assert ("empty", "test/FF-DF/x") in named
+    assert kinds(findings) == {"missing_file": 1, "unreadable_image": 1, "empty": 1, "short_video": 4}
+    assert {(finding["path"], finding["line"]) for finding in findings} == {(str(json_file), None)}
+    train = write(crops / "train.txt", f"crops/d/0.png {SWAP}", f"crops/a/0.png {REAL}")  # a is no test video
+    _, findings, _ = check(*arguments, "--txt_path_train", train)
+    assert [(f["kind"], f["line"]) for f in findings if f["path"] == str(train)] == [
+        ("overlap_path", 1),
+        ("overlap_video", 1),
+    ]
+    assert {f["message"] for f in check(*arguments, "--n_frames", 3)[1] if f["kind"] == "short_video"} == {
+        f"{video} has 2 crops, fewer than 3"
+        for video in ("train/FF-real/a", "train/FF-DF/b", "test/FF-real/c", "test/FF-DF/d")
+    }
+    del content["FaceForensics++"]["FF-real"]["test"]
+    json_file.write_text(json.dumps(content))
+    found = one(check(*arguments)[1], "one_class")
+    assert found["message"] == "test holds one class only: all 2 images are fake"
+    json_file.write_text("{")
+    assert kinds(check(*arguments)[1]) == {"unknown_code": 1}
+
+
+def test_a_folder_is_checked_as_a_test_reads_it(check, crops, capsys):
+    root = crops / "set"
+    for name in ("real/a/0.png", "real/b/0.png", "fake/c/0.png"):
+        image(root / name)
+    arguments = ("--dataset", "folder", "--datapath", root)
+    code, findings, counts = check(*arguments, "--deep", "--workers", 1)
+    assert (code, findings) == (0, [])
+    assert [numbers["videos"] for numbers in counts["folder"]["test"].values()] == [1, 2]
+    (root / "fake/c/1.png").symlink_to("nowhere.png")
+    (root / "fake/c/0.png").write_bytes(b"")
+    broken = root / "real/a/0.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    _, findings, _ = check(*arguments, "--deep", "--workers", 1)
+    assert kinds(findings) == {"missing_file": 1, "unreadable_image": 2}
+    image(crops / "more/0.png")
+    train = write(crops / "train.txt", f"set/real/b/0.png {REAL}", f"more/0.png {SWAP}")
+    found = check(*arguments, "--txt_path_train", train)[1]
+    assert [finding["kind"] for finding in found if finding["path"] == str(train)] == ["overlap_path", "overlap_video"]
+    image(root / "other/x/0.png")
+    main([*map(str, arguments)])
+    assert "other/ (1 images)" in capsys.readouterr().err
+    shutil.rmtree(root / "other")
+    shutil.rmtree(root / "fake")
+    assert kinds(check(*arguments)[1]) == {"one_class": 1}
+    shutil.rmtree(root / "real")
+    assert kinds(check(*arguments)[1]) == {"empty": 1}
+
+
 @pytest.fixture
 def dfdc(tmp_path, monkeypatch):
     monkeypatch.setattr(dfdc_reader, "OFFICIAL", {"real": 3, "fake": 3})
@@ -966,6 +1194,36 @@ def test_dfdc_counts_and_labels(check, dfdc):
     assert kinds(check(*arguments)[1]) == {"unknown_code": 1}
     (dfdc / "labels.csv").unlink()
     assert kinds(check(*arguments)[1]) == {"missing_file": 1}
+
+
+def test_advice_under_datapath_names_what_works_there(check, dfdc, monkeypatch):
+    root = dfdc.rename(dfdc.parents[1] / "my videos")
+    monkeypatch.chdir(root.parent)
+    for folder in (root / "faces").iterdir():
+        shutil.rmtree(folder)
+    arguments = ("--dataset", "DFDC", "--datapath", root)
+    command = "python preprocessing/extract_faces.py --dataset DFDC --data_root"
+    fixes = [finding["fix"] for finding in check(*arguments)[1]]
+    assert fixes == [f"link {root} as data/DFDC, then {command} data"] * 2
+    (root.parent / "data/DFDC").mkdir()  # it is another one, which must not be replaced
+    fixes = [finding["fix"] for finding in check(*arguments)[1]]
+    assert fixes == [f"link {root} as NEW/DFDC, then {command} NEW"] * 2
+    (root.parent / "data/DFDC").rmdir()
+    (root.parent / "data/DFDC").symlink_to(root)
+    assert [finding["fix"] for finding in check(*arguments)[1]] == [f"{command} data"] * 2
+
+
+def test_the_printed_correction_of_a_list_elsewhere_works(check, celeb_df, capsys, monkeypatch):
+    root = celeb_df.rename(celeb_df.parents[1] / "my videos")
+    monkeypatch.chdir(root.parent)
+    lines = (root / LIST_NAME).read_text().splitlines()
+    write(root / LIST_NAME, *(f"{1 - int(line[0])}{line[1:]}" for line in lines))
+    fix = one(check("--dataset", "CDF", "--datapath", root)[1], "label_orientation")["fix"]
+    words = shlex.split(fix.partition("SJEDD_check_data.py ")[2].removesuffix(" does that"))
+    assert words == ["--dataset", "CDF", "--datapath", str(root), "--fix", "OUT.txt"]
+    words[-1] = str(root / "OUT.txt")
+    main(words)
+    assert (root / "OUT.txt").read_text().splitlines() == lines
 
 
 def test_image_lists_whose_folders_contradict_their_labels(check, fix, tmp_path):
@@ -1063,3 +1321,26 @@ def test_as_a_script_with_workers_only_json_is_on_stdout(crops):
     done = subprocess.run([*arguments, *good_lists(crops)], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["findings"] == []
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_labels_flags_and_line_ends_are_read_as_the_readers_do(check, fix, crops, ending):
+    labels = {"crops/a/0.png": "x REAL", "crops/a/1.png": "0.0", "crops/b/0.png": "True", "crops/b/1.png": "fake"}
+    path = crops / "labels.txt"
+    path.write_bytes(ending.join(["\ufeff", *(f"{name} {label}" for name, label in labels.items())]).encode())
+    code, findings, counts = check("--txt_path_test", path)
+    assert (code, findings) == (0, [])
+    assert (counts["test"]["real"], counts["test"]["fake"]) == (2, 2)
+
+
+def test_fix_exchanges_labels_of_any_spelling(check, fix, tmp_path):
+    names = [f"{folder}/{i}.png" for folder in ("real", "fake") for i in range(2)]
+    for i, name in enumerate(names):
+        touch(tmp_path / name, bytes([i]))
+    path = tmp_path / "labels.txt"
+    path.write_text(
+        "".join(f"{name} {word}\n" for name, word in zip(names, ("1", "FAKE", "0.0", "false"), strict=True))
+    )
+    assert set(kinds(check("--txt_path_test", path)[1])) == {"label_orientation"}
+    fix(path, "--txt_path_test", path)
+    assert [line.split()[-1] for line in path.read_text().splitlines()] == ["0", "0", "1", "1"]

@@ -527,6 +527,22 @@ def test_bad_lists_are_refused_before_anything_is_written(command, crop_lists, t
     train.write_text(good)
     val.write_text("\n".join(line for line in good.splitlines() if REAL in line))
     assert "one class only" in refused(command, capsys)
+    val.write_text(good)
+    train.write_text("\n".join(line for line in good.splitlines() if REAL not in line))
+    message = refused(command, capsys)
+    assert f"{train} holds one class only: all" in message and "list reals and fakes" in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["train.txt", "x/../train.txt", "soft.txt", "hard.txt"])
+def test_one_file_as_both_lists_is_refused(command, crop_lists, tmp_path, capsys, name):
+    train, _ = crop_lists
+    (tmp_path / "x").mkdir()
+    (tmp_path / "soft.txt").symlink_to(train)
+    (tmp_path / "hard.txt").hardlink_to(train)
+    message = refused([*command, "--txt_path_val", f"{tmp_path}/{name}"], capsys)
+    assert f"the two lists are one file: {train} (--txt_path_train) and" in message
+    assert "give a validation list of other videos" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -538,7 +554,7 @@ def test_unreadable_image_in_a_list_stops_with_its_path(command, crop_lists, tmp
     good = Path(lines[3].split()[0]).read_bytes()
     (tmp_path / "bad.png").write_bytes(good[: len(good) // 2] if damage == "truncated" else b"text")
     line = f"{tmp_path}/bad.png {REAL}"
-    path.write_text("\n".join([line] * 30 if where == "train" else [*lines, line]) + "\n")
+    path.write_text("\n".join([*[line] * 30, lines[-1]] if where == "train" else [*lines, line]) + "\n")
     message = refused(command, capsys)
     assert "bad.png" in message
     assert "unreadable_image" in message

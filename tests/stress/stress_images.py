@@ -190,8 +190,9 @@ def test_training_names_the_first_that_cannot_be_read(hostile, tmp_path, account
     folder, _ = hostile
     crops = sorted(path for path in folder.iterdir() if path.is_file())
     lines = [f"{path} {('1000000000', '0101011111')[i % 2]}" for i, path in enumerate(crops)]
-    (tmp_path / "list.txt").write_text("\n".join(lines))
-    lists = [f"--txt_path_{name}={tmp_path / 'list.txt'}" for name in ("train", "val")]
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.txt").write_text("\n".join(lines))
+    lists = [f"--txt_path_{name}={tmp_path / name}.txt" for name in ("train", "val")]
     run = run_script(tmp_path, "SJEDD_train_FFpp.py", *lists, "--VM", "demo", "--output", tmp_path / "out",
                      "--num_workers", 2, "--num_epoch", 1, "--batch_size", 64)  # fmt: skip
     assert "fix the image or remove its line" in refusal(run.code, run.err)
