@@ -18,8 +18,8 @@ from datasets.checks.findings import (
     repeated_line,
 )
 from datasets.data_set_format import CheckedGroups, CropGroup, DataSetFormat, extraction_command
-from datasets.raw_videos import VideoSet, folder_of_videos, mp4_files, require_download, video_set
 from datasets.list_rules import label_of
+from datasets.raw_videos import VideoSet, folder_of_videos, mp4_files, require_download, video_set
 from datasets.records import DataSet, video_folders_to_dataset
 from utils.cli import UserError
 from utils.files import read_json, text_file
