@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -309,3 +310,25 @@ def test_a_list_whose_class_is_one_folder_is_told_apart_from_a_video(call, golde
     (tmp_path / "l.txt").write_text("".join(f"{path} {label}\n" for path, label in images))
     assert call("--dataset", "list", "--datapath", tmp_path / "l.txt", "--batch_size", 16) == 0
     assert "all images of a class are in one folder and count as one video" in capsys.readouterr().out
+
+
+def test_what_a_reader_decides_and_does_not_read_is_told(call, golden_crops, results, tmp_path, capsys):
+    for folder, crops in {"real": "RealCDF", "DF": "FakeCDF", "F2F": "FakeCDF"}.items():
+        shutil.copytree(golden_crops / crops, tmp_path / "tree" / folder)
+    assert call("--dataset", "folder", "--datapath", tmp_path / "tree", "--n_frames", 2) == 0
+    said = capsys.readouterr().out
+    assert "each other folder of images is a method of the fakes: DF, F2F\n" in said
+    assert list(results("folder")[1]["methods"]) == ["DF", "F2F"] and results("folder")[1]["videos"] == 9
+    (tmp_path / "tree" / "DF").rename(tmp_path / "tree" / "fake")
+    assert call("--dataset", "folder", "--datapath", tmp_path / "tree", "--n_frames", 2) == 0
+    assert "not read, because they are no class folders: F2F/ (15 images)\n" in capsys.readouterr().out
+    paths = [row["path"] for row in results("folder")[0]]
+    (tmp_path / "data").symlink_to(tmp_path / "tree")
+    lines = [f"{path.replace(str(tmp_path / 'tree'), '/nowhere/else')} {int('/real/' not in path)}" for path in paths]
+    (tmp_path / "l.txt").write_text("\n".join([*lines, lines[0]]))
+    assert call("--dataset", "list", "--datapath", tmp_path / "l.txt") == 0
+    said = capsys.readouterr().out
+    assert (
+        f"13 of 13 paths start with /nowhere/else/, which does not exist: they are read from {tmp_path}/data/" in said
+    )
+    assert "dropped 1 (1 duplicate)" in said and results("list")[1]["frames"] == 12
