@@ -9,13 +9,13 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from utils.cli import UserError
 
-UNKNOWN = 2.0  # value of a node whose state the list does not give (digit 2 of an FFSC code)
+UNKNOWN = 2.0  # value of a node whose state the list does not give (digit 2 of a code)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +28,8 @@ class LabelTree:
         edges: parent -> children. Every node except the root needs a parent one level above it.
         codes: list code -> names of the nodes that are on. Default: one digit per node, 0 off, 1 on, 2 unknown.
         digits: length of codes that have more digits than nodes; the others are ignored.
+        partial: list code -> names of the nodes that are on where all others are unknown; beside ``codes``. Not part of
+            checkpoints.
 
     Raises ValueError if the data is no such tree; the message says why.
     """
@@ -37,6 +39,7 @@ class LabelTree:
     edges: Mapping[str, tuple[str, ...]]
     codes: Mapping[str, tuple[str, ...]] | None = None
     digits: int | None = None
+    partial: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if problem := next(itertools.chain(self._problems_of_nodes(), self._problems_of_codes()), None):
@@ -72,14 +75,14 @@ class LabelTree:
             yield "list the root first, then all global attributes, then all local regions"
 
     def _problems_of_codes(self) -> Iterator[str]:
-        for code, names in (self.codes or {}).items():
+        for code, names in {**(self.codes or {}), **self.partial}.items():
             if len(code) != self.code_length:
                 yield f"code {code} has {len(code)} digits, the first code {self.code_length}"
             if not code.isdigit():
                 yield f"code {code} must be digits only"
             if unknown := set(names) - set(self.nodes):
                 yield f"code {code} names unknown nodes {sorted(unknown)}"
-            if not self.is_legal([float(node in names) for node in self.nodes]):
+            if not self.is_legal(self._vector(code, names)):
                 yield f"code {code} turns on {names}, which the edges do not allow together"
 
     @functools.cached_property
@@ -133,8 +136,11 @@ class LabelTree:
     def root_only(self) -> "LabelTree":
         """The tree that has only the root (real or fake) and reads this tree's list codes."""
         root = self.nodes[:1]
-        codes = {code: tuple(name for name in on if name in root) for code, on in (self.codes or {}).items()}
-        return LabelTree(f"{self.name}-root", root, {}, codes or None, None if codes else self.code_length)
+        codes, partial = (
+            {code: tuple(name for name in on if name in root) for code, on in meanings.items()}
+            for meanings in (self.codes or {}, self.partial)
+        )
+        return LabelTree(f"{self.name}-root", root, {}, codes or None, None if codes else self.code_length, partial)
 
     def encode(self, code: str) -> np.ndarray:
         """List code -> node vector, float32 [nodes] of 0, 1 and UNKNOWN.
@@ -146,15 +152,20 @@ class LabelTree:
                 f"code {code!r} does not fit the {self.name} tree, whose codes have {self.code_length} digits"
             )
         if self.codes:
-            if code not in self.codes:
-                raise UserError(f"unknown code {code}; the {self.name} tree knows {', '.join(self.codes)}")
-            return np.array([float(node in self.codes[code]) for node in self.nodes], dtype=np.float32)
+            meanings = {**self.codes, **self.partial}
+            if code not in meanings:
+                raise UserError(f"unknown code {code}; the {self.name} tree knows {', '.join(meanings)}")
+            return self._vector(code, meanings[code])
         vector = np.array([float(digit) for digit in code[: len(self.nodes)]], dtype=np.float32)
         if (vector > UNKNOWN).any():
             raise UserError(f"unknown digit in code {code}: a digit is 0 (off), 1 (on) or 2 (unknown)")
         if not self.is_legal(vector):
             raise UserError(f"code {code} is no legal state of the {self.name} tree: its edges do not allow it")
         return vector
+
+    def _vector(self, code: str, on: tuple[str, ...]) -> np.ndarray:
+        off = UNKNOWN if code in self.partial else 0.0
+        return np.array([1.0 if node in on else off for node in self.nodes], dtype=np.float32)
 
     def to_dict(self) -> dict:
         """Plain types for checkpoints and JSON."""
@@ -196,6 +207,7 @@ FFPP = LabelTree(
         "0100100010": ("fake", "physical inconsistency", "nose"),  # blended nose
         "0100101100": ("fake", "physical inconsistency", "lip", "mouth"),  # blended mouth
     },
+    partial={"0122222222": ("fake",)},  # a fake of which no more is known
 )
 
 FFSC = LabelTree(

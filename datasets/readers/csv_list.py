@@ -13,19 +13,21 @@ from utils.files import text_file
 Row = tuple[int, dict[str, str]]  # line number; path, label, video and method, "" if there is none
 
 
-def read_csv_list(path: Path) -> DataSet:
+def read_csv_list(path: Path, split: str | None = None) -> DataSet:
     """Read the images of a CSV file. Paths in it are relative to the current folder or to its own, with either slash.
 
     An image without video counts for itself. A video name under several methods is several videos, <method>/<video>:
     the four FF++ manipulations of a pair are four. Without methods, the folders above the video's tell them apart; see
     ``separate_videos``. An image that is listed again is dropped with the reason duplicate.
 
+    split: Read only the rows with this value in the column split.
+
     Raises:
         UserError: (with file:line) A row cannot be read, a video has two labels, or an image is listed again with
             another label, video or method.
     """
     path = Path(path)
-    rows = _read_rows(path)
+    rows = _read_rows(path, split)
     listed = [row["path"] for _, row in rows]
     for i in find_images(listed, [path.parent])[1]:
         listed[i] = listed[i].replace("\\", "/")
@@ -52,13 +54,13 @@ def read_csv_list(path: Path) -> DataSet:
     return DataSet("csv", records, dropped, str(path))
 
 
-def _read_rows(path: Path) -> list[Row]:
+def _read_rows(path: Path, split: str | None) -> list[Row]:
     """The rows below the header. Raises UserError for one without a path or with another label than 0 or 1."""
     try:
         with text_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             header = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-            rows = [(reader.line_num, row) for row in reader]
+            rows = [(reader.line_num, row) for row in reader if split in (None, (row.get("split") or "").strip())]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}); it must be a CSV file of UTF-8 text") from error
     if not {"path", "label"} <= set(header):
