@@ -47,10 +47,10 @@ def shown(video: str) -> list[str]:
 
 # What splits do not share -> the keys of a sample; the strictest that can be kept is taken.
 RULES: dict[str, Callable[[Sample], list[str]]] = {
-    "persons and source videos": lambda sample: shown(_place(sample)) or [bare_id(_place(sample))],
-    "target persons and target videos": lambda sample: (shown(_place(sample)) or [bare_id(_place(sample))])[:1],
-    "videos": lambda sample: [_place(sample)],
-    "images (no video is known)": lambda sample: [sample.video],
+    "person or source video": lambda sample: shown(_place(sample)) or [bare_id(_place(sample))],
+    "target person or target video": lambda sample: (shown(_place(sample)) or [bare_id(_place(sample))])[:1],
+    "video": lambda sample: [_place(sample)],
+    "image (no video is known)": lambda sample: [sample.video],
 }
 
 
