@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.records import Record
+from datasets.records import Record, in_order
 from datasets.transforms import (
     ImageError,
     ImageSource,
@@ -178,8 +178,8 @@ class PerturbedImages:
 class CompressedVideos:
     """An image source that compresses the videos of another source.
 
-    All readable images of a video make one clip (one for each image size), in the records' order. The clip is made when
-    one of its images is read, and kept until an image of another video is: read video by video.
+    All readable images of a video make one clip (one for each image size), in order of their numbers. The clip is made
+    when one of its images is read, and kept until an image of another video is: read video by video.
     """
 
     def __init__(self, images: ImageSource, records: Sequence[Record], crf: int) -> None:
@@ -193,7 +193,7 @@ class CompressedVideos:
     def read(self, index: int) -> np.ndarray:
         video = self._records[index].video
         if video != self._video:
-            self._images = self._compress(self._indices[video])
+            self._images = self._compress(in_order(self._indices[video], lambda i: self._records[i].path))
             self._video = video
         image = self._images[index]
         if isinstance(image, str):

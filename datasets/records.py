@@ -2,8 +2,8 @@
 
 import functools
 import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, TypeVar
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # NumPy is imported late: --help must not wait for it
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 T = TypeVar("T")
+_DIGITS = str.maketrans("123456789", "0" * 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class DataSet:
     dropped: Videos and images that are listed and not used.
     source: Where it was read, for people.
     n_frames: Frames per video at most; None for all.
+    notes: What was decided while reading, and what was not used, one line each.
     """
 
     name: str
@@ -65,6 +67,7 @@ class DataSet:
     dropped: Sequence[Dropped] = ()
     source: str = ""
     n_frames: int | None = None
+    notes: Sequence[str] = ()
 
     @functools.cached_property
     def image_level(self) -> bool:
@@ -101,28 +104,45 @@ def evenly_spaced(items: Sequence[T], n: int) -> list[T]:
     return [items[i] for i in evenly_spaced_indices(len(items), n)]
 
 
+def in_order(items: Iterable[T], path: Callable[[T], str] = str) -> list[T]:
+    """Sort by path, with numbers in order of their value: 9.png before 10.png. path: Of an item."""
+    ordered = sorted(items, key=path)
+    if len({path(item).translate(_DIGITS) for item in ordered}) > 1:  # else all numbers stand in the same places
+        ordered.sort(key=lambda item: _number_order(path(item)))
+    return ordered
+
+
+def _number_order(path: str) -> list[tuple[int, str]]:
+    parts = re.split("([0-9]+)", path)  # text, number, text ...
+    return [(len(number := part.lstrip("0")), number) if i % 2 else (0, part) for i, part in enumerate(parts)]
+
+
 def by_video(data: DataSet, n_frames: int | None) -> DataSet:
-    """Sort the records by video and path, so that the order of a list does not matter.
+    """Sort the records by video, and those of a video as ``in_order`` does: the order of a list does not matter.
 
     Keep at most ``n_frames`` of each video, evenly spaced; None keeps all.
     """
     videos: dict[str, list[Record]] = {}
-    for record in sorted(data.records, key=lambda record: (record.video, record.path)):
+    for record in data.records:
         videos.setdefault(record.video, []).append(record)
-    chosen = [evenly_spaced(frames, n_frames or len(frames)) for frames in videos.values()]
-    records = [record for frames in chosen for record in frames]
+    records: list[Record] = []
+    for video in sorted(videos):
+        frames = in_order(videos[video], lambda record: record.path)
+        records += evenly_spaced(frames, n_frames) if n_frames else frames
     return replace(data, records=records, n_frames=None if data.image_level else n_frames)
 
 
 def as_images(data: DataSet, name: str) -> DataSet:
     """The same records as a data set ``name`` without videos: every image counts for itself."""
-    return replace(data, name=name, records=[replace(record, video=record.path) for record in data.records])
+    records = [replace(record, video=record.path) for record in data.records]
+    dropped = [replace(drop, video=drop.path or drop.video) for drop in data.dropped]
+    return replace(data, name=name, records=records, dropped=dropped)
 
 
 def list_images(folder: Path) -> list[str]:
-    """Paths of the images directly in ``folder``, sorted by name; [] if there is no such folder."""
+    """Paths of the images directly in ``folder``, ``in_order``; [] if there is no such folder."""
     names = [entry.name for entry in _entries(folder)]
-    return [str(Path(folder) / name) for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+    return [str(Path(folder) / name) for name in in_order(names) if name.lower().endswith(IMAGE_SUFFIXES)]
 
 
 def subfolders(folder: Path) -> list[str]:
@@ -141,18 +161,31 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
         raise UserError(f"cannot list {str(folder)!r} ({error}); check its name and permissions") from error
 
 
-def images_below(folder: Path) -> list[str]:
-    """Paths of the images in ``folder`` and below, sorted. Links are followed; hidden files and folders are skipped."""
+def images_below(folder: Path, others: Collection[str] = ()) -> list[str]:
+    """Paths of the images in ``folder`` and below, folder by folder, those of a folder ``in_order``.
+
+    Links are followed, but each real folder is entered once, and ``others`` (real paths) never. Hidden files and
+    folders are skipped.
+    """
 
     def refuse(error: OSError) -> None:
         raise UserError(f"cannot list {error.filename} ({error.strerror}); check its permissions") from error
 
-    images = []
+    found: dict[str, list[str]] = {}
+    entered = set(others)
     for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        place = os.path.realpath(parent)
+        if place in entered and parent != str(folder):
+            folders.clear()
+            continue
+        entered.add(place)
+        # Links last, so that an image has the path without a link if there is one.
+        shown_folders = sorted(name for name in folders if not name.startswith("."))
+        links = [name for name in shown_folders if os.path.islink(f"{parent}/{name}")]  # noqa: PTH114
+        folders[:] = [name for name in shown_folders if name not in links] + links
         shown = (name for name in names if not name.startswith("."))
-        images += [f"{parent}/{name}" for name in shown if name.lower().endswith(IMAGE_SUFFIXES)]
-    return sorted(images)
+        found[parent] = in_order(name for name in shown if name.lower().endswith(IMAGE_SUFFIXES))
+    return [f"{parent}/{name}" for parent in sorted(found) for name in found[parent]]
 
 
 def folder_ids(folders: Iterable[str]) -> dict[str, str]:
@@ -162,20 +195,6 @@ def folder_ids(folders: Iterable[str]) -> dict[str, str]:
         return {folders[0]: Path(folders[0]).name}
     shared = os.path.commonpath(folders)
     return {folder: Path(folder).relative_to(shared).as_posix() for folder in folders}
-
-
-def find_images(images: Sequence[str], folders: Sequence[Path]) -> tuple[list[str], list[int]]:
-    """Find images that are named relative to the current folder or to one of ``folders``.
-
-    Returns (path of each image, positions of those that do not exist). A missing image gets the folder of most others.
-    """
-    bases = ["", *map(str, folders)]
-    # os.path, because a list has 100,000s of lines and Path costs 10 times as much.
-    found = [next((b for b in bases if os.path.isfile(os.path.join(b, image))), None) for image in images]  # noqa: PTH113, PTH118
-    usual = Counter(base for base in found if base is not None).most_common(1)
-    places = [(usual[0][0] if usual else "") if base is None else base for base in found]
-    paths = [os.path.join(base, image) for base, image in zip(places, images, strict=True)]  # noqa: PTH118
-    return paths, [i for i, base in enumerate(found) if base is None]
 
 
 def video_folders_to_dataset(

@@ -174,7 +174,7 @@ def _protocol_differences(args: argparse.Namespace, data: DataSet, crops: Iterab
 
 def _hint(data: DataSet, dropped: Sequence[Dropped]) -> str:
     """What to do if no image of a list exists."""
-    if not dropped or any(drop.reason != "missing_file" for drop in dropped):
+    if {drop.reason for drop in dropped} - {"duplicate"} != {"missing_file"}:
         return ""
     if data.name == "json":
         return "; set --data_root to the folder that the paths of the file start from"

@@ -9,13 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datasets.list_rules import label_of
 from utils.cli import UserError
 from utils.files import text_file
 
-LABEL_WORDS = {
-    **dict.fromkeys(("0", "0.0", "real", "original", "pristine"), 0),
-    **dict.fromkeys(("1", "1.0", "fake", "manipulated", "deepfake"), 1),
-}
 _OPTIONAL = ("dataset", "frame", "method", "code", "logit_fake")
 
 
@@ -50,8 +47,9 @@ class ColumnTable(NamedTuple):
 
     def labels(self) -> np.ndarray:
         """[N] 0 real, 1 fake; raises UserError for other words."""
-        name = self.columns.label
-        values = np.array([LABEL_WORDS.get(cell.strip().lower(), -1) for cell in self.cells[name]])
+        name, cells = self.columns.label, self.cells[self.columns.label]
+        meaning = {cell: label_of(cell) for cell in set(cells)}
+        values = np.array([-1 if (label := meaning[cell]) is None else label for cell in cells])
         self._refuse_first(name, values < 0, "; use 0 or real, 1 or fake")
         return values
 

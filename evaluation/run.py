@@ -84,6 +84,8 @@ def _test_data_set(name: str, setup: RunSetup, folder: Path, log: logging.Logger
     data, needs_datapath = TEST_SETS[name].read(options), TEST_SETS[name].needs_datapath
     if needs_datapath:
         on_main(lambda: refuse_other_source(folder, data.source))
+    for note in data.notes:
+        log.info(f"  {note}")
     results_folder, perturbed = folder, ""
     if args.perturb:
         perturbed = f" {args.perturb}"

@@ -129,6 +129,11 @@ class Run:
         log.info(f"{self.folder}: {args.VM}, {args.weight}, {args.precision}, on {describe(self.device)}{others}")
         images = f"{len(data.train_set.records)} training images, {len(data.val_set.records)} validation images"
         log.info(f"{images}, {data.steps} steps per epoch")
+        for listed in (data.train_set, data.val_set):
+            for note in listed.notes:
+                log.info(f"{listed.source}: {note}")
+            if listed.dropped:
+                log.info(f"{listed.source}: {len(listed.dropped)} lines repeat an image and are dropped (duplicate)")
         log.info(f"learning rates {' '.join(f'{rate:.3g}' for rate in rates)}")
         if args.augment_on == "device" and self.device.type == "cpu":
             log.info("on a CPU --augment_on cpu is faster")

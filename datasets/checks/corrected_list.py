@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.checks.findings import Finding
-from datasets.readers.txt_list import split_line
+from datasets.list_rules import split_line
 from utils.cli import UserError
 from utils.files import text_file, write_bytes
 

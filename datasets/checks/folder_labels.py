@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from datasets.checks.findings import Edit, Finding, label_findings
+from datasets.list_rules import label_of
 from datasets.readers.ffpp import METHOD_CODES
 from datasets.readers.ffsc import METHODS, PROTOCOL1_METHODS
 from datasets.test_sets import TEST_SETS
@@ -12,7 +13,7 @@ from datasets.test_sets import TEST_SETS
 _CLASS_WORDS = dict.fromkeys(("real", "reals", "original", "originals", "pristine", "genuine", "authentic"), False)
 _CLASS_WORDS |= dict.fromkeys(("fake", "fakes", "manipulated", "synthesis", "synthesized", "forged"), True)
 _CLASS_FOLDERS = {*_CLASS_WORDS, *(name.lower() for name in (*METHOD_CODES, *METHODS, *PROTOCOL1_METHODS))}
-_LABEL = re.compile(r"([\s,])([01])(\s*)$")
+_LABEL = re.compile(r"(?<=[\s,])[^\s,]+(?=\s*$)")
 
 
 def method_of(folder: str) -> str | None:
@@ -71,4 +72,4 @@ def _named_class(names: Iterable[str]) -> bool | None:
 
 
 def _with_other_label(line: str) -> str:
-    return _LABEL.sub(lambda m: f"{m[1]}{1 - int(m[2])}{m[3]}", line)
+    return _LABEL.sub(lambda m: m[0] if (label := label_of(m[0])) is None else str(1 - label), line)

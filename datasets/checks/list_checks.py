@@ -12,9 +12,9 @@ from typing import NamedTuple
 from datasets.checks.corrected_list import read_list_lines
 from datasets.checks.findings import DROP, DROP_LINE, Edit, Finding, repeated_line
 from datasets.checks.folder_labels import contradictions, is_class_folder, method_of
+from datasets.list_rules import split_line
 from datasets.readers.ffpp import EXPANSION_FOLDER, extraction_of
 from datasets.readers.ffsc import CODES
-from datasets.readers.txt_list import split_line
 from datasets.records import list_images
 from models.label_tree import FFPP, TREES, LabelTree
 from utils.cli import UserError

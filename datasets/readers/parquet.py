@@ -1,8 +1,8 @@
 """Parquet tables of images, as Hugging Face data sets keep them: a row for each image, with its bytes.
 
-Columns: image ({bytes, path} or bytes) or image_bytes, label, and perhaps video, method and split. The label is 0 or
-real, 1 or fake; numbers of a Hugging Face class label mean what its names in the table say. The split of a row is its
-column, or the beginning of the table's name (train-00000-of-00002.parquet).
+Columns: image ({bytes, path} or bytes) or image_bytes, label, and perhaps video, method and split. Labels are those of
+datasets/list_rules.py; numbers of a Hugging Face class label mean what its names in the table say. The split of a row
+is its column, or the beginning of the table's name (train-00000-of-00002.parquet).
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.data_set_format import DataSetFormat, ReadOptions
+from datasets.list_rules import label_of
 from datasets.records import DataSet, Record, by_video
 from datasets.video_ids import separate_videos
 from utils.cli import UserError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 # Name of a split in tables, CSV files and folders -> the split.
 SPLIT_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 SPLIT_NAMES |= dict.fromkeys(("val", "valid", "validation", "dev"), "val")
-_LABELS = {"0": 0, "0.0": 0, "false": 0, "real": 0, "1": 1, "1.0": 1, "true": 1, "fake": 1}
 _SHARD = re.compile(r"([a-z]+)(?:[-_.]|$)", re.IGNORECASE)
 
 
@@ -62,14 +62,15 @@ def _rows(table: Path, file: "ParquetFile") -> Iterator[tuple[str, Record]]:
     for row, values in enumerate(rows):
         text = {name: "" if value is None else str(value).strip() for name, value in values.items()}
         word = names.get(text["label"], text["label"])
-        if word.lower() not in _LABELS:
+        label = label_of(word)
+        if label is None:
             what = f"row {row} has the label {word[:80]!r}, which is neither 0 or real nor 1 or fake"
             raise UserError(f"{table}: {what}; write one of them, or drop the row")
         split = text.get("split", "")
         if split and split.lower() not in SPLIT_NAMES:
             raise UserError(f"{table}: row {row} has the split {split[:80]!r}; write train, val or test")
         path = row_path(table, row)
-        record = Record(path, text.get("video") or path, _LABELS[word.lower()], "", text.get("method", ""))
+        record = Record(path, text.get("video") or path, label, "", text.get("method", ""))
         yield SPLIT_NAMES[split.lower()] if split else split_of_name, record
 
 

@@ -1,25 +1,21 @@
 """Text lists of images: `path code`, `path flag code` or `path label`, separated by white space or a comma.
 
-Lines are read from the right, so paths may hold spaces; a flag is a token of digits only and is ignored. A relative
-path is taken from the current folder, else from the list's own folder.
+datasets/list_rules.py says how a line and a path are read. A relative path is taken from the current folder, else from
+the list's own folder, else (in tests) from --data_root.
 """
 
-import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from datasets.data_set_format import DataSetFormat
-from datasets.records import DataSet, Record, by_video, find_images, folder_ids, node_code
+from datasets.list_rules import absolute_folders, each_once, find_images, listed_again, split_line
+from datasets.records import DataSet, Record, by_video, folder_ids, node_code
 from utils.cli import UserError
 from utils.files import text_file
 
 if TYPE_CHECKING:  # NumPy is imported late: --help must not wait for it
     from models.label_tree import LabelTree
-
-_LAST_NUMBER = re.compile(r"(.*[\s,])(\d+)", re.DOTALL)
-_SEPARATORS = " \t\r\f\v,"
 
 
 class _Line(NamedTuple):
@@ -41,12 +37,13 @@ def read_txt_list(
     """Read a list file. All its lines must have one form.
 
     The video of an image is its folder relative to the deepest folder that all images share, or the folder's name if
-    there is only one. If a folder mixes labels, folders are not videos: every image counts for itself.
+    there is only one. If a folder mixes labels, folders are not videos: every image counts for itself. An image that is
+    listed again is dropped with the reason duplicate.
 
     Args:
         tree: Turns codes into node vectors.
         name: Of the data set.
-        labels_allowed: Lines may end in a label (0 real, 1 fake) instead of a code. Such records have no code.
+        labels_allowed: Lines may end in a label instead of a code. Such records have no code.
         missing_allowed: Keep images that do not exist; scoring drops them with that reason.
         folders: Where relative paths are tried after the current folder and the list's own.
 
@@ -56,17 +53,21 @@ def read_txt_list(
     """
     path = Path(path)
     lines, meanings = _parse(path, tree, labels_allowed)
-    images, missing = find_images([line.image for line in lines], [path.parent, *folders])
+    images, missing, notes = find_images([line.image for line in lines], [path.parent, *folders])
     if missing and not missing_allowed:
         line = lines[missing[0]]
         what = f"image {line.image[:200]} does not exist, nor beside the list"
         raise UserError(f"{path}:{line.number}: {what}; fix the path or remove the line")
-    _refuse_two_codes(path, lines, images)
+    again = listed_again(images)
+    for i, first in again.items():
+        if lines[i].code != lines[first].code:
+            here = f"{images[i]} has code {lines[i].code} here and {lines[first].code} on line {lines[first].number}"
+            raise UserError(f"{path}:{lines[i].number}: {here}; keep one of them")
     videos = _videos_of(images, [meanings[line.code][0] for line in lines])
     records = [
         Record(image, video, *meanings[line.code]) for line, image, video in zip(lines, images, videos, strict=True)
     ]
-    return DataSet(name, records, source=str(path))
+    return DataSet(name, *each_once(records, again), source=str(path), notes=notes)
 
 
 def _parse(path: Path, tree: "LabelTree", labels_allowed: bool) -> tuple[list[_Line], dict[str, tuple[int, str]]]:
@@ -106,26 +107,6 @@ def _meaning(code: str, first: str, tree: "LabelTree", labels_allowed: bool) -> 
     return int(vector[0]), node_code(vector)
 
 
-def _refuse_two_codes(path: Path, lines: Sequence[_Line], images: Sequence[str]) -> None:
-    earlier: dict[str, _Line] = {}
-    for line, image in zip(lines, images, strict=True):
-        first = earlier.setdefault(os.path.abspath(image), line)  # noqa: PTH100 - Path costs 10 times as much
-        if first.code != line.code:
-            here = f"{image} has code {line.code} here and {first.code} on line {first.number}"
-            raise UserError(f"{path}:{line.number}: {here}; keep one of them")
-
-
-def split_line(line: str) -> tuple[str, str]:
-    """`path code` or `path flag code` -> (path, code), read from the right; ("", "") if the line is neither."""
-    code = _LAST_NUMBER.fullmatch(line)
-    if code is None:
-        return "", ""
-    path = code[1].rstrip(_SEPARATORS)
-    flag = _LAST_NUMBER.fullmatch(path)
-    path = flag[1].rstrip(_SEPARATORS) if flag else path
-    return (path, code[2]) if path else ("", "")
-
-
 def _read_lines(path: Path) -> list[str]:
     try:
         return text_file(path).read_text(encoding="utf-8-sig").split("\n")
@@ -137,7 +118,7 @@ def _read_lines(path: Path) -> list[str]:
 
 def _videos_of(images: list[str], labels: Sequence[int]) -> list[str]:
     """The video id of every image; see ``read_txt_list``."""
-    folders = [os.path.dirname(os.path.abspath(image)) for image in images]  # noqa: PTH100, PTH120 - see _refuse_two_codes
+    folders = absolute_folders(images)
     label_of: dict[str, int] = {}
     if any(label_of.setdefault(folder, label) != label for folder, label in zip(folders, labels, strict=True)):
         return images
@@ -146,6 +127,8 @@ def _videos_of(images: list[str], labels: Sequence[int]) -> list[str]:
 
 
 FORMAT = DataSetFormat(
-    read=lambda o: by_video(read_txt_list(o.given_path, o.tree, missing_allowed=True), o.n_frames),
+    read=lambda o: by_video(
+        read_txt_list(o.given_path, o.tree, missing_allowed=True, folders=[o.data_root]), o.n_frames
+    ),
     needs_datapath="FILE",
 )

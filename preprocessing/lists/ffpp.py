@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from datasets.readers.ffpp import METHOD_CODES, REAL_CODE, REGION_CODES, compression_dir, split_videos
-from datasets.records import evenly_spaced, list_images
+from datasets.records import evenly_spaced, in_order, list_images
 from preprocessing.expansion.planning import CropFormat, expansion_dir
 from preprocessing.extraction import manifest
 from preprocessing.lists.checks import check_paths, check_splits, shared_crop_settings
@@ -76,7 +76,7 @@ def finished_crops(folder: Path) -> dict[str, list[str]] | None:
         if row["status"] == "ok":
             paths.append(f"{folder}/{row['path']}")
     finished = manifest.finished_videos(folder) if hidden else crops
-    return {video: sorted(set(crops[video])) for video in finished if video in crops}
+    return {video: in_order(set(crops[video])) for video in finished if video in crops}
 
 
 def crops_of_video(folder: Path, video: str, finished: dict[str, list[str]] | None) -> list[str] | None:

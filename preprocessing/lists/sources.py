@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from datasets.data_set_format import ReadOptions
+from datasets.list_rules import BLANKS
 from datasets.readers.csv_list import read_csv_list
 from datasets.readers.ffpp import REAL_CODE, SPLITS
 from datasets.readers.image_folder import read_image_folder
@@ -85,6 +86,8 @@ def _samples(args: argparse.Namespace, left_out: LeftOut) -> Iterator[Sample]:
             if name and name.lower() not in SPLIT_NAMES:
                 raise UserError(f"{place}: {name[:80]!r} is no name of a split; call it train, val or test")
             split = "train" if args.resplit or not name else SPLIT_NAMES[name.lower()]
+            for note in data.notes:
+                print(f"{place}: {note}")
             for drop in data.dropped:
                 left_out[drop.reason.split(":")[0]].append(drop.path or drop.video)
             for record in data.records:
@@ -107,7 +110,7 @@ def _items(value: object) -> list[tuple[str, object]]:
 
 def _csv(place: Path, args: argparse.Namespace) -> Parts:
     for split in _csv_splits(place):
-        yield split, by_video(read_csv_list(place, split or None), args.n_frames)
+        yield split, by_video(read_csv_list(place, [args.data_root], split or None), args.n_frames)
 
 
 def _csv_splits(path: Path) -> Sequence[str]:
@@ -119,7 +122,7 @@ def _csv_splits(path: Path) -> Sequence[str]:
             if "split" not in header:
                 return [""]
             column = header.index("split")
-            values = dict.fromkeys(row[column].strip() if len(row) > column else "" for row in rows if row)
+            values = dict.fromkeys(row[column].strip(BLANKS) if len(row) > column else "" for row in rows if row)
     except (OSError, UnicodeDecodeError, csv.Error):
         return [""]
     if "" in values and len(values) > 1:

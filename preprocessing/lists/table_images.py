@@ -17,12 +17,14 @@ _SUFFIXES = dict(zip(FORMATS, (".png", ".jpg", ".bmp", ".webp", ".tif"), strict=
 
 
 def unpack(data: DataSet, folder: Path) -> DataSet:
-    """Write each image, byte by byte as in its row, to ``folder``/<table>/<row>.<ending>; returns the files' records.
+    """Write each image, byte by byte as in its row; returns the records of the files.
 
-    A file that is there with the same bytes stays. Rows that hold no image are dropped. Raises UserError if a file is
-    there with other bytes.
+    The file is ``folder``/<table>/<first row of the video>/<row>.<ending>: a list takes the images of a folder for one
+    video, so an image that counts for itself has its own. A file that is there with the same bytes stays. Rows that
+    hold no image are dropped. Raises UserError if a file is there with other bytes.
     """
     records, dropped = [], [*data.dropped]
+    first_rows: dict[tuple[str, str], str] = {}
     for record in progress_bar(data.records, desc=f"images of {data.source}", unit="image", leave=False, delay=1):
         try:
             content = row_bytes(record.path) or b""
@@ -31,7 +33,9 @@ def unpack(data: DataSet, folder: Path) -> DataSet:
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             dropped.append(Dropped(record.video, record.path, record.label, "unreadable_image"))
             continue
-        path = folder / Path(file_of(record.path)).stem / f"{Path(record.path).name}{suffix}"
+        table, row = str(file_of(record.path)), record.frame
+        first_row = first_rows.setdefault((table, record.video), row)
+        path = folder / Path(table).stem / first_row / f"{row}{suffix}"
         if not path.exists():
             output_dir(path.parent)
             write_bytes(path, content)

@@ -335,7 +335,7 @@ def test_json_videos_of_one_label_under_two_keys_stay_apart(tmp_path):
         (None, {"split": "val"}, "lists no frame of the split val"),
         ("[1]", {}, "the file is no object"),
         ('{"A": {"B": {"test": {"v": {"frames": "x.png"}}}}}', {}, "A/B/test/v has no list of frames"),
-        ('{"A": {"B": {"test": {"v": {"frames": [], "label": 1}}}}}', {}, "the label of A/B/test/v is no text"),
+        ('{"A": {"B": {"test": {"v": {"frames": [], "label": [1]}}}}}', {}, "the label of A/B/test/v is no text"),
         ('{"A": {"B": {"test": {"v": 3}}}}', {}, "A/B/test/v is no object"),
         ('{"A": {"B": {"test": null}}}', {}, "A/B/test is no object"),
         ('{"A": {"FF-DF": {"test": {"v": {"frames": ["x", null]}}}}}', {}, "A/FF-DF/test/v has no list of frames"),
@@ -375,6 +375,7 @@ def test_json_with_a_byte_order_mark_null_and_repeated_frames(tmp_path):
         ("DF_fake/d", 1, "3"),
     ]
     assert [(d.video, d.label, d.reason) for d in data.dropped] == [
+        *[("DF_real/a", 0, "duplicate")] * 3,
         ("DF_real/b", 0, "no_crops"),
         ("RealSwap_fake/c", 1, "no_crops"),
     ]

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from datasets.readers.txt_list import read_txt_list
+from datasets.records import Dropped, as_images
 from models.label_tree import FFPP, FFSC
 from tests.conftest import EXPRESSION, REAL, SWAP
 from utils.cli import UserError
@@ -101,9 +102,19 @@ def test_missing_list_and_binary_list(folder):
         read_txt_list(folder / "list.txt", FFPP)
 
 
-def test_same_line_twice_is_allowed(folder):
-    text = f"crops/a/0.png {REAL}\ncrops/a/0.png {REAL}\ncrops/b/0.png {SWAP}\n"
-    assert len(read_txt_list(write(folder, text), FFPP).records) == 3
+def test_a_line_that_is_repeated_counts_once_and_is_dropped_as_duplicate(folder):
+    text = f"crops/a/0.png {REAL}\ncrops/a/./0.png {REAL}\ncrops/b/0.png {SWAP}\n"
+    data = read_txt_list(write(folder, text), FFPP)
+    assert [record.path for record in data.records] == ["crops/a/0.png", "crops/b/0.png"]
+    assert data.dropped == [Dropped("a", "crops/a/0.png", 0, "duplicate")] and data.videos_listed == 2
+
+
+def test_a_repeated_line_of_an_image_set_is_no_further_image(folder):
+    text = "crops/a/0.png 0\ncrops/a/1.png 1\ncrops/a/../a/1.png 1\n"
+    data = read_txt_list(write(folder, text), FFPP)
+    for images in (data, as_images(data, "x")):
+        assert images.image_level and images.videos_listed == 2
+        assert [(drop.video, drop.reason) for drop in images.dropped] == [("crops/a/1.png", "duplicate")]
 
 
 def test_very_long_line_of_separators_is_read_at_once(folder):
