@@ -40,7 +40,7 @@ def unpack(data: DataSet, folder: Path) -> DataSet:
             output_dir(path.parent)
             write_bytes(path, content)
         elif path.read_bytes() != content:
-            raise UserError(f"{path} is another image; give an empty folder as --images_to")
+            raise UserError(f"{path} is another image; give an empty folder as --images_to, and tables different names")
         video = str(path) if record.video == record.path else record.video
         records.append(replace(record, path=str(path), video=video))
     return replace(data, records=records, dropped=dropped)
