@@ -37,6 +37,8 @@ def read_parquet(place: Path) -> dict[str, DataSet]:
     place: A table, or a folder with tables at any depth. Raises UserError if pyarrow is not installed, there is no
     table, one of them lacks a column, a label is neither real nor fake, or a video has two labels.
     """
+    if not place.exists():
+        raise UserError(f"{place} does not exist; set --datapath to a .parquet file, or to a folder of such files")
     records: dict[str, list[Record]] = {}
     tables = sorted(path for path in place.rglob("*.parquet") if path.is_file()) if place.is_dir() else [place]
     for table in tables:

@@ -18,13 +18,13 @@ REAL = "1000000000"
 # The fakes of the label dictionaries of DeepfakeBench and DF40.
 DICTIONARY = {
     IDENTITY: "DFD_fake FF-SH FF-DF FF-FS FF-FH CelebDFv1_fake CelebDFv2_fake DFDCP_FakeA DFDCP_FakeB DFDC_Fake "
-    "DF_fake UADFV_Fake roop_Fake FSAll_Fake e4s_Fake deepfacelab_Fake facedancer_Fake fsgan_Fake inswap_Fake simswap_Fake "
-    "uniface_Fake blendface_Fake mobileswap_Fake faceswap_Fake",
+    "DF_fake UADFV_Fake roop_Fake FSAll_Fake e4s_Fake deepfacelab_Fake facedancer_Fake fsgan_Fake inswap_Fake "
+    "simswap_Fake uniface_Fake blendface_Fake mobileswap_Fake faceswap_Fake",
     EXPRESSION: "FF-F2F FF-NT FRAll_Fake danet_Fake fomm_Fake hyperreenact_Fake MRAA_Fake one_shot_free_Fake "
     "pirender_Fake tpsm_Fake facevid2vid_Fake mcnet_Fake lia_Fake mraa_Fake sadtalker_Fake wav2lip_Fake heygen_Fake",
     UNKNOWN_FAKE: "EFSAll_Fake MidJourney_Fake e4e_Fake dalle2_face_Fake whichisreal_Fake StyleGAN2_Fake "
-    "StyleGAN3_Fake StyleGANXL_Fake ddim_Fake DiT_Fake pixart_Fake SiT_Fake sd1.5_Fake sd2.1_Fake VQGAN_Fake stargan_Fake "
-    "starganv2_Fake styleclip_Fake CollabDiff_Fake Collaborative_Diffusion_Fake rddm_Fake DF40_train_Fake adm_Fake "
+    "StyleGAN3_Fake StyleGANXL_Fake ddim_Fake DiT_Fake pixart_Fake SiT_Fake sd1.5_Fake sd2.1_Fake VQGAN_Fake "
+    "stargan_Fake starganv2_Fake styleclip_Fake CollabDiff_Fake Collaborative_Diffusion_Fake rddm_Fake DF40_train_Fake adm_Fake "
     "biggan_Fake glide_Fake midjourney_Fake sdv4_Fake sdv5_Fake vqdm_Fake wukong_Fake",
 }
 
