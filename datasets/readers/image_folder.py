@@ -29,7 +29,8 @@ def read_image_folder(root: Path, n_frames: int) -> DataSet:
     root = Path(root)
     classes = _class_folders(root)
     class_folders = {str((root / name).absolute()) for name in classes}
-    never_below = {os.path.realpath(place) for place in (str(root), *class_folders)}
+    real_root = Path(os.path.realpath(root))
+    never_below = {*map(str, (real_root, *real_root.parents)), *map(os.path.realpath, class_folders)}
     videos: dict[str, list[str]] = {}  # folder -> images
     meanings: dict[str, tuple[int, str]] = {}  # folder -> label, method
     folder_of: dict[str, str] = {}  # real folder -> folder

@@ -193,6 +193,18 @@ def test_compressed_video_is_read_once_with_its_sizes_apart(crop, tmp_path, monk
     assert np.array_equal(videos.read(3), compress_clip([crop[:200, :200]] * 2, 35)[1])
 
 
+def test_a_clip_has_its_frames_in_order_of_their_numbers(crop, tmp_path, monkeypatch):
+    numbers = [10, 9, 100, 1]
+    for number in numbers:
+        Image.fromarray(np.full_like(crop, number)).save(tmp_path / f"{number}.png")
+    records = [Record(str(tmp_path / f"{number}.png"), "v", 0) for number in numbers]
+    clips = []
+    monkeypatch.setattr(perturbations, "compress_clip", lambda frames, crf: clips.append(frames) or frames)
+    videos = CompressedVideos(ImageFiles(records), records, 30)
+    assert [videos.read(index)[0, 0, 0] for index in range(4)] == numbers
+    assert [[frame[0, 0, 0] for frame in clip] for clip in clips] == [[1, 9, 10, 100]]
+
+
 def test_an_image_that_no_encoder_takes_is_dropped_with_its_reason(crop, tmp_path):
     Image.new("RGB", (20_000, 1)).save(tmp_path / "strip.png")
     Image.fromarray(crop).save(tmp_path / "crop.png")
