@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow
     from pyarrow.parquet import ParquetFile
 
-_ROW = re.compile(r"(.*\.parquet)/(\d+)", re.IGNORECASE | re.DOTALL)
+_ROW = re.compile(r"(.*\.parquet)/(\d+)", re.DOTALL)
 _COLUMNS = ("image", "image_bytes")
 
 
@@ -31,13 +31,18 @@ def row_path(table: Path, row: int) -> str:
 
 def file_of(path: str | Path) -> str | Path:
     """The file that holds an image: the table for a path of ``row_path``, else the path itself."""
-    match = _ROW.fullmatch(str(path))
+    match = _match(path)
     return match[1] if match else path
+
+
+def _match(path: str | Path) -> re.Match | None:
+    text = str(path)
+    return _ROW.fullmatch(text) if ".parquet/" in text else None  # the pattern alone takes as long as a stat
 
 
 def open_table(path: Path) -> "ParquetFile":
     """Open a table. Raises UserError if pyarrow is not installed or the file is no Parquet table named .parquet."""
-    if path.suffix.lower() != ".parquet":
+    if path.suffix != ".parquet":
         raise UserError(f"{path} is no table: the name of a Parquet table ends in .parquet")
     try:
         import pyarrow
@@ -70,7 +75,7 @@ def row_bytes(path: str | Path) -> bytes | None:
     A row group is read as a whole and kept until another one is read: read rows in their order. Raises OSError or
     ValueError if the table cannot be read.
     """
-    match = _ROW.fullmatch(str(path))
+    match = _match(path)
     if match is None:
         return None
     Path(match[1]).stat()  # FileNotFoundError as for any other image

@@ -190,7 +190,8 @@ def _with_drawn(samples: Sequence[Sample], shares: Mapping[str, float], seed: in
     counts = [
         f"{split} {len({sample.video for sample in drawn if sample.split == split})}" for split in ("train", *shares)
     ]
-    print(f"drawn with seed {seed}: {', '.join(counts)} videos; the splits share no {rule}")
+    kind = "images" if all(sample.video == sample.path for sample in training) else "videos"
+    print(f"drawn with seed {seed}: {', '.join(counts)} {kind}; the splits share no {rule}")
     return drawn + others, rule
 
 

@@ -47,8 +47,12 @@ def shown(video: str) -> list[str]:
 
 # What splits do not share -> the keys of a sample; the strictest that can be kept is taken.
 RULES: dict[str, Callable[[Sample], list[str]]] = {
-    "person or source video": lambda sample: shown(_place(sample)) or [bare_id(_place(sample))],
-    "target person or target video": lambda sample: (shown(_place(sample)) or [bare_id(_place(sample))])[:1],
+    "video, nor a person or source video that names tell": lambda sample: (
+        shown(_place(sample)) or [bare_id(_place(sample))]
+    ),
+    "video, nor a target person or video that names tell": lambda sample: (
+        shown(_place(sample)) or [bare_id(_place(sample))]
+    )[:1],
     "video": lambda sample: [_place(sample)],
     "image (no video is known)": lambda sample: [sample.video],
 }

@@ -218,7 +218,7 @@ def test_drawn_splits_are_whole_pairs_seeded_and_complete(tmp_path, capsys):
     runs = {"one": all_images, "two": all_images, "other": (*all_images, "--seed", 1), "alone": ("--split", "val")}
     for name, more in runs.items():
         assert run(*words, "--output", tmp_path / name, *more) == 0
-    assert "the splits share no person or source video\n" in capsys.readouterr().out
+    assert "the splits share no video, nor a person or source video that names tell\n" in capsys.readouterr().out
     found = {name: lists(tmp_path / name) for name in ("one", "two", "other", "alone")}
     assert found["one"] == found["two"] != found["other"]
     assert found["alone"] == {"val": found["one"]["val"]}
@@ -238,7 +238,7 @@ def test_celeb_df_is_drawn_by_target_person_because_swaps_link_all_persons():
         samples += [Sample(f"r{a}_{i}", 0, "real", f"real/id{a}_{i:04d}", "train") for i in range(3)]
         samples += [Sample(f"f{a}_{b}", 1, "x", f"fake/id{a}_id{b}_0000", "train") for b in range(30) if b != a]
     drawn, rule = draw_splits(samples, {"val": 0.1, "test": 0.1}, 0)
-    assert rule == "target person or target video"
+    assert rule == "video, nor a target person or video that names tell"
     persons = {split: {shown(s.video)[0] for s in drawn if s.split == split} for split in ("train", "val", "test")}
     assert [len(found) for found in persons.values()] == [24, 3, 3]
     assert "are in several splits" in check_disjoint(drawn)  # the source persons, which is said
