@@ -37,7 +37,7 @@ def get_args_parser() -> ArgumentParser:
         help="place of the one --dataset: its root or faces folder; FSh, Deeper: that of the fakes; DiFF, "
         "DiffusionFace: the list; FFSC: the folder or a list",
     )
-    data.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="of FFpp and FSh")
+    data.add_argument("--compression", choices=("c23", "c40", "raw"), default="c23", help="of FFpp, DFD and FSh")
     how = parser.add_argument_group("how it is checked")
     help_of_subset = "a part of the data sets is missing on purpose: do not compare with the official numbers"
     how.add_argument("--subset", action="store_true", help=help_of_subset)

@@ -99,7 +99,8 @@ class DataSetFormat:
         count_images: (data_root, subset) -> counts by list and method, image -> whether it is a test image, findings.
             Data sets of images in folders. subset: missing methods are no finding.
         method_of: Folder of an image -> "real", a method, or None if the folder is not of this data set.
-        ffpp_sources: Patterns of crop folders; their groups are the numbers of the FF++ videos that the crops show.
+        ffpp_sources: Patterns of crop folders; their groups are the numbers of the FF++ videos (three digits) or of
+            the DeepFakeDetection actors (two) that the crops show.
     """
 
     read: Callable[[ReadOptions], DataSet]

@@ -20,7 +20,10 @@ __all__ = ["PROTOCOLS", "TEST_SETS", "ReadOptions"]
 
 TEST_SETS: dict[str, DataSetFormat] = {
     "FFpp": ffpp.FORMAT,
-    "CDF": celeb_df.FORMAT,
+    "DFD": ffpp.DFD_FORMAT,
+    "CDF": celeb_df.data_set_format(celeb_df.V2),
+    "CDFv1": celeb_df.data_set_format(celeb_df.V1),
+    "CDFpp": celeb_df.data_set_format(celeb_df.PLUS),
     "FSh": faceshifter.FORMAT,
     "Deeper": deeperforensics.FORMAT,
     "DFDC": dfdc.FORMAT,

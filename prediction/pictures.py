@@ -137,36 +137,52 @@ def draw_face(
     """
     height, width = image[0].shape[:2]
     unit = max(height, width) / 1000
-    thickness, scale = max(1, round(2.5 * unit)), max(0.35, 0.75 * unit)
-    colour = ImageColor.getrgb(OUTCOME_COLOURS[outcome].fill)
+    thickness = max(1, round(2.5 * unit))
+    label = _label_picture(tuple(lines), outcome, thickness, max(0.35, 0.75 * unit), matrix)
+    label_height, label_width = label[0].shape[:2]
     x1, y1, x2, y2 = (round(float(value)) for value in box)
-    sizes = [cv2.getTextSize(line, _FONT, scale, max(1, thickness // 2)) for line in lines]
-    line_height = max((size[1] + base for size, base in sizes), default=0) + 2 * thickness
-    label_width = max((size[0] for size, _ in sizes), default=0) + 4 * thickness
-    left = min(max(x1, 0), max(width - label_width, 0))
-    top = y1 - len(lines) * line_height
-    top = min(max(top if top >= 0 else y2, 0), max(height - len(lines) * line_height, 0))
-    ink = (0, 0, 0) if sum(colour) > 380 else (255, 255, 255)
-    for plane, fill, text in zip(image, _values(colour, matrix), _values(ink, matrix), strict=True):
-        part = plane.shape[0] / height  # 1, or 1/2 for U and V
-
-        def at(x: float, y: float, part: float = part) -> tuple[int, int]:
-            return round(part * x), round(part * y)
-
-        cv2.rectangle(plane, at(x1, y1), at(x2, y2), fill, max(1, round(part * thickness)))
-        cv2.rectangle(plane, at(left, top), at(left + label_width, top + len(lines) * line_height), fill, -1)
-        for number, (line, (_, base)) in enumerate(zip(lines, sizes, strict=True), start=1):
-            place = at(left + 2 * thickness, top + number * line_height - base - thickness)
-            weight = max(1, round(part * max(1, thickness // 2)))
-            cv2.putText(plane, line, place, _FONT, part * scale, text, weight, cv2.LINE_AA)
+    top = y1 - label_height if y1 >= label_height else y2
+    # Even numbers, because a value of U and V is for 2 x 2 pixels.
+    top, left = (
+        2 * (min(max(at, 0), max(side - length, 0)) // 2)
+        for at, side, length in ((top, height, label_height), (x1, width, label_width))
+    )
+    for plane, part, colour in zip(image, label, _values(outcome, matrix), strict=True):
+        step = height // plane.shape[0]  # 1; 2 for U and V
+        first, last = ((round(x / step), round(y / step)) for x, y in ((x1, y1), (x2, y2)))
+        cv2.rectangle(plane, first, last, colour, max(1, round(thickness / step)))
+        place = plane[top // step :, left // step :][: part.shape[0], : part.shape[1]]
+        place[...] = part[: place.shape[0], : place.shape[1]]
 
 
 @functools.cache
-def _values(colour: tuple[int, int, int], matrix: int | None) -> list[Any]:
-    """The values of an RGB colour in the arrays of an image, see ``draw_face``."""
-    if matrix is None:
-        return [colour]
-    return [int(plane[0, 0]) for plane in yuv_planes(np.full((2, 2, 3), colour, np.uint8), matrix)]
+def _values(outcome: str, matrix: int | None) -> list[Any]:
+    """An outcome's colour in the arrays of an image, see ``draw_face``."""
+    colour = ImageColor.getrgb(OUTCOME_COLOURS[outcome].fill)
+    return (
+        [colour]
+        if matrix is None
+        else [int(plane[0, 0]) for plane in yuv_planes(np.full((2, 2, 3), colour, np.uint8), matrix)]
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _label_picture(
+    lines: Sequence[str], outcome: str, thickness: int, scale: float, matrix: int | None
+) -> list[np.ndarray]:
+    """The label of ``draw_face``, with even sides, in the arrays of an image."""
+    colour = ImageColor.getrgb(OUTCOME_COLOURS[outcome].fill)
+    ink = (0, 0, 0) if sum(colour) > 380 else (255, 255, 255)
+    weight = max(1, thickness // 2)
+    sizes = [cv2.getTextSize(line, _FONT, scale, weight) for line in lines]
+    line_height = max(size[1] + base for size, base in sizes) + 2 * thickness
+    width = max(size[0] for size, _ in sizes) + 4 * thickness
+    height = len(lines) * line_height
+    picture = np.full((height + height % 2, width + width % 2, 3), colour, np.uint8)
+    for number, (line, (_, base)) in enumerate(zip(lines, sizes, strict=True), start=1):
+        place = (2 * thickness, number * line_height - base - thickness)
+        cv2.putText(picture, line, place, _FONT, scale, ink, weight, cv2.LINE_AA)
+    return [picture] if matrix is None else yuv_planes(picture, matrix)
 
 
 def overlay(crop: np.ndarray, heat: np.ndarray) -> np.ndarray:

@@ -1,15 +1,16 @@
 """Write training, validation and test lists: lines `path code`, and a recipe beside each list.
 
 python preprocessing/make_lists.py --data_root data --expansion --output data/lists
+python preprocessing/make_lists.py --dataset DFD --data_root data --output data/lists_dfd
 python preprocessing/make_lists.py --dataset FFSC --data_root data --output data/lists_ffsc
 python preprocessing/make_lists.py --dataset json --datapath simswap_ff.json --data_root datasets --output data/df40
 
-FFpp and FFSC are the data sets in their official layouts. json (DeepfakeBench's and DF40's files), csv, folder and
+FFpp, DFD and FFSC are the data sets in their official layouts. json (DeepfakeBench's and DF40's files), csv, folder and
 parquet are what other systems and data sets use; their lists are for the FF++ tree.
 
 The same options and files give the same bytes. <list>.recipe.json tells how a list was made, its counts and its
 SHA-256. Validation and test lists are never balanced and hold no expansion. Every run checks that the splits share no
-video and no image (FFSC: no image). How images are chosen: preprocessing/lists/ffpp.py, ffsc.py and sources.py.
+video and no image (DFD: no actor; FFSC: no image). How images are chosen: preprocessing/lists/ffpp.py, ffsc.py and sources.py.
 """
 
 import sys
@@ -28,8 +29,8 @@ SOURCES = ("json", "csv", "folder", "parquet")
 TRAIN_ONLY = ("balance", "expansion", "shuffle_codes")
 # Option -> the data sets that it is for.
 ONLY = {
-    "compression": ("FFpp", "json"),
-    "n_frames": ("FFpp", *SOURCES),
+    "compression": ("FFpp", "DFD", "json"),
+    "n_frames": ("FFpp", "DFD", *SOURCES),
     "expansion": ("FFpp",),
     "expansion_share": ("FFpp",),
     "datapath": SOURCES,
@@ -44,8 +45,8 @@ ONLY = {
 def get_args_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Write training, validation and test lists, and a recipe beside each list.")
     add = parser.add_argument
-    help_text = "data set, or the form of --datapath: files of DeepfakeBench or DF40, CSV, class folders, Parquet"
-    add("--dataset", choices=("FFpp", "FFSC", *SOURCES), default="FFpp", help=help_text)
+    help_text = "data set (DFD: FF++'s DeepFakeDetection), or form of --datapath (json: of DeepfakeBench and DF40)"
+    add("--dataset", choices=("FFpp", "DFD", "FFSC", *SOURCES), default="FFpp", help=help_text)
     help_text = "folder that holds FF++ or FFSC; json: folder that the paths of the frames are relative to"
     add("--data_root", type=Path, default=Path("data"), help=help_text)
     add("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="lists to write")
@@ -53,7 +54,7 @@ def get_args_parser() -> ArgumentParser:
     add("--balance", choices=("equal", "none"), help=help_text)
     help_text = "most images per video, evenly spaced; fake videos give fewer in a balanced train.txt (not FFSC)"
     add("--n_frames", type=positive_int, default=32, help=help_text)
-    add("--compression", choices=("c23", "c40", "raw"), default="c23", help="which crops (FFpp, json)")
+    add("--compression", choices=("c23", "c40", "raw"), default="c23", help="which crops (FFpp, DFD, json)")
     add("--seed", type=seed, default=0, help="seed of every choice of images")
     help_text = "control experiment: shuffle the codes of train.txt, so that nothing can be learnt from it"
     add("--shuffle_codes", type=non_negative_int, metavar="SEED", help=help_text)
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     from preprocessing.lists.output import write_lists
     from preprocessing.lists.sources import source_lists
 
-    make = {"FFpp": ffpp_lists, "FFSC": ffsc_lists}.get(args.dataset, source_lists)
+    make = {"FFpp": ffpp_lists, "DFD": ffpp_lists, "FFSC": ffsc_lists}.get(args.dataset, source_lists)
     write_lists(args.output, make(args), args.shuffle_codes)
 
 

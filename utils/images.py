@@ -13,6 +13,8 @@ from utils.files import whole_file
 from utils.tables import row_bytes
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
+# What Pillow raises for damaged and oversized files: SyntaxError for a broken PNG chunk, ValueError for absurd sizes.
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _DNG_VERSION = 50706  # tag of TIFF files that hold raw data and a preview
 
 
@@ -39,7 +41,7 @@ def size_from_header(path: str | Path) -> tuple[int, int]:
     try:
         with _quiet(), Image.open(_image_file(path), formats=FORMATS) as image:
             return image.height, image.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # UnidentifiedImageError is an OSError
+    except DAMAGE:
         return 0, 0
 
 
@@ -62,7 +64,6 @@ def read_rgb(path: str | Path, upright: bool = False, formats: tuple[str, ...] =
             return np.asarray((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
     except (FileNotFoundError, UnidentifiedImageError):
         raise
-    # PIL raises SyntaxError for a broken PNG chunk and ValueError for absurd sizes.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DAMAGE as error:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".replace("\n", " ")
         raise DamagedImageError(reason) from error

@@ -1,6 +1,7 @@
 """The corrected copy of a list that SJEDD_check_data.py --fix writes."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,8 +48,11 @@ def write_corrected_list(findings: Sequence[Finding], out: Path) -> str:
 
 
 def read_list_lines(path: Path) -> list[str]:
-    """The lines of a text file, without a byte order mark. Bytes that are not UTF-8 become surrogates."""
-    return text_file(path).read_bytes().decode("utf-8-sig", errors="surrogateescape").split("\n")
+    """The lines of a text file, without a byte order mark. Bytes that are not UTF-8 become surrogates.
+
+    Lines end in LF, in CR LF (and keep the CR) or in CR.
+    """
+    return re.split(r"\r(?!\n|\Z)|\n", text_file(path).read_bytes().decode("utf-8-sig", errors="surrogateescape"))
 
 
 def _refuse_other_folder(path: Path, lines: Sequence[str], out: Path) -> None:

@@ -81,7 +81,7 @@ def video_keys(folder: str) -> list[str]:
 
 
 def _ffpp_key(name: str) -> str:
-    return f"FF++ video {name}"
+    return f"{'FF++ video' if len(name) > 2 else 'DeepFakeDetection actor'} {name}"
 
 
 def check_overlaps(contents: Sequence[SplitContents]) -> list[Finding]:

@@ -1,7 +1,7 @@
 """DeepfakeBench's and DF40's JSON files: data set -> label -> split [-> compression] -> video -> label and frames.
 
-Real labels contain "real" in any case, fake ones "fake" or FF- (FF-DF), or they are labels of datasets/list_rules.py,
-which also says how paths are read.
+Real labels contain "real" in any case; fake ones contain "fake", start with FF- (FF-DF) or are the name of a method of
+FF++. Other labels are those of datasets/list_rules.py, which also says how paths are read.
 """
 
 import itertools
@@ -20,7 +20,7 @@ from utils.files import read_json
 if TYPE_CHECKING:  # NumPy is imported late: --help must not wait for it
     from models.label_tree import LabelTree
 
-_CLASS_WORDS = re.compile("real|fake|^ff-", re.IGNORECASE)
+_CLASS_WORDS = re.compile(f"real|fake|^ff-|^(?:{'|'.join(METHOD_CODES)}|FaceShifter)$", re.IGNORECASE)
 _DOWNLOAD = "take the file from DeepfakeBench or DF40 again"
 # Labels of FaceForensics++ -> list code.
 _CODES = {

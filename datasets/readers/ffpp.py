@@ -1,6 +1,7 @@
 """FaceForensics++: official layout, list codes of the manipulations, pairs of the split files, and the test set.
 
-FaceShifter and DeeperForensics share its reals; their fakes have folders of their own.
+FaceShifter and DeeperForensics share its reals; their fakes have folders of their own. DeepFakeDetection (DFD) is a
+part of the download with reals of its own, videos of actors. It has no official splits: all its videos are tested.
 """
 
 import re
@@ -9,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.checks.findings import Finding, count_findings, error_finding
-from datasets.data_set_format import CheckedGroups, CropGroup, DataSetFormat, extraction_command
-from datasets.raw_videos import VideoSet, video_set
+from datasets.data_set_format import CheckedGroups, CropGroup, DataSetFormat, ReadOptions, extraction_command
+from datasets.raw_videos import VideoSet, all_videos, mp4_files, video_set
 from datasets.records import DataSet, node_code, subfolders, video_folders_to_dataset
 from utils.cli import UserError
 from utils.files import read_json
@@ -31,11 +32,18 @@ REGION_CODES = {"eyes": "0100110000", "nose": "0100100010", "mouth": "0100101100
 OFFICIAL = {"train": 720, "val": 140, "test": 140}  # reals, and fakes of each method: two per pair
 OFFICIAL_FAKES = 1000  # of FaceShifter and of DeeperForensics' end_to_end: one for each real video
 SPLITS = tuple(OFFICIAL)
+DFD = "DeepFakeDetection"
+DFD_CODES = {"real": REAL_CODE, DFD: METHOD_CODES["Deepfakes"]}  # made with Deepfakes, by the download's README
+DFD_OFFICIAL = {"real": 363, DFD: 3068}
 
 _EXPANSION = r"expansion/[^/]+/[^/]+"  # expansion/<compression>/<split>/<region>
 EXPANSION_FOLDER = re.compile(rf"/{_EXPANSION}/[^/]+/[^/_]+_(\d+)_(\d+)$")
 _METHOD = re.compile(rf"/(?:original_sequences|manipulated_sequences/([^/]+)|{_EXPANSION}/([^/]+))/")
-_VIDEO = re.compile(r"(.*)/(?:original_sequences/youtube|manipulated_sequences/[^/]+)/(c23|c40|raw)/faces/[^/]+")
+_VIDEO = re.compile(
+    rf"(.*)/(?:original_sequences/youtube|(original_sequences/actors|manipulated_sequences/{DFD})"
+    r"|manipulated_sequences/[^/]+)/(c23|c40|raw)/faces/[^/]+"
+)
+_ACTORS = re.compile(r"(\d+)(?:_(\d+))?__.+")  # real 24__scene, fake 24_23__scene__ID: target, source
 
 
 def ffpp_root(data_root: Path) -> Path:
@@ -45,10 +53,10 @@ def ffpp_root(data_root: Path) -> Path:
 
 
 def compression_dir(data_root: Path, method: str, compression: str) -> Path:
-    """The folder that holds videos/ and faces/. method: "real" or a manipulation."""
+    """The folder that holds videos/ and faces/. method: "real", "actors" (DFD's reals) or a manipulation."""
     root = ffpp_root(data_root)
-    if method == "real":
-        return root / "original_sequences" / "youtube" / compression
+    if originals := {"real": "youtube", "actors": "actors"}.get(method):
+        return root / "original_sequences" / originals / compression
     return root / "manipulated_sequences" / method / compression
 
 
@@ -151,7 +159,7 @@ def extraction_of(folder: str) -> str | None:
     if match is None:
         return None
     root = Path(match[1] or "/")
-    return extraction_command("FFpp", "FF++", root, root, "--compression", match[2])
+    return extraction_command("DFD" if match[2] else "FFpp", "FF++", root, root, "--compression", match[3])
 
 
 def _method_of(folder: str) -> str | None:
@@ -171,6 +179,86 @@ FORMAT = DataSetFormat(
     crop_groups=_crop_groups,
     method_of=_method_of,
     ffpp_sources=(re.compile(r"/(?:original|manipulated)_sequences/.*/(\d+)(?:_(\d+))?$"), EXPANSION_FOLDER),
+)
+
+
+# DeepFakeDetection.
+
+
+def dfd_dirs(data_root: Path, compression: str) -> dict[str, Path]:
+    """ "real" and the method -> the folder that holds videos/ and faces/."""
+    return {
+        "real": compression_dir(data_root, "actors", compression),
+        DFD: compression_dir(data_root, DFD, compression),
+    }
+
+
+def dfd_videos(data_root: Path, compression: str) -> list[tuple[str, str]]:
+    """(method, video) of every video with a file or a folder of crops: reals first, sorted by name."""
+    return [
+        (method, name)
+        for method, folder in dfd_dirs(data_root, compression).items()
+        for name in sorted({*subfolders(folder / "faces"), *(path.stem for path in mp4_files(folder / "videos"))})
+    ]
+
+
+def split_of_actors(video: str) -> str | None:
+    """The split of a DFD video by the numbers of its actors; None if its two actors are in two splits.
+
+    Of every seven actors the sixth is in val, the seventh in test: 20, 4 and 4 of the 28. Raises UserError if the name
+    is none of DFD's.
+    """
+    match = _ACTORS.fullmatch(video)
+    if match is None:
+        raise UserError(f"{video!r} is no video of {DFD}, such as 24__scene or 24_23__scene__ID; move it away")
+    splits = {{6: "val", 0: "test"}.get(int(actor) % 7, "train") for actor in match.groups() if actor}
+    return splits.pop() if len(splits) == 1 else None
+
+
+def _read_dfd(options: ReadOptions) -> DataSet:
+    """Read all reals and fakes. Video ids are real/<a>__<scene> and DeepFakeDetection/<a>_<b>__<scene>__<ID>."""
+    root = options.datapath or options.data_root
+    if options.split != "test":
+        fix = "leave --split out, or test a list of make_lists.py --dataset DFD"
+        raise UserError(f"DFD has no official splits, all its videos are tested; {fix}")
+    folders, tree = dfd_dirs(root, options.compression), options.ffpp_tree
+    codes = {method: node_code(tree.encode(code)) if tree else "" for method, code in DFD_CODES.items()}
+    videos = [
+        (f"{method}/{video}", folders[method] / "faces" / video, int(method != "real"), codes[method], method)
+        for method, video in dfd_videos(root, options.compression)
+    ]
+    where = " and ".join(f"{folder}/faces" for folder in folders.values())
+    return video_folders_to_dataset("DFD", videos, options.frames_per_video, where)
+
+
+def _dfd_video_sets(data_root: Path, compression: str, _splits: Sequence[str]) -> list[VideoSet]:
+    """All reals and all fakes, one set each."""
+    return [
+        video_set(folder, [(path.stem, path, method) for path in all_videos(folder / "videos")])
+        for method, folder in dfd_dirs(data_root, compression).items()
+    ]
+
+
+def _dfd_crop_groups(data_root: Path, datapath: Path | None, compression: str) -> CheckedGroups:
+    data_root = datapath or data_root
+    root = ffpp_root(data_root)
+    command = extraction_command("DFD", "FF++", root, root, "--compression", compression)
+    videos = dfd_videos(data_root, compression)
+    groups, findings = [], []
+    for method, folder in dfd_dirs(data_root, compression).items():
+        names, official = [name for of, name in videos if of == method], DFD_OFFICIAL[method]
+        groups.append(CropGroup("test", method, official, folder / "faces", names, command))
+        findings += count_findings(folder, f"{method} videos", len(names), official, command)
+    return groups, findings
+
+
+DFD_FORMAT = DataSetFormat(
+    read=_read_dfd,
+    has_splits=True,
+    videos=_dfd_video_sets,
+    videos_by_compression=True,
+    crop_groups=_dfd_crop_groups,
+    ffpp_sources=(re.compile(rf"/(?:actors|{DFD})/[^/]+/faces/(\d+)(?:_(\d+))?__[^/]+$"),),
 )
 
 

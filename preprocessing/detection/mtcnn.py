@@ -11,8 +11,8 @@ from torchvision.ops import nms
 
 from preprocessing.detection.faces import Faces
 
-# Pixels that a network takes at once, on a CPU and on a GPU. On a CPU the activations of larger batches leave the cache, and
-# their memory goes back to the system after each: up to twice the time per image.
+# Pixels that a network takes at once, on a CPU and a GPU. On a CPU the activations of larger batches leave the cache,
+# and their memory goes back to the system after each: up to twice the time per image.
 _PIXELS = 2**16, 2**23
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from utils.images import DAMAGE
+
 _FORMATS = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG"}
 _DURATION = 100  # milliseconds of a picture that does not say, as in browsers
 
@@ -25,7 +27,7 @@ def number_of_pictures(path: Path) -> int:
     try:
         with _open(path) as image:
             return getattr(image, "n_frames", 1)
-    except (OSError, SyntaxError, ValueError, EOFError):  # what Pillow raises for damaged files
+    except DAMAGE:
         return 0
 
 
@@ -37,7 +39,7 @@ def pictures(path: Path) -> Iterator[tuple[np.ndarray, float]]:
             try:
                 image.seek(number)
                 picture = np.asarray(image.convert("RGB"))
-            except (OSError, SyntaxError, ValueError, EOFError):
+            except DAMAGE:
                 return
             yield picture, shown / 1000
             shown += image.info.get("duration") or _DURATION

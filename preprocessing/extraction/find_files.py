@@ -135,6 +135,6 @@ def _may_be_a_video(path: Path) -> bool:
 def _listed_files(path: Path) -> list[Path]:
     """The paths in a text file, one per line. Raises UserError if it cannot be read as text."""
     try:
-        return [Path(line) for line in text_file(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        return [Path(line) for line in text_file(path).read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the list {path} ({error})") from error

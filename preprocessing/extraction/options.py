@@ -51,10 +51,12 @@ def get_args_parser() -> ArgumentParser:
     data.add_argument(
         "--dataset", required=True, choices=(*VIDEO_SETS, "videos", "images"), help="data set; videos: your own"
     )
-    data.add_argument("--data_root", type=Path, help="folder that holds FF++, CDF, FSh, DF-1.0, DFDC (default: data)")
-    data.add_argument("--compression", choices=("c23", "c40", "raw"), help="FFpp, FSh: which files (default: c23)")
+    data.add_argument("--data_root", type=Path, help="folder that holds FF++, CDF, CDFv1, CDF++, FSh, "
+                      "DF-1.0, DFDC (default: data)")  # fmt: skip
+    data.add_argument("--compression", choices=("c23", "c40", "raw"), help="FFpp, DFD, FSh: which files "
+                      "(default: c23)")  # fmt: skip
     data.add_argument("--split", nargs="+", choices=("train", "val", "test", "all"), help="FFpp: official splits "
-                      "(default: all); CDF, FSh, Deeper: test (what SJEDD_test.py needs, default) or all")  # fmt: skip
+                      "(default: all); other sets: test (what SJEDD_test.py needs, default) or all")  # fmt: skip
     paths = "videos, images: folders to search, with their subfolders, files, and .txt files with one path per line"
     data.add_argument("--video_path", "--image_path", type=Path, nargs="+", metavar="PATH", help=paths)
     data.add_argument("--save_path", type=Path, help="videos, images: folder for crops and manifest")

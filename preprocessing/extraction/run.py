@@ -53,7 +53,8 @@ def _recipe(args: argparse.Namespace, settings: Settings) -> dict[str, object]:
         recipe |= {"min_face": MIN_FACE, "max_misfit": MAX_MISFIT}
     else:
         recipe["suppression"] = False  # of overlapping boxes
-    recipe["compression"] = args.compression if args.dataset in ("FFpp", "FSh") else None
+    data_set = TEST_SETS.get(args.dataset)
+    recipe["compression"] = args.compression if data_set and data_set.videos_by_compression else None
     libraries = {"opencv": cv2.__version__, "torch": torch.__version__}
     return recipe | {"versions": libraries | {"facenet-pytorch": version("facenet-pytorch")}}
 

@@ -1,4 +1,6 @@
-"""The lists of FF++: up to --n_frames evenly spaced crops of each video of a split.
+"""The lists of FF++, or of its part DeepFakeDetection (DFD).
+
+They hold up to --n_frames evenly spaced crops of each video of a split.
 
 The train list is balanced (--balance equal): real videos give up to --n_frames crops each, and the fakes as many images
 in total. Fake videos give equal numbers of crops while they have any; a seeded choice, even over the methods, decides
@@ -7,6 +9,8 @@ that is even over the regions. If there are too few fakes, reals are left out ev
 
 Crops are those in the manifest.csv of extract_faces.py; videos that it did not finish are left out. Without a
 manifest.csv (crops of other tools) all images are taken.
+
+DFD has no official splits: its actors are divided (``split_of_actors``). Fakes of actors of two splits are left out.
 """
 
 import argparse
@@ -14,7 +18,17 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-from datasets.readers.ffpp import METHOD_CODES, REAL_CODE, REGION_CODES, compression_dir, split_videos
+from datasets.readers.ffpp import (
+    DFD_CODES,
+    METHOD_CODES,
+    REGION_CODES,
+    SPLITS,
+    compression_dir,
+    dfd_dirs,
+    dfd_videos,
+    split_of_actors,
+    split_videos,
+)
 from datasets.records import evenly_spaced, in_order, list_images
 from preprocessing.expansion.planning import CropFormat, expansion_dir
 from preprocessing.extraction import manifest
@@ -23,7 +37,7 @@ from preprocessing.lists.choosing import ListedImage, Lists, Video, balanced_vid
 from utils.cli import UserError
 from utils.files import read_json
 
-CODES = {"real": REAL_CODE} | METHOD_CODES
+CODES = METHOD_CODES | DFD_CODES
 REGION_OF_CODE = {code: region for region, code in REGION_CODES.items()}
 Settings = dict[str, object] | None  # of crops; None if unknown
 
@@ -33,15 +47,20 @@ def ffpp_lists(args: argparse.Namespace) -> Lists:
 
     Raises UserError if splits overlap, crops or expansion do not fit or are damaged, or a list cannot hold a path.
     """
-    check_splits(args.data_root, args.split)
-    folders = {method: compression_dir(args.data_root, method, args.compression) for method in CODES}
+    if args.dataset == "DFD":
+        folders, videos = dfd_dirs(args.data_root, args.compression), dfd_splits(args)
+    else:
+        check_splits(args.data_root, args.split)
+        methods = ("real", *METHOD_CODES)
+        folders = {method: compression_dir(args.data_root, method, args.compression) for method in methods}
+        videos = {split: split_videos(args.data_root, split) for split in args.split}
     settings = shared_crop_settings(folders.values())
     finished = {method: finished_crops(folder) for method, folder in folders.items()}
     lists: Lists = {}
     for split in args.split:
         crops: dict[Video, list[str]] = {}
         without, unfinished = [], []
-        for method, video in split_videos(args.data_root, split):
+        for method, video in videos[split]:
             paths = crops_of_video(folders[method], video, finished[method])
             if paths:
                 crops[method, video] = paths
@@ -60,6 +79,18 @@ def ffpp_lists(args: argparse.Namespace) -> Lists:
         lists[split] = (images, facts | {"videos_without_crops": without, "videos_unfinished": unfinished})
     check_paths(lists)
     return lists
+
+
+def dfd_splits(args: argparse.Namespace) -> dict[str, list[Video]]:
+    """The videos of DFD's splits; prints how many fakes are in none."""
+    splits: dict[str, list[Video]] = {split: [] for split in SPLITS}
+    apart = []
+    for method, video in dfd_videos(args.data_root, args.compression):
+        split = split_of_actors(video)
+        (splits[split] if split else apart).append((method, video))
+    if apart:
+        print(f"{len(apart)} fakes left out, such as {apart[0][1]}: their two actors are in different splits")
+    return splits
 
 
 def finished_crops(folder: Path) -> dict[str, list[str]] | None:
@@ -146,7 +177,7 @@ def _choose_images(
         expansion_facts |= {"images_there": len(expansion), "made_with": made_with}
         shares = f"{share:.1%} of the fakes (at most {args.expansion_share:.1%})"
         print(f"train: {len(chosen)} of {len(expansion)} expansion images, {shares}")
-    facts = {"dataset": "FFpp", "split": split, "compression": args.compression, "crops": settings}
+    facts = {"dataset": args.dataset, "split": split, "compression": args.compression, "crops": settings}
     facts |= {"n_frames": args.n_frames, "balance": balance, "expansion": expansion_facts, "seed": args.seed}
     facts["videos"] = {name: len(counts) for name, counts in numbers.items()}  # those with crops
     facts["frames_per_video"] = {name: [min(c, default=0), max(c, default=0)] for name, c in numbers.items()}

@@ -141,7 +141,7 @@ def test_an_image_that_is_listed_again_counts_once_in_every_reader(tmp_path):
 def test_a_folder_of_another_machine_is_found_told_and_replaced(tmp_path):
     touch(tmp_path / "data", "FF++/real/000/0.png", "FF++/fake/000_003/0.png")
     names = ["FF++/real/000/0.png", "FF++/fake/000_003/0.png", "FF++/fake/000_003/gone.png"]
-    for prefix in ("/home/other/datasets/", "C:\\Users\\other\\", "other/rgb/", "../../elsewhere/"):
+    for prefix in ("/mnt/other/datasets/", "C:\\Users\\other\\", "other/rgb/", "../../elsewhere/"):
         listed = [(prefix + name, label, name.split("/")[2]) for name, label in zip(names, "011", strict=True)]
         for name, data in read_each(tmp_path, listed).items():
             plain = prefix.replace("\\", "/")

@@ -1,16 +1,23 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from datasets.readers.celeb_df import read_celeb_df
+from datasets.readers.celeb_df import LIST_NAME, PLUS, V2, listed_videos, read_celeb_df
 from datasets.readers.dfdc import read_dfdc, read_labels
-from datasets.readers.ffpp import METHOD_CODES, compression_dir, read_ffpp
+from datasets.readers.ffpp import METHOD_CODES, compression_dir, extraction_of, read_ffpp, split_of_actors
 from datasets.readers.image_folder import read_image_folder
 from datasets.records import evenly_spaced, node_code, node_vector
+from datasets.test_sets import TEST_SETS, ReadOptions
 from models.label_tree import FFPP
 from preprocessing.extraction.crop_folder import _started_file
 from preprocessing.extraction.manifest import row_file
 from utils.cli import UserError
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
 
 
 def test_evenly_spaced_is_linspace_cut_to_integers_without_duplicates():
@@ -125,7 +132,7 @@ def test_dfdc_videos_listed_twice_count_once(tmp_path):
     for line, message in (
         ("a.avi,1", ":4: a.avi and a.mp4 share a name"),
         ("b.mp4,1", ":4: b.mp4 has two different labels"),
-        ("c.mp4,REAL", ":4: c.mp4 has 'REAL', but labels are 0 for real and 1 for fake; write 0 and 1"),
+        ("c.mp4,2", ":4: expected a file name and 0 or 1"),
         ("..,1", ":4: expected a file name and 0 or 1"),
     ):
         labels.write_text(f"filename,label\na.mp4,1\nb.mp4,0\n{line}\n")
@@ -145,6 +152,160 @@ def test_a_metadata_json_of_something_else_is_refused(tmp_path, content):
     path.write_text(content)
     with pytest.raises(UserError, match=r"metadata\.json.* is no "):
         read_labels(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "filename,label\na.mp4,1\nb.mp4,0\n",
+        ",filename,label\n0,a.mp4,1\n1,b.mp4,0\n",  # pandas writes an index
+        "Unnamed: 0,Video,split,is_fake\n7,a.mp4,test,True\n8,b.mp4,test,False\n",
+        "label,original,name\nFAKE,b.mp4,a.mp4\nREAL,,b.mp4\n",
+        "is_fake,filename\n1.0,a.mp4\n0.0,b.mp4\n",
+    ],
+)
+def test_dfdc_columns_are_found_by_their_names(tmp_path, text):
+    (tmp_path / "labels.csv").write_text(text)
+    assert [(entry.file, entry.label) for entry in read_labels(tmp_path / "labels.csv")] == [("a.mp4", 1), ("b.mp4", 0)]
+
+
+@pytest.mark.parametrize("folder", ["", "test", "videos", "test/videos", "train/dfdc_train_part_3"])
+@pytest.mark.parametrize("name", ["labels.csv", "metadata.json"])
+def test_dfdc_labels_in_every_usual_place(tmp_path, folder, name):
+    root = tmp_path / "DFDC"
+    for video in "ab":
+        touch(root / "faces" / video / "0.png")
+    text = json.dumps({"a.mp4": {"label": "FAKE", "split": "train", "original": "b.mp4"}, "b.mp4": {"is_fake": 0}})
+    (root / folder).mkdir(parents=True, exist_ok=True)
+    (root / folder / name).write_text("filename,label\na.mp4,1\nb.mp4,0\n" if name.endswith("csv") else text)
+    for place in (root, root / "faces", *([root / "test"] if folder == "test" else [])):
+        assert [(record.video, record.label) for record in read_dfdc(place, 4).records] == [("a", 1), ("b", 0)]
+
+
+def test_dfdc_parts_are_read_together_in_order(tmp_path):
+    for part, video in ((10, "c"), (9, "b"), (0, "a")):
+        folder = tmp_path / f"dfdc_train_part_{part}"
+        touch(folder / f"{video}.mp4")
+        (folder / "metadata.json").write_text(
+            json.dumps({f"{video}.mp4": {"label": "FAKE"}, "b.mp4": {"label": "REAL"}})
+        )
+        touch(tmp_path / "faces" / video / "0.png")
+    with pytest.raises(UserError, match=r"part_9/metadata\.json:2: b\.mp4 has two|part_9.*label"):
+        (tmp_path / "dfdc_train_part_9" / "metadata.json").write_text('{"b.mp4": {"label": "FAKE"}}')
+        read_dfdc(tmp_path, 4)
+    (tmp_path / "dfdc_train_part_9" / "metadata.json").write_text('{"b.mp4": {"label": "REAL"}}')
+    assert [(record.video, record.label) for record in read_dfdc(tmp_path, 4).records] == [("a", 1), ("b", 0), ("c", 1)]
+    (tmp_path / "dfdc_train_part_9" / "metadata.json").unlink()
+    with pytest.raises(UserError, match=r"dfdc_train_part_9 holds videos, but no metadata\.json"):
+        read_dfdc(tmp_path, 4)
+    (tmp_path / "labels.csv").write_text("filename,label\na.mp4,1\n")  # the test set's go first
+    assert [record.video for record in read_dfdc(tmp_path, 4).records] == ["a"]
+
+
+def test_dfdc_without_labels_names_the_places(tmp_path):
+    with pytest.raises(UserError, match=r"no labels\.csv and no metadata\.json of DFDC in .*test.*dfdc_train_part_"):
+        read_dfdc(tmp_path, 4)
+
+
+PLUS_LIST = """1 Celeb-real/id0_0001.mp4
+1 YouTube-real/00170.mp4
+0 Celeb-synthesis/FaceSwap/Celeb-DF-v2/id1_id0_0007.mp4
+0 Celeb-synthesis/FaceSwap/BlendFace/videos/id1_id0_0007.mp4
+0 Celeb-synthesis\\TalkingFace\\EDTalk\\id1_0007_test_id2.mp4
+"""
+
+
+def test_celeb_df_plus_has_a_class_for_each_method(tmp_path):
+    found = ["RealCDF/id0_0001", "RealCDF/00170", "Celeb-DF/id1_id0_0007", "BlendFace/id1_id0_0007"]
+    for video in found:
+        touch(tmp_path / "CDF++" / "faces" / video / "0.png")
+    options = ReadOptions(tmp_path, FFPP, n_frames=2)
+    everything = TEST_SETS["CDFpp"].read(options)
+    assert {record.video for record in everything.records} == set(found)
+    (tmp_path / "CDF++" / LIST_NAME).write_text(PLUS_LIST)
+    data = TEST_SETS["CDFpp"].read(options)
+    assert [(record.video, record.label, record.method) for record in data.records] == list(
+        zip(found, (0, 0, 1, 1), ("real", "real", "Celeb-DF", "BlendFace"), strict=True)
+    )
+    assert [(drop.video, drop.label) for drop in data.dropped] == [("EDTalk/id1_0007_test_id2", 1)]
+    assert data.name == "CDFpp"
+    for line in ("0 Celeb-synthesis/x.mp4", "0 Celeb-synthesis/../../x.mp4", "1 Celeb-real/FaceSwap/SimSwap/x.mp4"):
+        (tmp_path / "CDF++" / LIST_NAME).write_text(line)
+        with pytest.raises(UserError, match=r"names no Celeb-DF\+\+ video"):
+            TEST_SETS["CDFpp"].read(options)
+    (tmp_path / "CDF++" / LIST_NAME).write_text(PLUS_LIST)
+    with pytest.raises(UserError, match=r":3: .* names no Celeb-DF v2 video"):
+        listed_videos(tmp_path / "CDF++" / LIST_NAME)
+
+
+def test_official_numbers_of_celeb_df():
+    assert sum(V2.official.values()) == 518
+    assert sum(PLUS.official.values()) == 5418
+    assert len(PLUS.official) == 1 + 22
+
+
+def test_celeb_df_v1_is_read_as_v2_is(tmp_path):
+    for video in ("RealCDF/id0_0001", "FakeCDF/id1_id0_0007"):
+        touch(tmp_path / "CDFv1" / "faces" / video / "0.png")
+    (tmp_path / "CDFv1" / LIST_NAME).write_text("1 Celeb-real/id0_0001.mp4\n0 Celeb-synthesis/id1_id0_0007.mp4\n")
+    data = TEST_SETS["CDFv1"].read(ReadOptions(tmp_path, FFPP, n_frames=2))
+    assert [(record.video, record.label) for record in data.records] == [
+        ("RealCDF/id0_0001", 0),
+        ("FakeCDF/id1_id0_0007", 1),
+    ]
+    groups, findings = TEST_SETS["CDFv1"].crop_groups(tmp_path, None, "c23")
+    assert [(group.label, group.official) for group in groups] == [("RealCDF", 1), ("FakeCDF", 1)] and not findings
+
+
+DFD_REAL, DFD_FAKE = "original_sequences/actors", "manipulated_sequences/DeepFakeDetection"
+
+
+def test_deepfakedetection_tests_all_videos_of_actors(tmp_path):
+    touch(tmp_path / "FF++" / DFD_REAL / "c23/faces/24__exit_phone_room/0.png")
+    touch(tmp_path / "FF++" / DFD_REAL / "c23/videos/23__no_face.mp4")
+    touch(tmp_path / "FF++" / DFD_FAKE / "c23/faces/24_23__exit_phone_room__YVGY8LOK/0.png")
+    options = ReadOptions(tmp_path, FFPP, n_frames=2)
+    data = TEST_SETS["DFD"].read(options)
+    assert [(record.video, record.label, record.code, record.method) for record in data.records] == [
+        ("real/24__exit_phone_room", 0, "0000000000", "real"),
+        ("DeepFakeDetection/24_23__exit_phone_room__YVGY8LOK", 1, "1011111111", "DeepFakeDetection"),
+    ]
+    assert [(drop.video, drop.reason) for drop in data.dropped] == [("real/23__no_face", "no_crops")]
+    assert TEST_SETS["DFD"].read(replace(options, datapath=tmp_path / "FF++")).records == data.records
+    with pytest.raises(UserError, match="no official splits, all its videos are tested"):
+        TEST_SETS["DFD"].read(replace(options, split="val"))
+    groups, findings = TEST_SETS["DFD"].crop_groups(tmp_path, None, "c23")
+    assert [(group.label, group.official, len(group.videos)) for group in groups] == [
+        ("real", 363, 2),
+        ("DeepFakeDetection", 3068, 1),
+    ]
+    assert [finding.kind for finding in findings] == ["count_mismatch"] * 2
+    assert "--dataset DFD" in extraction_of(str(tmp_path / "FF++" / DFD_REAL / "c23/faces/24__exit_phone_room"))
+
+
+def test_actors_are_in_one_split():
+    splits = [split_of_actors(f"{actor:02}__kitchen_pan") for actor in range(1, 29)]
+    assert {split: splits.count(split) for split in splits} == {"train": 20, "val": 4, "test": 4}
+    assert split_of_actors("07_14__kitchen_pan__0XUW13RW") == "test"
+    assert split_of_actors("07_01__kitchen_pan__0XUW13RW") is None
+    with pytest.raises(UserError, match="'000_003' is no video of DeepFakeDetection"):
+        split_of_actors("000_003")
+
+
+BENCHMARK_LABELS = {
+    0: "FF-real DFD_real CelebDFv1_real CelebDFv2_real DFDC_Real DFDCP_Real DF_real UADFV_Real roop_Real FSAll_Real "
+    "whichisreal_Real sd2.1_Real",
+    1: "FF-DF FF-F2F FF-FS FF-NT FF-FH FF-SH FaceShifter DFD_fake CelebDFv1_fake CelebDFv2_fake DFDC_Fake DFDCP_FakeA "
+    "DFDCP_FakeB DF_fake UADFV_Fake roop_Fake FSAll_Fake whichisreal_Fake sd2.1_Fake facedancer_Fake",
+}
+
+
+def test_labels_of_the_benchmark(tmp_path):
+    expected = {name: label for label, names in BENCHMARK_LABELS.items() for name in names.split()}
+    videos = {name: {"label": name, "frames": [f"{name}/0.png"]} for name in expected}
+    (tmp_path / "x.json").write_text(json.dumps({"x": {"x": {"test": videos}}}))
+    data = TEST_SETS["json"].read(ReadOptions(tmp_path, FFPP, tmp_path / "x.json", n_frames=1))
+    assert {record.method: record.label for record in data.records} == expected
 
 
 def begin(root, *videos):

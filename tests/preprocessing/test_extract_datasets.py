@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from datasets.readers.celeb_df import read_celeb_df
+from datasets.readers.celeb_df import PLUS, read_celeb_df
 from datasets.readers.dfdc import read_dfdc
-from datasets.readers.ffpp import compression_dir
+from datasets.readers.ffpp import DFD, compression_dir, dfd_dirs
 from preprocessing.extract_faces import main
 
 
@@ -101,7 +101,7 @@ def test_dfdc_takes_the_videos_of_labels_csv(root, capsys):
     put(*(f"DFDC/videos/{name}.mp4" for name in ("aa", "bb", "unlisted")))
     labels = data / "DFDC" / "labels.csv"
     for text, error in (
-        ("video,label\n", "filename,label"),
+        ("clip,label\n", "filename,label"),
         ("filename,label\naa.mp4,2\n", ":2: expected"),
         ("filename,label\n../aa.mp4,1\n", ":2: expected"),
         ("filename,label\naa.mp4,1\naa.mp4,0\n", ":3: aa.mp4 has two different labels"),
@@ -149,6 +149,58 @@ def test_videos_lie_where_the_downloads_have_them(root, capsys):
     for dataset, folder in (("CDF", "CDF"), ("Deeper", "DF-1.0"), ("DFDC", "DFDC")):
         assert run(data / "elsewhere", dataset) == 2
         assert f"{folder} is not there; it is the folder of" in capsys.readouterr().err
+
+
+def test_dfdc_videos_beside_their_labels_and_in_parts(root):
+    data, put = root
+    put("DFDC/train/dfdc_train_part_0/aa.mp4", "DFDC/train/dfdc_train_part_10/bb.mp4")
+    for part, video, label in ((0, "aa", "FAKE"), (10, "bb", "REAL")):
+        metadata = data / f"DFDC/train/dfdc_train_part_{part}/metadata.json"
+        metadata.write_text(json.dumps({f"{video}.mp4": {"label": label, "split": "train"}}))
+    assert run(data, "DFDC") == 0
+    assert videos_in(data / "DFDC" / "manifest.csv") == {"aa": "ok", "bb": "ok"}
+    assert {record.video: record.label for record in read_dfdc(data / "DFDC", 4).records} == {"aa": 1, "bb": 0}
+    put("DFDC/test/cc.mp4")
+    (data / "DFDC/test/labels.csv").write_text(",video,is_fake\n0,cc,1\n")  # without the ending
+    assert run(data, "DFDC") == 0
+    assert videos_in(data / "DFDC" / "manifest.csv")["cc"] == "ok"
+    assert {record.video: record.label for record in read_dfdc(data / "DFDC", 4).records} == {"cc": 1}
+
+
+def test_celeb_df_plus_and_v1_feed_the_test(root):
+    data, put = root
+    fakes = (
+        "FaceSwap/BlendFace/id1_id0_0007",
+        "FaceSwap/SimSwap/videos/id1_id0_0007",
+        "TalkingFace/FLOAT/id1_0_test_id2",
+    )
+    put("CDF++/Celeb-real/id0_0001.mp4", *(f"CDF++/Celeb-synthesis/{video}.mp4" for video in fakes))
+    (data / "CDF++" / "List_of_testing_videos.txt").write_text(
+        "1 Celeb-real/id0_0001.mp4\n"
+        "0 Celeb-synthesis/FaceSwap/BlendFace/id1_id0_0007.mp4\n0 Celeb-synthesis/FaceSwap/SimSwap/id1_id0_0007.mp4\n"
+    )
+    assert run(data, "CDFpp") == 0
+    tested = {"RealCDF/id0_0001", "BlendFace/id1_id0_0007", "SimSwap/id1_id0_0007"}
+    assert videos_in(data / "CDF++" / "manifest.csv") == dict.fromkeys(tested, "ok")
+    assert {record.video for record in read_celeb_df(data / "CDF++", 4, PLUS).records} == tested
+    assert run(data, "CDFpp", "--split", "all") == 0
+    assert videos_in(data / "CDF++" / "manifest.csv") == dict.fromkeys({*tested, "FLOAT/id1_0_test_id2"}, "ok")
+    put("CDFv1/Celeb-synthesis/id1_id0_0007.mp4", "CDFv1/YouTube-real/00170.mp4")
+    assert run(data, "CDFv1", "--split", "all") == 0
+    assert videos_in(data / "CDFv1" / "manifest.csv") == {"FakeCDF/id1_id0_0007": "ok", "RealCDF/00170": "ok"}
+
+
+def test_deepfakedetection_has_a_manifest_for_each_class(root, capsys):
+    data, put = root
+    actors, fakes = (dfd_dirs(data, "c40")[method] for method in ("real", DFD))
+    put(actors.relative_to(data) / "videos/24__kitchen_pan.mp4")
+    assert run(data, "DFD", "--compression", "c40") == 2
+    assert "no .mp4 file in" in capsys.readouterr().err
+    put(fakes.relative_to(data) / "videos/24_23__kitchen_pan__YVGY8LOK.mp4")
+    assert run(data, "DFD", "--compression", "c40") == 0
+    assert videos_in(actors / "manifest.csv") == {"24__kitchen_pan": "ok"}
+    assert videos_in(fakes / "manifest.csv") == {"24_23__kitchen_pan__YVGY8LOK": "ok"}
+    assert json.loads((fakes / "manifest.json").read_text())["compression"] == "c40"
 
 
 def test_limit_counts_each_class(root):

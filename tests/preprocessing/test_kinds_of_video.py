@@ -1,7 +1,9 @@
 """Kinds of videos and pictures that decoders get wrong. The truth is the photograph that they were made of."""
 
 import csv
+import struct
 import subprocess
+import zlib
 
 import av
 import cv2
@@ -259,3 +261,20 @@ def test_nothing_else_opens_videos():
             text = path.read_text(encoding="utf-8")
             assert "VideoCapture" not in text, path
             assert "av.open" not in text or path.name in ("video.py", "video_writer.py"), path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".gif", ".webp"])
+def test_a_picture_that_promises_too_many_pixels_is_refused(tmp_path, suffix):
+    path = tmp_path / f"bomb{suffix}"
+    Image.new("RGB", (8, 8)).save(path)
+    content = bytearray(path.read_bytes())
+    if suffix == ".png":
+        content[16:24] = struct.pack(">II", 30_000, 30_000)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    elif suffix == ".gif":
+        content[6:10] = struct.pack("<HH", 30_000, 30_000)
+    else:
+        content[26:30] = struct.pack("<HH", 16_383, 16_383)
+    path.write_bytes(content)
+    with pytest.raises(PhotoError, match="damaged or unsuitable photograph"):
+        read_photo(path)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.readers.ffpp import METHOD_CODES, REAL_CODE, REGION_CODES, compression_dir, split_videos
+from datasets.checks.overlap_checks import video_keys
+from datasets.readers.ffpp import DFD, METHOD_CODES, REAL_CODE, REGION_CODES, compression_dir, split_videos
 from datasets.readers.ffsc import METHODS, PROTOCOL1_METHODS
 from datasets.readers.txt_list import read_txt_list
 from models.label_tree import FFPP, FFSC
@@ -629,3 +630,34 @@ def test_ffsc_needs_its_folders(ffsc, capsys):
     run(ffsc, "--dataset", "FFSC", code=2)
     assert "FFSC/Val is missing" in capsys.readouterr().err
     run(ffsc, "--dataset", "FFSC", "--split", "train", "test")
+
+
+# DeepFakeDetection
+
+
+def test_lists_of_deepfakedetection_share_no_actor(tmp_path, capsys):
+    videos = {"actors": [f"{i:02}__kitchen_pan" for i in range(1, 15)]}
+    videos[DFD] = [f"{a:02}_{b:02}__kitchen_pan__YVGY8L0K" for a in range(1, 15) for b in range(1, 15) if a != b]
+    for method, names in videos.items():
+        for name in names:
+            add_crops(tmp_path, method, name, 4)
+    run(tmp_path, "--dataset", "DFD")
+    actors = {}
+    for name in ("train", "val", "test"):
+        lines = lines_of(tmp_path, name)
+        actors[name] = {actor for path, _ in lines for actor in video_keys(str(Path(path).parent))}
+        assert {code for _, code in lines} == {REAL_CODE, METHOD_CODES["Deepfakes"]}
+    assert [len(found) for found in actors.values()] == [10, 2, 2] and len(set().union(*actors.values())) == 14
+    assert actors["test"] == {"DeepFakeDetection actor 07", "DeepFakeDetection actor 14"}
+    apart = 14 * 13 - 10 * 9 - 2 - 2
+    assert f"{apart} fakes left out, such as 01_06__kitchen_pan__YVGY8L0K: their two actors are in different" in (
+        capsys.readouterr().out
+    )
+    assert recipe_of(tmp_path)["methods"] == {"real": 40, DFD: 40} and recipe_of(tmp_path)["dataset"] == "DFD"
+    assert recipe_of(tmp_path, "test")["methods"] == {"real": 8, DFD: 8}
+
+
+def test_expansion_is_not_for_deepfakedetection(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        make_lists.main(["--dataset", "DFD", "--expansion", "--output", str(tmp_path)])
+    assert "--expansion does not go with --dataset DFD" in capsys.readouterr().err

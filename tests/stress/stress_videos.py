@@ -143,19 +143,17 @@ def test_a_video_that_kills_its_decoder_costs_itself_only(sources, tmp_path, acc
         (folder / f"{i}.mp4").write_bytes(sources["a.mp4"])
     (folder / "deadly.mp4").write_bytes(sources["a.mp4"])
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, signal\nfspath = os.fspath\n"
-        "def deadly(path):\n"
-        "    if str(path).endswith('deadly.mp4'):\n"
-        "        import multiprocessing, sys\n"
-        "        if multiprocessing.parent_process() and sys._getframe(1).f_code.co_name == '_open_video':\n"
-        "            os.kill(os.getpid(), signal.SIGSEGV)\n"
-        "    return fspath(path)\nos.fspath = deadly\n"
+        "import multiprocessing, os, signal, av\nav_open = av.open\n"
+        "def deadly(file, *arguments, **named):\n"
+        "    if multiprocessing.parent_process() and str(file).endswith('deadly.mp4'):\n"
+        "        os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "    return av_open(file, *arguments, **named)\nav.open = deadly\n"
     )
     run = run_script(tmp_path, "preprocessing/extract_faces.py", "--dataset", "videos", "--video_path", folder,
                      "--save_path", tmp_path / "out", "--n_frames", 2, "--workers", 2,
                      PYTHONPATH=str(tmp_path))  # fmt: skip
     assert run.code == 0, run.err
-    assert "deadly.mp4: decoding it ended the process twice" in run.err
+    assert "deadly.mp4: decoding it crashed the process twice" in run.err
     status = {(row["video"], row["status"]) for row in rows_of(tmp_path / "out")}
     assert status == {(str(i), "ok") for i in range(6)} | {("deadly", "video_unreadable")}
     assert not list((tmp_path / "out" / ".manifest").glob("*.new"))
