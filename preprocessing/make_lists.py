@@ -10,7 +10,8 @@ parquet are what other systems and data sets use; their lists are for the FF++ t
 
 The same options and files give the same bytes. <list>.recipe.json tells how a list was made, its counts and its
 SHA-256. Validation and test lists are never balanced and hold no expansion. Every run checks that the splits share no
-video and no image (DFD: no actor; FFSC: no image). How images are chosen: preprocessing/lists/ffpp.py, ffsc.py and sources.py.
+video and no image (DFD: no actor; FFSC: no image). How images are chosen: preprocessing/lists/ffpp.py, ffsc.py and
+sources.py.
 """
 
 import sys
