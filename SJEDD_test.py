@@ -38,7 +38,7 @@ def get_args_parser() -> ArgumentParser:
     )
     add("--split", choices=SPLITS, help="split of FFpp, FSh, Deeper, json (default: test)")
     add("--compression", choices=("c23", "c40", "raw"), help="compression of the same four and DFD (default: c23)")
-    add("--n_frames", type=positive_int, help="frames per video (default: 64; FFSC model: 32; list and csv: all)")
+    add("--n_frames", type=positive_int, help="frames per video (default: 64; FFSC model: 32; list, csv, parquet: all)")
     add = parser.add_argument_group("the model").add_argument
     add("--resume", metavar="CKPT", required=True, help="checkpoint, ours or a published one")
     add(

@@ -28,6 +28,7 @@ from utils.images import size_from_header
 from utils.locks import hold
 from utils.pool import WorkerDied, run_jobs
 from utils.ranks import is_main
+from utils.tables import file_of
 
 _FORMAT = "1"  # of the two files; part of the key
 _TEMPORARY = ".tmp-crops-"
@@ -36,7 +37,7 @@ _CHUNK = 64  # crops that a process reads at a time
 
 
 class Stamp(NamedTuple):
-    """Size in bytes and modification time in ns of a file; (-1, -1) if there is none."""
+    """Size in bytes and modification time in ns of an image's file; (-1, -1) if there is none."""
 
     size: int
     mtime: int
@@ -135,7 +136,7 @@ def _say(text: str) -> None:
 
 def _stamp(path: str) -> Stamp:
     try:
-        status = os.stat(path)  # noqa: PTH116 - 100,000s of files, and Path doubles the time
+        status = os.stat(file_of(path))  # noqa: PTH116 - 100,000s of files, and Path doubles the time
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return Stamp(-1, -1)
     return Stamp(status.st_size, status.st_mtime_ns)

@@ -12,6 +12,7 @@ from datasets.readers import (
     ffpp,
     ffsc,
     image_folder,
+    parquet,
     txt_list,
 )
 
@@ -33,4 +34,5 @@ TEST_SETS: dict[str, DataSetFormat] = {
     "json": deepfakebench_json.FORMAT,
     "folder": image_folder.FORMAT,
     "csv": csv_list.FORMAT,
+    "parquet": parquet.FORMAT,
 }

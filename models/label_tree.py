@@ -21,7 +21,7 @@ WORDINGS = {  # of the prompts, by level; {} is the node's name
     "global": "A photo of a face with the global attribute of {} altered",
     "local": "A photo of a face with the local attribute of {} altered",
 }
-UNKNOWN = 2.0  # value of a node whose state the list does not give (digit 2 of an FFSC code)
+UNKNOWN = 2.0  # value of a node whose state the list does not give (digit 2 of a code)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +38,8 @@ class LabelTree:
         dropped: the level that an ablation leaves out, one of LEVELS, or "". The children of the root are then regions
             (no global level), or attributes without regions (no local level).
         wordings: prompts of levels or of single nodes in place of those of WORDINGS; {} is the node's name.
+        partial: list code -> names of the nodes that are on where all others are unknown; beside ``codes``. Not part of
+            checkpoints.
 
     Raises ValueError if the data is no such tree; the message says why.
     """
@@ -50,6 +52,7 @@ class LabelTree:
     places: tuple[int, ...] | None = None
     dropped: str = ""
     wordings: Mapping[str, str] = field(default_factory=dict)
+    partial: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = self._problems_of_nodes(), self._problems_of_codes(), self._problems_of_variants()
@@ -86,14 +89,14 @@ class LabelTree:
             yield "list the root first, then all global attributes, then all local regions"
 
     def _problems_of_codes(self) -> Iterator[str]:
-        for code, names in (self.codes or {}).items():
+        for code, names in {**(self.codes or {}), **self.partial}.items():
             if len(code) != self.code_length:
                 yield f"code {code} has {len(code)} digits, the first code {self.code_length}"
             if not code.isdigit():
                 yield f"code {code} must be digits only"
             if unknown := set(names) - set(self.nodes):
                 yield f"code {code} names unknown nodes {sorted(unknown)}"
-            if not self.is_legal([float(node in names) for node in self.nodes]):
+            if not self.is_legal(self._vector(code, names)):
                 yield f"code {code} turns on {names}, which the edges do not allow together"
 
     def _problems_of_variants(self) -> Iterator[str]:
@@ -179,7 +182,10 @@ class LabelTree:
         self, name: str, nodes: tuple[str, ...], edges: Mapping[str, tuple[str, ...]], dropped: str = ""
     ) -> "LabelTree":
         """A tree of some of this tree's nodes, in its order, that reads its list codes."""
-        codes = {code: tuple(node for node in on if node in nodes) for code, on in (self.codes or {}).items()}
+        codes, partial = (
+            {code: tuple(node for node in on if node in nodes) for code, on in meanings.items()}
+            for meanings in (self.codes or {}, self.partial)
+        )
         places = tuple(map(self.nodes.index, nodes))
         first = places == tuple(range(len(nodes)))
         return LabelTree(
@@ -188,6 +194,7 @@ class LabelTree:
             edges=edges,
             codes=codes or None,
             digits=None if codes else self.code_length,
+            partial=partial,
             places=None if codes or first else places,
             dropped=dropped,
         )
@@ -214,9 +221,10 @@ class LabelTree:
                 f"code {code!r} does not fit the {self.name} tree, whose codes have {self.code_length} digits"
             )
         if self.codes:
-            if code not in self.codes:
-                raise UserError(f"unknown code {code}; the {self.name} tree knows {', '.join(self.codes)}")
-            return np.array([float(node in self.codes[code]) for node in self.nodes], dtype=np.float32)
+            meanings = {**self.codes, **self.partial}
+            if code not in meanings:
+                raise UserError(f"unknown code {code}; the {self.name} tree knows {', '.join(meanings)}")
+            return self._vector(code, meanings[code])
         places = self.places or range(len(self.nodes))
         vector = np.array([float(code[place]) for place in places], dtype=np.float32)
         if (vector > UNKNOWN).any():
@@ -224,6 +232,10 @@ class LabelTree:
         if not self.is_legal(vector):
             raise UserError(f"code {code} is no legal state of the {self.name} tree: its edges do not allow it")
         return vector
+
+    def _vector(self, code: str, on: tuple[str, ...]) -> np.ndarray:
+        off = UNKNOWN if code in self.partial else 0.0
+        return np.array([1.0 if node in on else off for node in self.nodes], dtype=np.float32)
 
     def to_dict(self) -> dict:
         """Plain types for checkpoints and JSON."""
@@ -245,6 +257,12 @@ class LabelTree:
         edges = {k: tuple(v) for k, v in plain["edges"].items()}
         places = tuple(plain["places"]) if "places" in plain else None
         more = {"places": places, "dropped": plain.get("dropped", ""), "wordings": plain.get("wordings", {})}
+        original = TREES.get(plain["name"].partition("-")[0])
+        if original and codes:
+            nodes = plain["nodes"]
+            more["partial"] = {
+                code: tuple(node for node in on if node in nodes) for code, on in original.partial.items()
+            }
         return LabelTree(plain["name"], tuple(plain["nodes"]), edges, codes, plain.get("digits"), **more)
 
 
@@ -269,6 +287,7 @@ FFPP = LabelTree(
         "0100100010": ("fake", "physical inconsistency", "nose"),  # blended nose
         "0100101100": ("fake", "physical inconsistency", "lip", "mouth"),  # blended mouth
     },
+    partial={"0122222222": ("fake",)},  # a fake of which no more is known
 )
 
 FFSC = LabelTree(

@@ -55,8 +55,8 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     data("--crop_cache", type=folder_name, metavar="DIR", help="keep decoded crops in DIR (SSD, 0.3 MB each) for reuse")
     data("--augment_on", choices=("cpu", "device"), default="cpu", help="where training crops are perturbed and "
          "resized; device: the training device (values differ by at most one grey level)")  # fmt: skip
-    data("--unknown", choices=("zero", "mask"), default="zero", help="what to do with a node whose code digit is 2 "
-         "(FFSC). zero: train it as off; mask: leave it out (--loss nll always sums over both states)")  # fmt: skip
+    data("--unknown", choices=("zero", "mask"), default="zero", help="what to do with a node whose code digit is 2: "
+         "unknown. zero: train it as off; mask: leave it out (--loss nll always sums over both states)")  # fmt: skip
 
     model = parser.add_argument_group("model").add_argument
     model("--VM", choices=MODEL_NAMES, help="CLIP model (default: ViT-B/32); demo: small, trained from scratch")

@@ -1,6 +1,7 @@
 """Read image files: crops and photographs."""
 
 import contextlib
+import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from utils.files import whole_file
+from utils.tables import row_bytes
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF")
 # What Pillow raises for damaged and oversized files: SyntaxError for a broken PNG chunk, ValueError for absurd sizes.
@@ -28,10 +30,16 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+def _image_file(path: str | Path) -> Path | io.BytesIO:
+    """What Pillow opens: the file, or the bytes of a row of a table (see ``utils.tables``)."""
+    content = row_bytes(path)
+    return whole_file(path) if content is None else io.BytesIO(content)
+
+
 def size_from_header(path: str | Path) -> tuple[int, int]:
     """(height, width) from an image file's header; (0, 0) if it is damaged."""
     try:
-        with _quiet(), Image.open(whole_file(path), formats=FORMATS) as image:
+        with _quiet(), Image.open(_image_file(path), formats=FORMATS) as image:
             return image.height, image.width
     except DAMAGE:
         return 0, 0
@@ -48,7 +56,7 @@ def read_rgb(path: str | Path, upright: bool = False, formats: tuple[str, ...] =
         DamagedImageError: It is damaged, too large, or has more than 8 bits per channel.
     """
     try:
-        with _quiet(), Image.open(whole_file(path), formats=formats) as image:
+        with _quiet(), Image.open(_image_file(path), formats=formats) as image:
             if _DNG_VERSION in getattr(image, "tag_v2", ()):
                 raise DamagedImageError("a camera's raw file (DNG); export it as JPEG or PNG")
             if image.mode[0] in "IF":  # 16 or 32 bits per channel; PIL would clip them to white

@@ -18,7 +18,9 @@ if TYPE_CHECKING:  # NumPy is imported late: --help must not wait for it
 Row = tuple[int, dict[str, str]]  # line number; path, label, video, method and code, "" if there is none
 
 
-def read_csv_list(path: Path, folders: Sequence[Path] = (), tree: "LabelTree | None" = None) -> DataSet:
+def read_csv_list(
+    path: Path, folders: Sequence[Path] = (), tree: "LabelTree | None" = None, split: str | None = None
+) -> DataSet:
     """Read the images of a CSV file. Paths are relative to the current folder, to the file's own, or to ``folders``.
 
     An image without video counts for itself. A video name under several methods is several videos, <method>/<video>:
@@ -27,13 +29,14 @@ def read_csv_list(path: Path, folders: Sequence[Path] = (), tree: "LabelTree | N
 
     Args:
         tree: Reads the list codes of a column code, if there is one; without a tree such a column is ignored.
+        split: Read only the rows with this value in the column split.
 
     Raises:
         UserError: (with file:line) A row cannot be read, its code does not fit the tree or its label, a video has two
             labels, or an image is listed again with another label, video, method or code.
     """
     path = Path(path)
-    rows = _read_rows(path)
+    rows = _read_rows(path, split)
     listed = [row["path"] for _, row in rows]
     images, _, notes = find_images(listed, [path.parent, *folders])
     again = listed_again(images)
@@ -69,13 +72,14 @@ def _node_code(place: str, row: dict[str, str], tree: "LabelTree") -> str:
     return node_code(vector)
 
 
-def _read_rows(path: Path) -> list[Row]:
+def _read_rows(path: Path, split: str | None) -> list[Row]:
     """The rows below the header. Raises UserError for one without a path or a label."""
     try:
         with text_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             header = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-            rows = [(reader.line_num, row) for row in reader]
+            chosen = (row for row in reader if split in (None, (row.get("split") or "").strip(BLANKS)))
+            rows = [(reader.line_num, row) for row in chosen]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}); it must be a CSV file of UTF-8 text") from error
     if not {"path", "label"} <= set(header):

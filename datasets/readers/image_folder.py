@@ -12,7 +12,7 @@ from datasets.data_set_format import DataSetFormat
 from datasets.records import DataSet, Dropped, Record, evenly_spaced, folder_ids, images_below, list_images, subfolders
 from utils.cli import UserError
 
-_CLASSES = {"real": 0, "fake": 1, "0_real": 0, "1_fake": 1}
+CLASSES = {"real": 0, "fake": 1, "0_real": 0, "1_fake": 1}
 
 
 def read_image_folder(root: Path, n_frames: int) -> DataSet:
@@ -74,7 +74,7 @@ def read_image_folder(root: Path, n_frames: int) -> DataSet:
 def _class_folders(root: Path) -> dict[str, tuple[int, str]]:
     """Folder in ``root`` -> (label, method); "" for fakes of any method."""
     names = subfolders(root)
-    classes = {name: _CLASSES[name.lower()] for name in names if name.lower() in _CLASSES}
+    classes = {name: CLASSES[name.lower()] for name in names if name.lower() in CLASSES}
     meanings = {name: (label, "" if label else "real") for name, label in classes.items()}
     if set(classes.values()) == {0}:
         meanings |= {name: (1, name) for name in names if name not in classes and images_below(root / name)}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from datasets.data_set_format import DataSetFormat
 from datasets.list_rules import absolute_folders, each_once, find_images, listed_again, split_line
+from datasets.readers.image_folder import CLASSES
 from datasets.records import DataSet, Record, by_video, folder_ids, node_code
 from utils.cli import UserError
 from utils.files import text_file
@@ -37,8 +38,8 @@ def read_txt_list(
     """Read a list file. All its lines must have one form.
 
     The video of an image is its folder relative to the deepest folder that all images share, or the folder's name if
-    there is only one. If a folder mixes labels, folders are not videos: every image counts for itself. An image that is
-    listed again is dropped with the reason duplicate.
+    there is only one. If a folder mixes labels or is named after a class (real, 1_fake), folders are not videos: every
+    image counts for itself. An image that is listed again is dropped with the reason duplicate.
 
     Args:
         tree: Turns codes into node vectors.
@@ -121,6 +122,8 @@ def _videos_of(images: list[str], labels: Sequence[int]) -> list[str]:
     folders = absolute_folders(images)
     label_of: dict[str, int] = {}
     if any(label_of.setdefault(folder, label) != label for folder, label in zip(folders, labels, strict=True)):
+        return images
+    if any(folder.rpartition("/")[2].lower() in CLASSES for folder in label_of):
         return images
     names = folder_ids(label_of)
     return [names[folder] for folder in folders]

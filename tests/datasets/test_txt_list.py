@@ -122,3 +122,16 @@ def test_very_long_line_of_separators_is_read_at_once(folder):
     started = time.perf_counter()
     assert len(read_txt_list(path, FFPP).records) == 2
     assert time.perf_counter() - started < 5  # a pattern that backtracks took minutes
+
+
+@pytest.mark.parametrize("folders", [("real", "fake"), ("0_Real", "1_Fake"), ("real", "DF")])
+def test_images_directly_in_class_folders_are_no_videos(tmp_path, folders):
+    images = [f"{folder}/{i}.png" for folder in folders for i in range(2)]
+    for image in images:
+        (tmp_path / image).parent.mkdir(exist_ok=True)
+        (tmp_path / image).touch()
+    codes = dict(zip(folders, ("1000000000", "0122222222"), strict=True))
+    (tmp_path / "l.txt").write_text("".join(f"{image} {codes[image.split('/')[0]]}\n" for image in images))
+    data = read_txt_list(tmp_path / "l.txt", FFPP)
+    assert data.image_level
+    assert [record.code for record in data.records] == ["0000000000"] * 2 + ["1222222222"] * 2

@@ -147,7 +147,7 @@ def test_options_that_are_surely_a_mistake(call, capsys, arguments, message):
 
 def test_every_data_set_that_is_not_there_is_one_line(call, tmp_path, capsys):
     for name in TEST_SETS:
-        place = ["--datapath", tmp_path / "nothing"] if name in ("list", "json", "folder", "csv") else []
+        place = ["--datapath", tmp_path / "nothing"] if TEST_SETS[name].needs_datapath else []
         assert call("--dataset", name, *place) == 2, name
         error = capsys.readouterr().err
         assert error.startswith("error: ") and len(error.strip().splitlines()) == 1, error
