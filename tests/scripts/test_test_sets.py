@@ -69,7 +69,9 @@ def test_seed_command_word_for_word(dataset, layouts, published_checkpoint, tmp_
     videos = {"CDF": 6, "FSh": 8, "Deeper": 7, "DFDC": 6, "FFSC": 30}[dataset]
     assert (metrics["videos"], metrics["n_frames_per_video"]) == (videos, None if dataset == "FFSC" else 64)
     assert metrics["coverage"] == pytest.approx(6 / 7 if dataset == "DFDC" else 1)
-    methods = {"CDF": ["Celeb-synthesis"], "FSh": ["FaceShifter"], "Deeper": ["end_to_end"]}.get(dataset, [])
+    methods = {"CDF": ["Celeb-synthesis"], "FSh": ["FaceShifter"], "Deeper": ["end_to_end"], "FFSC": ["age"]}.get(
+        dataset, []
+    )
     assert list(metrics["methods"]) == methods
 
 
