@@ -12,12 +12,12 @@ from typing import NamedTuple
 from datasets.checks.corrected_list import read_list_lines
 from datasets.checks.findings import DROP, DROP_LINE, Edit, Finding, one_class, repeated_line
 from datasets.checks.folder_labels import contradictions, is_class_folder, method_of
-from datasets.list_rules import split_line
+from datasets.list_rules import find_images, split_line
 from datasets.readers.ffpp import EXPANSION_FOLDER, extraction_of
 from datasets.readers.ffsc import CODES
 from datasets.records import list_images
 from models.label_tree import FFPP, TREES, LabelTree
-from utils.cli import UserError
+from utils.cli import UserError, print_note
 from utils.progress import progress_bar
 
 REPLACES_NOTHING = "where crops are in the way, it says so and replaces nothing"
@@ -123,6 +123,14 @@ def _read_rows(path: Path, data_folders: Sequence[Path]) -> tuple[list[Row], lis
             findings.append(Finding("unknown_code", str(path), number, message, fix, DROP))
         elif line:
             rows.append(Row(number, image, code, *file_and_size(image, bases, real_folder)))
+    if any(row.size is None for row in rows):  # the reader may still find them
+        found = find_images([row.path for row in rows], [path.parent, *data_folders])
+        for note in found.notes:
+            print_note(f"{path}: {note}")
+        rows = [
+            Row(*row[:3], *file_and_size(file, [""], real_folder)) if row.size is None else row
+            for row, file in zip(rows, found.paths, strict=True)
+        ]
     return rows, findings
 
 
@@ -205,22 +213,22 @@ def _fix_of_missing(
     plain = image.replace("\\", "/")
     folder = plain.rpartition("/")[0]
     if folder not in moves:
-        moves[folder] = _moved(plain, image, list_path, data_root)
+        moves[folder] = _moved(plain, list_path, data_root)
     move = moves[folder]
     if move is None:
         return f"put the file there, or {DROP_LINE}", DROP
     old, new = move
-    what = f"replace {old!r} at the start of such paths by {new!r}" if old or new else "write / instead of \\"
+    what = f"replace {old!r} at the start of such paths by {new!r}"
     path = new + plain[len(old) :]
     return f"{what}; --fix OUT.txt does that", Edit(lambda line: line.replace(image, path, 1))
 
 
-def _moved(plain: str, image: str, list_path: Path, data_root: Path) -> tuple[str, str] | None:
+def _moved(plain: str, list_path: Path, data_root: Path) -> tuple[str, str] | None:
     """(start of the path, what replaces it) for an image that is elsewhere below a folder we know; else None."""
     for start in (0, *(match.end() for match in re.finditer("/", plain))):
         old, tail = plain[:start], plain[start:]
         for root, new in (("", ""), (f"{data_root}/", f"{data_root}/"), (f"{list_path.parent}/", "")):
-            if (start or root or plain != image) and tail and os.path.isfile(root + tail):  # noqa: PTH113
+            if (start or root) and tail and os.path.isfile(root + tail):  # noqa: PTH113
                 return old, new
     return None
 

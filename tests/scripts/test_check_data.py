@@ -240,16 +240,25 @@ def test_one_file_given_twice_is_one_finding_and_is_never_emptied(check, crops, 
     assert kinds(check("--txt_path_train", train, "--txt_path_test", train)[1]) == {"one_file": 1, "unknown_code": 1}
 
 
-@pytest.mark.parametrize("change", [("crops/", "/old disk/[1]/crops/"), ("crops/", "crops\\"), ("crops/", "gone/")])
-def test_fix_writes_the_paths_of_moved_images(check, fix, crops, monkeypatch, tmp_path_factory, change):
+@pytest.mark.parametrize("folder", ["/old disk/[1]/crops/", "crops\\"])
+def test_paths_that_the_reader_finds_are_no_finding(check, crops, monkeypatch, tmp_path_factory, folder):
     path = good_lists(crops)[1]
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    path.write_text(path.read_text().replace(*change))
+    path.write_text(path.read_text().replace("crops/", folder))
+    assert check("--txt_path_train", path)[1] == []
+
+
+def test_fix_writes_the_paths_of_moved_images(check, fix, crops, monkeypatch, tmp_path_factory):
+    path = good_lists(crops)[1]
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    good = path.read_text()
+    path.write_text(good.replace("crops/", "gone/"))
     _, findings, _ = check("--txt_path_train", path)
-    assert kinds(findings) == {"missing_file": 8}
-    if change[1] == "gone/":
-        assert findings[0]["fix"].startswith("put the file there")
-        return
+    assert kinds(findings) == {"missing_file": 8} and findings[0]["fix"].startswith("put the file there")
+    lines = good.splitlines(keepends=True)
+    folders = ("/old disk/[1]/crops/", "/other/crops/")  # two folders of other machines, which the reader does not find
+    path.write_text("".join(line.replace("crops/", folders[i % 2]) for i, line in enumerate(lines)))
+    assert kinds(check("--txt_path_train", path)[1]) == {"missing_file": 8}
     fix(path, "--txt_path_train", path)
     assert check("--txt_path_train", path)[1] == []
 
