@@ -15,6 +15,7 @@ from utils.files import text_file
 if TYPE_CHECKING:  # NumPy is imported late: --help must not wait for it
     from models.label_tree import LabelTree
 
+_COLUMNS = ("path", "label", "video", "method", "code", "split")
 Row = tuple[int, dict[str, str]]  # line number; path, label, video, method and code, "" if there is none
 
 
@@ -59,6 +60,9 @@ def read_csv_list(
         if labels.setdefault(record.video, record.label) != record.label:
             here, above = record.label, 1 - record.label
             raise UserError(f"{path}:{number}: video {record.video} has label {here} here and {above} above; keep one")
+    others = {row["split"] for _, row in rows if row["split"]} if split is None else set()
+    if len(others) > 1:
+        notes = [*notes, f"the rows of all splits are read ({', '.join(sorted(others))}): the column split is not used"]
     return DataSet("csv", *each_once(records, again), str(path), notes=notes)
 
 
@@ -79,19 +83,21 @@ def _read_rows(path: Path, split: str | None) -> list[Row]:
             reader = csv.DictReader(file)
             header = reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
             chosen = (row for row in reader if split in (None, (row.get("split") or "").strip(BLANKS)))
-            rows = [(reader.line_num, row) for row in chosen]
+            rows = [(reader.line_num, row) for row in chosen if any((row.get(name) or "").strip() for name in _COLUMNS)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path} ({error}); it must be a CSV file of UTF-8 text") from error
     if not {"path", "label"} <= set(header):
-        raise UserError(f"{path}:1: the header needs path,label[,video,method], got {','.join(header)[:80]!r}")
+        wanted = "the header needs path,label[,video,method,code,split], separated by commas"
+        raise UserError(f"{path}:1: {wanted}, got {','.join(header)[:80]!r}; rename the columns")
     if not rows:
         raise UserError(f"{path} lists no image; each row must be path,label[,video,method]")
     cleaned = []
     for number, row in rows:
-        values = {name: (row.get(name) or "").strip(BLANKS) for name in ("path", "label", "video", "method", "code")}
+        values = {name: (row.get(name) or "").strip(BLANKS) for name in _COLUMNS}
         label = label_of(values["label"])
         if not values["path"] or label is None:
-            raise UserError(f"{path}:{number}: expected a path and the label 0 (real) or 1 (fake)")
+            got = f"the path {values['path'][:80]!r} and the label {values['label'][:80]!r}"
+            raise UserError(f"{path}:{number}: expected a path and the label 0 or real, or 1 or fake, got {got}")
         values["label"] = str(label)
         cleaned.append((number, values))
     return cleaned

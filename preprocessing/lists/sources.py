@@ -43,7 +43,7 @@ def source_lists(args: argparse.Namespace) -> Lists:
     more = read_codes(args.codes)
     left_out: LeftOut = defaultdict(list)
     samples = list(_samples(args, left_out))
-    splits = {sample.split for sample in samples}
+    splits = named = {sample.split for sample in samples}
     shares = {"val": args.val_share, "test": args.test_share} if "train" in splits else {}
     shares = {split: share for split, share in shares.items() if share and split not in splits}
     samples = [sample for sample in samples if sample.split in {"train", *args.split}]
@@ -64,7 +64,8 @@ def source_lists(args: argparse.Namespace) -> Lists:
     for split in args.split:
         own = [sample for sample in samples if sample.split == split]
         if not own:
-            print(f"{split}: no list, the sources have no such split (--resplit draws new ones)")
+            why = "none of its images is there" if split in named else "the sources have no such split"
+            print(f"{split}: no list, {why} (--resplit draws new ones)")
             continue
         _require_classes(own, split)
         balance = args.balance if split == "train" else "none"
@@ -73,7 +74,10 @@ def source_lists(args: argparse.Namespace) -> Lists:
             print(f"{split}: {len(images)} of {len(own)} images are listed, as many real as fake (--balance equal)")
         lists[split] = (images, facts | {"split": split, "balance": balance})
     if not lists:
-        raise UserError(f"the sources have no split {' or '.join(args.split)}; choose others with --split")
+        chosen = " or ".join(args.split)
+        if named & set(args.split):
+            raise UserError(f"no image of {chosen} is there; set --data_root to the folder that holds them")
+        raise UserError(f"the sources have no split {chosen}; choose others with --split")
     check_paths(lists)
     return lists
 
@@ -122,11 +126,14 @@ def _csv_splits(path: Path) -> Sequence[str]:
             if "split" not in header:
                 return [""]
             column = header.index("split")
-            values = dict.fromkeys(row[column].strip(BLANKS) if len(row) > column else "" for row in rows if row)
+            values: dict[str, int] = {}  # -> the line where it is first
+            for row in rows:
+                if any(map(str.strip, row)):
+                    values.setdefault(row[column].strip(BLANKS) if len(row) > column else "", rows.line_num)
     except (OSError, UnicodeDecodeError, csv.Error):
         return [""]
     if "" in values and len(values) > 1:
-        raise UserError(f"{path}: some rows have no split; write train, val or test, or drop the column")
+        raise UserError(f"{path}:{values['']}: the row has no split; write train, val or test, or drop the column")
     return list(values)
 
 

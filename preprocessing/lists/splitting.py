@@ -130,7 +130,7 @@ def _draw(samples: Sequence[Sample], groups: Sequence[int], shares: Mapping[str,
 
 
 def check_disjoint(samples: Sequence[Sample]) -> str:
-    """What the splits share though their videos differ: persons or source videos, in words; "" if nothing.
+    """What the splits share though their videos differ: persons, source videos or folders, in words; "" if nothing.
 
     Raises UserError if one video is in two splits.
     """
@@ -147,4 +147,14 @@ def check_disjoint(samples: Sequence[Sample]) -> str:
         for key in shown(place):
             splits_of[key] |= splits
     shared = [key for key, splits in splits_of.items() if len(splits) > 1]
-    return f"{len(shared)} persons or source videos, such as {shared[0]}, are in several splits" if shared else ""
+    words = [f"{len(shared)} persons or source videos, such as {shared[0]}, are in several splits"] if shared else []
+    splits_of = defaultdict(set)
+    for sample in samples:
+        if sample.video == sample.path:
+            splits_of[os.path.split(sample.path)[0]].add(sample.split)
+    if folders := [folder for folder, splits in splits_of.items() if len(splits) > 1]:
+        words.append(
+            f"{len(folders)} folders, such as {folders[0]}, have images in several splits; if the images of one are "
+            "frames of a video, name it in a column video"
+        )
+    return "; ".join(words)

@@ -64,3 +64,18 @@ def test_paths_of_windows_are_found(read):
     assert [record.frame for record in data.records] == ["0", "0", "gone"]
     odd = read("c\\0.png,1,v", "b/0.png,0,w")
     assert [record.path[-7:] for record in odd.records] == ["c\\0.png", "b/0.png"], "a name may hold a backslash"
+
+
+def test_a_column_split_that_is_not_used_is_told(read):
+    header = "path,label,split"
+    data = read("0.png,real,train", "1.png,fake,test", ",,", header=header, images=["0.png", "1.png"])
+    assert len(data.records) == 2
+    assert list(data.notes) == ["the rows of all splits are read (test, train): the column split is not used"]
+    assert list(read("0.png,real,test", "1.png,fake,test", header=header).notes) == []
+
+
+def test_what_is_wrong_with_a_row_is_shown(read):
+    with pytest.raises(UserError, match=r"l.csv:3: expected .* got the path '1.png' and the label 'spoof'"):
+        read("0.png,0,", "1.png,spoof,")
+    with pytest.raises(UserError, match=r"separated by commas, got 'path;label'; rename the columns"):
+        read("0.png;0", header="path;label")

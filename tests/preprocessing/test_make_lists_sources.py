@@ -319,3 +319,49 @@ def test_a_class_that_is_lacking_and_images_that_do_not_exist(bench, tmp_path, c
     assert run(*words, "--data_root", tmp_path / "elsewhere") == 2
     assert "none of the 9 listed images exists" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def split_csv(folder, rows):
+    """A CSV of (image, label, split); the images exist."""
+    touch(*(folder / image for image, *_ in rows))
+    path = folder / "l.csv"
+    path.write_text("path,label,split\n" + "".join(f"{','.join(row)}\n" for row in rows))
+    return path
+
+
+def test_folders_with_images_in_several_splits_are_told(tmp_path, capsys):
+    rows = [
+        (f"{kind}/v/{i}.png", kind, split) for kind in ("real", "fake") for i, split in enumerate(("train", "test"))
+    ]
+    path = split_csv(tmp_path, rows)
+    assert run("--dataset", "csv", "--datapath", path, "--output", tmp_path / "out", "--val_share", "0") == 0
+    assert "2 folders, such as" in (out := capsys.readouterr().out) and "name it in a column video" in out
+
+
+def test_a_row_without_a_split_is_named(tmp_path, capsys):
+    path = split_csv(tmp_path, [("0.png", "real", "train"), ("1.png", "fake", "")])
+    assert run("--dataset", "csv", "--datapath", path, "--output", tmp_path / "out") == 2
+    assert "l.csv:3: the row has no split" in capsys.readouterr().err
+
+
+def test_a_split_whose_images_are_missing_is_there(bench, tmp_path, capsys):
+    path = split_csv(tmp_path, [("0.png", "real", "train"), ("1.png", "fake", "train"), ("2.png", "fake", "test")])
+    (tmp_path / "2.png").unlink()
+    command = ("--dataset", "csv", "--datapath", path, "--output", tmp_path / "out", "--val_share", "0")
+    assert run(*command, "--split", "train", "test") == 0
+    assert "test: no list, none of its images is there" in capsys.readouterr().out
+    assert run(*command, "--split", "test") == 2
+    assert "no image of test is there; set --data_root" in capsys.readouterr().err
+
+
+def test_a_list_that_is_not_ours_is_not_replaced(tmp_path, capsys):
+    path = split_csv(tmp_path, [("0.png", "real", "train"), ("1.png", "fake", "train")])
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "train.txt").write_text("mine")
+    command = ("--dataset", "csv", "--datapath", path, "--output", out, "--val_share", "0", "--test_share", "0")
+    assert run(*command) == 2
+    assert "train.txt was not made by this script (it has no recipe)" in capsys.readouterr().err
+    assert (out / "train.txt").read_text() == "mine"
+    (out / "train.txt").unlink()
+    assert run(*command) == 0 and run(*command) == 0
