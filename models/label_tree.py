@@ -182,10 +182,7 @@ class LabelTree:
         self, name: str, nodes: tuple[str, ...], edges: Mapping[str, tuple[str, ...]], dropped: str = ""
     ) -> "LabelTree":
         """A tree of some of this tree's nodes, in its order, that reads its list codes."""
-        codes, partial = (
-            {code: tuple(node for node in on if node in nodes) for code, on in meanings.items()}
-            for meanings in (self.codes or {}, self.partial)
-        )
+        codes, partial = (_only_nodes(nodes, meanings) for meanings in (self.codes or {}, self.partial))
         places = tuple(map(self.nodes.index, nodes))
         first = places == tuple(range(len(nodes)))
         return LabelTree(
@@ -257,13 +254,14 @@ class LabelTree:
         edges = {k: tuple(v) for k, v in plain["edges"].items()}
         places = tuple(plain["places"]) if "places" in plain else None
         more = {"places": places, "dropped": plain.get("dropped", ""), "wordings": plain.get("wordings", {})}
-        original = TREES.get(plain["name"].partition("-")[0])
-        if original and codes:
-            nodes = plain["nodes"]
-            more["partial"] = {
-                code: tuple(node for node in on if node in nodes) for code, on in original.partial.items()
-            }
-        return LabelTree(plain["name"], tuple(plain["nodes"]), edges, codes, plain.get("digits"), **more)
+        tree = LabelTree(plain["name"], tuple(plain["nodes"]), edges, codes, plain.get("digits"), **more)
+        original = TREES.get(tree.family)
+        return replace(tree, partial=_only_nodes(tree.nodes, original.partial)) if original and codes else tree
+
+
+def _only_nodes(nodes: tuple[str, ...], meanings: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """List code -> nodes that are on, of ``nodes`` alone."""
+    return {code: tuple(node for node in on if node in nodes) for code, on in meanings.items()}
 
 
 _REGIONS = ("eye", "eyebrow", "lip", "mouth", "nose", "skin")

@@ -40,7 +40,8 @@ def draw_pictures(
         The name of the annotated file, and for each person the entries of prediction.json about the pictures.
     """
     crops: list[dict[int, np.ndarray]] = [{} for _ in persons]  # index into a person's frames -> crop
-    frames = _annotated_frames(source, people, persons, context, crops, on_frame)
+    matrix = colour_matrix(source.path) if source.photo is None else None
+    frames = _annotated_frames(source, people, persons, context, crops, on_frame, matrix)
     times: list[float] = []
     if source.photo is not None:
         name = "annotated.jpg"
@@ -49,7 +50,7 @@ def draw_pictures(
     else:
         name, times = "annotated.mp4", frame_times(source.path, people.count)
         encoding = {"preset": "ultrafast", "crf": "23"}
-        write_video(folder / name, frames, frame_rate(source.path), encoding, matrix=colour_matrix(source.path))
+        write_video(folder / name, frames, frame_rate(source.path), encoding, matrix=matrix)
     entries = []
     for number, (person, shown) in enumerate(zip(persons, crops, strict=True), start=1):
         first = person.decisive()[0]
@@ -75,6 +76,7 @@ def _annotated_frames(
     context: PredictionContext,
     crops: Sequence[dict[int, np.ndarray]],
     on_frame: Callable[[float], object],
+    matrix: int | None,
 ) -> Iterator[list[np.ndarray]]:
     """Yield all frames with boxes and labels; fill ``crops`` with those of the decisive frames.
 
@@ -83,7 +85,6 @@ def _annotated_frames(
     gap = max(np.diff(list(people.faces)), default=1)
     boxes = [dict(zip(person.frames, person.boxes, strict=True)) for person in persons]
     regions = [context.predictor.tree.nodes[i] for i in context.predictor.tree.levels[2]]
-    matrix = colour_matrix(source.path) if source.photo is None else None
     labels = [_label(person, f"{n}: " if len(persons) > 1 else "", regions) for n, person in enumerate(persons, 1)]
     for index, picture in source.pictures(range(people.count)):
         decisive = {n: person.frames.index(index) for n, person in enumerate(persons) if index in person.frames}

@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 import torch
 
+from models.checkpoint import save_checkpoint
+from models.joint_embedding import JointEmbedding, architecture
+from models.label_tree import FFPP
 from preprocessing.extraction.face_crops import one_thread
 from tests.layouts import Layouts
 
@@ -86,6 +89,14 @@ def published_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finally:
         del sys.modules["yacs"], sys.modules["yacs.config"]
     return path
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """The content of a checkpoint of ours: the demo's model with random weights."""
+    path = tmp_path_factory.mktemp("ours") / "ckpt.pth"
+    save_checkpoint(path, JointEmbedding(architecture("demo"), FFPP))
+    return torch.load(path, weights_only=True)
 
 
 @pytest.fixture

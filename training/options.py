@@ -157,7 +157,9 @@ def uses_cuda_graph(args: argparse.Namespace, device_type: str) -> bool:
         reason = "needs a CUDA device; run without it"
     if args.cuda_graph and reason:
         raise UserError(f"--cuda_graph {reason}")
-    return not reason and not args.compile if args.cuda_graph is None else args.cuda_graph
+    if args.cuda_graph is None:
+        return reason is None and not args.compile
+    return args.cuda_graph
 
 
 def _tag(args: argparse.Namespace, parser: ArgumentParser) -> str:

@@ -60,6 +60,11 @@ def _frame(frame: np.ndarray | Sequence[np.ndarray]) -> av.VideoFrame:
     if not isinstance(frame, np.ndarray):
         values = np.concatenate([plane.ravel() for plane in frame]).reshape(-1, frame[0].shape[1])
         return av.VideoFrame.from_ndarray(values, format="yuv420p")
+    return rgb_frame(frame)
+
+
+def rgb_frame(frame: np.ndarray) -> av.VideoFrame:
+    """A picture [H, W, 3] uint8 RGB as PyAV's frame; odd sides are padded by a row or a column."""
     height, width = frame.shape[:2]
     even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")

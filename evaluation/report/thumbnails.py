@@ -6,6 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from utils.images import DAMAGE
+
 
 def thumbnail(path: str, beside: Path, side: int = 96) -> Image.Image | None:
     """An RGB image with sides of at most ``side`` pixels; None if it cannot be read.
@@ -23,5 +25,5 @@ def thumbnail(path: str, beside: Path, side: int = 96) -> Image.Image | None:
                 small = image.convert("RGB")
         small.thumbnail((side, side))
         return small
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Warning, Image.DecompressionBombError):
+    except (*DAMAGE, struct.error, Warning):
         return None

@@ -20,6 +20,7 @@ import numpy as np
 from datasets.records import evenly_spaced_indices
 from preprocessing.extraction.animations import is_animation, number_of_pictures, pictures
 from preprocessing.extraction.hdr import TRANSFERS, to_sdr
+from utils.video_writer import rgb_frame
 
 # Containers alone: playlists (HLS, concat) would play other files, or addresses, than the one that is opened.
 _OPTIONS = {
@@ -339,10 +340,7 @@ def _colour_matrix(stream: av.VideoStream) -> int:
 
 def yuv_planes(frame: np.ndarray, matrix: int = BT601) -> list[np.ndarray]:
     """The planes of an RGB frame, see ``Picture``. matrix: one of _MATRICES."""
-    height, width = frame.shape[:2]
-    even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
-    return _split(picture.to_ndarray(format="yuv420p", dst_colorspace=1 if matrix == _BT709 else 5))
+    return _split(rgb_frame(frame).to_ndarray(format="yuv420p", dst_colorspace=1 if matrix == _BT709 else 5))
 
 
 def _split(values: np.ndarray) -> list[np.ndarray]:

@@ -5,9 +5,7 @@ import re
 import pytest
 import torch
 
-from models.checkpoint import build_model, load_model, save_checkpoint
-from models.joint_embedding import JointEmbedding, architecture
-from models.label_tree import FFPP
+from models.checkpoint import build_model, load_model
 from utils.cli import UserError
 
 
@@ -42,13 +40,6 @@ EMA = {
     "ema_state_dict": lambda s, mean: {"ema_state_dict": mean, "model_state_dict": prefixed(s, "module.")},
     "one dictionary": lambda s, mean: {"state_dict": prefixed(mean, "ema_model.ema.") | prefixed(s, "model.")},
 }
-
-
-@pytest.fixture(scope="module")
-def ours(tmp_path_factory):
-    path = tmp_path_factory.mktemp("ours") / "ckpt.pth"
-    save_checkpoint(path, JointEmbedding(architecture("demo"), FFPP))
-    return torch.load(path, weights_only=True)
 
 
 @pytest.fixture

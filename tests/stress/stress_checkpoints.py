@@ -14,10 +14,7 @@ import torch
 import SJEDD_predict
 import SJEDD_test
 import SJEDD_train_FFpp
-from models.checkpoint import save_checkpoint
 from models.checkpoint_file import read_checkpoint
-from models.joint_embedding import JointEmbedding, architecture
-from models.label_tree import FFPP
 from preprocessing import extract_faces
 from tests.conftest import DATA
 from tests.stress.scripts import refusal, run_script
@@ -42,13 +39,6 @@ class Call:
 @pytest.fixture(scope="module")
 def good(published_checkpoint):
     return dict(read_checkpoint(published_checkpoint)["model"])
-
-
-@pytest.fixture(scope="module")
-def ours(tmp_path_factory):
-    path = tmp_path_factory.mktemp("ours") / "ckpt.pth"
-    save_checkpoint(path, JointEmbedding(architecture("demo"), FFPP))
-    return torch.load(path, weights_only=True)
 
 
 @pytest.fixture
