@@ -3,7 +3,18 @@
 import argparse
 from collections.abc import Sequence
 
-from models.choices import GRAD_METHODS, LEVELS, LOSSES, MODEL_NAMES, PRECISIONS, SCORES, TASKS, TOWERS, WEIGHTINGS
+from models.choices import (
+    GRAD_METHODS,
+    LEVELS,
+    LOSSES,
+    MODEL_NAMES,
+    PRECISIONS,
+    SCORES,
+    TASKS,
+    TOWERS,
+    TRACKERS,
+    WEIGHTINGS,
+)
 from utils.cli import (
     INSTEAD,
     ArgumentParser,
@@ -42,6 +53,8 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     run("--keep", type=non_negative_int, default=0, metavar="N", help="also keep the weights of the last N epochs")
     run("--save_minutes", type=non_negative_float, default=10, metavar="M", help="minutes between saves of "
         "ckpt_last.pth within an epoch")  # fmt: skip
+    run("--tracker", choices=TRACKERS, default="tensorboard", help="keeps the figures of each epoch, "
+        "besides metrics.jsonl; wandb and trackio: pip install them")  # fmt: skip
     run("--resume", metavar="CKPT", help="continue a run exactly from its ckpt_last.pth, with its settings")
     run("--init_from", metavar="CKPT", help="start a new run from the weights of this checkpoint")
 

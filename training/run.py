@@ -26,6 +26,7 @@ from training.options import uses_cuda_graph
 from training.provenance import git_revision, versions
 from training.resume import resume_settings, rng_state, set_rng_state
 from training.run_folder import run_folder
+from training.trackers import check_tracker, open_tracker
 from training.trainer import Trainer, TrainerSettings
 from training.validation import validate
 from utils.cli import UserError
@@ -43,6 +44,7 @@ def train(args: argparse.Namespace, tree: LabelTree) -> None:
     Raises UserError for bad settings, lists, images or checkpoints.
     """
     args, checkpoint = resume_settings(args) if args.resume else (args, None)
+    check_tracker(args.tracker)
     device = choose_device(args.gpu, args.precision)
     args.cuda_graph = uses_cuda_graph(args, device.type)
     if device.type == "cpu":
@@ -57,14 +59,17 @@ def train(args: argparse.Namespace, tree: LabelTree) -> None:
             data.open_images()
             run = Run(args, checkpoint, tree, device, data, folder)
             del checkpoint  # frees gigabytes
-            on_main(lambda: write_json(folder / "args.json", vars(args) | run.made_with | {"tree": tree.to_dict()}))
+            config = vars(args) | run.made_with | {"tree": tree.to_dict()}
+            on_main(lambda: write_json(folder / "args.json", config))
             log = open_log(folder / "log.txt")
-            metrics = MetricsLog(folder, run.progress.epoch) if is_main() else None
+            first, metrics = run.progress.epoch, None
+            if is_main():
+                metrics = MetricsLog(folder, first, open_tracker(args.tracker, folder, config, first))
             try:
                 run.train(log, metrics)
             finally:
                 if metrics:
-                    metrics.close()
+                    metrics.close([folder / "args.json", folder / "log.txt"])
                 close_log(log)
 
 
