@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from datasets import augmentation, transforms
-from datasets.augmentation import KINDS, STRENGTHS, Draw, apply_draw, augment, draw_augmentation
+from datasets.augmentation import KINDS, QUALITIES, Draw, apply_draw, augment, draw_augmentation
 from datasets.transforms import (
     ImageError,
     gaussian_blur,
@@ -115,7 +115,9 @@ def test_augment_is_to_the_bit_what_one_draw_after_the_other_gives(crop, shape):
         assert draws[0].bit_generator.state == draws[1].bit_generator.state
 
 
-@pytest.mark.parametrize(("kind", "strength"), [(kind, i) for kind in KINDS for i in range(len(STRENGTHS[kind]))])
+@pytest.mark.parametrize(
+    ("kind", "strength"), [(kind, i) for kind in KINDS[:-1] for i in range(2)] + [("jpeg", i) for i in QUALITIES]
+)
 def test_perturbations_keep_the_form_change_the_image_and_repeat_with_the_seed(crop, kind, strength):
     image = np.asarray(Image.fromarray(crop).resize((317, 317)))
     before = image.copy()
