@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
+from datasets.augmentation import QUALITIES
 from datasets.checks.findings import one_class
 from datasets.crop_cache import image_source
 from datasets.device_augmentation import augmented
@@ -15,8 +16,10 @@ from datasets.frames import EpochBatches, Frames, batches_per_epoch, node_labels
 from datasets.raw_frames import RawFrames
 from datasets.readers.txt_list import read_txt_list
 from datasets.records import DataSet, as_images
+from datasets.sampling import sampling
 from datasets.transforms import normalise
 from models.label_tree import FFSC, LabelTree
+from training.list_methods import methods_of
 from training.provenance import fingerprint
 from utils.cli import UserError
 from utils.ranks import share, world_size
@@ -31,6 +34,7 @@ class TrainingData:
     Attributes:
         train_set, val_set: the lists' records. FFSC's images belong to no videos, whatever their folders.
         hashes: fingerprints of the two lists, which do not change when the images move to another folder.
+        sampling: how the epochs of the training list are drawn.
         steps: full batches in an epoch, at least 1.
 
     Raises:
@@ -51,11 +55,15 @@ class TrainingData:
         for data in (self.train_set, self.val_set):
             for finding in one_class(data.source, [record.label for record in data.records]):
                 raise UserError(f"{finding.path} {finding.message}; {finding.fix}")
-        n, size, processes = len(self.train_set.records), args.batch_size, world_size()
-        if min(size, n) % processes:
+        records, size = self.train_set.records, args.batch_size
+        methods = methods_of(records) if args.balance_methods else None
+        self.sampling = sampling(records, args.pairs, methods)
+        n, processes = self.sampling.length, world_size()
+        multiple = processes * (2 if args.pairs else 1)  # a pair stays in one process
+        if min(size, n) % multiple:
             raise UserError(
                 f"a batch of {min(size, n)} images cannot be divided among {processes} processes; give a --batch_size "
-                f"that is a multiple of {processes} (and a list of at least as many images)"
+                f"that is a multiple of {multiple} (and a list of at least as many images)"
             )
         self.steps = batches_per_epoch(n, size)
         self.hashes = [
@@ -82,16 +90,18 @@ class TrainingData:
         """
         args, records = self.args, self.train_set.records
         probability = args.aug_probs if args.aug else 0.0
+        qualities = range(args.jpeg[0], args.jpeg[1] + 1) if args.jpeg else QUALITIES
         frames: Frames | RawFrames
         if args.augment_on == "device":
-            frames = RawFrames(records, probability, self._train_images)
+            frames = RawFrames(records, probability, self._train_images, args.flip, qualities)
             to_device = partial(augmented, size=size, device=device)
         else:
-            frames = Frames(records, size, probability, images=self._train_images)
+            frames = Frames(records, size, probability, images=self._train_images, flip=args.flip, qualities=qualities)
             to_device = partial(torch.Tensor.to, device=device, non_blocking=True)
-        order = EpochBatches(len(records), args.batch_size, args.seed, epoch, stream, start, every)
+        length, order = self.sampling.length, self.sampling.order
+        epoch_batches = EpochBatches(length, args.batch_size, args.seed, epoch, stream, start, every, order)
         on_cuda = device.type == "cuda"
-        for images, indices, unreadable in training_loader(frames, order, args.num_workers, pin_memory=on_cuda):
+        for images, indices, unreadable in training_loader(frames, epoch_batches, args.num_workers, on_cuda):
             refuse_unreadable(unreadable, self.train_set, args.txt_path_train)
             labels = node_labels(records, indices)
             if on_cuda:

@@ -95,7 +95,8 @@ class Run:
         self.progress = Progress()
         if checkpoint is not None:
             self._restore(checkpoint)
-        copy_from_main([*model.parameters(), *model.buffers()])
+        ema = self.trainer.ema
+        copy_from_main([*model.parameters(), *model.buffers(), *(ema.mean if ema else ())])
         self.saved = time.perf_counter()  # time of the last ckpt_last.pth
 
     def _restore(self, checkpoint: dict) -> None:
@@ -127,6 +128,8 @@ class Run:
                     log.info(f"stopped; continue with --resume {self.folder / 'ckpt_last.pth'}")
                     stop.raise_stop()
         log.info(f"best epoch {progress.best['epoch']}: {self.folder / 'ckpt_best.pth'}")
+        if progress.best_ema:
+            log.info(f"running mean, best epoch {progress.best_ema['epoch']}: {self.folder / 'ckpt_best_ema.pth'}")
 
     def _log_start(self, log: logging.Logger, rates: list[float]) -> None:
         args, data = self.args, self.data
@@ -139,6 +142,8 @@ class Run:
                 log.info(f"{listed.source}: {note}")
             if listed.dropped:
                 log.info(f"{listed.source}: {len(listed.dropped)} lines repeat an image and are dropped (duplicate)")
+        for note in data.sampling.notes:
+            log.info(note)
         log.info(f"learning rates {' '.join(f'{rate:.3g}' for rate in rates)}")
         if args.augment_on == "device" and self.device.type == "cpu":
             log.info("on a CPU --augment_on cpu is faster")
@@ -170,45 +175,61 @@ class Run:
         progress, figures = self.progress, validate(self.trainer, self.data)
         row: dict = {"epoch": progress.epoch, "lr": self.trainer.learning_rate}
         row |= epoch_row(self.trainer.weights, progress) | figures
-        row["seconds"] = round(time.perf_counter() - started, 2)
         self._save_epoch(figures)
+        aucs = _aucs(figures)
+        if ema := self.trainer.ema:
+            with ema.in_use():
+                figures = validate(self.trainer, self.data)
+                progress.best_ema = self._save_if_better("ckpt_best_ema.pth", figures, progress.best_ema)
+            row |= {f"val_ema_{name.removeprefix('val_')}": figure for name, figure in figures.items()}
+            aucs += f"; of the running mean {_aucs(figures)}"
+        row["seconds"] = round(time.perf_counter() - started, 2)
         self.trainer.weighting.after_epoch([row[f"loss_{task}"] for task in TASKS])
         if metrics:
             metrics.add(row)
         losses = " ".join(f"{row[f'loss_{task}']:.4f}" for task in TASKS)
         weights = " ".join(f"{weight:.4f}" for weight in row["lambdas"])
-        aucs = f"frame AUC {100 * figures['val_frame_auc']:.2f}"
-        if figures["val_video_auc"] is not None:
-            aucs += f", video AUC {100 * figures['val_video_auc']:.2f}"
         seconds = f"{row['seconds']:.0f} s"
         log.info(f"epoch {progress.epoch}: losses {losses}; lambda {weights}; validation {aucs}; {seconds}")
         progress.next_epoch()
         self.save_last()
 
     def _save_epoch(self, figures: dict) -> None:
-        """Write ckpt_best.pth if the epoch is the best so far (ties: lower loss), and the checkpoint for --keep."""
-        progress, best, keep = self.progress, self.progress.best, self.args.keep
-        score = figures["val_frame_auc"] if figures["val_video_auc"] is None else figures["val_video_auc"]
-        better = not best or (score, -figures["val_loss"]) > (best["score"], -best["val_loss"])
+        """Write ckpt_best.pth if the epoch is the best so far, and the checkpoint for --keep."""
+        progress, keep = self.progress, self.args.keep
+        progress.best = self._save_if_better("ckpt_best.pth", figures, progress.best)
+        better = progress.best["epoch"] == progress.epoch
         progress.epochs_without_better = 0 if better else progress.epochs_without_better + 1
-        if better:
-            progress.best = {"score": score, "epoch": progress.epoch} | figures
-            self._save("ckpt_best.pth")
         if keep:
-            self._save(f"ckpt_epoch{progress.epoch:03d}.pth")
+            self._save(f"ckpt_epoch{progress.epoch:03d}.pth", progress.best)
             for old in sorted(self.folder.glob("ckpt_epoch*.pth"))[:-keep] if is_main() else ():
                 old.unlink()
+
+    def _save_if_better(self, name: str, figures: dict, best: dict) -> dict:
+        """Write a checkpoint if the epoch's figures are better than ``best`` (ties: lower loss). Returns the better."""
+        score = figures["val_frame_auc"] if figures["val_video_auc"] is None else figures["val_video_auc"]
+        if best and (score, -figures["val_loss"]) <= (best["score"], -best["val_loss"]):
+            return best
+        best = {"score": score, "epoch": self.progress.epoch} | figures
+        self._save(name, best)
+        return best
 
     def save_last(self) -> None:
         """Write ckpt_last.pth, from which --resume continues exactly."""
         state = {"trainer": self.trainer.state_dict(), "progress": asdict(self.progress)}
-        self._save("ckpt_last.pth", rng=rng_state(), **state)
+        self._save("ckpt_last.pth", self.progress.best, rng=rng_state(), **state)
         self.saved = time.perf_counter()
 
-    def _save(self, name: str, **extra: object) -> None:
-        """Write the model, how it was made, and ``extra``."""
-        model, best = self.trainer.model, self.progress.best
+    def _save(self, name: str, best: dict, **extra: object) -> None:
+        """Write the model, how it was made, epoch and threshold of ``best``, and ``extra``."""
+        model = self.trainer.model
         preprocessing = {"image_size": model.image_size, "resize": "PIL bicubic", "mean": MEAN, "std": STD}
         made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing}
         made |= {"epoch": best.get("epoch", self.progress.epoch), "threshold": best.get("threshold")} | extra
         on_main(lambda: save_checkpoint(self.folder / name, model, **made))
+
+
+def _aucs(figures: dict) -> str:
+    """The AUCs of ``validate`` in words."""
+    aucs = f"frame AUC {100 * figures['val_frame_auc']:.2f}"
+    return aucs if figures["val_video_auc"] is None else f"{aucs}, video AUC {100 * figures['val_video_auc']:.2f}"

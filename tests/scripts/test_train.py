@@ -384,6 +384,49 @@ def test_weightings_resume_in_the_middle_of_an_epoch(command, tmp_path, monkeypa
     assert rows(whole)[-1]["lambdas"] != [1.0] * 3
 
 
+@posix_only
+def test_pairs_methods_flips_and_the_running_mean_resume_in_the_middle_of_an_epoch(
+    command, tmp_path, monkeypatch, golden_crops, capsys
+):
+    options = "--pairs --balance_methods --flip 0.5 --jpeg 40 95 --ema 0.9"
+    command += options.split()
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    whole = tmp_path / "out" / "a" / "b"
+    steps = torch.load(whole / "ckpt_last.pth", weights_only=True)["trainer"]["ema"]["updates"] // 2
+    interrupt_at(monkeypatch, "step", call=steps + 2)
+    assert main([*command, "--output", str(tmp_path / "cut")]) == 130
+    monkeypatch.undo()
+    folder = tmp_path / "cut" / "a" / "b"
+    assert main(["--resume", str(folder / "ckpt_last.pth")]) == 0
+    assert all(same_weights(whole / name, folder / name) for name in ("ckpt_last.pth", "ckpt_best_ema.pth"))
+    means = [torch.load(f / "ckpt_last.pth", weights_only=True)["trainer"]["ema"]["mean"] for f in (whole, folder)]
+    assert all(torch.equal(a, b) for a, b in zip(*means, strict=True))
+    assert [{**row, "seconds": 0} for row in rows(whole)] == [{**row, "seconds": 0} for row in rows(folder)]
+    assert "equal shares of the methods; the list has" in printed and "pairs per epoch" in printed
+    assert "of the running mean frame AUC" in printed
+
+    best = max(rows(whole), key=lambda row: (row["val_ema_video_auc"], -row["val_ema_loss"]))
+    content = torch.load(whole / "ckpt_best_ema.pth", weights_only=True)
+    assert (content["epoch"], content["threshold"]) == (best["epoch"], best["val_ema_threshold"])
+    (whole / "ckpt_best_ema.pth").replace(whole / "ckpt_best.pth")
+    assert scored(whole, golden_crops, tmp_path)["frame_auc"] == pytest.approx(best["val_ema_frame_auc"])
+    capsys.readouterr()
+    raw = load_model(whole / "ckpt_last.pth").clip.state_dict()
+    assert not capsys.readouterr().err, "no note: the mean is not taken for a model"
+    assert all(torch.equal(raw[name], value) for name, value in weights(whole / "ckpt_last.pth").items())
+    assert not same_weights(whole / "ckpt_last.pth", whole / "ckpt_best.pth")
+
+
+def test_a_running_mean_changes_nothing_else(command, tmp_path):
+    assert main([*command, "--num_epoch", "1"]) == 0
+    assert main([*command, "--num_epoch", "1", "--tag", "ema", "--ema", "0.99"]) == 0
+    folders = [tmp_path / "out" / "a" / tag for tag in ("b", "ema")]
+    assert same_weights(*(folder / "ckpt_last.pth" for folder in folders))
+    kept = {key: value for key, value in rows(folders[1])[0].items() if "_ema_" not in key}
+    assert kept | {"seconds": 0} == rows(folders[0])[0] | {"seconds": 0}
+
+
 def test_ffsc_script_trains_its_tree_with_the_papers_augmentation(command, crop_lists, tmp_path, capsys):
     codes = {REAL: "000000000000", SWAP: "120010111111", EXPRESSION: "101000101111"}
     for path in crop_lists:
