@@ -12,6 +12,7 @@ from datasets.augmentation import KINDS, Draw, draw_augmentation
 from datasets.crop_cache import CachedCrops, MappedCrop
 from datasets.frames import split_unreadable, stacked
 from datasets.records import Record
+from datasets.self_blending import SelfBlending, apply_blend
 from datasets.transforms import ImageError, ImageFiles, ImageSource
 
 _PAGE = 4096  # bytes; a disk is read in pages
@@ -67,13 +68,19 @@ class RawBatch(NamedTuple):
 class RawFrames(Dataset):
     """Item (index, draw) -> (index, (crop, perturbation or None, seed of its noise) or why it is unreadable).
 
-    Perturbation and seed depend on the item alone. The perturbation is that of ``Frames`` for the same item.
+    Perturbation and seed depend on the item alone. The perturbation and the blend are those of ``Frames`` for the same
+    item.
     """
 
     def __init__(
-        self, records: Sequence[Record], augment_probability: float = 0.0, images: ImageSource | None = None
+        self,
+        records: Sequence[Record],
+        augment_probability: float = 0.0,
+        images: ImageSource | None = None,
+        blending: SelfBlending | None = None,
     ) -> None:
         self.records = records
+        self._blending = blending
         self._probability = augment_probability
         self._images = images or ImageFiles(records)
 
@@ -83,7 +90,8 @@ class RawFrames(Dataset):
     def __getitem__(self, item: tuple[int, tuple[int, ...]]) -> tuple[int, "_Item | str"]:
         index, draw = item
         try:
-            crop = self._crop(index)
+            blend = self._blending.drawn(index, draw) if self._blending else None
+            crop = apply_blend(self._images.read(index), blend) if blend else self._crop(index)
         except ImageError as error:
             return index, str(error)
         if self._probability <= 0:
