@@ -82,7 +82,8 @@ class TrainingData:
             if self.args.real_only and not any(labels):
                 continue
             for finding in one_class(data.source, labels):
-                raise UserError(f"{finding.path} {finding.message}; {finding.fix}{'' if any(labels) else _REALS_ALONE}")
+                advice = _REALS_ALONE if data is self.train_set and not any(labels) else ""
+                raise UserError(f"{finding.path} {finding.message}; {finding.fix}{advice}")
 
     def open_images(self) -> None:
         """Build or open the crop caches that --crop_cache asks for. All processes call it, before ``batches``."""

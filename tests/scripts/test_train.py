@@ -497,10 +497,7 @@ def test_arguments_that_cannot_be_meant_are_refused(command, capsys, tmp_path):
         "leaves nothing of that --task": [*command, "--drop_level", "local", "--task", "binary", "local"],
         "--self_blend 1 leaves no real image": [*command, "--self_blend", "1"],
         "--real_only needs fakes to train on": [*command, "--real_only"],
-        "lists 15 fakes, and --real_only is for a list of reals alone": [
-            *command,
-            *["--real_only", "--self_blend", "0.5"],
-        ],
+        "lists 15 fakes, and --real_only is for a": [*command, "--real_only", "--self_blend", "0.5"],
         "x.jpg must end in .png": [*command, "--self_blend", "0.5", "--preview", "x.jpg"],
         "--preview shows the images of --self_blend": [*command, "--preview", "x.png"],
         "p.json: tree ffpp: prompts of ['chin']": [*command, "--prompts", str(tmp_path / "p.json")],
