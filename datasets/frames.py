@@ -2,7 +2,7 @@
 
 import bisect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_wor
 from datasets.augmentation import QUALITIES, augment
 from datasets.perturbations import Perturbation, perturbed
 from datasets.records import Record, node_vector
+from datasets.self_blending import SelfBlending, apply_blend
 from datasets.transforms import ImageError, ImageFiles, ImageSource, resize, resize_for_training
 from utils.cli import UserError
 from utils.ranks import share
@@ -23,14 +24,15 @@ T = TypeVar("T")
 class Frames(Dataset):
     """Item (index, draw) -> (index, image uint8 [3, size, size] RGB or the reason why it is unreadable).
 
-    ``draw`` is the seed of the item's training augmentation; None for no augmentation. An item depends neither on the
-    number of workers nor on what was read before.
+    ``draw`` is the seed of the item's training augmentation and of its blend; None for neither. An item depends neither
+    on the number of workers nor on what was read before.
 
     Args:
         augment_probability: Of the training augmentation.
         perturbation: Of every image, before the resize. ``seed`` and the record seed its draws.
         images: Source of the images; None for the records' files.
         flip, qualities: Of the training augmentation, see ``augment``.
+        blending: Makes some of the images pseudo-fakes, before the augmentation.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class Frames(Dataset):
         images: ImageSource | None = None,
         flip: float = 0.0,
         qualities: Sequence[int] = QUALITIES,
+        blending: SelfBlending | None = None,
     ) -> None:
         self.records = records
         self.size = size
+        self._blending = blending
         self.augment_probability = augment_probability
         self.flip, self.qualities = flip, qualities
         self._images = perturbed(images or ImageFiles(records), records, perturbation, seed)
@@ -61,6 +65,8 @@ class Frames(Dataset):
             return index, str(error)
         if draw is None:
             return index, resize(image, self.size).transpose(2, 0, 1)
+        if self._blending and (blend := self._blending.drawn(index, draw)):
+            image = apply_blend(image, blend)
         if self.augment_probability > 0 or self.flip > 0:
             rng = np.random.default_rng(draw)
             image = augment(image, self.augment_probability, rng, self.flip, self.qualities)
@@ -193,6 +199,6 @@ def own_videos(records: Sequence[Record]) -> range:
     return range(first, end)
 
 
-def node_labels(records: Sequence[Record], indices: torch.Tensor) -> torch.Tensor:
-    """Node vectors of the records at ``indices`` [B] -> float32 [B, nodes]."""
-    return torch.from_numpy(np.stack([node_vector(records[i].code) for i in indices.tolist()]))
+def node_labels(codes: Iterable[str]) -> torch.Tensor:
+    """Node vectors of the records' codes -> float32 [B, nodes]."""
+    return torch.from_numpy(np.stack([node_vector(code) for code in codes]))

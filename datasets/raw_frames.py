@@ -12,6 +12,7 @@ from datasets.augmentation import KINDS, QUALITIES, Draw, draw_augmentation, dra
 from datasets.crop_cache import CachedCrops, MappedCrop
 from datasets.frames import split_unreadable, stacked
 from datasets.records import Record
+from datasets.self_blending import SelfBlending, apply_blend
 from datasets.transforms import ImageError, ImageFiles, ImageSource
 
 _PAGE = 4096  # bytes; a disk is read in pages
@@ -69,8 +70,8 @@ class RawBatch(NamedTuple):
 class RawFrames(Dataset):
     """Item (index, draw) -> (index, (crop, perturbation or None, seed of its noise, whether mirrored)).
 
-    For an image that cannot be read the second part is the reason. The draws depend on the item alone. Mirroring and
-    perturbation are those of ``Frames`` for the same item.
+    For an image that cannot be read the second part is the reason. The draws depend on the item alone. Blend, mirroring
+    and perturbation are those of ``Frames`` for the same item.
     """
 
     def __init__(
@@ -80,9 +81,11 @@ class RawFrames(Dataset):
         images: ImageSource | None = None,
         flip: float = 0.0,
         qualities: Sequence[int] = QUALITIES,
+        blending: SelfBlending | None = None,
     ) -> None:
         self.records = records
         self._probability, self._flip, self._qualities = augment_probability, flip, qualities
+        self._blending = blending
         self._images = images or ImageFiles(records)
 
     def __len__(self) -> int:
@@ -91,7 +94,8 @@ class RawFrames(Dataset):
     def __getitem__(self, item: tuple[int, tuple[int, ...]]) -> tuple[int, "_Item | str"]:
         index, draw = item
         try:
-            crop = self._crop(index)
+            blend = self._blending.drawn(index, draw) if self._blending else None
+            crop = apply_blend(self._images.read(index), blend) if blend else self._crop(index)
         except ImageError as error:
             return index, str(error)
         if self._probability <= 0 and self._flip <= 0:

@@ -25,6 +25,7 @@ from utils.cli import (
     non_negative_float,
     non_negative_int,
     number_type,
+    png_file,
     positive_float,
     positive_int,
     probability,
@@ -41,7 +42,7 @@ _INSTEAD = INSTEAD | {
 # Options that the automatic --tag names if they differ from their defaults.
 _TAGGED = (
     *("grad_method", "loss", "score", "precision", "freeze", "no_tree", "drop_level", "augment_on"),
-    *("jpeg", "flip", "pairs", "balance_methods", "ema"),
+    *("self_blend", "jpeg", "flip", "pairs", "balance_methods", "ema"),
 )
 _decay = number_type("decay", float, lambda value: 0 < value < 1, "is not between 0 and 1")
 
@@ -80,6 +81,12 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     data("--crop_cache", type=folder_name, metavar="DIR", help="keep decoded crops in DIR (SSD, 0.3 MB each) for reuse")
     data("--augment_on", choices=("cpu", "device"), default="cpu", help="where training crops are perturbed and "
          "resized; device: the training device (values differ by at most one grey level)")  # fmt: skip
+    data("--self_blend", type=probability, default=0.0, metavar="SHARE", help="share of the real training images "
+         "that become pseudo-fakes: regions of the face blended with a changed copy, with their label")  # fmt: skip
+    data("--real_only", action="store_true", help="train on a list of reals alone, with --self_blend; a validation "
+         "list of reals alone then gets a fixed blend of each image")  # fmt: skip
+    data("--preview", type=png_file, metavar="FILE.png", help="only draw some images of --self_blend as trained on: "
+         "write the picture and stop")  # fmt: skip
     data("--unknown", choices=("zero", "mask"), default="zero", help="what to do with a node whose code digit is 2: "
          "unknown. zero: train it as off; mask: leave it out (--loss nll always sums over both states)")  # fmt: skip
 
@@ -167,6 +174,12 @@ def parse_args(argv: Sequence[str] | None, description: str = "") -> argparse.Na
         parser.error(f"--jpeg {args.jpeg[0]} {args.jpeg[1]}: the lower quality comes first")
     if args.pairs and args.batch_size % 2:
         parser.error(f"--pairs needs an even --batch_size, not {args.batch_size}")
+    if args.self_blend == 1:
+        parser.error("--self_blend 1 leaves no real image; give a share below 1")
+    if args.real_only and not args.self_blend:
+        parser.error("--real_only needs fakes to train on; add --self_blend 0.5")
+    if args.real_only and (args.pairs or args.balance_methods):
+        parser.error("--real_only leaves no fakes for --pairs and --balance_methods; drop them")
     for key in ("txt_path_train", "txt_path_val"):
         if getattr(args, key) is None:
             parser.error(f"--{key} is needed: a list file with lines `path code`")

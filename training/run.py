@@ -12,10 +12,12 @@ from pathlib import Path
 import torch
 
 from datasets.crop_settings import crop_settings, differences
+from datasets.self_blending import ATTRIBUTE
 from datasets.transforms import MEAN, STD
 from models.checkpoint import save_checkpoint
 from models.choices import TASKS
 from models.label_tree import LabelTree
+from training.blend_preview import write_preview
 from training.data import TrainingBatch, TrainingData
 from training.engine import Progress, epoch_row, train_epoch
 from training.learning_rates import epoch_learning_rates
@@ -55,6 +57,9 @@ def train(args: argparse.Namespace, tree: LabelTree) -> None:
         if checkpoint is not None and checkpoint["data_hash"] != data.hashes:
             lists = f"{args.txt_path_train} and {args.txt_path_val}"
             raise UserError(f"{lists} are not the lists that the run started with; use --init_from instead")
+        if args.preview:
+            on_main(lambda: write_preview(args.preview, data))
+            return
         with run_folder(Path(args.output) / args.name / args.tag, args.resume) as folder:
             data.open_images()
             run = Run(args, checkpoint, tree, device, data, folder)
@@ -137,6 +142,8 @@ class Run:
         log.info(f"{self.folder}: {args.VM}, {args.weight}, {args.precision}, on {describe(self.device)}{others}")
         images = f"{len(data.train_set.records)} training images, {len(data.val_set.records)} validation images"
         log.info(f"{images}, {data.steps} steps per epoch")
+        if data.blending:
+            log.info(f"self-blends: {args.self_blend:.0%} of the real training images, labelled {ATTRIBUTE}")
         for listed in (data.train_set, data.val_set):
             for note in listed.notes:
                 log.info(f"{listed.source}: {note}")

@@ -123,8 +123,9 @@ def same_weights(*folders):
 @pytest.mark.slow
 @linux_only
 def test_two_processes_do_what_one_does(training, arguments, tmp_path, monkeypatch):
-    """Testing, a test without any image, training, a training from a crop cache on the device; and a training resumed
-    from a kill to the bit."""
+    """Testing, a test without any image, training with self-blends, also from a crop cache on the device; and a
+    training resumed from a kill to the bit."""
+    training += ["--self_blend", "0.5"]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the same bits want the same number of threads, as torchrun() has
     no_image = shutil.copytree(arguments[-1], tmp_path / "no_image")
     for path in no_image.glob("*/*/*.png"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import SJEDD_test
 import SJEDD_train_FFpp
@@ -22,7 +23,7 @@ from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
 from tests.platforms import linux_only, posix_only
 from tests.scripts.killing import kill_at_a_random_step
 from training import data, model_setup, run
-from training.options import get_args_parser
+from training.options import get_args_parser, parse_args
 from training.trainer import Trainer
 
 main = SJEDD_train_FFpp.main
@@ -129,7 +130,9 @@ def interrupt_at(monkeypatch, method, call):
 
 
 @posix_only
-def test_resumed_run_ends_in_bit_identical_weights(command, tmp_path, monkeypatch):
+@pytest.mark.parametrize("options", ["", "--self_blend 0.6"])
+def test_resumed_run_ends_in_bit_identical_weights(command, tmp_path, monkeypatch, options):
+    command += options.split()
     assert main(command) == 0
     whole = tmp_path / "out" / "a" / "b"
     interrupt_at(monkeypatch, "step", call=4)
@@ -535,6 +538,11 @@ def test_arguments_that_cannot_be_meant_are_refused(command, capsys, tmp_path):
         "whose gradient has no conflicts": [*command, "--no_tree", "--weight", "equal", "--grad_method", "pcgrad"],
         "drops both levels": [*command, "--no_tree", "--weight", "equal", "--drop_level", "local"],
         "leaves nothing of that --task": [*command, "--drop_level", "local", "--task", "binary", "local"],
+        "--self_blend 1 leaves no real image": [*command, "--self_blend", "1"],
+        "--real_only needs fakes to train on": [*command, "--real_only"],
+        "lists 15 fakes, and --real_only is for a": [*command, "--real_only", "--self_blend", "0.5"],
+        "x.jpg must end in .png": [*command, "--self_blend", "0.5", "--preview", "x.jpg"],
+        "--preview shows the images of --self_blend": [*command, "--preview", "x.png"],
         "p.json: tree ffpp: prompts of ['chin']": [*command, "--prompts", str(tmp_path / "p.json")],
         "leaves nothing to train": [*command, "--freeze", "image", "text"],
         "not a multiple of --accum 3": [*command, "--accum", "3"],
@@ -575,6 +583,72 @@ def test_bad_lists_are_refused_before_anything_is_written(command, crop_lists, t
     message = refused(command, capsys)
     assert f"{train} holds one class only: all" in message and "list reals and fakes" in message
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def reals_alone(crop_lists):
+    """Both lists hold reals alone. Returns the number of images in each."""
+    for path in crop_lists:
+        lines = [line for line in path.read_text().splitlines() if REAL in line]
+        path.write_text("\n".join(lines) + "\n")
+    return len(lines)
+
+
+@pytest.mark.parametrize("options", ["", "--augment_on device --no_tree", "--accum 2 --drop_level global"])
+def test_reals_alone_train_a_detector_and_validate_on_fixed_blends(command, reals_alone, tmp_path, capsys, options):
+    message = refused([*command, "--self_blend", "0.5"], capsys)
+    assert "holds one class only: all 15 images are real" in message and "--self_blend 0.5 --real_only" in message
+    if "--no_tree" in options:
+        command[command.index("--weight") + 1] = "equal"
+    command += ["--self_blend", "0.5", "--real_only", "--crop_cache", str(tmp_path / "cache"), *options.split()]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "self-blends: 50% of the real training images" in printed
+    assert f"fixed self-blend of each of its {reals_alone} images is added" in printed
+    first, second = rows(tmp_path / "out" / "a" / "b")
+    assert all(0 <= row[key] <= 1 for row in (first, second) for key in ("val_frame_auc", "val_video_auc"))
+    assert first["loss_binary"] > 0
+    last = tmp_path / "out" / "a" / "b" / "ckpt_last.pth"
+    assert main(["--resume", str(last), "--num_epoch", "3"]) == 0
+
+
+def test_labels_of_a_batch_are_those_of_its_images_as_blended(command, crop_lists, tmp_path):
+    args = parse_args([*command, "--self_blend", "0.5"])
+    lists = data.TrainingData(args, FFPP)
+    lists.open_images()
+    plain = data.TrainingData(parse_args(command), FFPP)
+    plain.open_images()
+    seen = {True: 0, False: 0}
+    for stream in (0, 1):
+        pairs = (each.batches(32, torch.device("cpu"), 0, stream=stream) for each in (lists, plain))
+        for (images, labels, paths), (originals, listed, same_paths) in zip(*pairs, strict=True):
+            assert paths == same_paths
+            for image, label, original, code in zip(images, labels, originals, listed, strict=True):
+                if blended := not torch.equal(label, code):
+                    assert code[0] == 0 and label[[0, 3]].tolist() == [1, 1] and FFPP.is_legal(label.numpy())
+                    assert not torch.equal(image, original)
+                elif code[0]:
+                    assert torch.equal(image, original)
+                seen[blended] += 1
+    assert 12 - 9 < seen[True] < 12 + 9 and sum(seen.values()) == 48
+
+
+def test_a_preview_shows_blends_and_stops(command, crop_lists, tmp_path, capsys):
+    sheet = tmp_path / "new" / "blends.png"
+    assert main([*command, "--self_blend", "0.5", "--preview", str(sheet)]) == 0
+    assert f"preview: {sheet}" in capsys.readouterr().out
+    with Image.open(sheet) as image:
+        assert image.format == "PNG" and image.height > 2.5 * image.width, "eight rows of three pictures"
+    assert not (tmp_path / "out").exists(), "no run"
+    assert "raise --self_blend 1e-09" in refused([*command, "--self_blend", "1e-9", "--preview", str(sheet)], capsys)
+
+
+def test_the_tree_of_ffsc_has_no_label_for_blends(command, crop_lists, capsys):
+    for path in crop_lists:
+        text = path.read_text().replace(REAL, "000000000000")
+        path.write_text(text.replace(SWAP, "110000100001").replace(EXPRESSION, "101000101111"))
+    assert SJEDD_train_FFSC.main([*command, "--self_blend", "0.5"]) == 2
+    assert "physical inconsistency, which the ffsc tree lacks" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["train.txt", "x/../train.txt", "soft.txt", "hard.txt"])
