@@ -76,9 +76,8 @@ def tree_svg(
     width = max(box.x + box.width for box in boxes.values()) + 2 * _MARGIN
     height = max(box.y + box.height for box in boxes.values()) + _BELOW / 2
     viewbox = f"{-_MARGIN} 0 {width:.0f} {height:.0f}"
-    role = "group" if links else "img"
-    content = Markup("\n").join(content)
-    return _SVG.format(role=role, label=label, width=width, height=height, viewbox=viewbox, content=content)
+    known = {"role": "group" if links else "img", "label": label, "content": Markup("\n").join(content)}
+    return _SVG.format(width=width, height=height, viewbox=viewbox, **known)
 
 
 def _boxes(tree: LabelTree, lines: Mapping[str, list[str]], texts: Mapping[str, str]) -> dict[str, _Box]:
@@ -108,10 +107,9 @@ def _node(box: _Box, lines: list[str], share: float, text: str) -> Markup:
     """A box that is filled from the left, with the lines of the name above the value."""
     inner = {"x": box.x + _INSET, "y": box.y + _INSET, "height": box.height - 2 * _INSET}
     fill = _RECT.format(kind="fill", width=share * (box.width - 2 * _INSET), **inner)
+    rows = [*((line, "") for line in lines), (text, Markup(' class="value"'))]
     spans = [
-        _TSPAN.format(x=box.x + box.width / 2, y=box.y + _LINE * number, kind=kind, text=line)
-        for number, (line, kind) in enumerate(
-            [*((line, "") for line in lines), (text, Markup(' class="value"'))], start=1
-        )
+        _TSPAN.format(x=box.x + box.width / 2, y=box.y + _LINE * number, kind=kind, text=row)
+        for number, (row, kind) in enumerate(rows, start=1)
     ]
     return _RECT.format(kind="box", **box._asdict()) + fill + Markup("<text>{}</text>").format(Markup("").join(spans))

@@ -19,7 +19,7 @@ function show(...content) {
   result.replaceChildren(...content);
   prepare();
   result.focus({preventScroll: true});
-  result.scrollIntoView();
+  result.scrollIntoView({block: "nearest"});
 }
 
 // Of a result: the tab of the person who decides, and the heat map of the root of each tree.
