@@ -36,7 +36,7 @@ def sjedd(checkpoint: str | os.PathLike, device: Any = None, **options: Any) -> 
         options: Those of SJEDD_predict.py by name, such as train_dataset="ffsc", n_frames=16, band=(0.3, 0.7).
 
     Returns:
-        prediction.python_api.SJEDD, with ``predict``, ``score`` and ``tree``.
+        prediction.python_api.SJEDD, with ``predict``, ``score``, ``tree`` and ``crops``.
 
     Raises ValueError for a bad checkpoint, device or option.
     """

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets.perturbations import compression_unavailable
+from models.checkpoint_file import weights_file
 from models.label_tree import TREES
 from prediction.predictor import Predictor
 from prediction.results import stamp
@@ -64,7 +65,7 @@ def build_context(args: argparse.Namespace, pictures: bool, device: str | None =
         print_note(note)
     settings = {
         "checkpoint": str(args.resume),
-        "checkpoint_file": stamp(args.resume),
+        "checkpoint_file": stamp(weights_file(args.resume)),
         "tree": predictor.tree.name,
         "detector": detector,
         "detect_side": args.detect_side,

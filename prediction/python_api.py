@@ -31,6 +31,11 @@ class SJEDD:
     def tree(self) -> LabelTree:
         return self._context.predictor.tree
 
+    @property
+    def crops(self) -> dict[str, Any]:
+        """How to make crops for ``score``: ``size`` in px and ``scale``, the width over that of the tight face."""
+        return {"size": self._context.predictor.crop_size, "scale": self._context.predictor.crop_scale}
+
     def predict(self, inputs: Any) -> dict | list[dict]:
         """Find and judge the people of a photograph or a video.
 
@@ -56,7 +61,7 @@ class SJEDD:
         return prediction | {"settings": settings}
 
     def score(self, crops: Iterable) -> dict[str, Any]:
-        """Score aligned face crops, made like the training crops (``align`` of preprocessing/detection/align.py).
+        """Score aligned face crops, made like the training crops (``align_face`` of preprocessing/detection/align.py).
 
         Args:
             crops: uint8 [B, H, W, 3] RGB (NumPy or PyTorch), or B images of any sizes.

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from datasets.crop_settings import crop_settings, differences
-from datasets.transforms import MEAN, STD
+from datasets.transforms import preprocessing
 from models.checkpoint import save_checkpoint
 from models.choices import TASKS
 from models.label_tree import LabelTree
@@ -203,7 +203,7 @@ class Run:
     def _save(self, name: str, **extra: object) -> None:
         """Write the model, how it was made, and ``extra``."""
         model, best = self.trainer.model, self.progress.best
-        preprocessing = {"image_size": model.image_size, "resize": "PIL bicubic", "mean": MEAN, "std": STD}
-        made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing}
+        made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing(model.image_size)}
+        made["validation"] = {key: value for key, value in best.items() if key.startswith("val_")}
         made |= {"epoch": best.get("epoch", self.progress.epoch), "threshold": best.get("threshold")} | extra
         on_main(lambda: save_checkpoint(self.folder / name, model, **made))
