@@ -21,5 +21,5 @@ def _plain(value: object) -> str:
     if value is None or isinstance(value, jinja2.Undefined):
         return "not known"
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items() if item is not None)
     return value if isinstance(value, str) else json.dumps(value)
