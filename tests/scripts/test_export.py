@@ -147,6 +147,7 @@ def test_onnx_without_its_packages_says_what_to_install(published_checkpoint, tm
     assert done.stderr == "error: --format onnx needs onnxruntime; pip install -r requirements-export.txt\n"
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 @pytest.mark.parametrize("kind", ["published ViT", "demo, FFSC's tree, cosine score"])
 def test_onnx_equals_pytorch(kind, published_checkpoint, tmp_path, capsys):
