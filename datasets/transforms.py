@@ -28,6 +28,11 @@ TO_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.
 FROM_YCBCR = np.linalg.inv(TO_YCBCR).astype(np.float32)
 
 
+def preprocessing(image_size: int) -> dict[str, object]:
+    """How a crop becomes the image tower's input, as plain types for checkpoints."""
+    return {"image_size": image_size, "resize": "PIL bicubic", "mean": MEAN, "std": STD}
+
+
 class ImageError(Exception):
     """An image cannot be read. The message has no path: `missing_file`, or `unreadable_image: ` and the reason."""
 

@@ -13,7 +13,7 @@ import torch
 
 from datasets.crop_settings import crop_settings, differences
 from datasets.self_blending import ATTRIBUTE
-from datasets.transforms import MEAN, STD
+from datasets.transforms import preprocessing
 from models.checkpoint import save_checkpoint
 from models.choices import TASKS
 from models.label_tree import LabelTree
@@ -228,10 +228,10 @@ class Run:
         self.saved = time.perf_counter()
 
     def _save(self, name: str, best: dict, **extra: object) -> None:
-        """Write the model, how it was made, epoch and threshold of ``best``, and ``extra``."""
+        """Write the model, how it was made, epoch, threshold and figures of ``best``, and ``extra``."""
         model = self.trainer.model
-        preprocessing = {"image_size": model.image_size, "resize": "PIL bicubic", "mean": MEAN, "std": STD}
-        made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing}
+        made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing(model.image_size)}
+        made["validation"] = {key: value for key, value in best.items() if key.startswith("val_")}
         made |= {"epoch": best.get("epoch", self.progress.epoch), "threshold": best.get("threshold")} | extra
         on_main(lambda: save_checkpoint(self.folder / name, model, **made))
 
