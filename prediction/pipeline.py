@@ -14,7 +14,7 @@ from tqdm import tqdm
 from prediction.context import PredictionContext, build_context
 from prediction.people import People, Source, find_people, open_source
 from prediction.pictures import draw_pictures
-from prediction.results import clear, folders_for, is_done, is_whole, row_of, stamp, track_entry, write_table
+from prediction.results import SCHEMA, clear, folders_for, is_done, is_whole, row_of, stamp, track_entry, write_table
 from prediction.stability import check_stability, instability
 from prediction.verdicts import Person, decide, judge
 from prediction.wording import no_face_reason, summary
@@ -45,7 +45,7 @@ def judge_input(
     photo: np.ndarray | None = None,
 ) -> Judgement:
     """Predict a photograph or a video; writes no files. photo: uint8 [H, W, 3] RGB, whose name ``path`` is."""
-    prediction: dict[str, Any] = {"input": str(path), "outcome": "unreadable", "p_fake": None}
+    prediction: dict[str, Any] = {"schema": SCHEMA, "input": str(path), "outcome": "unreadable", "p_fake": None}
     prediction |= {"decided_by": None, "tracks": [], "reason": None}
     try:
         source = open_source(path) if photo is None else Source(path, photo)

@@ -11,6 +11,7 @@ from typing import Any
 from prediction.verdicts import Person
 from utils.files import atomic_path, read_json, remove_leftovers
 
+SCHEMA = 1  # of prediction.json: docs/prediction.schema.json. A key that changes or goes makes it 2, a new key does not
 _LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 _PICTURES = ("annotated.*", "timeline_*.png", "heat_*.jpg")
 
@@ -65,7 +66,9 @@ def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, d
 def is_done(known: Mapping | None, settings: Mapping[str, object]) -> bool:
     """Whether an earlier prediction has these settings (with the input's stamp). Unreadable inputs are tried again."""
     settings = json.loads(json.dumps(settings))  # tuples become lists
-    return known is not None and known.get("settings") == settings and known.get("outcome") != "unreadable"
+    if known is None or known.get("schema") != SCHEMA or known.get("outcome") == "unreadable":
+        return False
+    return known.get("settings") == settings
 
 
 def is_whole(known: Mapping, nodes: Sequence[str]) -> bool:

@@ -13,7 +13,9 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import skimage.data
@@ -166,6 +168,26 @@ def test_endpoint_gives_what_the_script_writes(server, media, published_checkpoi
         assert (track["state"], track["explanation"]) == (same["state"], same["explanation"])
         assert len(track["frames"]) == len(same["frames"])
     assert server.files() == []
+    jsonschema.validate(told, json.loads((ROOT / "docs/prediction.schema.json").read_text()))
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_the_clients_of_the_documents_work(server, media, tmp_path, language):
+    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs/prediction.md").read_text(), re.DOTALL)
+    (code,) = (block for block in blocks if "/predict" in block)
+    if language == "python":
+        pytest.importorskip("requests")
+        command = [sys.executable, str(tmp_path / "client.py")]
+    else:
+        command = [shutil.which("node") or pytest.skip("no Node"), str(tmp_path / "client.mjs")]
+    code = code.replace("7860", str(server.port)).replace("clip.mp4", str(media["one.png"]))
+    Path(command[1]).write_text(code)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    _, told = server.predict("one.png", media["one.png"].read_bytes())
+    outcome, p_fake = done.stdout.splitlines()[0].split()
+    assert (outcome, float(p_fake)) == (told["outcome"], pytest.approx(told["p_fake"], abs=1e-6))
+    assert done.stdout.splitlines()[1:] == [track["explanation"] for track in told["tracks"]]
 
 
 def test_the_documented_command_works(server, media):

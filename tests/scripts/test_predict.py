@@ -5,6 +5,7 @@ import json
 import shutil
 
 import cv2
+import jsonschema
 import numpy as np
 import pytest
 import skimage.data
@@ -18,6 +19,7 @@ from models.label_tree import FFPP
 from prediction import pipeline
 from preprocessing import extract_faces
 from preprocessing.demo.videos import write_video
+from tests.conftest import ROOT
 
 main = SJEDD_predict.main
 
@@ -49,7 +51,10 @@ def run(published_checkpoint, tmp_path):
 
 
 def read(folder, name):
-    return json.loads((folder / name / "prediction.json").read_text())
+    """The content of a prediction.json, which agrees with the schema in the documents."""
+    content = json.loads((folder / name / "prediction.json").read_text())
+    jsonschema.validate(content, json.loads((ROOT / "docs/prediction.schema.json").read_text()))
+    return content
 
 
 def test_photos_and_videos_of_a_folder(run, media, capsys):
