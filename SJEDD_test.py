@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datasets.perturbations import SUITE, parse_perturbation
 from datasets.readers.ffpp import SPLITS
 from datasets.test_sets import PROTOCOLS, TEST_SETS
-from models.choices import PRECISIONS
+from models.choices import PRECISIONS, SUBMISSIONS
 from models.label_tree import TREES
 from utils.cli import INSTEAD, ArgumentParser, boolean, folder_name, non_negative_int, positive_int, script
 from utils.cli import seed as seed_type
@@ -54,6 +54,8 @@ def get_args_parser() -> ArgumentParser:
     add = parser.add_argument_group("results").add_argument
     add("--output", default="output", help="folder for all runs")
     add("--name", default="SJEDD_test", help="folder of this test under --output")
+    add("--submission", nargs="+", choices=SUBMISSIONS, default=[], help="also write the scores in the format of "
+        "DeepfakeBench or deepsafe-bench")  # fmt: skip
     add("--auc", action="store_true", help="print the video AUC (image sets: frame AUC) in percent")
     add("--test_log", type=boolean, nargs="?", const=True, default=False, help="append the AUC to test_log.txt")
     return parser

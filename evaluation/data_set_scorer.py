@@ -19,6 +19,7 @@ from evaluation.calibration import calibrated, calibrated_checkpoint, expected_c
 from evaluation.metrics import evaluate
 from evaluation.predictions_writer import Scores, write_predictions
 from evaluation.scoring import score_loader
+from evaluation.submissions import remove_submissions, write_submissions
 from models.joint_embedding import JointEmbedding
 from utils.cli import UserError
 from utils.distributed import gather, on_main
@@ -91,6 +92,7 @@ class DataSetScorer:
     ) -> dict:
         data, tree, setup = self.data, self.setup.model.tree, self.setup
         remove_leftovers(folder)
+        remove_submissions(folder)
         (folder / "metrics.json").unlink(missing_ok=True)  # it must not stay beside new predictions
         nodes = [node.replace(" ", "_") for node in tree.nodes[1:]]
         try:
@@ -104,6 +106,7 @@ class DataSetScorer:
             metrics["calibration"] = _calibration_metrics(scores, setup.calibration, setup.args)
         metrics["dropped_by_reason"] = dict(Counter(drop.reason.partition(":")[0] for drop in dropped).most_common())
         metrics["dropped"] = list(map(asdict, dropped))
+        metrics["submission"] = write_submissions(folder, setup.args.submission, scores, metrics)
         write_json(folder / "metrics.json", metrics)
         return metrics
 
