@@ -21,6 +21,10 @@ WORDINGS = {  # of the prompts, by level; {} is the node's name
     "global": "A photo of a face with the global attribute of {} altered",
     "local": "A photo of a face with the local attribute of {} altered",
 }
+RESERVED = frozenset(  # columns of the tables of results; nodes become columns beside them
+    "code dataset explanation folder frame frames input label logit_fake method outcome p_fake "
+    "p_fake_calibrated path people reason video".split()
+)
 UNKNOWN = 2.0  # value of a node whose state the list does not give (digit 2 of a code)
 
 
@@ -64,8 +68,11 @@ class LabelTree:
         for name in (self.name, *self.nodes):  # they become columns and parts of file names
             if not re.fullmatch(r"\w[\w -]{0,59}", name):
                 yield f"{name!r} is no name for a tree or node: use up to 60 letters, digits, spaces, - and _"
-        if not self.nodes or len(set(self.nodes)) != len(self.nodes):
-            yield f"a tree needs nodes with different names, got {self.nodes}"
+        columns = {_column(name) for name in self.nodes}
+        if not self.nodes or len(columns) != len(self.nodes):
+            yield f"a tree needs nodes with different names (also with _ for spaces and small letters), got {self.nodes}"
+        if taken := columns & RESERVED:
+            yield f"{sorted(taken)} are columns of the results, so no node can be called so"
         if len(self.nodes) > 20:
             yield f"{len(self.nodes)} nodes are more than the 20 whose states fit in memory"
         for parent, children in self.edges.items():
@@ -257,6 +264,11 @@ class LabelTree:
         tree = LabelTree(plain["name"], tuple(plain["nodes"]), edges, codes, plain.get("digits"), **more)
         original = TREES.get(tree.family)
         return replace(tree, partial=_only_nodes(tree.nodes, original.partial)) if original and codes else tree
+
+
+def _column(name: str) -> str:
+    """A node's name as part of a column's or a file's name, also where small and capital letters are the same."""
+    return name.replace(" ", "_").casefold()
 
 
 def _only_nodes(nodes: tuple[str, ...], meanings: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
