@@ -21,10 +21,10 @@ WORDINGS = {  # of the prompts, by level; {} is the node's name
     "global": "A photo of a face with the global attribute of {} altered",
     "local": "A photo of a face with the local attribute of {} altered",
 }
-RESERVED = frozenset(  # columns of the tables of results; nodes become columns beside them
-    "code dataset explanation folder frame frames input label logit_fake method outcome p_fake "
-    "p_fake_calibrated path people reason video".split()
-)
+RESERVED = {  # columns of the tables of results; nodes become columns beside them
+    *("code", "dataset", "explanation", "folder", "frame", "frames", "input", "label", "logit_fake", "method"),
+    *("outcome", "p_fake", "p_fake_calibrated", "path", "people", "reason", "video"),
+}
 _MOST_CODES, _MOST_DIGITS, _LONGEST_PROMPT = 256, 1000, 1000  # their checks and the tokenizer must not take minutes
 UNKNOWN = 2.0  # value of a node whose state the list does not give (digit 2 of a code)
 
@@ -71,7 +71,7 @@ class LabelTree:
                 yield f"{name!r} is no name for a tree or node: use up to 60 letters, digits, spaces, - and _"
         columns = {_column(name) for name in self.nodes}
         if not self.nodes or len(columns) != len(self.nodes):
-            yield f"a tree needs nodes with different names (also with _ for spaces and small letters), got {self.nodes}"
+            yield f"a tree needs nodes with different names (also in small letters, with _ for spaces), got {self.nodes}"
         if taken := columns & RESERVED:
             yield f"{sorted(taken)} are columns of the results, so no node can be called so"
         if len(self.nodes) > 20:

@@ -15,7 +15,7 @@ import torch
 
 from models.numpy_pickles import NUMPY_CALLS, NumpyArray, NumpyType
 
-_MOST_OPERATIONS = 1_000_000  # of a pickle; a ViT-L/14 with its optimizer has 70,000
+_MOST_OPERATIONS = 500_000  # of a pickle; a ViT-L/14 with its optimizer has 70,000
 _DEEPEST = 100  # containers in each other
 _KEYS = (str, bytes, bool, float, type(None))  # types of keys, beside small integers: others may share one hash
 
@@ -49,6 +49,7 @@ def unpickle(stream: BinaryIO, size: int, load: Load) -> object:
     stack: list[Any] = []
     marks: list[int] = []  # lengths of the stack
     memo: dict[int, Any] = {}
+    value: Any
     work = 0  # bytes and items that calls may copy
 
     def since_mark() -> list:
