@@ -71,7 +71,10 @@ class LabelTree:
                 yield f"{name!r} is no name for a tree or node: use up to 60 letters, digits, spaces, - and _"
         columns = {_column(name) for name in self.nodes}
         if not self.nodes or len(columns) != len(self.nodes):
-            yield f"a tree needs nodes with different names (also in small letters, with _ for spaces), got {self.nodes}"
+            yield (
+                "a tree needs nodes with different names, also in small letters and with _ for spaces, "
+                f"got {self.nodes}"
+            )
         if taken := columns & RESERVED:
             yield f"{sorted(taken)} are columns of the results, so no node can be called so"
         if len(self.nodes) > 20:
