@@ -17,6 +17,7 @@ import SJEDD_train_FFpp
 from models.checkpoint_file import read_checkpoint
 from preprocessing import extract_faces
 from tests.conftest import DATA
+from tests.models.test_torch_files import HOSTILE, with_pickle
 from tests.stress.scripts import refusal, run_script
 
 DOORS = ["test", "predict", "resume", "init_from", "retinaface"]
@@ -137,6 +138,7 @@ def hostile(victim, good, ours):
         "NaN": (saved(changed(good, **{bias: torch.full((64,), torch.nan)})), "NaN .*visual.ln_pre.bias"),
         "missing key": (saved({"model": {k: v for k, v in good.items() if k != "visual.ln_pre.bias"}}), "lacks 1 "),
         "extra weight": (saved(changed(good, visual__extra=torch.zeros(3))), "unknown 1 weights.*visual.extra"),
+        **{name: (with_pickle(operations), words) for name, (operations, words) in HOSTILE.items()},
         "truncated": (saved({"model": good})[:-1000], "truncated"),
         "a list": (saved([1, 2]), "holds a list"),
         "empty": (b"", "cannot be read"),
