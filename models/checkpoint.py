@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from models.checkpoint_file import MALFORMED, METADATA, first_line, read_checkpoint
+from models.checkpoint_file import CRC32, MALFORMED, METADATA, crc32, first_line, read_checkpoint
 from models.clip_names import clip_state_of, kind_of
 from models.joint_embedding import JointEmbedding, weight_shapes
 from models.label_tree import FFPP, LabelTree
@@ -46,7 +46,8 @@ def save_weights(path: Path, model: JointEmbedding, **extra: object) -> None:
     extra: what JSON can hold, as for ``save_checkpoint``. Raises UserError if the disk is full.
     """
     weights = {name: weight.contiguous() for name, weight in model.clip.state_dict().items()}
-    described = json.dumps(_description(model) | extra, allow_nan=False)
+    sums = {name: crc32(weight) for name, weight in weights.items()}
+    described = json.dumps(_description(model) | extra | {CRC32: sums}, allow_nan=False)
     with atomic_path(path) as temporary:
         try:
             safetensors.torch.save_file(weights, temporary, {"format": "pt", METADATA: described})
@@ -66,7 +67,8 @@ def threshold_of(content: Mapping, path: str | Path) -> float | None:
     if threshold is None:
         return None
     if not (isinstance(threshold, float | np.floating) and 0 <= threshold <= 1):
-        raise UserError(f"{path} holds a damaged decision threshold ({threshold!r}); use another checkpoint")
+        shown = f"{threshold}" if isinstance(threshold, float) else f"a {type(threshold).__name__}"
+        raise UserError(f"{path} holds a damaged decision threshold ({shown}); use another checkpoint")
     return float(threshold)
 
 

@@ -4,29 +4,25 @@ They are PyTorch's (torch.save) or safetensors. A safetensors file of ours has t
 its metadata, under METADATA.
 """
 
-import argparse
-import collections
 import json
 import pickle
-import re
 import struct
-import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
 import torch
 
-from models.foreign_files import ZIP, is_safetensors, what_else
-from models.numpy_pickles import NUMPY_GLOBALS
+from models.foreign_files import is_safetensors, what_else
+from models.torch_files import damaged, read_torch_file
 from utils.cli import UserError
 from utils.files import whole_file
 
 METADATA = "sjedd"
 WEIGHTS_FILE = "model.safetensors"  # in a folder that SJEDD_export.py wrote
-# What published checkpoints hold besides tensors and plain types. CfgNode loads as a dict, so yacs is not needed.
-_ALLOWED_GLOBALS = [argparse.Namespace, (collections.OrderedDict, "yacs.config.CfgNode"), *NUMPY_GLOBALS]
+CRC32 = "crc32"  # in METADATA: name of each weight -> CRC-32 of its bytes, which safetensors itself does not keep
 # What our code, open_clip or torch may raise when a model is built from malformed content.
 MALFORMED = (
     LookupError,
@@ -53,19 +49,15 @@ def read_checkpoint(path: str | Path) -> dict:
             return _read_safetensors(path)
         if what := what_else(path):
             raise UserError(f"checkpoint {path} cannot be read, it is {what}")
-        _refuse_bomb(path)
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED_GLOBALS):
-            warnings.simplefilter("ignore")  # about pickles not written by torch.save
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            content = read_torch_file(file, path.stat().st_size)
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist; check the path") from error
     except IsADirectoryError as error:
         raise UserError(f"checkpoint {path} is a folder without {WEIGHTS_FILE}; name the .pth file in it") from error
     except pickle.UnpicklingError as error:
-        foreign = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", str(error))
-        what = f"it wants to load {foreign[1]}" if foreign else "it is damaged or no PyTorch checkpoint"
         raise UserError(
-            f"checkpoint {path} is refused: {what}; it may hold only tensors, plain types, NumPy's numbers and "
+            f"checkpoint {path} is refused: {error}; it may hold only tensors, plain types, NumPy's numbers and "
             "texts, argparse.Namespace and yacs CfgNode"
         ) from error
     except (OSError, EOFError, zipfile.BadZipFile, struct.error, safetensors.SafetensorError, *MALFORMED) as error:
@@ -85,20 +77,18 @@ def weights_file(path: str | Path) -> Path:
 def _read_safetensors(path: Path) -> dict:
     """The weights as ``model``, beside what our files have in their metadata."""
     with safetensors.safe_open(path, framework="pt") as file:
-        extra = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+        extra = dict(json.loads((file.metadata() or {}).get(METADATA, "{}")))
         names = file.keys()
-        return dict(extra) | {"model": {name: file.get_tensor(name) for name in names}}
+        weights = {name: file.get_tensor(name) for name in names}
+    for name, expected in extra.pop(CRC32, {}).items():
+        if crc32(weights[name]) != expected:
+            raise damaged(path, name)
+    return extra | {"model": weights}
 
 
-def _refuse_bomb(path: Path) -> None:
-    """Raises UserError for an archive that unpacks to more than its size: torch.save does not compress."""
-    with path.open("rb") as file:
-        if file.read(4) != ZIP:
-            return
-        with zipfile.ZipFile(file) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    if unpacked > (size := path.stat().st_size):
-        raise UserError(f"checkpoint {path} is refused: {size} bytes that unpack to {unpacked}; save it uncompressed")
+def crc32(tensor: torch.Tensor) -> int:
+    """CRC-32 of a contiguous tensor's bytes."""
+    return zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy())
 
 
 def first_line(error: BaseException) -> str:

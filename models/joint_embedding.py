@@ -59,7 +59,7 @@ class JointEmbedding(nn.Module):
     def __init__(self, architecture: dict, tree: LabelTree, score: str = "product", empty: bool = False) -> None:
         super().__init__()
         if score not in SCORES:
-            raise ValueError(f"score {score!r} is none of {SCORES}")
+            raise ValueError(f"the score is none of {SCORES}")
         self.architecture = architecture
         self.tree = tree
         self.score = score

@@ -21,6 +21,11 @@ WORDINGS = {  # of the prompts, by level; {} is the node's name
     "global": "A photo of a face with the global attribute of {} altered",
     "local": "A photo of a face with the local attribute of {} altered",
 }
+RESERVED = {  # columns of the tables of results; nodes become columns beside them
+    *("code", "dataset", "explanation", "folder", "frame", "frames", "input", "label", "logit_fake", "method"),
+    *("outcome", "p_fake", "p_fake_calibrated", "path", "people", "reason", "video"),
+}
+_MOST_CODES, _MOST_DIGITS, _LONGEST_PROMPT = 256, 1000, 1000  # their checks and the tokenizer must not take minutes
 UNKNOWN = 2.0  # value of a node whose state the list does not give (digit 2 of a code)
 
 
@@ -64,13 +69,21 @@ class LabelTree:
         for name in (self.name, *self.nodes):  # they become columns and parts of file names
             if not re.fullmatch(r"\w[\w -]{0,59}", name):
                 yield f"{name!r} is no name for a tree or node: use up to 60 letters, digits, spaces, - and _"
-        if not self.nodes or len(set(self.nodes)) != len(self.nodes):
-            yield f"a tree needs nodes with different names, got {self.nodes}"
+        columns = {_column(name) for name in self.nodes}
+        if not self.nodes or len(columns) != len(self.nodes):
+            yield (
+                "a tree needs nodes with different names, also in small letters and with _ for spaces, "
+                f"got {self.nodes}"
+            )
+        if taken := columns & RESERVED:
+            yield f"{sorted(taken)} are columns of the results, so no node can be called so"
         if len(self.nodes) > 20:
             yield f"{len(self.nodes)} nodes are more than the 20 whose states fit in memory"
         for parent, children in self.edges.items():
             if unknown := next((name for name in (parent, *children) if name not in self.nodes), None):
                 yield f"the edge {parent} -> {children} leads to the unknown node {unknown!r}"
+            if len(set(children)) < len(children):
+                yield f"the edge {parent} -> {children} names a node twice"
         root = self.nodes[0]
         attributes = self.edges.get(root, ())
         if len(self.nodes) > 1 and not attributes:
@@ -89,6 +102,8 @@ class LabelTree:
             yield "list the root first, then all global attributes, then all local regions"
 
     def _problems_of_codes(self) -> Iterator[str]:
+        if self.codes and len(self.codes) > _MOST_CODES:
+            yield f"{len(self.codes)} codes are more than {_MOST_CODES}"
         for code, names in {**(self.codes or {}), **self.partial}.items():
             if len(code) != self.code_length:
                 yield f"code {code} has {len(code)} digits, the first code {self.code_length}"
@@ -102,14 +117,18 @@ class LabelTree:
     def _problems_of_variants(self) -> Iterator[str]:
         if self.dropped and (self.dropped not in LEVELS or {*self.edges} - {self.nodes[0]}):
             yield f"without the level {self.dropped!r} only the root has children, and the level is global or local"
+        if not self.codes and self.digits and not len(self.nodes) <= self.digits <= _MOST_DIGITS:
+            yield f"{self.digits} digits are not {len(self.nodes)} to {_MOST_DIGITS}"
         if self.places and (
-            len(self.places) != len(self.nodes) or not all(0 <= place < self.code_length for place in self.places)
+            len(self.places) != len(self.nodes) or not all(place in range(self.code_length) for place in self.places)
         ):
             yield f"the places {self.places} are not one digit of a code for each node"
         if unknown := set(self.wordings) - {*WORDINGS, *self.nodes}:
             yield f"prompts of {sorted(unknown)}, which are neither levels ({', '.join(WORDINGS)}) nor nodes"
         if empty := [name for name, text in self.wordings.items() if not isinstance(text, str) or not text.strip()]:
             yield f"the prompts of {empty} are no texts"
+        if max(map(len, self.prompts)) > _LONGEST_PROMPT:
+            yield f"a prompt has more than {_LONGEST_PROMPT} characters"
 
     @property
     def family(self) -> str:
@@ -256,6 +275,11 @@ class LabelTree:
         tree = LabelTree(plain["name"], tuple(plain["nodes"]), edges, codes, plain.get("digits"), **more)
         original = TREES.get(tree.family)
         return replace(tree, partial=_only_nodes(tree.nodes, original.partial)) if original and codes else tree
+
+
+def _column(name: str) -> str:
+    """A node's name as part of a column's or a file's name, also where small and capital letters are the same."""
+    return name.replace(" ", "_").casefold()
 
 
 def _only_nodes(nodes: tuple[str, ...], meanings: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

@@ -5,42 +5,46 @@ take numbers and texts only.
 """
 
 import pickle
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 _KINDS = "biufcSU"  # bool, integers, floats, complex, bytes, str
 
 
-class _DType:
+class NumpyType:
     """In place of numpy.dtype."""
 
     def __init__(self, text: str, align: bool = False, copy: bool = True) -> None:
-        self.dtype = np.dtype(str(text))
+        if not isinstance(text, str) or len(text) > 30:
+            raise TypeError("no name of a NumPy type")
+        self.dtype = np.dtype(text)
         if self.dtype.kind not in _KINDS:
-            raise pickle.UnpicklingError(f"Unsupported class numpy.{self.dtype.name}")
+            raise pickle.UnpicklingError(f"it wants to load numpy.{self.dtype.name}")
 
     def __setstate__(self, state: tuple) -> None:
+        if state[1] not in ("<", ">", "|"):
+            raise TypeError("no byte order of a NumPy type")
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
-class _Array(np.ndarray):
+class NumpyArray(np.ndarray):
     """In place of numpy.ndarray."""
 
-    def __new__(cls, *_: object) -> "_Array":
+    def __new__(cls, *_: object) -> "NumpyArray":
         return super().__new__(cls, (0,), np.int8)
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: tuple) -> None:
         version, shape, dtype, fortran, data = state
         super().__setstate__((version, shape, dtype.dtype, fortran, data))
 
 
-def _scalar(dtype: _DType, data: bytes) -> np.generic:
+def _scalar(dtype: NumpyType, data: bytes) -> np.generic:
     return np.frombuffer(data, dtype.dtype)[0]
 
 
-def _reconstruct(*_: object) -> _Array:
-    return _Array()
+def _reconstruct(*_: object) -> NumpyArray:
+    return NumpyArray()
 
 
 def _no_bytes() -> bytes:
@@ -48,11 +52,11 @@ def _no_bytes() -> bytes:
     return b""
 
 
-# For torch.serialization.safe_globals. NumPy 1 calls its package numpy.core, NumPy 2 numpy._core.
-_CORE = {"multiarray.scalar": _scalar, "multiarray._reconstruct": _reconstruct}
-NUMPY_GLOBALS: list[tuple[Any, str]] = [
-    (_DType, "numpy.dtype"),
-    (_Array, "numpy.ndarray"),
-    (_no_bytes, "builtins.bytes"),
-]
-NUMPY_GLOBALS += [(call, f"{core}.{name}") for core in ("numpy.core", "numpy._core") for name, call in _CORE.items()]
+# Name in pickles -> what stands for it. NumPy 1 calls its package numpy.core, NumPy 2 numpy._core.
+_CORE: dict[str, Callable] = {"multiarray.scalar": _scalar, "multiarray._reconstruct": _reconstruct}
+NUMPY_CALLS: dict[str, Callable] = {
+    "numpy.dtype": NumpyType,
+    "numpy.ndarray": NumpyArray,
+    "builtins.bytes": _no_bytes,
+}
+NUMPY_CALLS |= {f"{core}.{name}": call for core in ("numpy.core", "numpy._core") for name, call in _CORE.items()}

@@ -94,14 +94,9 @@ def _models(place: str, tensors: Mapping[str, torch.Tensor], mark: str) -> Itera
 
 
 def _refuse_odd(state: Mapping[str, torch.Tensor], path: object) -> None:
-    if odd := next((key for key, value in state.items() if not _is_plain(value)), None):
+    if odd := next((key for key, value in state.items() if value.dtype not in _DTYPES), None):
         raise UserError(f"{path} is refused: {odd} is no plain tensor of real numbers")
     # An expanded tensor has any shape with a few stored numbers.
     stored = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in state.values()}
     if sum(value.nbytes for value in state.values()) > sum(stored.values()):
         raise UserError(f"{path} is refused: its weights claim more numbers than the file holds")
-
-
-def _is_plain(value: torch.Tensor) -> bool:
-    on_cpu = value.device.type == "cpu"
-    return on_cpu and value.layout is torch.strided and not value.is_nested and value.dtype in _DTYPES

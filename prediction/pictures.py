@@ -64,7 +64,7 @@ def draw_pictures(
             entry["timeline"] = f"timeline_{number}.png"
             seconds = [times[frame] for frame in person.frames]
             title = f"{source.path.name}, person {number}: {person.outcome}"
-            write_bytes(folder / entry["timeline"], timeline(person, seconds, shown, context.band, title))
+            write_bytes(folder / entry["timeline"], timeline(person, seconds, shown, context.band, title), False)
         entries.append(entry)
     return name, entries
 

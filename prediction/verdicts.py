@@ -11,6 +11,7 @@ from models.tree_inference import logit_fake, marginals, state_probabilities
 from prediction.people import People
 from prediction.wording import OUTCOMES, calibrated_nodes, explain, outcome_of
 
+_MOST_NUMBERS = 2**24  # probabilities of states in memory; a tree of 20 nodes may have 500,000 states
 SHOWN_FRAMES = 3  # of each person
 Calibrate = Callable[[np.ndarray], np.ndarray]  # log-odds of fake -> calibrated P(fake)
 
@@ -60,14 +61,14 @@ def verdict_of(
     If the (calibrated) P(fake) reaches ``threshold``, the state is the most probable fake one, else the real one. So a
     fake verdict has a fake state, even if the one real state is more probable than each single fake state.
     """
-    scores = torch.from_numpy(scores)
-    nodes = marginals(scores, tree).numpy()
+    parts = torch.from_numpy(scores).split(max(1, _MOST_NUMBERS // len(tree.legal_states)))
+    nodes = np.concatenate([marginals(part, tree).numpy() for part in parts])
     frames = calibrated = nodes[:, 0]
     if calibrate is not None:
-        calibrated = calibrate(logit_fake(scores, tree).numpy())
+        calibrated = calibrate(np.concatenate([logit_fake(part, tree).numpy() for part in parts]))
     state = np.zeros(len(tree.nodes), bool)
     if calibrated.mean(dtype=float) >= threshold:
-        states = state_probabilities(scores, tree).mean(dim=0)
+        states = sum(state_probabilities(part, tree).sum(dim=0) for part in parts)
         state = tree.legal_states[1 + int(states[1:].argmax())]
     means = zip(tree.nodes, nodes.mean(axis=0, dtype=float).tolist(), strict=True)
     return Verdict(frames, calibrated, dict(means), [tree.nodes[i] for i in np.flatnonzero(state)])

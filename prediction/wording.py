@@ -35,13 +35,13 @@ def explain(
     Args:
         outcome: fake, uncertain or real.
         p_fake: P(fake) of the person.
-        nodes: Probability of every node. That of a region is printed once, at its most probable attribute.
+        nodes: Probability of every node, root first. That of a region is printed once, at its most probable attribute.
         state: Nodes of a legal state.
-        edges: Parent -> children, root first; none in a tree that is a root alone.
+        edges: Parent -> children; none in a tree that is a root alone.
     """
     if not state:
         return f"{outcome.capitalize()} (P(fake) {p_fake:.2f})."
-    children = next(iter(edges.values()), ())  # of the root
+    children = edges.get(next(iter(nodes)), ())  # of the root
     sentences = [f"{outcome.capitalize()} ({p_fake:.2f})."] + ([] if outcome == "fake" else ["If it is fake:"])
     attributes = sorted((name for name in children if name in state), key=lambda name: -nodes[name])
     named: set[str] = set()

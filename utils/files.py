@@ -7,7 +7,8 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from utils.cli import UserError
@@ -18,11 +19,14 @@ TEMPORARY = ".tmp-"  # prefix of unfinished files; only killed processes leave t
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Write a file in one step: readers see the old file or the whole new one.
+def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Write a file in one step: readers see the old file or the whole new one, also after a power cut.
 
     Yields a temporary path in the same folder, with the same suffix. It is renamed to ``path`` at the end, or removed
     after an exception.
+
+    durable: wait until the disk has the file. Without it, after a power cut the new file may be empty or damaged; call
+    ``sync_files`` before anything relies on it.
 
     Raises UserError if the disk is full or read-only, or the folder is gone.
     """
@@ -33,7 +37,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
+        if durable:
+            _sync(temporary)
         temporary.replace(path)
+        if durable:
+            _sync_folder(path.parent)
     except OSError as error:
         gone = not path.parent.is_dir() or (temporary is not None and not temporary.exists())
         if not gone and error.errno not in _CANNOT_WRITE:
@@ -43,6 +51,30 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Wait until the disk has files that were written with ``durable=False``. Several at once share its work."""
+    files = list(paths)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(_sync, files))
+    for folder in {path.parent for path in files}:
+        _sync_folder(folder)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+" if os.name == "nt" else "rb") as file:  # Windows wants a file that may be written
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder. Windows and some network disks cannot do that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _umask() -> int:
@@ -57,9 +89,9 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
     """Write ``content``, see ``atomic_path``."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path, durable) as temporary:
         temporary.write_bytes(content)
 
 
@@ -88,10 +120,12 @@ def text_file(path: str | Path) -> Path:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Append ``text`` to a file. Raises UserError if it cannot be written."""
+    """Append ``text`` to a file, and wait until the disk has it. Raises UserError if it cannot be written."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror}); make room there or choose another folder") from error
 

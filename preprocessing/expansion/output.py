@@ -15,7 +15,7 @@ from preprocessing.expansion.planning import COLUMNS, Job, Plan, make_plan
 from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_files import OWN_FILE
 from utils.cli import UserError
-from utils.files import output_dir, read_json, write_json
+from utils.files import output_dir, read_json, sync_files, write_json
 from utils.locks import exclusive_folder
 from utils.pool import run_jobs
 
@@ -79,6 +79,7 @@ def _make_images(plan: Plan, args: argparse.Namespace) -> list[Job]:
             raise UserError(f"{target} was removed while this run worked in it; run it again")
     failed = {job.path: problem for job, problem in zip(missing, problems, strict=True) if problem}
     done = [job for job in plan.jobs if job.path not in failed]
+    sync_files(job.path for job in missing if job.path not in failed)
     _remove_images(target, keep={job.path for job in done})
     if unfinished.is_file() and done:
         manifest.write_rows(table, [job.row for job in done], COLUMNS)

@@ -20,6 +20,7 @@ from preprocessing.extraction.face_limits import confident, judge
 from preprocessing.extraction.photos import PhotoError, read_photo
 from preprocessing.extraction.tracks import FrameFaces, follow_face, look_between, views_of
 from preprocessing.extraction.video import VideoError, count_frames, frame_indices, read_frames
+from utils.files import sync_files
 from utils.pool import check_stop
 
 BATCH = 16  # frames detected at once, all of one video
@@ -233,12 +234,13 @@ def _row(job: Job, wanted: int, used: int, seen: dict[int, FrameFaces], picks: d
 
 
 def crop_video(job: Job) -> None:
-    """Write all crops of a video, then its row file. A video that cannot be read gets one row."""
+    """Write all crops of a video to the disk, then its row file. A video that cannot be read gets one row."""
     remove_crops(job.faces / job.name)
     try:
         rows = _crop_frames(job, 1 if job.photo else count_frames(job.video))
     except VideoError as error:
         rows = [manifest.frame_row(job.name, None, "video_missing" if error.code == "missing" else "video_unreadable")]
+    sync_files(job.root / row["path"] for row in rows if row["path"])
     write_row_file(job, rows)
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from datasets.records import DataSet, Dropped
 from utils.cli import UserError
-from utils.files import output_dir, write_bytes
+from utils.files import output_dir, sync_files, write_bytes
 from utils.images import FORMATS
 from utils.progress import progress_bar
 from utils.tables import file_of, row_bytes
@@ -23,7 +23,7 @@ def unpack(data: DataSet, folder: Path) -> DataSet:
     video, so an image that counts for itself has its own. A file that is there with the same bytes stays. Rows that
     hold no image are dropped. Raises UserError if a file is there with other bytes.
     """
-    records, dropped = [], [*data.dropped]
+    records, dropped, written = [], [*data.dropped], []
     first_rows: dict[tuple[str, str], str] = {}
     for record in progress_bar(data.records, desc=f"images of {data.source}", unit="image", leave=False, delay=1):
         try:
@@ -38,9 +38,11 @@ def unpack(data: DataSet, folder: Path) -> DataSet:
         path = folder / Path(table).stem / first_row / f"{row}{suffix}"
         if not path.exists():
             output_dir(path.parent)
-            write_bytes(path, content)
+            write_bytes(path, content, durable=False)
+            written.append(path)
         elif path.read_bytes() != content:
             raise UserError(f"{path} is another image; give an empty folder as --images_to, and tables different names")
         video = str(path) if record.video == record.path else record.video
         records.append(replace(record, path=str(path), video=video))
+    sync_files(written)
     return replace(data, records=records, dropped=dropped)

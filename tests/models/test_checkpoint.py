@@ -163,10 +163,10 @@ def test_an_archive_that_unpacks_to_more_than_it_holds(tmp_path):
     ("odd", "message"),
     [
         (lambda shape: torch.zeros(()).expand(shape), "claim more numbers"),
-        (lambda shape: torch.zeros(shape).to_sparse(), "no plain tensor"),
+        (lambda shape: torch.zeros(shape).to_sparse(), "wants to load torch._utils._rebuild_sparse_tensor"),
         (lambda shape: torch.zeros(shape, dtype=torch.cfloat), "no plain tensor"),
         (lambda shape: torch.zeros(shape, dtype=torch.float8_e4m3fn), "no plain tensor"),
-        (lambda shape: torch.nested.nested_tensor([torch.zeros(shape)]), "no plain tensor|nested_tensor;"),
+        (lambda shape: torch.nested.nested_tensor([torch.zeros(shape)]), "wants to load torch"),
     ],
 )
 def test_weights_that_are_not_what_they_claim(tmp_path, published_checkpoint, odd, message):

@@ -95,6 +95,14 @@ def test_wrong_codes_are_refused(tree, code, message):
         ({"codes": {"1x": ()}}, "digits only"),
         ({"codes": {"10": ("chin",)}}, "unknown nodes"),
         ({"codes": {"10": ("fake", "a")}}, "do not allow"),
+        ({"codes": {f"{i:03}": () for i in range(300)}}, "300 codes are more than"),
+        ({"edges": TREE["edges"] | {"a": ("x", "x")}}, "names a node twice"),
+        ({"nodes": ("fake", "a b", "a_b", "x", "y")}, "different names"),
+        ({"nodes": ("fake", "a", "A", "x", "y")}, "different names"),
+        ({"nodes": ("fake", "a", "p fake", "x", "y")}, "'p_fake'. are columns of the results"),
+        ({"digits": 3}, "3 digits are not 5 to 1000"),
+        ({"digits": 10, "places": (0, 1, 2, 3, 4.5)}, "not one digit of a code"),
+        ({"wordings": {"root": "x{}" * 400}}, "more than 1000 characters"),
     ],
 )
 def test_wrong_trees_are_refused_with_the_reason(change, message):

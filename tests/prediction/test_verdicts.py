@@ -6,6 +6,7 @@ import pytest
 
 from evaluation.calibration import calibrated
 from models.label_tree import FFPP, FFSC
+from prediction import verdicts
 from prediction.people import People, ScoredFaces
 from prediction.verdicts import decide, judge, verdict_of
 from preprocessing.detection.faces import Faces
@@ -74,3 +75,14 @@ def test_small_faces_do_not_decide_alone():
     assert decide(persons_of((100, -9), (80, 9), (40, 9))) == ("fake", 1)
     assert decide(persons_of((40, -9), (50, 9))) == ("uncertain", 1), "nobody else is there"
     assert decide(persons_of((40, -9))) == ("real", 0)
+
+
+@pytest.mark.numeric
+def test_many_frames_of_a_large_tree_are_judged_in_parts(monkeypatch):
+    scores = np.random.default_rng(0).normal(0, 2, (7, len(FFPP.nodes))).astype(np.float32)
+    whole = verdict_of(scores, FFPP, 0.0, by_temperature(2))
+    monkeypatch.setattr(verdicts, "_MOST_NUMBERS", 3 * len(FFPP.legal_states))
+    parts = verdict_of(scores, FFPP, 0.0, by_temperature(2))
+    assert parts.state == whole.state
+    assert list(parts.nodes.values()) == pytest.approx(list(whole.nodes.values()), abs=1e-6)
+    assert parts.calibrated == pytest.approx(whole.calibrated, abs=1e-6)
