@@ -15,13 +15,14 @@ from datasets.crop_settings import crop_settings, differences
 from datasets.transforms import MEAN, STD
 from models.checkpoint import save_checkpoint
 from models.choices import TASKS
+from models.joint_embedding import SCORE_DIVISOR
 from models.label_tree import LabelTree
 from training.data import TrainingBatch, TrainingData
 from training.engine import Progress, epoch_row, train_epoch
 from training.learning_rates import epoch_learning_rates
 from training.memory import keep_freed_memory
 from training.metrics_log import MetricsLog
-from training.model_setup import prepare_model, trained_tree
+from training.model_setup import check_choice, measured_divisor, measures_divisor, prepare_model, trained_tree
 from training.options import uses_cuda_graph
 from training.provenance import git_revision, versions
 from training.resume import resume_settings, rng_state, set_rng_state
@@ -45,6 +46,8 @@ def train(args: argparse.Namespace, tree: LabelTree) -> None:
     args, checkpoint = resume_settings(args) if args.resume else (args, None)
     device = choose_device(args.gpu, args.precision)
     args.cuda_graph = uses_cuda_graph(args, device.type)
+    if checkpoint is None:
+        check_choice(args)
     if device.type == "cpu":
         keep_freed_memory()
     tree = trained_tree(args, checkpoint, tree)
@@ -85,6 +88,8 @@ class Run:
         self.made_with = {"versions": versions(), "revision": git_revision(), "data_hash": data.hashes}
         self.made_with["crops"] = None if differences(crops) else next(iter(crops.values()), None)
         model = prepare_model(args, checkpoint, tree, device)
+        if checkpoint is None and measures_divisor(args):
+            model.divisor = measured_divisor(model, data.sample(model.image_size, device))
         settings = {field.name: getattr(args, field.name) for field in fields(TrainerSettings)}
         self.trainer = Trainer(model, TrainerSettings(**settings))
         self.progress = Progress()
@@ -134,6 +139,8 @@ class Run:
                 log.info(f"{listed.source}: {note}")
             if listed.dropped:
                 log.info(f"{listed.source}: {len(listed.dropped)} lines repeat an image and are dropped (duplicate)")
+        if (divisor := self.trainer.model.divisor) != SCORE_DIVISOR:
+            log.info(f"scores are the products of the embeddings / {divisor:g}")
         log.info(f"learning rates {' '.join(f'{rate:.3g}' for rate in rates)}")
         if args.augment_on == "device" and self.device.type == "cpu":
             log.info("on a CPU --augment_on cpu is faster")
@@ -204,6 +211,7 @@ class Run:
         """Write the model, how it was made, and ``extra``."""
         model, best = self.trainer.model, self.progress.best
         preprocessing = {"image_size": model.image_size, "resize": "PIL bicubic", "mean": MEAN, "std": STD}
+        preprocessing |= model.architecture.get("preprocess_cfg", {})
         made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing}
         made |= {"epoch": best.get("epoch", self.progress.epoch), "threshold": best.get("threshold")} | extra
         on_main(lambda: save_checkpoint(self.folder / name, model, **made))
