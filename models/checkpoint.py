@@ -1,8 +1,8 @@
 """Write SJEDD checkpoints and weights, and build the model of a published file or one of ours.
 
 Our files hold plain types and tensors only: ``model`` (OpenAI CLIP's key names, as in the published files),
-``architecture``, ``tree``, ``score``, ``divisor``, and what the caller adds. Published files do not name the tree; their
-architecture follows from the shapes of the weights, and their divisor is 10.
+``architecture``, ``tree``, ``score``, ``divisor``, and what the caller adds. Published files do not name the tree;
+their architecture follows from the shapes of the weights, and their divisor is 10.
 """
 
 import json

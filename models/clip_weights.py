@@ -57,10 +57,10 @@ def clip_weights(name: str, pretrained: str | Path | None = None) -> ClipWeights
 
     Args:
         name: one of OPEN_CLIP_CONFIGS, or open_clip's name of a model.
-        pretrained: open_clip's tag of weights, or a local file: OpenAI's TorchScript archive, or a checkpoint of open_clip
-            or Hugging Face's CLIPModel (PyTorch or safetensors). A file does not tell how it was trained: it is taken to
-            have the activation of ``name`` (OPEN_CLIP_CONFIGS: QuickGELU) and the normalisation of open_clip's first
-            weights of ``name``. Default: OpenAI's weights of a model of OPEN_CLIP_CONFIGS.
+        pretrained: open_clip's tag of weights, or a local file: OpenAI's TorchScript archive, or a checkpoint of
+            open_clip or Hugging Face's CLIPModel (PyTorch or safetensors). A file does not tell how it was trained: it
+            is taken to have the activation of ``name`` (OPEN_CLIP_CONFIGS: QuickGELU) and the normalisation of
+            open_clip's first weights of ``name``. Default: OpenAI's weights of a model of OPEN_CLIP_CONFIGS.
 
     Raises UserError if there is no such model or weights, or the model is not supported.
     """
@@ -78,7 +78,8 @@ def clip_weights(name: str, pretrained: str | Path | None = None) -> ClipWeights
         path = Path(str(pretrained))
         if not path.is_file():
             other = f"; it is one of {plain}, which has GELU" if open_clip.is_pretrained_cfg(plain, tag) else ""
-            raise UserError(f"--pretrained {pretrained} is no file and no weights of {name}{other}; there are {_tags(full)}")
+            what = f"no file and no weights of {name}{other}"
+            raise UserError(f"--pretrained {pretrained} is {what}; there are {_tags(full)}")
         tags = open_clip.list_pretrained_tags_by_model(full)
         return ClipWeights(full, None, path, _with_normalisation(config, full, tags[0]) if tags else config, short)
     quick = bool(open_clip.get_pretrained_cfg(found, tag).get("quick_gelu"))

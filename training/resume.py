@@ -17,7 +17,8 @@ from utils.cli import UserError
 _FREE = {"resume", "num_epoch", "num_workers", "gpu", "output", "name", "tag", "patience", "auc", "keep"}
 _FREE |= {"txt_path_train", "txt_path_val", "save_minutes"}
 _OF_THE_MACHINE = {"crop_cache", "cuda_graph"}  # not taken from the checkpoint, which may be of another machine
-_ADDED_LATER = {"augment_on", "divisor", "drop_level", "pretrained", "prompts"}  # missing in older checkpoints, whose runs used today's default
+# Missing in older checkpoints, whose runs used today's default.
+_ADDED_LATER = {"augment_on", "divisor", "drop_level", "pretrained", "prompts"}
 
 
 def resume_settings(given: argparse.Namespace) -> tuple[argparse.Namespace, dict]:

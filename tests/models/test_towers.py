@@ -126,8 +126,8 @@ def test_gradients_equal_open_clips_also_with_checkpointing(layout):
 
 @pytest.mark.parametrize("save", [save_checkpoint, save_weights])
 def test_checkpoints_hold_all_that_scores_need(model, save, tmp_path):
-    save(tmp_path / "ckpt", model)
-    again = load_model(tmp_path / "ckpt")
+    save(tmp_path / "ckpt.pth", model)
+    again = load_model(tmp_path / "ckpt.pth")
     assert again.divisor == 7 and again.prompt_ids == model.prompt_ids and again.architecture == model.architecture
     given, _ = pictures(model)
     with torch.no_grad():
@@ -161,9 +161,10 @@ def test_the_measured_divisor_makes_scores_ten_cosines():
     with torch.no_grad():
         image, text = model.encode_images(given), model.encode_prompts()
         model.divisor = measured_divisor(model, given)
-        assert model.divisor == pytest.approx(image.norm(dim=1).mean() * text.norm(dim=1).mean() / 10, rel=5e-3)
+        lengths = image.norm(dim=1).mean() * text.norm(dim=1).mean()
+        assert model.divisor == pytest.approx(lengths.item() / 10, rel=5e-3)
         cosines = torch.nn.functional.cosine_similarity(image[:, None], text[None], dim=-1)
-        assert model(given).std() == pytest.approx(10 * cosines.std(), rel=0.05)
+        assert model(given).std().item() == pytest.approx(10 * cosines.std().item(), rel=0.05)
 
 
 def test_every_configuration_of_open_clip_is_computed_or_refused_with_a_reason():
@@ -181,7 +182,8 @@ def test_every_configuration_of_open_clip_is_computed_or_refused_with_a_reason()
 
 
 FAMILIES = {"ViT-B-32": "both", "ViT-B-16": "both", "ViT-L-14-336": "both", "ViT-H-14-quickgelu": "both",
-            "ViT-bigG-14": "both", "PE-Core-B-16": "prompts", "RN50x4": "prompts", "ViT-B-16-SigLIP2": "none"}  # fmt: skip
+            "ViT-bigG-14": "both", "PE-Core-B-16": "prompts",
+            "RN50x4": "prompts", "ViT-B-16-SigLIP2": "none"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -230,13 +232,13 @@ def test_a_tokenizer_that_cannot_be_loaded(monkeypatch):
 
 def test_a_checkpoint_without_its_tokens_or_with_an_odd_divisor_is_refused(tmp_path):
     model = build("CLIPA")
-    save_checkpoint(tmp_path / "ckpt", model)
+    save_checkpoint(tmp_path / "ckpt.pth", model)
     for name, change in {"tokens": {"tokens": [[1, 2]]}, "divisor": {"divisor": 0.0}}.items():
-        content = torch.load(tmp_path / "ckpt", weights_only=True) | change
-        torch.save(content, tmp_path / name)
-        with pytest.raises(UserError, match=f"cannot be built.*{name}"):
-            load_model(tmp_path / name)
+        content = torch.load(tmp_path / "ckpt.pth", weights_only=True) | change
+        torch.save(content, tmp_path / f"{name}.pth")
+        with pytest.raises(UserError, match=rf"cannot be built.*{name}"):
+            load_model(tmp_path / f"{name}.pth")
     del content["tokens"]
-    torch.save(content, tmp_path / "none")
-    with pytest.raises(UserError, match="cannot be built.*tokens"):
-        load_model(tmp_path / "none")
+    torch.save(content, tmp_path / "none.pth")
+    with pytest.raises(UserError, match=r"cannot be built.*tokens"):
+        load_model(tmp_path / "none.pth")

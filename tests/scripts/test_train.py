@@ -502,7 +502,7 @@ def test_arguments_that_cannot_be_meant_are_refused(command, capsys, tmp_path):
         "nan is not a finite number": [*command, "--autol_init", "nan"],
         "larger than 2**63": [*command, "--seed", str(2**70)],
         "--txt_path_val is needed": command[:-2],
-        "--clip_weights": [*command, "--clip_weights", "x.pt"],
+        "--pretrained cannot": [*command, "--clip_weights", "x.pt"],
         "give one of them": [*command, "--resume", "x.pth", "--init_from", "y.pth"],
         "--hypergrad fd needs --precision float32": [*command, "--hypergrad", "fd", "--precision", "bfloat16"],
     }
