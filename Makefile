@@ -20,7 +20,7 @@ setup: .venv/.runtime
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-.venv/.dev: .venv/.runtime requirements-dev.txt requirements-app.txt
+.venv/.dev: .venv/.runtime requirements-dev.txt requirements-app.txt requirements-export.txt
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	touch $@
 

@@ -28,7 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.gpu_check import NAMES
 from benchmarks.load import write_crops
 from benchmarks.train_step import median_times, random_batch
-from datasets.augmentation import KINDS, STRENGTHS, Draw, draw_augmentation
+from datasets.augmentation import KINDS, QUALITIES, STRENGTHS, Draw, draw_augmentation
 from datasets.device_augmentation import augmented
 from datasets.raw_frames import RawFrames
 from datasets.readers.ffpp import METHOD_CODES, compression_dir
@@ -361,8 +361,10 @@ def check_augmentation(bench: Bench) -> Iterator[Figure]:
     height, width = crops[0].shape[:2]
     for kind in KINDS:
         places = [grey_places(height, width, 16, rng) if kind == "blocks" else None for _ in crops]
-        draws = [Draw(kind, i % len(STRENGTHS[kind]), each) for i, each in enumerate(places)]
-        batch = RawFrames.collate(list(enumerate(zip(crops, draws, range(n), strict=True))))[0]
+        strengths = QUALITIES if kind == "jpeg" else range(len(STRENGTHS[kind]))
+        draws = [Draw(kind, strengths[i % len(strengths)], each) for i, each in enumerate(places)]
+        flips = [i % 2 == 0 for i in range(n)]
+        batch = RawFrames.collate(list(enumerate(zip(crops, draws, range(n), flips, strict=True))))[0]
         ours, cpu = (augmented(batch, 224, device).cpu().int() for device in (bench.device, torch.device("cpu")))
         if kind == "noise":
             apart = float((ours.float().std() / cpu.float().std() - 1).abs())
@@ -371,7 +373,7 @@ def check_augmentation(bench: Bench) -> Iterator[Figure]:
         near = float(((ours - cpu).abs() <= 1).float().mean())
         yield Figure(f"{kind}, values within one grey level", f"{100 * near:.3f}%", "99.9%", near >= 0.999)
     draws = [draw_augmentation(height, width, 1.0, rng) for _ in crops]
-    batch = RawFrames.collate(list(enumerate(zip(crops, draws, range(n), strict=True))))[0]
+    batch = RawFrames.collate(list(enumerate(zip(crops, draws, range(n), flips, strict=True))))[0]
     (seconds,) = median_times([lambda: augmented(batch, 224, bench.device)], 3 if bench.quick else 15, bench.device)
     yield Figure(f"a batch of {n}, all perturbed", f"{1000 * seconds:.1f} ms")
     if bench.on_cuda:

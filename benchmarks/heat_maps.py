@@ -19,12 +19,12 @@ import cv2
 import numpy as np
 import torch
 
+from datasets.face_regions import region_mask
 from datasets.readers.ffpp import SPLITS, ffpp_root
 from datasets.transforms import normalise, read_image, resize
 from models.checkpoint import load_model
 from models.heat_maps import heat_maps
 from models.scoring import encode_text
-from preprocessing.expansion.regions import region_mask
 from preprocessing.extraction.manifest import POINTS
 from utils.cli import ArgumentParser, UserError, positive_int, script
 

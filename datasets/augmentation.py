@@ -3,26 +3,31 @@
 ``device_augmentation`` applies the same draws on the training device.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from datasets.transforms import gaussian_blur, gaussian_noise, grey_blocks, grey_places, jpeg, pixelate
 
+QUALITIES = (75, 80, 90)  # of JPEG, if no others are asked for
 # Kind -> parameter at each of its strengths. The order is part of the draws.
 STRENGTHS: dict[str, tuple[float, ...]] = {
     "blocks": (16, 32),  # grey blocks for every whole 256 px of the shorter side
     "noise": (0.001, 0.002),  # variance on [0, 1]
     "blur": (7, 9),  # kernel in pixels
     "pixelation": (2, 3),  # factor of the downscaling
-    "jpeg": (75, 80, 90),  # quality
+    "jpeg": QUALITIES,
 }
 KINDS = tuple(STRENGTHS)
 _NO_PLACES = np.empty((0, 2), dtype=np.int64)
 
 
 class Draw(NamedTuple):
-    """The perturbation of a crop. strength: index in STRENGTHS[kind]. places: of ``blocks``, see ``grey_places``."""
+    """The perturbation of a crop.
+
+    strength: Index in STRENGTHS[kind]; of ``jpeg`` the quality. places: Of ``blocks``, see ``grey_places``.
+    """
 
     kind: str
     strength: int
@@ -30,20 +35,30 @@ class Draw(NamedTuple):
 
     @property
     def parameter(self) -> float:
-        return STRENGTHS[self.kind][self.strength]
+        return self.strength if self.kind == "jpeg" else STRENGTHS[self.kind][self.strength]
 
 
-def draw_augmentation(height: int, width: int, probability: float, rng: np.random.Generator) -> Draw | None:
+def draw_flip(flip: float, rng: np.random.Generator) -> bool:
+    """Whether to mirror an image, with probability ``flip``. Draws nothing if that is 0; else it is the first draw."""
+    return flip > 0 and rng.random() < flip
+
+
+def draw_augmentation(
+    height: int, width: int, probability: float, rng: np.random.Generator, qualities: Sequence[int] = QUALITIES
+) -> Draw | None:
     """Draw a perturbation and one of its strengths, uniformly; None with probability 1 - ``probability``.
 
-    height, width: Of the crop. rng: Decides everything; only noise draws more from it later.
+    Args:
+        height, width: Of the crop.
+        rng: Decides everything; only noise draws more from it later.
+        qualities: Of JPEG, to draw from.
     """
     if rng.random() >= probability:
         return None
     kind = KINDS[rng.integers(len(KINDS))]
     strength = int(rng.integers(2))
     if kind == "jpeg":  # its strength is a second draw; the first one is made for every kind
-        strength = int(rng.integers(len(STRENGTHS[kind])))
+        strength = qualities[int(rng.integers(len(qualities)))]
     draw = Draw(kind, strength)
     if kind == "blocks":
         n = min(height, width) // 256 * int(draw.parameter)
@@ -67,8 +82,19 @@ def apply_draw(image: np.ndarray, draw: Draw, rng: np.random.Generator) -> np.nd
     raise ValueError(draw.kind)
 
 
-def augment(image: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw and apply. image: the full crop before the resize, uint8 [H, W, 3] RGB, as is the result."""
+def augment(
+    image: np.ndarray,
+    probability: float,
+    rng: np.random.Generator,
+    flip: float = 0.0,
+    qualities: Sequence[int] = QUALITIES,
+) -> np.ndarray:
+    """Mirror with probability ``flip``, then draw a perturbation and apply it.
+
+    image: the full crop before the resize, uint8 [H, W, 3] RGB, as is the result.
+    """
     height, width, _ = image.shape
-    draw = draw_augmentation(height, width, probability, rng)
+    if draw_flip(flip, rng):
+        image = np.ascontiguousarray(image[:, ::-1])
+    draw = draw_augmentation(height, width, probability, rng, qualities)
     return image if draw is None else apply_draw(image, draw, rng)

@@ -7,6 +7,7 @@ from pathlib import Path
 from datasets.records import Record
 from utils.files import read_json
 
+DEFAULT_SCALE = 1.3  # width of a crop / width of the tight face
 # Settings that may differ between folders of crops that are made alike.
 _OF_THE_RUN = ("versions", "dataset", "compression", "n_frames")
 
@@ -17,17 +18,30 @@ def crop_settings(records: Sequence[Record]) -> dict[str, dict | None]:
     The file is beside the faces folder, at most four folders above an image. Images of preprocessing/expand_FFpp.py are
     made of other crops and have no settings. Raises UserError if a manifest.json cannot be read.
     """
-    found: dict[str, dict | None] = {}
+    nearest = _nearest_manifests(records).values()
+    return {place: content for place, content in nearest if content is None or "detector" in content}
+
+
+def crop_scales(records: Sequence[Record]) -> dict[str, float]:
+    """The folder above an image's folder -> width of the crops there / width of the tight face.
+
+    The default of extract_faces.py where there is no manifest.json that tells.
+    """
+    nearest = _nearest_manifests(records).items()
+    return {folder: (content or {}).get("scale", DEFAULT_SCALE) for folder, (_, content) in nearest}
+
+
+def _nearest_manifests(records: Sequence[Record]) -> dict[str, tuple[str, dict | None]]:
+    """The folder above an image's folder -> (place, content) of the manifest.json of its images, or ("", None)."""
+    found: dict[str, tuple[str, dict | None]] = {}
     for folder in dict.fromkeys(os.path.dirname(os.path.dirname(record.path)) for record in records):  # noqa: PTH120
+        found[folder] = "", None
         for place in [Path(folder), *Path(folder).parents][:3]:
             if (place / "manifest.json").is_file():
                 content = read_json(place / "manifest.json")
-                if isinstance(content, dict) and "detector" in content:
-                    found[str(place)] = content
                 if isinstance(content, dict) and {"detector", "donors"} & content.keys():
+                    found[folder] = str(place), content
                     break
-        else:
-            found[""] = None
     return found
 
 

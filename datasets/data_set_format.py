@@ -102,6 +102,9 @@ class DataSetFormat:
         method_of: Folder of an image -> "real", a method, or None if the folder is not of this data set.
         ffpp_sources: Patterns of crop folders; their groups are the numbers of the FF++ videos (three digits) or of
             the DeepFakeDetection actors (two) that the crops show.
+    For pairs in training:
+        fake_name: Name of a fake video; the groups, joined, are the name of its target, the real video whose frames it
+            has.
     """
 
     read: Callable[[ReadOptions], DataSet]
@@ -115,6 +118,7 @@ class DataSetFormat:
     count_images: Callable[[Path, bool], tuple[dict, dict[str, bool], list[Finding]]] | None = None
     method_of: Callable[[str], str | None] | None = None
     ffpp_sources: tuple[re.Pattern, ...] = ()
+    fake_name: re.Pattern | None = None
 
 
 def extraction_command(

@@ -6,7 +6,7 @@ a small matrix, made once for each device and crop size: a batch takes few kerne
 device. All sums are of whole numbers that float32 holds exactly, or float64 if they are larger.
 
 Images are float32 [n, 3, H, W], RGB, whole numbers from 0 to 255, unless a function says otherwise. Strengths are int64
-[n], each an index in STRENGTHS[kind] of ``augmentation``.
+[n], see ``augmentation.Draw``.
 """
 
 import functools
@@ -33,9 +33,12 @@ def augmented(batch: RawBatch, size: int, device: torch.device) -> torch.Tensor:
 
 
 def perturb(group: SizeGroup, device: torch.device) -> torch.Tensor:
-    """Move the crops of a group to ``device`` and perturb them."""
+    """Move the crops of a group to ``device``, mirror some of them, and perturb them."""
     images = group.crops.to(device, non_blocking=True).permute(0, 3, 1, 2)
     images = images.to(torch.float32, memory_format=torch.contiguous_format)
+    if len(group.flips):
+        flips = group.flips.to(device, non_blocking=True)
+        images[flips] = images[flips].flip(3)
     strengths = group.strengths.to(device, non_blocking=True)
     end = len(images) - sum(group.counts)  # those without a perturbation come first
     for kind, count in zip(KINDS, group.counts, strict=True):
@@ -110,7 +113,7 @@ def _rounded(high: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
 
 
 def jpeg(images: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
-    """Encode as baseline JPEG of the quality STRENGTHS["jpeg"][strength] and decode, in libjpeg's whole numbers.
+    """Encode as baseline JPEG of the quality ``strengths`` and decode, in libjpeg's whole numbers.
 
     As libjpeg does by default: 4:2:0, "islow" transforms, standard tables, "fancy" upsampling.
     """
@@ -238,14 +241,14 @@ def _chroma_up(length: int) -> np.ndarray:
 
 
 def _quantisation() -> np.ndarray:
-    """libjpeg's tables of luma and chroma of each quality, float64 [3, 2, 8, 8]."""
-    tables = []
-    for quality in STRENGTHS["jpeg"]:
+    """libjpeg's tables of luma and chroma of each quality, float64 [101, 2, 8, 8]; there is no quality 0."""
+    tables = np.zeros((101, 2, 8, 8))
+    for quality in range(1, 101):
         buffer = io.BytesIO()
-        Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=int(quality))
+        Image.new("RGB", (8, 8)).save(buffer, "JPEG", quality=quality)
         buffer.seek(0)
-        tables += JpegImageFile(buffer).quantization.values()
-    return np.array(tables, dtype=np.float64).reshape(-1, 2, 8, 8)
+        tables[quality] = np.array(list(JpegImageFile(buffer).quantization.values())).reshape(2, 8, 8)
+    return tables
 
 
 def _islow() -> np.ndarray:

@@ -2,16 +2,17 @@
 
 import bisect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
 
-from datasets.augmentation import augment
+from datasets.augmentation import QUALITIES, augment
 from datasets.perturbations import Perturbation, perturbed
 from datasets.records import Record, node_vector
+from datasets.self_blending import SelfBlending, apply_blend
 from datasets.transforms import ImageError, ImageFiles, ImageSource, resize, resize_for_training
 from utils.cli import UserError
 from utils.ranks import share
@@ -23,13 +24,15 @@ T = TypeVar("T")
 class Frames(Dataset):
     """Item (index, draw) -> (index, image uint8 [3, size, size] RGB or the reason why it is unreadable).
 
-    ``draw`` is the seed of the item's training augmentation; None for no augmentation. An item depends neither on the
-    number of workers nor on what was read before.
+    ``draw`` is the seed of the item's training augmentation and of its blend; None for neither. An item depends neither
+    on the number of workers nor on what was read before.
 
     Args:
         augment_probability: Of the training augmentation.
         perturbation: Of every image, before the resize. ``seed`` and the record seed its draws.
         images: Source of the images; None for the records' files.
+        flip, qualities: Of the training augmentation, see ``augment``.
+        blending: Makes some of the images pseudo-fakes, before the augmentation.
     """
 
     def __init__(
@@ -40,10 +43,15 @@ class Frames(Dataset):
         perturbation: Perturbation | None = None,
         seed: int = 0,
         images: ImageSource | None = None,
+        flip: float = 0.0,
+        qualities: Sequence[int] = QUALITIES,
+        blending: SelfBlending | None = None,
     ) -> None:
         self.records = records
         self.size = size
+        self._blending = blending
         self.augment_probability = augment_probability
+        self.flip, self.qualities = flip, qualities
         self._images = perturbed(images or ImageFiles(records), records, perturbation, seed)
 
     def __len__(self) -> int:
@@ -57,8 +65,11 @@ class Frames(Dataset):
             return index, str(error)
         if draw is None:
             return index, resize(image, self.size).transpose(2, 0, 1)
-        if self.augment_probability > 0:
-            image = augment(image, self.augment_probability, np.random.default_rng(draw))
+        if self._blending and (blend := self._blending.drawn(index, draw)):
+            image = apply_blend(image, blend)
+        if self.augment_probability > 0 or self.flip > 0:
+            rng = np.random.default_rng(draw)
+            image = augment(image, self.augment_probability, rng, self.flip, self.qualities)
         return index, resize_for_training(image, self.size).transpose(2, 0, 1)
 
     @staticmethod
@@ -96,17 +107,27 @@ class EpochBatches(Sampler):
     The order depends on the arguments alone. The last, smaller batch is skipped unless it is the only one.
 
     Args:
-        n: Number of records.
+        n: Number of images in an epoch.
         batch_size: Of all processes together.
         stream: Independent shuffles of one list: 0 for the training batches, 1 for the second batches.
         start: Number of the first batch.
         every: Keep one batch in this many, counted over the run; 0 keeps none.
+        order: Draws the record indices of an epoch, int64 [n] (default: a permutation).
     """
 
     def __init__(
-        self, n: int, batch_size: int, seed: int, epoch: int, stream: int = 0, start: int = 0, every: int = 1
+        self,
+        n: int,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        stream: int = 0,
+        start: int = 0,
+        every: int = 1,
+        order: Callable[[np.random.Generator], np.ndarray] | None = None,
     ) -> None:
-        self._n, self._batch_size = n, min(batch_size, n)
+        self._batch_size = min(batch_size, n)
+        self._order = order or (lambda rng: rng.permutation(n))
         self._key = (seed, epoch, stream)
         steps = batches_per_epoch(n, batch_size)
         self._steps = [step for step in range(start, steps) if every and (epoch * steps + step) % every == 0]
@@ -115,7 +136,7 @@ class EpochBatches(Sampler):
         return len(self._steps)
 
     def __iter__(self) -> Iterator[list[tuple[int, tuple[int, ...]]]]:
-        order = np.random.default_rng(self._key).permutation(self._n)
+        order = self._order(np.random.default_rng(self._key))
         own = share(self._batch_size)
         for step in self._steps:
             positions = range(step * self._batch_size, (step + 1) * self._batch_size)[own.start : own.stop]
@@ -178,6 +199,6 @@ def own_videos(records: Sequence[Record]) -> range:
     return range(first, end)
 
 
-def node_labels(records: Sequence[Record], indices: torch.Tensor) -> torch.Tensor:
-    """Node vectors of the records at ``indices`` [B] -> float32 [B, nodes]."""
-    return torch.from_numpy(np.stack([node_vector(records[i].code) for i in indices.tolist()]))
+def node_labels(codes: Iterable[str]) -> torch.Tensor:
+    """Node vectors of the records' codes -> float32 [B, nodes]."""
+    return torch.from_numpy(np.stack([node_vector(code) for code in codes]))

@@ -64,15 +64,15 @@ def parse_perturbation(text: str) -> Perturbation:
     return named[text]
 
 
-def record_rng(seed: int, perturbation: Perturbation, record: Record) -> np.random.Generator:
+def record_rng(seed: int, name: str, record: Record) -> np.random.Generator:
     """The random generator of a record.
 
-    It depends on the seed, the perturbation's name, and the record's video and frame (an image without a video: its
-    file name), not on the folder. Levels share the draws: stronger noise is the same noise scaled, and more blocks
+    It depends on the seed, the name of the perturbation, and the record's video and frame (an image without a video:
+    its file name), not on the folder. Levels share the draws: stronger noise is the same noise scaled, and more blocks
     include those of lower levels.
     """
     video = record.video if record.video != record.path else ""
-    identity = "\0".join((perturbation.name, video, record.frame))
+    identity = "\0".join((name, video, record.frame))
     digest = hashlib.sha256(identity.encode("utf-8", errors="surrogateescape")).digest()
     return np.random.default_rng([seed, *np.frombuffer(digest, dtype="<u4").tolist()])
 
@@ -171,7 +171,7 @@ class PerturbedImages:
         self._source, self._records, self._perturbation, self._seed = images, records, perturbation, seed
 
     def read(self, index: int) -> np.ndarray:
-        rng = record_rng(self._seed, self._perturbation, self._records[index])
+        rng = record_rng(self._seed, self._perturbation.name, self._records[index])
         return perturb(self._source.read(index), self._perturbation, rng)
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from datasets.augmentation import KINDS, Draw, draw_augmentation
+from datasets.augmentation import KINDS, QUALITIES, Draw, draw_augmentation, draw_flip
 from datasets.crop_cache import CachedCrops, MappedCrop
 from datasets.frames import split_unreadable, stacked
 from datasets.records import Record
+from datasets.self_blending import SelfBlending, apply_blend
 from datasets.transforms import ImageError, ImageFiles, ImageSource
 
 _PAGE = 4096  # bytes; a disk is read in pages
@@ -45,9 +46,10 @@ class SizeGroup(NamedTuple):
 
     crops: uint8 [n, H, W, 3] RGB, or where they are in a cache.
     counts: Number of crops with each of KINDS; the first n - sum(counts) have no perturbation.
-    strengths: int64 [n], index in STRENGTHS[kind].
+    strengths: int64 [n], see ``Draw``.
     places: Corners (y, x) of the grey blocks of crops with "blocks", int64 [count, blocks, 2].
     seeds: Of the crops with "noise".
+    flips: Numbers of the crops to be mirrored first, int64 [m].
     """
 
     crops: torch.Tensor | MappedCrops
@@ -55,6 +57,7 @@ class SizeGroup(NamedTuple):
     strengths: torch.Tensor
     places: torch.Tensor
     seeds: tuple[int, ...]
+    flips: torch.Tensor
 
 
 class RawBatch(NamedTuple):
@@ -65,16 +68,24 @@ class RawBatch(NamedTuple):
 
 
 class RawFrames(Dataset):
-    """Item (index, draw) -> (index, (crop, perturbation or None, seed of its noise) or why it is unreadable).
+    """Item (index, draw) -> (index, (crop, perturbation or None, seed of its noise, whether mirrored)).
 
-    Perturbation and seed depend on the item alone. The perturbation is that of ``Frames`` for the same item.
+    For an image that cannot be read the second part is the reason. The draws depend on the item alone. Blend, mirroring
+    and perturbation are those of ``Frames`` for the same item.
     """
 
     def __init__(
-        self, records: Sequence[Record], augment_probability: float = 0.0, images: ImageSource | None = None
+        self,
+        records: Sequence[Record],
+        augment_probability: float = 0.0,
+        images: ImageSource | None = None,
+        flip: float = 0.0,
+        qualities: Sequence[int] = QUALITIES,
+        blending: SelfBlending | None = None,
     ) -> None:
         self.records = records
-        self._probability = augment_probability
+        self._probability, self._flip, self._qualities = augment_probability, flip, qualities
+        self._blending = blending
         self._images = images or ImageFiles(records)
 
     def __len__(self) -> int:
@@ -83,15 +94,17 @@ class RawFrames(Dataset):
     def __getitem__(self, item: tuple[int, tuple[int, ...]]) -> tuple[int, "_Item | str"]:
         index, draw = item
         try:
-            crop = self._crop(index)
+            blend = self._blending.drawn(index, draw) if self._blending else None
+            crop = apply_blend(self._images.read(index), blend) if blend else self._crop(index)
         except ImageError as error:
             return index, str(error)
-        if self._probability <= 0:
-            return index, (crop, None, 0)
+        if self._probability <= 0 and self._flip <= 0:
+            return index, (crop, None, 0, False)
         rng = np.random.default_rng(draw)
         height, width, _ = crop.shape
-        drawn = draw_augmentation(height, width, self._probability, rng)
-        return index, (crop, drawn, int(rng.integers(2**63)))
+        flipped = draw_flip(self._flip, rng)
+        drawn = draw_augmentation(height, width, self._probability, rng, self._qualities)
+        return index, (crop, drawn, int(rng.integers(2**63)), flipped)
 
     def _crop(self, index: int) -> np.ndarray | MappedCrop:
         if not isinstance(self._images, CachedCrops):
@@ -106,9 +119,9 @@ class RawFrames(Dataset):
         """-> (batch, record indices int64 [B], [(index, reason)] of unreadable images)."""
         good, indices, bad = split_unreadable(items)
         alike: dict[tuple, list[int]] = {}
-        for i, (crop, _, _) in enumerate(good):
+        for i, (crop, *_) in enumerate(good):
             alike.setdefault((type(crop), crop.shape), []).append(i)
-        ranks = [KINDS.index(draw.kind) if draw else -1 for _, draw, _ in good]
+        ranks = [KINDS.index(draw.kind) if draw else -1 for _, draw, _, _ in good]
         groups, places = [], []
         for members in alike.values():
             members.sort(key=ranks.__getitem__)
@@ -119,21 +132,20 @@ class RawFrames(Dataset):
         return RawBatch(groups, order), indices, bad
 
 
-_Item = tuple[np.ndarray | MappedCrop, Draw | None, int]
+_Item = tuple[np.ndarray | MappedCrop, Draw | None, int, bool]
 
 
 def _group(items: list[_Item]) -> SizeGroup:
-    draws = [draw for _, draw, _ in items]
+    draws = [draw for _, draw, _, _ in items]
     kinds = [draw.kind if draw else "" for draw in draws]
-    mapped = [crop for crop, _, _ in items if isinstance(crop, MappedCrop)]
+    mapped = [crop for crop, *_ in items if isinstance(crop, MappedCrop)]
     return SizeGroup(
-        crops=MappedCrops(mapped)
-        if mapped
-        else stacked([crop for crop, _, _ in items if isinstance(crop, np.ndarray)]),
+        crops=MappedCrops(mapped) if mapped else stacked([crop for crop, *_ in items if isinstance(crop, np.ndarray)]),
         counts=tuple(map(kinds.count, KINDS)),
         strengths=torch.tensor([draw.strength if draw else 0 for draw in draws]),
         places=_places([draw.places for draw in draws if draw and draw.kind == "blocks"]),
-        seeds=tuple(seed for _, draw, seed in items if draw and draw.kind == "noise"),
+        seeds=tuple(seed for _, draw, seed, _ in items if draw and draw.kind == "noise"),
+        flips=torch.tensor([i for i, (*_, flipped) in enumerate(items) if flipped], dtype=torch.int64),
     )
 
 

@@ -24,6 +24,7 @@ from utils.cli import UserError
 from utils.files import whole_file
 
 METADATA = "sjedd"
+WEIGHTS_FILE = "model.safetensors"  # in a folder that SJEDD_export.py wrote
 # What published checkpoints hold besides tensors and plain types. CfgNode loads as a dict, so yacs is not needed.
 _ALLOWED_GLOBALS = [argparse.Namespace, (collections.OrderedDict, "yacs.config.CfgNode"), *NUMPY_GLOBALS]
 # What our code, open_clip or torch may raise when a model is built from malformed content.
@@ -40,13 +41,13 @@ MALFORMED = (
 
 
 def read_checkpoint(path: str | Path) -> dict:
-    """The content of a checkpoint file, tensors on the CPU.
+    """The content of a checkpoint file or of an exported folder, tensors on the CPU.
 
     Raises:
         UserError: it cannot be read, is no checkpoint, or holds objects other than plain types, tensors, numbers and
             texts of NumPy, argparse.Namespace and yacs' CfgNode.
     """
-    path = Path(path)
+    path = weights_file(path)
     try:
         if is_safetensors(whole_file(path)):
             return _read_safetensors(path)
@@ -59,7 +60,7 @@ def read_checkpoint(path: str | Path) -> dict:
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {path} does not exist; check the path") from error
     except IsADirectoryError as error:
-        raise UserError(f"checkpoint {path} is a folder; name the .pth file in it") from error
+        raise UserError(f"checkpoint {path} is a folder without {WEIGHTS_FILE}; name the .pth file in it") from error
     except pickle.UnpicklingError as error:
         foreign = re.search(r"(?:GLOBAL|Unsupported class) ([\w.]+)", str(error))
         what = f"it wants to load {foreign[1]}" if foreign else "it is damaged or no PyTorch checkpoint"
@@ -73,6 +74,12 @@ def read_checkpoint(path: str | Path) -> dict:
     if not isinstance(content, Mapping):
         raise UserError(f"checkpoint {path} holds a {type(content).__name__}, not a dictionary of weights")
     return dict(content)
+
+
+def weights_file(path: str | Path) -> Path:
+    """The file with the weights: that of an exported folder, else ``path`` itself."""
+    inside = Path(path, WEIGHTS_FILE)
+    return inside if inside.is_file() else Path(path)
 
 
 def _read_safetensors(path: Path) -> dict:

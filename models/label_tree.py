@@ -246,10 +246,9 @@ class LabelTree:
     @staticmethod
     def from_dict(plain: Mapping) -> "LabelTree":
         """Inverse of ``to_dict``. Returns a tree of TREES or its variant itself if the data is theirs."""
-        for known in TREES.values():
-            for tree in (known, known.root_only, *known.without.values()):
-                if tree.to_dict() == plain:
-                    return tree
+        for tree in known_trees():
+            if tree.to_dict() == plain:
+                return tree
         codes = {k: tuple(v) for k, v in plain["codes"].items()} if "codes" in plain else None
         edges = {k: tuple(v) for k, v in plain["edges"].items()}
         places = tuple(plain["places"]) if "places" in plain else None
@@ -302,3 +301,9 @@ FFSC = LabelTree(
 )
 
 TREES = {tree.name: tree for tree in (FFPP, FFSC)}
+
+
+def known_trees() -> Iterator[LabelTree]:
+    """The trees of TREES, each before its variants."""
+    for tree in TREES.values():
+        yield from (tree, tree.root_only, *tree.without.values())

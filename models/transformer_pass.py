@@ -143,7 +143,7 @@ def encode_image(visual: nn.Module, images: torch.Tensor) -> torch.Tensor:
     images: float [N, 3, S, S], CLIP-normalised RGB.
     """
     patches = embed_patches(visual.conv1, images)
-    token = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+    token = visual.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
     x = visual.ln_pre(torch.cat([token, patches], dim=1) + visual.positional_embedding.to(patches.dtype))
     x = transformer_pass(visual.transformer, x, read=slice(0, 1))
     return visual.ln_post(x[:, 0]) @ visual.proj

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets.perturbations import compression_unavailable
+from models.checkpoint_file import weights_file
 from models.label_tree import TREES
 from prediction.predictor import Predictor
 from prediction.results import stamp
 from prediction.verdicts import Calibrate
-from preprocessing.detection.detectors import choose_detector
+from preprocessing.detection.detectors import choose_detector, detector_device
 from utils.cli import UserError, print_note
 from utils.devices import choose_device
 
@@ -26,8 +27,11 @@ class PredictionContext(NamedTuple):
     settings: dict[str, Any]  # for prediction.json: all that a prediction depends on, except its input
 
 
-def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext:
-    """Load checkpoint, detector and calibration; print notes on settings that do not fit together."""
+def build_context(args: argparse.Namespace, pictures: bool, device: str | None = None) -> PredictionContext:
+    """Load checkpoint, detector and calibration; print notes on settings that do not fit together.
+
+    device: name of a PyTorch device (default: that of --gpu).
+    """
     calibrate: Calibrate | None = None
     calibration, notes = None, []
     if args.stability and (reason := compression_unavailable()):
@@ -40,11 +44,11 @@ def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext
         calibrate = partial(calibrated, calibration=calibration)
         if fitted_on is not None and Path(fitted_on).resolve() != Path(args.resume).resolve():
             notes.append(f"{args.calibration} was fitted on {fitted_on}, not on {args.resume}")
-    device = choose_device(args.gpu, args.precision)
+    used = choose_device(args.gpu, args.precision) if device is None else detector_device(device)
     detector, _ = choose_detector(args.detector)
     tree = TREES[args.train_dataset] if args.train_dataset else None
     side = None if args.detect_side == "full" else args.detect_side
-    predictor = Predictor.load(args.resume, detector, device, tree, args.precision, args.batch_size, side)
+    predictor = Predictor.load(args.resume, detector, used, tree, args.precision, args.batch_size, side)
     trained_with = predictor.crops.get("detector")
     if trained_with not in (None, detector):
         notes.append(
@@ -61,7 +65,7 @@ def build_context(args: argparse.Namespace, pictures: bool) -> PredictionContext
         print_note(note)
     settings = {
         "checkpoint": str(args.resume),
-        "checkpoint_file": stamp(args.resume),
+        "checkpoint_file": stamp(weights_file(args.resume)),
         "tree": predictor.tree.name,
         "detector": detector,
         "detect_side": args.detect_side,

@@ -6,16 +6,17 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 from prediction.context import PredictionContext, build_context
-from prediction.people import find_people, open_source
+from prediction.people import People, Source, find_people, open_source
 from prediction.pictures import draw_pictures
 from prediction.results import clear, folders_for, is_done, is_whole, row_of, stamp, track_entry, write_table
 from prediction.stability import check_stability, instability
-from prediction.verdicts import decide, judge
+from prediction.verdicts import Person, decide, judge
 from prediction.wording import no_face_reason, summary
 from preprocessing.extraction.find_files import find_inputs, left_out_note
 from preprocessing.extraction.photos import PhotoError
@@ -28,23 +29,26 @@ from utils.progress import progress_bar
 Progress = Callable[[str, float], object]  # called with a step, "faces" or "pictures", and the share done, 0 to 1
 
 
-def predict(
-    path: Path,
-    folder: Path,
-    context: PredictionContext,
-    on_verdict: Callable[[dict], object] = lambda prediction: None,
-    on_progress: Progress = lambda step, share: None,
-) -> dict:
-    """Predict a photograph or a video and write its results into ``folder``.
+class Judgement(NamedTuple):
+    """What was found in an input."""
 
-    ``on_verdict`` is called with the prediction before the pictures are drawn. Returns the content of prediction.json.
-    Raises UserError if the results cannot be written.
-    """
+    prediction: dict  # content of prediction.json without pictures and settings
+    source: Source | None  # None if the input cannot be read; so are the people
+    people: People | None
+    persons: list[Person]
+
+
+def judge_input(
+    path: Path,
+    context: PredictionContext,
+    on_progress: Progress = lambda step, share: None,
+    photo: np.ndarray | None = None,
+) -> Judgement:
+    """Predict a photograph or a video; writes no files. photo: uint8 [H, W, 3] RGB, whose name ``path`` is."""
     prediction: dict[str, Any] = {"input": str(path), "outcome": "unreadable", "p_fake": None}
     prediction |= {"decided_by": None, "tracks": [], "reason": None}
-    persons = []
     try:
-        source = open_source(path)
+        source = open_source(path) if photo is None else Source(path, photo)
         predictor, report = context.predictor, partial(on_progress, "faces")
         people = find_people(source, context.n_frames, predictor.min_confidence, predictor.score_faces, report)
         persons = judge(people, predictor.tree, context.band, context.calibrate, context.min_side)
@@ -62,11 +66,28 @@ def predict(
         prediction["dropped_faces"] = dict(people.dropped)
     except (PhotoError, VideoError) as error:
         prediction["reason"] = str(error).removeprefix(f"{path}: ")
+        return Judgement(prediction, None, None, [])
+    return Judgement(prediction, source, people, persons)
+
+
+def predict(
+    path: Path,
+    folder: Path,
+    context: PredictionContext,
+    on_verdict: Callable[[dict], object] = lambda prediction: None,
+    on_progress: Progress = lambda step, share: None,
+) -> dict:
+    """Predict a photograph or a video and write its results into ``folder``.
+
+    ``on_verdict`` is called with the prediction before the pictures are drawn. Returns the content of prediction.json.
+    Raises UserError if the results cannot be written.
+    """
+    prediction, source, people, persons = judge_input(path, context, on_progress)
     on_verdict(prediction)
     try:
         folder.mkdir(exist_ok=True)
         clear(folder)
-        if context.pictures and persons:
+        if context.pictures and persons and source and people:
             drawn = draw_pictures(source, people, persons, folder, context, partial(on_progress, "pictures"))
             prediction["annotated"], entries = drawn
             for track, entry in zip(prediction["tracks"], entries, strict=True):

@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from tests.conftest import ROOT
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-app.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-app.txt", "requirements-export.txt"])
 def test_the_licence_of_every_required_package_is_told(name):
     told = re.findall(r"^\| ([\w.-]+) \| [\d.]+ \| \w[^|]* \|", (ROOT / "docs/licences.md").read_text(), re.MULTILINE)
     required = re.findall(r"^\w[\w.-]*", (ROOT / name).read_text(), re.MULTILINE)
@@ -28,4 +28,5 @@ def test_pyproject_names_the_packages_of_the_requirements_files():
     extras = {name: set(map(Requirement, lines)) for name, lines in project["optional-dependencies"].items()}
     assert set(map(Requirement, project["dependencies"])) == requirements("requirements.txt")
     assert extras["app"] == requirements("requirements-app.txt")
-    assert extras["dev"] == requirements("requirements-dev.txt") | {Requirement("sjedd[app]")}
+    assert extras["export"] == requirements("requirements-export.txt")
+    assert extras["dev"] == requirements("requirements-dev.txt") | {Requirement("sjedd[app,export]")}

@@ -30,19 +30,21 @@ class Progress:
     lambda_updates: int = 0
     negative_weight_seen: bool = False
     best: dict = field(default_factory=dict)  # figures of the best epoch so far
+    best_ema: dict = field(default_factory=dict)  # the same of the running mean of the weights
     epochs_without_better: int = 0
 
     def __post_init__(self) -> None:
         """Raises ValueError for values that no run writes."""
         counts = (self.epoch, self.step, self.lambda_updates, self.epochs_without_better)
         sums = [*self.losses, *self.hypergradient]
-        best = [self.best[name] for name in ("score", "val_loss", "epoch")] if self.best else []
+        found = [best for best in (self.best, self.best_ema) if best]
+        numbers = [best[name] for best in found for name in ("score", "val_loss", "epoch")]
         if not (
             all(type(count) is int and count >= 0 for count in counts)
             and len(self.losses) == len(self.hypergradient) == len(TASKS)
-            and all(isinstance(number, int | float) for number in sums + best)
+            and all(isinstance(number, int | float) for number in sums + numbers)
         ):
-            raise ValueError(f"no progress of a run: {counts}, {sums}, {best}")
+            raise ValueError(f"no progress of a run: {counts}, {sums}, {numbers}")
 
     def add(self, result: StepResult) -> None:
         """Count a step."""

@@ -5,15 +5,28 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.choices import GRAD_METHODS, LEVELS, LOSSES, PRECISIONS, SCORES, TASKS, TOWERS, WEIGHTINGS
+from models.choices import (
+    GRAD_METHODS,
+    LEVELS,
+    LOSSES,
+    PRECISIONS,
+    SCORES,
+    TASKS,
+    TOWERS,
+    TRACKERS,
+    WEIGHTINGS,
+)
 from utils.cli import (
     INSTEAD,
     ArgumentParser,
     UserError,
+    between,
     finite_float,
     folder_name,
     non_negative_float,
     non_negative_int,
+    number_type,
+    png_file,
     positive_float,
     positive_int,
     probability,
@@ -28,7 +41,11 @@ _INSTEAD = INSTEAD | {
     "all": "for all tasks give --task binary global local",
 }
 # Options that the automatic --tag names if they differ from their defaults.
-_TAGGED = ("grad_method", "loss", "score", "precision", "freeze", "no_tree", "drop_level", "augment_on", "divisor")
+_TAGGED = (
+    *("grad_method", "loss", "score", "precision", "freeze", "no_tree", "drop_level", "augment_on", "divisor"),
+    *("self_blend", "jpeg", "flip", "pairs", "balance_methods", "ema"),
+)
+_decay = number_type("decay", float, lambda value: 0 < value < 1, "is not between 0 and 1")
 
 
 def get_args_parser(description: str = "") -> ArgumentParser:
@@ -44,6 +61,8 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     run("--keep", type=non_negative_int, default=0, metavar="N", help="also keep the weights of the last N epochs")
     run("--save_minutes", type=non_negative_float, default=10, metavar="M", help="minutes between saves of "
         "ckpt_last.pth within an epoch")  # fmt: skip
+    run("--tracker", choices=TRACKERS, default="tensorboard", help="keeps the figures of each epoch, "
+        "besides metrics.jsonl; wandb and trackio: pip install them")  # fmt: skip
     run("--resume", metavar="CKPT", help="continue a run exactly from its ckpt_last.pth, with its settings")
     run("--init_from", metavar="CKPT", help="start a new run from the weights of this checkpoint")
 
@@ -54,9 +73,21 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     data("--num_workers", type=non_negative_int, default=default_workers(), help="processes that read images")
     data("--aug", action="store_true", help="perturb training images")
     data("--aug_probs", type=probability, default=0.3, help="share of the training images that --aug perturbs")
+    data("--jpeg", type=between(1, 100), nargs=2, metavar=("LOW", "HIGH"), help="JPEG qualities of --aug, drawn "
+         "uniformly (default: 75, 80 or 90)")  # fmt: skip
+    data("--flip", type=probability, default=0.0, metavar="P", help="mirror this share of the training images")
+    data("--pairs", action="store_true", help="batches of pairs: a real and a fake, of the same target video and the "
+         "nearest frame where the list has them")  # fmt: skip
+    data("--balance_methods", action="store_true", help="equal shares of the methods among the fakes of an epoch")
     data("--crop_cache", type=folder_name, metavar="DIR", help="keep decoded crops in DIR (SSD, 0.3 MB each) for reuse")
     data("--augment_on", choices=("cpu", "device"), default="cpu", help="where training crops are perturbed and "
          "resized; device: the training device (values differ by at most one grey level)")  # fmt: skip
+    data("--self_blend", type=probability, default=0.0, metavar="SHARE", help="share of the real training images "
+         "that become pseudo-fakes: regions of the face blended with a changed copy, with their label")  # fmt: skip
+    data("--real_only", action="store_true", help="train on a list of reals alone, with --self_blend; a validation "
+         "list of reals alone then gets a fixed blend of each image")  # fmt: skip
+    data("--preview", type=png_file, metavar="FILE.png", help="only draw some images of --self_blend as trained on: "
+         "write the picture and stop")  # fmt: skip
     data("--unknown", choices=("zero", "mask"), default="zero", help="what to do with a node whose code digit is 2: "
          "unknown. zero: train it as off; mask: leave it out (--loss nll always sums over both states)")  # fmt: skip
 
@@ -81,6 +112,8 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     optim("--initial_lr", type=positive_float, default=6e-7, help="AdamW learning rate of epoch 0 (--VM demo: 1e-3)")
     optim("--t_max", type=positive_int, default=5, help="epochs in which the cosine falls to 0")
     optim("--weight_decay", type=non_negative_float, default=1e-3, help="AdamW weight decay")
+    optim("--ema", type=_decay, metavar="DECAY", help="also keep a running mean of the weights (EMA, for example "
+          "0.999), validate it, and save its best epoch as ckpt_best_ema.pth")  # fmt: skip
     optim("--patience", type=positive_int, help="stop after this many epochs without a better validation AUC")
 
     tasks = parser.add_argument_group("task weighting").add_argument
@@ -140,6 +173,18 @@ def parse_args(argv: Sequence[str] | None, description: str = "") -> argparse.Na
         parser.error("--freeze text image leaves nothing to train")
     if args.batch_size % args.accum:
         parser.error(f"--batch_size {args.batch_size} is not a multiple of --accum {args.accum}")
+    if args.jpeg and not args.aug:
+        parser.error("--jpeg sets the qualities of --aug; add --aug")
+    if args.jpeg and args.jpeg[0] > args.jpeg[1]:
+        parser.error(f"--jpeg {args.jpeg[0]} {args.jpeg[1]}: the lower quality comes first")
+    if args.pairs and args.batch_size % 2:
+        parser.error(f"--pairs needs an even --batch_size, not {args.batch_size}")
+    if args.self_blend == 1:
+        parser.error("--self_blend 1 leaves no real image; give a share below 1")
+    if args.real_only and not args.self_blend:
+        parser.error("--real_only needs fakes to train on; add --self_blend 0.5")
+    if args.real_only and (args.pairs or args.balance_methods):
+        parser.error("--real_only leaves no fakes for --pairs and --balance_methods; drop them")
     for key in ("txt_path_train", "txt_path_val"):
         if getattr(args, key) is None:
             parser.error(f"--{key} is needed: a list file with lines `path code`")
@@ -176,5 +221,5 @@ def _tag(args: argparse.Namespace, parser: ArgumentParser) -> str:
     for key in _TAGGED:
         value = getattr(args, key)
         if value != parser.get_default(key):
-            words.append(f"{key}-{'-'.join(value) if isinstance(value, list) else value}")
+            words.append(f"{key}-{'-'.join(map(str, value)) if isinstance(value, list) else value}")
     return "_".join([*words, f"seed{args.seed}"])

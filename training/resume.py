@@ -15,10 +15,11 @@ from utils.cli import UserError
 
 # Options that --resume may change: where files are, how fast and how long the run trains; not what it computes.
 _FREE = {"resume", "num_epoch", "num_workers", "gpu", "output", "name", "tag", "patience", "auc", "keep"}
-_FREE |= {"txt_path_train", "txt_path_val", "save_minutes"}
+_FREE |= {"txt_path_train", "txt_path_val", "save_minutes", "tracker", "preview"}
 _OF_THE_MACHINE = {"crop_cache", "cuda_graph"}  # not taken from the checkpoint, which may be of another machine
 # Missing in older checkpoints, whose runs used today's default.
-_ADDED_LATER = {"augment_on", "divisor", "drop_level", "pretrained", "prompts"}
+_ADDED_LATER = {"augment_on", "divisor", "drop_level", "pretrained", "prompts", "self_blend", "real_only"}
+_ADDED_LATER |= {"jpeg", "flip", "pairs", "balance_methods", "ema"}
 
 
 def resume_settings(given: argparse.Namespace) -> tuple[argparse.Namespace, dict]:

@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 
 from datasets.crop_settings import crop_settings, differences
-from datasets.transforms import MEAN, STD
+from datasets.self_blending import ATTRIBUTE
+from datasets.transforms import preprocessing
 from models.checkpoint import save_checkpoint
 from models.choices import TASKS
 from models.joint_embedding import SCORE_DIVISOR
 from models.label_tree import LabelTree
+from training.blend_preview import write_preview
 from training.data import TrainingBatch, TrainingData
 from training.engine import Progress, epoch_row, train_epoch
 from training.learning_rates import epoch_learning_rates
@@ -27,6 +29,7 @@ from training.options import uses_cuda_graph
 from training.provenance import git_revision, versions
 from training.resume import resume_settings, rng_state, set_rng_state
 from training.run_folder import run_folder
+from training.trackers import check_tracker, open_tracker
 from training.trainer import Trainer, TrainerSettings
 from training.validation import validate
 from utils.cli import UserError
@@ -44,6 +47,7 @@ def train(args: argparse.Namespace, tree: LabelTree) -> None:
     Raises UserError for bad settings, lists, images or checkpoints.
     """
     args, checkpoint = resume_settings(args) if args.resume else (args, None)
+    check_tracker(args.tracker)
     device = choose_device(args.gpu, args.precision)
     args.cuda_graph = uses_cuda_graph(args, device.type)
     if checkpoint is None:
@@ -56,18 +60,24 @@ def train(args: argparse.Namespace, tree: LabelTree) -> None:
         if checkpoint is not None and checkpoint["data_hash"] != data.hashes:
             lists = f"{args.txt_path_train} and {args.txt_path_val}"
             raise UserError(f"{lists} are not the lists that the run started with; use --init_from instead")
+        if args.preview:
+            on_main(lambda: write_preview(args.preview, data))
+            return
         with run_folder(Path(args.output) / args.name / args.tag, args.resume) as folder:
             data.open_images()
             run = Run(args, checkpoint, tree, device, data, folder)
             del checkpoint  # frees gigabytes
-            on_main(lambda: write_json(folder / "args.json", vars(args) | run.made_with | {"tree": tree.to_dict()}))
+            config = vars(args) | run.made_with | {"tree": tree.to_dict()}
+            on_main(lambda: write_json(folder / "args.json", config))
             log = open_log(folder / "log.txt")
-            metrics = MetricsLog(folder, run.progress.epoch) if is_main() else None
+            first, metrics = run.progress.epoch, None
+            if is_main():
+                metrics = MetricsLog(folder, first, open_tracker(args.tracker, folder, config, first))
             try:
                 run.train(log, metrics)
             finally:
                 if metrics:
-                    metrics.close()
+                    metrics.close([folder / "args.json", folder / "log.txt"])
                 close_log(log)
 
 
@@ -95,7 +105,8 @@ class Run:
         self.progress = Progress()
         if checkpoint is not None:
             self._restore(checkpoint)
-        copy_from_main([*model.parameters(), *model.buffers()])
+        ema = self.trainer.ema
+        copy_from_main([*model.parameters(), *model.buffers(), *(ema.mean if ema else ())])
         self.saved = time.perf_counter()  # time of the last ckpt_last.pth
 
     def _restore(self, checkpoint: dict) -> None:
@@ -127,6 +138,8 @@ class Run:
                     log.info(f"stopped; continue with --resume {self.folder / 'ckpt_last.pth'}")
                     stop.raise_stop()
         log.info(f"best epoch {progress.best['epoch']}: {self.folder / 'ckpt_best.pth'}")
+        if progress.best_ema:
+            log.info(f"running mean, best epoch {progress.best_ema['epoch']}: {self.folder / 'ckpt_best_ema.pth'}")
 
     def _log_start(self, log: logging.Logger, rates: list[float]) -> None:
         args, data = self.args, self.data
@@ -134,6 +147,8 @@ class Run:
         log.info(f"{self.folder}: {args.VM}, {args.weight}, {args.precision}, on {describe(self.device)}{others}")
         images = f"{len(data.train_set.records)} training images, {len(data.val_set.records)} validation images"
         log.info(f"{images}, {data.steps} steps per epoch")
+        if data.blending:
+            log.info(f"self-blends: {args.self_blend:.0%} of the real training images, labelled {ATTRIBUTE}")
         for listed in (data.train_set, data.val_set):
             for note in listed.notes:
                 log.info(f"{listed.source}: {note}")
@@ -141,6 +156,8 @@ class Run:
                 log.info(f"{listed.source}: {len(listed.dropped)} lines repeat an image and are dropped (duplicate)")
         if (divisor := self.trainer.model.divisor) != SCORE_DIVISOR:
             log.info(f"scores are the products of the embeddings / {divisor:g}")
+        for note in data.sampling.notes:
+            log.info(note)
         log.info(f"learning rates {' '.join(f'{rate:.3g}' for rate in rates)}")
         if args.augment_on == "device" and self.device.type == "cpu":
             log.info("on a CPU --augment_on cpu is faster")
@@ -172,46 +189,61 @@ class Run:
         progress, figures = self.progress, validate(self.trainer, self.data)
         row: dict = {"epoch": progress.epoch, "lr": self.trainer.learning_rate}
         row |= epoch_row(self.trainer.weights, progress) | figures
-        row["seconds"] = round(time.perf_counter() - started, 2)
         self._save_epoch(figures)
+        aucs = _aucs(figures)
+        if ema := self.trainer.ema:
+            with ema.in_use():
+                figures = validate(self.trainer, self.data)
+                progress.best_ema = self._save_if_better("ckpt_best_ema.pth", figures, progress.best_ema)
+            row |= {f"val_ema_{name.removeprefix('val_')}": figure for name, figure in figures.items()}
+            aucs += f"; of the running mean {_aucs(figures)}"
+        row["seconds"] = round(time.perf_counter() - started, 2)
         self.trainer.weighting.after_epoch([row[f"loss_{task}"] for task in TASKS])
         if metrics:
             metrics.add(row)
         losses = " ".join(f"{row[f'loss_{task}']:.4f}" for task in TASKS)
         weights = " ".join(f"{weight:.4f}" for weight in row["lambdas"])
-        aucs = f"frame AUC {100 * figures['val_frame_auc']:.2f}"
-        if figures["val_video_auc"] is not None:
-            aucs += f", video AUC {100 * figures['val_video_auc']:.2f}"
         seconds = f"{row['seconds']:.0f} s"
         log.info(f"epoch {progress.epoch}: losses {losses}; lambda {weights}; validation {aucs}; {seconds}")
         progress.next_epoch()
         self.save_last()
 
     def _save_epoch(self, figures: dict) -> None:
-        """Write ckpt_best.pth if the epoch is the best so far (ties: lower loss), and the checkpoint for --keep."""
-        progress, best, keep = self.progress, self.progress.best, self.args.keep
-        score = figures["val_frame_auc"] if figures["val_video_auc"] is None else figures["val_video_auc"]
-        better = not best or (score, -figures["val_loss"]) > (best["score"], -best["val_loss"])
+        """Write ckpt_best.pth if the epoch is the best so far, and the checkpoint for --keep."""
+        progress, keep = self.progress, self.args.keep
+        progress.best = self._save_if_better("ckpt_best.pth", figures, progress.best)
+        better = progress.best["epoch"] == progress.epoch
         progress.epochs_without_better = 0 if better else progress.epochs_without_better + 1
-        if better:
-            progress.best = {"score": score, "epoch": progress.epoch} | figures
-            self._save("ckpt_best.pth")
         if keep:
-            self._save(f"ckpt_epoch{progress.epoch:03d}.pth")
+            self._save(f"ckpt_epoch{progress.epoch:03d}.pth", progress.best)
             for old in sorted(self.folder.glob("ckpt_epoch*.pth"))[:-keep] if is_main() else ():
                 old.unlink()
+
+    def _save_if_better(self, name: str, figures: dict, best: dict) -> dict:
+        """Write a checkpoint if the epoch's figures are better than ``best`` (ties: lower loss). Returns the better."""
+        score = figures["val_frame_auc"] if figures["val_video_auc"] is None else figures["val_video_auc"]
+        if best and (score, -figures["val_loss"]) <= (best["score"], -best["val_loss"]):
+            return best
+        best = {"score": score, "epoch": self.progress.epoch} | figures
+        self._save(name, best)
+        return best
 
     def save_last(self) -> None:
         """Write ckpt_last.pth, from which --resume continues exactly."""
         state = {"trainer": self.trainer.state_dict(), "progress": asdict(self.progress)}
-        self._save("ckpt_last.pth", rng=rng_state(), **state)
+        self._save("ckpt_last.pth", self.progress.best, rng=rng_state(), **state)
         self.saved = time.perf_counter()
 
-    def _save(self, name: str, **extra: object) -> None:
-        """Write the model, how it was made, and ``extra``."""
-        model, best = self.trainer.model, self.progress.best
-        preprocessing = {"image_size": model.image_size, "resize": "PIL bicubic", "mean": MEAN, "std": STD}
-        preprocessing |= model.architecture.get("preprocess_cfg", {})
-        made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing}
+    def _save(self, name: str, best: dict, **extra: object) -> None:
+        """Write the model, how it was made, epoch, threshold and figures of ``best``, and ``extra``."""
+        model = self.trainer.model
+        made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing(model)}
+        made["validation"] = {key: value for key, value in best.items() if key.startswith("val_")}
         made |= {"epoch": best.get("epoch", self.progress.epoch), "threshold": best.get("threshold")} | extra
         on_main(lambda: save_checkpoint(self.folder / name, model, **made))
+
+
+def _aucs(figures: dict) -> str:
+    """The AUCs of ``validate`` in words."""
+    aucs = f"frame AUC {100 * figures['val_frame_auc']:.2f}"
+    return aucs if figures["val_video_auc"] is None else f"{aucs}, video AUC {100 * figures['val_video_auc']:.2f}"

@@ -15,8 +15,8 @@ from utils.locks import exclusive_folder
 def run_folder(folder: Path, resume: str | None) -> Iterator[Path]:
     """Make the folder and keep other runs out of it. All processes enter it.
 
-    resume: the checkpoint that the run continues from, if any. If it is in another folder, ckpt_best.pth and
-    metrics.jsonl are copied from there.
+    resume: the checkpoint that the run continues from, if any. If it is in another folder, the best checkpoints
+    and metrics.jsonl are copied from there.
 
     Raises UserError if the folder holds another run, another run works in it, or it cannot be written.
     """
@@ -31,7 +31,7 @@ def _prepared(folder: Path, resume: str | None) -> Iterator[Path]:
         if source != folder.resolve():
             if (folder / "ckpt_last.pth").exists():
                 raise UserError(f"{folder} holds a run already; --resume its ckpt_last.pth or give another --tag")
-            for name in ("ckpt_best.pth", "metrics.jsonl"):
+            for name in ("ckpt_best.pth", "ckpt_best_ema.pth", "metrics.jsonl"):
                 if source and (source / name).is_file():
                     with atomic_path(folder / name) as temporary:
                         shutil.copyfile(source / name, temporary)

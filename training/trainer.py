@@ -15,6 +15,7 @@ from models.precision import LossScale, RoundedWeights, autocast
 from models.tree_inference import marginals
 from training.auto_lambda import AutoLambda, Bilevel
 from training.cuda_graph import Recorded
+from training.ema import WeightAverage
 from training.gradient_methods import combine
 from training.gradients import Part, mean_gradients
 from training.task_weighting import DynamicWeightAverage, TaskWeighting, Uncertainty, load_optimizer
@@ -41,6 +42,7 @@ class TrainerSettings:
     accum: int = 1  # parts of a batch
     cuda_graph: bool = False
     seed: int = 0  # of the draws of graddrop and pcgrad
+    ema: float | None = None  # decay of the running mean of the weights; None: there is none
 
 
 @dataclass
@@ -87,6 +89,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1.0, weight_decay=settings.weight_decay, fused=True)
         self.weighting = task_weighting(settings)
         self.loss_scale = LossScale() if settings.precision == "float16" else None
+        self.ema = WeightAverage(self.parameters, settings.ema) if settings.ema is not None else None
         self._device_type = device.type
         self._each = torch.eye(len(TASKS), device=device)
         self._rounded = RoundedWeights(model.clip.visual, settings.precision)
@@ -186,6 +189,8 @@ class Trainer:
                 self._scratch.allocate()
                 combine(self.settings.grad_method, self._tasks.data, weights, seed, self._scratch.data[-1])
             self._descend()
+            if self.ema:
+                self.ema.update()
         finally:
             self.optimizer.zero_grad(set_to_none=True)  # the gradients are views of the memory freed below
             if not self._recorded:
@@ -259,11 +264,14 @@ class Trainer:
     def state_dict(self) -> dict:
         """What a resumed run needs besides the model's weights, as plain types and tensors."""
         state = {"optimizer": self.optimizer.state_dict(), "weighting": self.weighting.state_dict()}
+        state |= {"ema": self.ema.state_dict()} if self.ema else {}
         return state | ({"loss_scale": self.loss_scale.state_dict()} if self.loss_scale else {})
 
     def load_state_dict(self, state: dict) -> None:
         """Inverse of ``state_dict``. Raises ValueError for the state of another optimizer."""
         load_optimizer(self.optimizer, state["optimizer"])
         self.weighting.load_state_dict(state["weighting"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
         if self.loss_scale:
             self.loss_scale.load_state_dict(state["loss_scale"])

@@ -111,6 +111,13 @@ def folder_name(text: str) -> str:
     return text
 
 
+def png_file(text: str) -> str:
+    """argparse type: the name of a PNG file to write."""
+    if not text.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"{text} must end in .png")
+    return text
+
+
 def boolean(text: str) -> bool:
     """argparse type: True or False as a word, as in the reference's ``--test_log True``."""
     words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}

@@ -38,6 +38,7 @@ METHODS = {
 _TESTED = {"FaceSwap": 200, "FaceReenact": 200, "TalkingFace": 300}  # videos of each method
 _PLUS_FAKES = {method: _TESTED[kind] for kind, methods in METHODS.items() for method in methods} | {"Celeb-DF": 340}
 _LABEL_AND_FOLDER = re.compile(rf"^(\s*)[01](\s+({'|'.join(FOLDERS)})[/\\])")
+_FAKE_NAME = re.compile(r"(id\d+)_id\d+(_\d+)")  # target, source, number of the target's video
 
 
 class Release(NamedTuple):
@@ -215,4 +216,5 @@ def data_set_format(release: Release) -> DataSetFormat:
         videos=lambda data_root, _compression, splits: _videos(data_root, splits, release),
         video_splits=("test", "all"),
         crop_groups=lambda data_root, datapath, _compression: _crop_groups(data_root, datapath, release),
+        fake_name=_FAKE_NAME,
     )

@@ -61,4 +61,5 @@ FORMAT = DataSetFormat(
     video_splits=("test", "all"),
     crop_groups=_crop_groups,
     ffpp_sources=(re.compile(r"/DF-1\.0/.*/(\d+)_[WM]\d+$"),),
+    fake_name=re.compile(r"(\d+)_[WM]\d+"),
 )

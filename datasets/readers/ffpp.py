@@ -179,6 +179,7 @@ FORMAT = DataSetFormat(
     crop_groups=_crop_groups,
     method_of=_method_of,
     ffpp_sources=(re.compile(r"/(?:original|manipulated)_sequences/.*/(\d+)(?:_(\d+))?$"), EXPANSION_FOLDER),
+    fake_name=re.compile(r"(?:[^_]+_)?(\d+)_\d+"),  # 000_003, and Deepfakes_000_003 of the expansion
 )
 
 
@@ -259,6 +260,7 @@ DFD_FORMAT = DataSetFormat(
     videos_by_compression=True,
     crop_groups=_dfd_crop_groups,
     ffpp_sources=(re.compile(rf"/(?:actors|{DFD})/[^/]+/faces/(\d+)(?:_(\d+))?__[^/]+$"),),
+    fake_name=re.compile(r"(\d+)_\d+(__.+)__[^_]+"),
 )
 
 

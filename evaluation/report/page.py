@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from evaluation.comparison import MATCHED_BY, SEED_METRICS
 from evaluation.conventions import CONVENTIONS
@@ -14,6 +15,8 @@ from evaluation.predictions_reader import Predictions
 from evaluation.report.runs import AT_THRESHOLD, COLUMNS, CROSS_AUC, LABELS, TESTS, Run, cross_means
 from evaluation.report.theme import DARK, LIGHT
 from evaluation.report.thumbnails import thumbnail
+from evaluation.tree_svg import CSS, tree_svg
+from models.label_tree import known_trees
 from utils.templates import environment
 
 _WORST = 8  # reals and fakes shown as thumbnails, each
@@ -30,6 +33,7 @@ def report_page(runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], 
         labels=LABELS,
         light=LIGHT,
         dark=DARK,
+        tree_style=CSS,
         conventions=CONVENTIONS,
         columns=_columns(runs),
         seed_columns={key: COLUMNS[key] for key in SEED_METRICS},
@@ -46,6 +50,7 @@ def report_page(runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], 
             | {
                 "notes": run.notes,
                 "columns": _columns([run]),
+                "tree": _tree(run.metrics["ours"]),
                 "dropped": _dropped(run.predictions),
                 "worst": _worst(run.predictions),
             }
@@ -58,6 +63,16 @@ def report_page(runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], 
 def _columns(runs: Sequence[Run]) -> dict[str, str]:
     """{metric: heading}, including those at a threshold if a run has one."""
     return COLUMNS | (AT_THRESHOLD if any(run.threshold is not None for run in runs) else {})
+
+
+def _tree(ours: Mapping) -> Markup | None:
+    """The label tree with the frame AUC of every node; None if no known tree has these nodes."""
+    tree = next((tree for tree in known_trees() if tree.nodes[1:] == (*ours["nodes"],)), None)
+    if not ours["nodes"] or tree is None:
+        return None
+    aucs = {tree.nodes[0]: ours["frame_auc"], **ours["nodes"]}
+    label = "Label tree with the frame AUC of every node; the table has the same figures"
+    return tree_svg(tree, aucs, {name: figure_text(auc) for name, auc in aucs.items()}, label)
 
 
 def _dropped(p: Predictions) -> list[tuple[str, str, int]]:

@@ -65,11 +65,10 @@ class Page:
 
     async def answer_form(self, request: Request) -> Response:
         """The page with the result; for the page's script the result alone."""
-        tree = self.context.predictor.tree
         async with request.form(**_FORM_LIMITS) as form:
             with tempfile.TemporaryDirectory(dir=self.folder) as folder:
                 prediction = await self._predict(request, form, Path(folder), self.context)
-                result = rendering.result_html(prediction, Path(folder) / "result", tree.nodes, tree.edges)
+                result = rendering.result_html(prediction, Path(folder) / "result", self.context.predictor.tree)
         return JSONResponse({"html": result}) if rendering.wants_json(request) else self._page(result)
 
     async def answer_program(self, request: Request) -> Response:

@@ -1,11 +1,14 @@
 """The page, its results and its errors as HTML. The templates escape every value."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from evaluation.tree_svg import CSS, tree_svg
+from models.label_tree import LabelTree
 from prediction.palette import OUTCOME_COLOURS
 from prediction.wording import calibrated_nodes
 from utils.templates import data_uri, environment
@@ -27,20 +30,22 @@ _templates.filters["picture"] = lambda path: data_uri(path.read_bytes(), _KINDS[
 _templates.filters["sentence"] = lambda text: text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
-def result_html(prediction: Mapping, folder: Path, nodes: Sequence[str], edges: Mapping[str, Sequence[str]]) -> str:
-    """The part of the page that shows a prediction, the content of prediction.json, with its pictures from ``folder``.
-
-    nodes: Of the label tree, root first; edges: of the label tree, parent -> children.
-    """
+def result_html(prediction: Mapping, folder: Path, tree: LabelTree) -> str:
+    """The part of the page that shows a prediction, the content of prediction.json; its pictures are in ``folder``."""
     people = []
-    for track in prediction["tracks"]:
+    for number, track in enumerate(prediction["tracks"], start=1):
         p_fake = track.get("p_fake_calibrated", track["p_fake"])
-        people.append(track | {"p_shown": p_fake, "nodes": calibrated_nodes(track["nodes"], track["p_fake"], p_fake)})
+        nodes = calibrated_nodes(track["nodes"], track["p_fake"], p_fake)
+        texts = {name: f"{p:.2f}" for name, p in nodes.items()}
+        links = f"#map-{number}-" if "heat_maps" in track else ""
+        svg = tree_svg(tree, nodes, texts, "Label tree with the probability of each part", track["state"], links)
+        people.append({"timeline": None} | track | {"p_shown": p_fake, "nodes": nodes, "svg": svg})
     annotated = folder / prediction["annotated"] if "annotated" in prediction else None
     fits = annotated is not None and annotated.stat().st_size <= MAX_VIDEO_BYTES
-    values = {"people": people, "annotated": annotated, "fits": fits, "folder": folder, "nodes": nodes, "edges": edges}
-    name = Path(prediction["input"]).name
-    return _templates.get_template("result.html").render(prediction=prediction, name=name, **values)
+    content = {key: value for key, value in prediction.items() if key != "settings"}
+    values = {"people": people, "annotated": annotated, "fits": fits, "folder": folder, "tree": tree}
+    values |= {"name": Path(prediction["input"]).name, "json": json.dumps(content, indent=1).encode()}
+    return _templates.get_template("result.html").render(prediction=prediction, **values)
 
 
 def page_response(**values: object) -> Response:
@@ -49,8 +54,8 @@ def page_response(**values: object) -> Response:
 
 
 def assets() -> dict[str, str]:
-    """The page's CSS, with the colours of the outcomes, and its script."""
-    css = _templates.get_template("page.css").render(colours=OUTCOME_COLOURS)
+    """The page's CSS, with the colours of the outcomes and the style of the tree, and its script."""
+    css = _templates.get_template("page.css").render(colours=OUTCOME_COLOURS, tree_style=CSS)
     return {"css": css, "javascript": (_FOLDER / "page.js").read_text(encoding="utf-8")}
 
 

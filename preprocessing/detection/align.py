@@ -3,20 +3,7 @@
 import cv2
 import numpy as np
 
-# Left eye, right eye, nose tip, left and right mouth corner in a tight face of 112x112 px: the ArcFace template of a
-# face 96 px wide, shifted by 8 px.
-TEMPLATE_112 = np.array(
-    [[30.2946, 51.6963], [65.5318, 51.5014], [48.0252, 71.7366], [33.5493, 92.3655], [62.7299, 92.2041]]
-) + [8.0, 0.0]
-
-
-def template(size: int = 317, scale: float = 1.3) -> np.ndarray:
-    """Where the five landmarks lie in a crop: [5, 2] float64 (x, y) in its pixels.
-
-    size: Side of the crop, px. scale: Width of the crop / width of the tight face.
-    """
-    margin = size * (scale - 1) / 2
-    return (TEMPLATE_112 * size / 112 + margin) * size / (size + 2 * margin)
+from datasets.face_regions import template
 
 
 def similarity_matrix(landmarks: np.ndarray, size: int = 317, scale: float = 1.3) -> np.ndarray:
@@ -26,7 +13,7 @@ def similarity_matrix(landmarks: np.ndarray, size: int = 317, scale: float = 1.3
     factor = sum(conj(s) t) / sum(|s|^2), where s and t are source and target minus their means.
 
     Args:
-        landmarks: [5, 2] (x, y) in pixels of the frame, in the order of TEMPLATE_112.
+        landmarks: [5, 2] (x, y) in pixels of the frame, in the order of face_regions.TEMPLATE_112.
         size, scale: Of the crop, as for ``template``.
 
     Returns:

@@ -5,8 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from datasets.face_regions import face_of, region_mask
 from datasets.transforms import ImageError, read_image
-from preprocessing.expansion import regions
+from preprocessing.expansion import blending
 from preprocessing.expansion.planning import Job
 from preprocessing.extraction.crop_files import save_image
 
@@ -33,16 +34,16 @@ def compose(job: Job) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """
     pair, row = job.pair, job.row
     real, fake = (read_crop(path, pair.crops.size) for path in (pair.real, pair.fake))
-    fake = regions.move_crop(fake, pair.fake_matrix, pair.real_matrix)
+    fake = blending.move_crop(fake, pair.fake_matrix, pair.real_matrix)
     grow, feather = float(row["grow"]), float(row["feather"])
-    mask = regions.region_mask(row["region"], pair.points, pair.crops.size, grow, feather)
+    mask = region_mask(row["region"], pair.points, pair.crops.size, grow, feather)
     if not (mask > 0.5).any():
         raise CropError(f"the {row['region']} of {pair.real} lies outside the crop")
     donor = fake
     if row["color_transfer"] == "1":
-        band = regions.band_around(mask, regions.BAND * regions.face_of(pair.points).unit)
-        donor = regions.match_colours(fake, real, band)
-    blend = regions.poisson if row["blend"] == "poisson" else regions.transplant
+        band = blending.band_around(mask, blending.BAND * face_of(pair.points).unit)
+        donor = blending.match_colours(fake, real, band)
+    blend = blending.poisson if row["blend"] == "poisson" else blending.transplant
     try:
         return real, fake, mask, blend(real, donor, mask)
     except ValueError as error:

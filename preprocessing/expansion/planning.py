@@ -11,9 +11,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from datasets.face_regions import face_of
 from datasets.readers.ffpp import METHOD_CODES, REGION_CODES, compression_dir, ffpp_root, split_videos
 from preprocessing.detection.align import similarity_matrix
-from preprocessing.expansion.regions import face_of, map_points
+from preprocessing.expansion.blending import map_points
 from preprocessing.extraction import manifest
 from utils.cli import UserError
 from utils.files import read_json

@@ -120,13 +120,19 @@ def _keys(name: str) -> list[str]:
     return list(dict.fromkeys(["".join(words), "".join(kept) or "fake"]))
 
 
-_CODES = {
-    _keys(name)[0]: code
+_NAMED = {  # key of each name -> method, list code
+    _keys(name)[0]: (method, code)
     for code, groups in GROUPS.items()
     for methods in groups.values()
     for method, others in methods.items()
     for name in (method, *others)
 }
+_CODES = {key: code for key, (_, code) in _NAMED.items()}
+
+
+def known_method(name: str) -> str | None:
+    """The method of a name, as it is called in ``GROUPS``; None if it is none, or only says that it is a fake."""
+    return next((_NAMED[key][0] for key in _keys(name) if key in _NAMED and key != "fake"), None)
 
 
 def codes_of_fakes(methods: Iterable[str], more: dict[str, str]) -> dict[str, str]:

@@ -11,11 +11,13 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.scripts.test_app import HOSTILE, LIMITS, Server, make_media
 
-VIEWS = {"desktop": ((1280, 900), "light"), "phone": ((390, 844), "dark")}
+VIEWS = {"desktop": ((1280, 800), "light"), "phone": ((390, 844), "dark")}
 WAIT = 180_000  # ms
 
 
@@ -39,7 +41,7 @@ class Watch:
     def send(self, file: Path) -> None:
         """Choose a file and press the button."""
         self.page.get_by_label("Photograph or video").set_input_files(str(file))
-        self.page.get_by_role("button", name="Check it").click()
+        self.page.get_by_role("button", name="Analyse").click()
 
     def verdict(self) -> str:
         """Wait for the answer; its text."""
@@ -68,7 +70,7 @@ def use(browser: Browser, address: str, media: dict[str, Path], view: str, outpu
 
     picture(user(), "empty")
     watch = user()
-    watch.page.get_by_role("button", name="Check it").click()
+    watch.page.get_by_role("button", name="Analyse").click()
     assert "Choose a photograph or a video first." in watch.verdict()
     first, second = user(), user()
     first.send(media["clip.mp4"])
@@ -76,8 +78,16 @@ def use(browser: Browser, address: str, media: dict[str, Path], view: str, outpu
     video, image = first.verdict(), second.verdict()
     assert "clip.mp4" in video and "P(fake) over time" in video, video
     assert "one.png" in image and "P(fake)" in image and "over time" not in image, image
+    look_at_first_screen(second, height)
+    use_tree(second)
     picture(first, "video")
     picture(second, "image")
+
+    watch = user()
+    watch.send(media["two.png"])
+    watch.verdict()
+    use_tabs(watch)
+    picture(watch, "two_people")
 
     watch = user()
     watch.send(media[HOSTILE])
@@ -95,6 +105,48 @@ def use(browser: Browser, address: str, media: dict[str, Path], view: str, outpu
     watch.errors.clear()  # Chromium notes the status of the refusal, 413
     picture(watch, "too_long")
     use_keyboard(user())
+
+
+def look_at_first_screen(watch: Watch, height: int) -> None:
+    """On a desktop the whole result of one person is on the screen, without scrolling. On a phone it is in order."""
+    ends = [watch.page.locator(name).bounding_box() for name in (".verdict", ".seen img", ".tree", ".maps")]
+    tops, bottoms = [box["y"] for box in ends], [box["y"] + box["height"] for box in ends]
+    if height == 800:
+        assert min(tops) >= 0 and max(bottoms) <= height, (tops, bottoms)
+        assert watch.page.evaluate("scrollY") == 0
+    else:
+        assert tops == sorted(tops) and tops[0] >= 0 and bottoms[1] <= height, (tops, bottoms)
+
+
+def use_tree(watch: Watch) -> None:
+    """Point at nodes, go to them with the keyboard, tap them: their heat map is shown."""
+    nodes, maps = watch.page.locator(".tree a"), watch.page.locator(".maps figure:visible img")
+    names = ("fake", "lip", "nose", "skin", "expression")
+    steps = (
+        lambda: None,
+        nodes.nth(6).hover,
+        nodes.nth(8).focus,
+        lambda: watch.page.keyboard.press("Tab"),
+        nodes.nth(1).click,
+    )
+    for name, step in zip(names, steps, strict=True):
+        step()
+        assert maps.count() == 1 and maps.get_attribute("alt") == f"heat map of {name}", name
+        assert watch.page.locator(".tree a[aria-current]").get_attribute("aria-label").startswith(name)
+
+
+def use_tabs(watch: Watch) -> None:
+    """Go through the people with the keyboard."""
+    tabs, people = watch.page.get_by_role("tab"), watch.page.get_by_role("tabpanel")
+    assert (tabs.count(), people.count()) == (2, 1)
+    tabs.nth(0).click()
+    for key, number in (("ArrowRight", 2), ("ArrowRight", 1), ("ArrowLeft", 2), ("Home", 1), ("End", 2)):
+        watch.page.keyboard.press(key)
+        assert watch.page.evaluate("document.activeElement.id") == f"tab-{number}"
+        assert people.count() == 1 and people.get_attribute("id") == f"person-{number}"
+        assert [tabs.nth(i).get_attribute("aria-selected") for i in (0, 1)] == [
+            str(number == n).lower() for n in (1, 2)
+        ]
 
 
 def use_keyboard(watch: Watch) -> None:
@@ -116,6 +168,7 @@ def without_script(browser: Browser, address: str, media: dict[str, Path], outpu
     watch = Watch(browser.new_context(java_script_enabled=False), address)
     watch.send(media["clip.mp4"])
     assert "clip.mp4" in watch.verdict()
+    assert watch.page.locator(".maps figure:visible").count() == 10, "all heat maps"
     watch.page.screenshot(path=output / "no_script.png", full_page=True)
     watch.page.goto(address)
     watch.send(media["large.png"])
@@ -133,6 +186,9 @@ def main() -> None:
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "media").mkdir()
         media = make_media(Path(folder) / "media")
+        photo = np.asarray(Image.open(media["one.png"]))[:300, 80:400]
+        media["two.png"] = Path(folder) / "two.png"
+        Image.fromarray(np.concatenate([photo, photo[:, ::-1]], axis=1)).save(media["two.png"])
         media[HOSTILE] = media["none.png"].rename(media["none.png"].with_name(HOSTILE))
         browser = playwright.chromium.launch(executable_path=args.chromium, args=["--no-sandbox"])
         server = Server(["--resume", args.resume, "--samples", media["one.png"], *LIMITS], Path(folder))

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from skimage.data import astronaut
 
 from datasets import device_augmentation
-from datasets.augmentation import KINDS, STRENGTHS, Draw, apply_draw
+from datasets.augmentation import KINDS, Draw, apply_draw
 from datasets.device_augmentation import augmented, perturb, resize
 from datasets.frames import EpochBatches, Frames, training_loader
 from datasets.raw_frames import RawFrames
@@ -17,7 +17,7 @@ from utils.devices import set_tf32
 pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("single_thread")]
 CPU = torch.device("cpu")
 SIZES = [(317, 317), (300, 280), (271, 354), (256, 256), (70, 33)]
-STRONG = [(kind, i) for kind in KINDS for i in range(len(STRENGTHS[kind]))]
+STRONG = [(kind, i) for kind in KINDS[:-1] for i in range(2)] + [("jpeg", quality) for quality in (1, 30, 75, 90, 100)]
 
 
 def crops(height, width):
@@ -26,9 +26,9 @@ def crops(height, width):
     return [photograph, np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)]
 
 
-def batch_of(images, draws, seeds=None):
-    seeds = seeds or range(len(images))
-    return RawFrames.collate(list(enumerate(zip(images, draws, seeds, strict=True))))[0]
+def batch_of(images, draws, seeds=None, flips=None):
+    seeds, flips = seeds or range(len(images)), flips or [False] * len(images)
+    return RawFrames.collate(list(enumerate(zip(images, draws, seeds, flips, strict=True))))[0]
 
 
 def close(ours, expected):
@@ -95,35 +95,43 @@ def records(tmp_path):
     return [*made, Record(str(tmp_path / "none.png"), "v", 0, "1000000000")]
 
 
-def of_cpu(records, order, workers=0):
-    return list(training_loader(Frames(records, 64, 0.8), order, workers))
+def of_cpu(records, order, workers=0, **settings):
+    return list(training_loader(Frames(records, 64, 0.8, **settings), order, workers))
 
 
-def of_device(records, order, workers=0):
-    loader = training_loader(RawFrames(records, 0.8), order, workers)
+def of_device(records, order, workers=0, **settings):
+    loader = training_loader(RawFrames(records, 0.8, **settings), order, workers)
     return [(augmented(batch, 64, CPU), indices, bad) for batch, indices, bad in loader]
 
 
-def noisy(records, order):
+def noisy(records, order, **settings):
     """Whether each image of the order's batches gets noise."""
-    frames = RawFrames(records, 0.8)
+    frames = RawFrames(records, 0.8, **settings)
     items = [[frames[item][1] for item in batch] for batch in order]
     return [[item[1] is not None and item[1].kind == "noise" for item in batch if item != "missing_file"]
             for batch in items]  # fmt: skip
 
 
-def test_batches_are_those_of_the_cpu_but_for_noise(records):
+@pytest.mark.parametrize("settings", [{}, {"flip": 0.5, "qualities": range(10, 96)}])
+def test_batches_are_those_of_the_cpu_but_for_noise(records, settings):
     order = EpochBatches(len(records), 8, seed=3, epoch=0)
-    flags = noisy(records, order)
+    flags = noisy(records, order, **settings)
     assert any(map(any, flags))
-    assert {bad[0][1] for _, _, bad in of_device(records, order) if bad} <= {"missing_file"}
-    for (ours, *rest), (theirs, *others), noise in zip(
-        of_device(records, order), of_cpu(records, order), flags, strict=True
-    ):
+    runs = of_device(records, order, **settings), of_cpu(records, order, **settings)
+    assert {bad[0][1] for _, _, bad in runs[0] if bad} <= {"missing_file"}
+    for (ours, *rest), (theirs, *others), noise in zip(*runs, flags, strict=True):
         assert torch.equal(rest[0], others[0]) and rest[1] == others[1]
         assert ours.dtype == torch.uint8 and ours.shape == theirs.shape
         quiet = ~torch.tensor(noise)
         assert close(ours[quiet], theirs[quiet].permute(0, 2, 3, 1).numpy())
+
+
+def test_mirrored_crops_are_pils_and_the_others_stay():
+    images = crops(100, 120)
+    ours = perturb(batch_of([*images, *images], [None] * 4, flips=[True, False, False, True]).groups[0], CPU)
+    mirrored = [np.asarray(ImageOps.mirror(Image.fromarray(image))) for image in images]
+    expected = np.stack([mirrored[0], images[1], images[0], mirrored[1]]).transpose(0, 3, 1, 2)
+    assert torch.equal(ours, torch.from_numpy(expected).float())
 
 
 def test_batches_depend_neither_on_workers_nor_on_where_the_epoch_goes_on(records):

@@ -74,8 +74,8 @@ def test_unreadable_image_leaves_the_batch_with_its_reason(golden_crops, tmp_pat
 
 
 def test_node_labels():
-    rows = [Record("a", "v", 0, "0000000000"), Record("b", "v", 1, "1011111111")]
-    assert node_labels(rows, torch.tensor([1, 0])).tolist() == [[1, 0] + [1] * 8, [0] * 10]
+    codes = ["1011111111", "0000000000"]
+    assert node_labels(codes).tolist() == [[1, 0] + [1] * 8, [0] * 10]
 
 
 def by_path(frames, batch_size, workers):

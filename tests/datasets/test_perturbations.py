@@ -36,7 +36,7 @@ def crop():
 
 def perturbed(image, text, seed=0, record=RECORD):
     perturbation = parse_perturbation(text)
-    return perturb(image, perturbation, record_rng(seed, perturbation, record))
+    return perturb(image, perturbation, record_rng(seed, perturbation.name, record))
 
 
 def psnr(a, b):

@@ -1,10 +1,14 @@
+import hashlib
+import io
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from datasets import augmentation, transforms
-from datasets.augmentation import KINDS, STRENGTHS, Draw, apply_draw, augment, draw_augmentation
+from datasets.augmentation import KINDS, QUALITIES, Draw, apply_draw, augment, draw_augmentation
 from datasets.transforms import (
     ImageError,
     gaussian_blur,
@@ -115,7 +119,46 @@ def test_augment_is_to_the_bit_what_one_draw_after_the_other_gives(crop, shape):
         assert draws[0].bit_generator.state == draws[1].bit_generator.state
 
 
-@pytest.mark.parametrize(("kind", "strength"), [(kind, i) for kind in KINDS for i in range(len(STRENGTHS[kind]))])
+def test_defaults_draw_what_the_first_version_drew():
+    draws = [draw_augmentation(317, 317, 1.0, np.random.default_rng((7, 0, 0, i))) for i in range(12)]
+    assert [(draw.kind, draw.parameter) for draw in draws] == [
+        *[("pixelation", 3), ("noise", 0.001), ("noise", 0.002), ("blocks", 32), ("pixelation", 3), ("blur", 9)],
+        *[("blocks", 16), ("jpeg", 90), ("blur", 7), ("pixelation", 2), ("jpeg", 80), ("jpeg", 75)],
+    ]
+    digest = hashlib.sha256()
+    for i in range(200):
+        rng = np.random.default_rng((7, 1, 0, i))
+        draw = draw_augmentation(317, 317, 0.9, rng)
+        what = None if draw is None else (draw.kind, draw.parameter, draw.places.tolist())
+        digest.update(repr(what).encode() + repr(int(rng.integers(2**63))).encode())
+    assert digest.hexdigest() == "0342d7c3afb2062418676085bb152c3b9a21797aba4131b21d85701639d2d574"
+
+
+def test_flips_have_their_share_are_pils_and_change_no_other_draw(crop):
+    mirrored = np.asarray(ImageOps.mirror(Image.fromarray(crop)))
+    flips = [not np.array_equal(augment(crop, 0.0, np.random.default_rng(i), flip=0.3), crop) for i in range(1000)]
+    assert sum(flips) == pytest.approx(300, abs=60)
+    for i in range(20):
+        rng = np.random.default_rng(i)
+        rng.random()
+        expected = augment(mirrored, 0.9, rng)
+        assert np.array_equal(augment(crop, 0.9, np.random.default_rng(i), flip=1.0), expected)
+
+
+def test_jpeg_qualities_are_uniform_in_their_range_and_pils(crop):
+    draws = [draw_augmentation(317, 317, 1.0, np.random.default_rng(i), range(40, 50)) for i in range(5000)]
+    qualities = Counter(draw.parameter for draw in draws if draw.kind == "jpeg")
+    assert set(qualities) == set(range(40, 50))
+    assert min(qualities.values()) > 60 and max(qualities.values()) < 140  # 100 each, deviation 10
+    draw = next(draw for draw in draws if draw.kind == "jpeg")
+    buffer = io.BytesIO()
+    Image.fromarray(crop).save(buffer, "JPEG", quality=draw.parameter)
+    assert np.array_equal(apply_draw(crop, draw, np.random.default_rng(0)), np.asarray(Image.open(buffer)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "strength"), [(kind, i) for kind in KINDS[:-1] for i in range(2)] + [("jpeg", i) for i in QUALITIES]
+)
 def test_perturbations_keep_the_form_change_the_image_and_repeat_with_the_seed(crop, kind, strength):
     image = np.asarray(Image.fromarray(crop).resize((317, 317)))
     before = image.copy()

@@ -1,13 +1,20 @@
 import csv
 import json
+import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+import evaluation.report.page
 from evaluation.metrics import evaluate
-from evaluation.number_text import p_text
+from evaluation.number_text import figure_text, p_text
 from evaluation.report.summary import read_results, sample_frames
+from evaluation.report.theme import DARK, LIGHT
+from models.label_tree import FFPP
 from SJEDD_report import main
+from tests.contrast import check
+from utils.templates import environment
 
 
 @pytest.fixture
@@ -81,6 +88,39 @@ def test_crop_that_is_gone_is_a_grey_tile_and_foreign_results_are_refused(folder
     (folder / "predictions.csv").write_text("a,b\n1,2\n")
     assert main([str(folder), "--summary"]) == 2
     assert "no results of SJEDD_test.py" in capsys.readouterr().err
+
+
+def test_page_draws_the_label_tree_with_the_figures_of_the_table(folder, tmp_path):
+    path = folder / "predictions.csv"
+    with path.open(newline="") as file:
+        rows = [{name: row[name] for name in row if name != "identity"} for row in csv.DictReader(file)]
+    for i, row in enumerate(rows):
+        row |= {name.replace(" ", "_"): (i * 7 + j) % 10 / 10 for j, name in enumerate(FFPP.nodes[1:])}
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert main([str(path), "--output", str(tmp_path / "out")]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    ours = next(iter(json.loads((tmp_path / "out" / "report.json").read_text()).values()))["ours"]
+    texts = [figure_text(value) for value in (ours["frame_auc"], *ours["nodes"].values())]
+    assert re.findall('class="value">([^<]*)<', page) == texts and len(set(texts)) > 3
+    assert page.count('<svg class="tree" role="img"') == 1 and page.count(">Label tree<") == 1
+    assert re.findall(r'<th scope="row">(?:expression|skin)</th><td>([^<]*)</td>', page) == [texts[1], texts[-1]]
+
+
+def test_colours_have_the_contrast_of_wcag_aa():
+    templates = environment(Path(evaluation.report.page.__file__).parent / "templates")
+    css = templates.get_template("style.css").render(light=LIGHT, dark=DARK, tree_style="")
+    texts = [
+        ("text", "card"),
+        ("quiet", "card"),
+        ("text", "page"),
+        ("quiet", "page"),
+        ("text", "fill"),
+        ("text", "head"),
+    ]
+    check(css, [*texts, ("wrong", "card"), ("right", "card")], [("edge", "card")])
 
 
 @pytest.mark.parametrize(("p", "text"), [(None, "n/a"), (1e-9, "<0.001"), (0.0005, "0.001"), (0.25, "0.250")])

@@ -4,11 +4,13 @@ import skimage.data
 import torch
 from torch.nn import functional as F
 
+from datasets.face_regions import region_mask
+from datasets.readers.ffpp import REGION_CODES
 from models.heat_maps import heat_maps
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from preprocessing.detection.align import align_face, template
-from preprocessing.expansion.regions import REGIONS, region_mask, transplant
+from preprocessing.expansion.blending import transplant
 from preprocessing.extraction.face_crops import one_thread
 from tests.conftest import REAL
 
@@ -50,7 +52,7 @@ def test_maps_are_shares_and_leave_the_model_as_it_was(tower):
 def learned():
     """A small tower that was shown crops with noise in the eyes, the nose or the mouth, and a maker of such crops."""
     size, rng = 64, np.random.default_rng(0)
-    masks = [region_mask(region, template(size, 1.3), size) for region in REGIONS]
+    masks = [region_mask(region, template(size, 1.3), size) for region in REGION_CODES]
     real = align_face(skimage.data.astronaut(), ASTRONAUT, size)
     vectors = torch.from_numpy(np.stack([FFPP.encode(code) for code in (EYES, NOSE, MOUTH, REAL)]))
 
@@ -84,7 +86,7 @@ def learned():
 def test_the_map_of_a_region_lies_on_the_transplanted_region(learned, region, node):
     """On average at least twice as much of the map as of the area is inside the mask, and more than on real crops."""
     model, text, draw, masks = learned
-    kind, index = REGIONS.index(region), FFPP.nodes.index(node)
+    kind, index = list(REGION_CODES).index(region), FFPP.nodes.index(node)
     mask = torch.from_numpy(masks[kind])
     fake, real = (
         (heat_maps(model, draw([what] * 16), text)[:, index] * mask).sum(dim=(1, 2)).mean() / mask.mean()

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets.face_regions import TEMPLATE_112
 from prediction import people
 from prediction.people import ScoredFaces, Source, find_faces, find_people
 from preprocessing.demo.videos import write_video
-from preprocessing.detection.align import TEMPLATE_112
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction.face_limits import MIN_CONFIDENCE
 from preprocessing.extraction.find_files import find_inputs, left_out_note

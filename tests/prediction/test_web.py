@@ -1,5 +1,6 @@
 """The web page in this process, with a prediction that a test controls."""
 
+import base64
 import contextlib
 import http.client
 import json
@@ -13,10 +14,12 @@ import uvicorn
 from starlette.requests import Request
 
 from models.label_tree import FFPP
+from prediction.palette import OUTCOME_COLOURS
 from prediction.web import page, server
 from prediction.web.page import Page, file_name
 from prediction.web.rendering import assets, error_response, result_html
 from prediction.web.server import bind, samples_by_name
+from tests.contrast import check
 from tests.scripts.test_app import HOSTILE, form
 from utils.cli import UserError
 
@@ -163,25 +166,58 @@ def test_hostile_names_and_reasons_are_text(tmp_path):
     prediction = {"input": f"/x/{HOSTILE}", "outcome": "unreadable", "p_fake": None, "tracks": [], "reason": HOSTILE}
     request = Request({"type": "http", "path": "/", "query_string": b"", "headers": []})
     error = error_response(request, 400, HOSTILE).body.decode()
-    for html in (result_html(prediction, tmp_path, FFPP.nodes, FFPP.edges), error):
+    for html in (result_html(prediction, tmp_path, FFPP), error):
         assert "<img" not in html and "&lt;img src=x" in html
 
 
-def test_regions_are_marked_only_below_a_named_attribute(tmp_path):
-    nodes = {name: 0.9 if name in ("fake", "identity", "lip") else 0.1 for name in FFPP.nodes}
-    track = {"outcome": "fake", "p_fake": 0.9, "p_fake_calibrated": 0.6, "nodes": nodes, "frames": [{}],
-             "state": ["fake", "identity", "lip"], "explanation": "Fake."}  # fmt: skip
-    prediction = {"input": "x.png", "outcome": "fake", "p_fake": 0.9, "tracks": [track], "reason": None}
-    html = result_html(prediction, tmp_path, FFPP.nodes, FFPP.edges)
-    assert html.count('class="node on"') == 3, "fake, identity, and lip below identity alone"
-    assert "P(fake) 0.60" in html and "<span>0.60</span>" in html, "all are calibrated alike"
-    assert html.count("<span>lip</span>") == sum("lip" in children for children in FFPP.edges.values()) > 1
+def track(state=("fake", "identity", "lip"), **more):
+    """An entry of ``tracks`` whose state has the probability 0.9."""
+    nodes = {name: 0.9 if name in state else 0.1 for name in FFPP.nodes}
+    verdict = {"outcome": "fake", "p_fake": 0.9, "state": [*state], "explanation": "Fake."}
+    return verdict | {"nodes": nodes, "frames": [{"frame": 7, "p_fake": 0.123}]} | more
+
+
+def html_of(tmp_path, tracks, decided_by=1):
+    prediction = {"input": "x.png", "outcome": "fake", "p_fake": 0.9, "tracks": tracks, "reason": None}
+    return result_html(prediction | {"decided_by": decided_by, "settings": {"secret": 1}}, tmp_path, FFPP)
+
+
+def test_the_tree_has_each_node_once_and_the_table_the_same_numbers(tmp_path):
+    html = html_of(tmp_path, [track(p_fake_calibrated=0.6)])
+    assert html.count('class="node on"') == 3 and html.count('class="node"') == 7
+    assert html.count('class="edge on"') == 2 and html.count('class="edge"') == 13
+    assert "P(fake) 0.60" in html and html.count('class="value">0.60') == 3, "all are calibrated alike"
+    assert (
+        '<th scope="row">lip</th><td>0.600</td><td>yes</td><td>expression, identity, physical inconsistency</td>'
+        in html
+    )
+    assert '<th scope="row">skin</th><td>0.067</td><td>no</td><td>identity</td>' in html
+    assert '<th scope="row">7</th><td>0.123</td>' in html, "the frames"
+    saved = re.search('href="data:application/json;base64,([^"]*)"', html)[1]
+    told = json.loads(base64.b64decode(saved))
+    assert told["tracks"][0]["p_fake_calibrated"] == 0.6 and "settings" not in told
+
+
+def test_people_are_tabs_and_nodes_lead_to_their_heat_maps(tmp_path):
+    (tmp_path / "heat.jpg").write_bytes(b"1")
+    maps = {"heat_maps": dict.fromkeys(FFPP.nodes, "heat.jpg")}
+    html = html_of(tmp_path, [track(p_fake=0.2, outcome="real", state=(), **maps), track(**maps)], decided_by=2)
+    assert "<small>P(fake) 0.90</small>" in html, "of the person who decides"
+    for number, selected in ((1, "false"), (2, "true")):
+        tab = f'role="tab" id="tab-{number}" aria-controls="person-{number}" aria-selected="{selected}"'
+        assert (
+            tab in html and f'id="person-{number}" role="tabpanel" tabindex="0" aria-labelledby="tab-{number}"' in html
+        )
+    links, ids = (re.findall(pattern, html) for pattern in ('href="#([^"]*)"', 'id="(map-[^"]*)"'))
+    assert links == ids == [f"map-{number}-{i}" for number in (1, 2) for i in range(10)]
+    alone = html_of(tmp_path, [track()])
+    assert 'role="tab' not in alone and "<a class" not in alone, "no tabs for one person, no links without maps"
 
 
 def test_a_marked_video_that_is_too_large_is_left_out(tmp_path, monkeypatch):
     (tmp_path / "annotated.mp4").write_bytes(b"123")
     prediction = {"input": "x", "outcome": "no_face", "tracks": [], "reason": None, "annotated": "annotated.mp4"}
-    arguments = (prediction, tmp_path, FFPP.nodes, FFPP.edges)
+    arguments = (prediction, tmp_path, FFPP)
     assert 'src="data:video/mp4;base64,MTIz"' in result_html(*arguments)
     monkeypatch.setattr("prediction.web.rendering.MAX_VIDEO_BYTES", 2)
     html = result_html(*arguments)
@@ -191,6 +227,12 @@ def test_a_marked_video_that_is_too_large_is_left_out(tmp_path, monkeypatch):
 def test_the_style_sheet_has_the_colours_of_the_outcomes():
     css = assets()["css"]
     assert "--fake: #b34e00;" in css and "--fake: #ff9a4d;" in css and ".uncertain {" in css
+
+
+def test_colours_have_the_contrast_of_wcag_aa():
+    on_card = [(name, "card") for name in (*OUTCOME_COLOURS, "accent", "text", "quiet")]
+    others = [("text", "page"), ("quiet", "page"), ("text", "fill"), ("text", "on-fill"), ("on-accent", "accent")]
+    check(assets()["css"], on_card + others, [("edge", "card"), ("edge", "page"), ("accent", "page")])
 
 
 def test_samples_have_names_that_tell_them_apart(tmp_path, monkeypatch):

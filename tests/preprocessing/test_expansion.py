@@ -9,13 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
+from datasets.face_regions import region_mask
 from datasets.readers.ffpp import METHOD_CODES, REGION_CODES, compression_dir
 from preprocessing import expand_FFpp, extract_faces
 from preprocessing.detection.align import similarity_matrix
 from preprocessing.expansion import output
+from preprocessing.expansion.blending import map_points
 from preprocessing.expansion.planning import COLUMNS, make_plan, place_pair, read_crop_format
 from preprocessing.expansion.preview import choose_samples
-from preprocessing.expansion.regions import map_points, region_mask
 from preprocessing.extraction import manifest
 from tests.conftest import ROOT
 from utils.files import TEMPORARY

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from datasets.face_regions import TEMPLATE_112
 from preprocessing.demo.videos import write_video
-from preprocessing.detection.align import TEMPLATE_112
 from preprocessing.detection.faces import Faces
 from preprocessing.extract_faces import main
 from preprocessing.extraction import face_crops

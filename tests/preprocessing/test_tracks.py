@@ -4,7 +4,8 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from preprocessing.detection.align import TEMPLATE_112, misfit
+from datasets.face_regions import TEMPLATE_112
+from preprocessing.detection.align import misfit
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction.tracks import FrameFaces, follow_face, look_between, people, views_of
 

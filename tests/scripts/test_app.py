@@ -221,7 +221,7 @@ def test_the_form_works_with_and_without_script(server, media):
     status, whole = server.request("/", *upload)
     assert status == 200 and whole.startswith("<!doctype html>") and "<form" in whole
     assert "clip.mp4</p>" in whole and "P(fake) over time" in whole and "data:video/mp4" in whole, "the upload counts"
-    assert whole.count("heat map of ") == 10
+    assert whole.count('alt="heat map of ') == whole.count('<a class="node') == 10
     status, text = server.request("/", *form([("file", "", b"")], sample="one.png", job="a"), Accept="application/json")
     part = json.loads(text)["html"]
     assert status == 200 and "<form" not in part and "one.png</p>" in part and "over time" not in part

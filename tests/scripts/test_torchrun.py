@@ -123,13 +123,15 @@ def same_weights(*folders):
 @pytest.mark.slow
 @linux_only
 def test_two_processes_do_what_one_does(training, arguments, tmp_path, monkeypatch):
-    """Testing, a test without any image, training, a training from a crop cache on the device; and a training resumed
-    from a kill to the bit."""
+    """Testing, a test without any image, training with self-blends, also from a crop cache on the device; and a
+    training resumed from a kill to the bit."""
+    training += ["--self_blend", "0.5"]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the same bits want the same number of threads, as torchrun() has
     no_image = shutil.copytree(arguments[-1], tmp_path / "no_image")
     for path in no_image.glob("*/*/*.png"):
         path.write_bytes(b"no image")
     on_device = [*training, "--augment_on", "device", "--num_epoch", 1, "--tag"]
+    in_pairs = [*training, *["--pairs", "--balance_methods", "--flip", "0.5", "--ema", "0.9", "--tag"]]
     cached = ["--crop_cache", tmp_path / "cache", "--num_workers", 1]
     results, err = torchrun_all(
         tmp_path,
@@ -138,8 +140,9 @@ def test_two_processes_do_what_one_does(training, arguments, tmp_path, monkeypat
         ["SJEDD_train_FFpp", *training, "--tag", "two"],
         ["SJEDD_train_FFpp", *on_device, "files"],
         ["SJEDD_train_FFpp", *on_device, "cache", *cached],
+        ["SJEDD_train_FFpp", *in_pairs, "two-pairs"],
     )
-    assert [code for code, _, _ in results] == [0, 2, 0, 0, 0], err
+    assert [code for code, _, _ in results] == [0, 2, 0, 0, 0, 0], err
     assert err.count("error: CDF: none of the images could be read") == 1
 
     assert SJEDD_test.main([*map(str, arguments), "--output", str(tmp_path / "one")]) == 0
@@ -150,6 +153,11 @@ def test_two_processes_do_what_one_does(training, arguments, tmp_path, monkeypat
     runs = tmp_path / "SJEDD"
     assert one["code"] == 0
     same_training(runs / "one", runs / "two", [one["steps"], two[1]], printed=two[2])
+
+    pairs = record_steps.record("SJEDD_train_FFpp", *in_pairs, "one-pairs")
+    same_training(runs / "one-pairs", runs / "two-pairs", [pairs["steps"], results[5][1]], printed=results[5][2])
+    for a, b in zip(*(epochs(runs / name) for name in ("one-pairs", "two-pairs")), strict=True):
+        assert a["val_ema_loss"] == pytest.approx(b["val_ema_loss"], abs=1e-4)
 
     assert results[4][2].count("crop cache of train: 30 crops") == 1
     assert same_weights(runs / "files", runs / "cache")

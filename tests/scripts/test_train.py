@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import open_clip
 import pytest
 import torch
+from PIL import Image
 
 import SJEDD_test
 import SJEDD_train_FFpp
@@ -24,7 +25,7 @@ from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
 from tests.platforms import linux_only, posix_only
 from tests.scripts.killing import kill_at_a_random_step
 from training import data, model_setup, run
-from training.options import get_args_parser
+from training.options import get_args_parser, parse_args
 from training.trainer import Trainer
 
 main = SJEDD_train_FFpp.main
@@ -131,7 +132,9 @@ def interrupt_at(monkeypatch, method, call):
 
 
 @posix_only
-def test_resumed_run_ends_in_bit_identical_weights(command, tmp_path, monkeypatch):
+@pytest.mark.parametrize("options", ["", "--self_blend 0.6"])
+def test_resumed_run_ends_in_bit_identical_weights(command, tmp_path, monkeypatch, options):
+    command += options.split()
     assert main(command) == 0
     whole = tmp_path / "out" / "a" / "b"
     interrupt_at(monkeypatch, "step", call=4)
@@ -416,6 +419,49 @@ def test_weightings_resume_in_the_middle_of_an_epoch(command, tmp_path, monkeypa
     assert rows(whole)[-1]["lambdas"] != [1.0] * 3
 
 
+@posix_only
+def test_pairs_methods_flips_and_the_running_mean_resume_in_the_middle_of_an_epoch(
+    command, tmp_path, monkeypatch, golden_crops, capsys
+):
+    options = "--pairs --balance_methods --flip 0.5 --jpeg 40 95 --ema 0.9"
+    command += options.split()
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    whole = tmp_path / "out" / "a" / "b"
+    steps = torch.load(whole / "ckpt_last.pth", weights_only=True)["trainer"]["ema"]["updates"] // 2
+    interrupt_at(monkeypatch, "step", call=steps + 2)
+    assert main([*command, "--output", str(tmp_path / "cut")]) == 130
+    monkeypatch.undo()
+    folder = tmp_path / "cut" / "a" / "b"
+    assert main(["--resume", str(folder / "ckpt_last.pth")]) == 0
+    assert all(same_weights(whole / name, folder / name) for name in ("ckpt_last.pth", "ckpt_best_ema.pth"))
+    means = [torch.load(f / "ckpt_last.pth", weights_only=True)["trainer"]["ema"]["mean"] for f in (whole, folder)]
+    assert all(torch.equal(a, b) for a, b in zip(*means, strict=True))
+    assert [{**row, "seconds": 0} for row in rows(whole)] == [{**row, "seconds": 0} for row in rows(folder)]
+    assert "equal shares of the methods; the list has" in printed and "pairs per epoch" in printed
+    assert "of the running mean frame AUC" in printed
+
+    best = max(rows(whole), key=lambda row: (row["val_ema_video_auc"], -row["val_ema_loss"]))
+    content = torch.load(whole / "ckpt_best_ema.pth", weights_only=True)
+    assert (content["epoch"], content["threshold"]) == (best["epoch"], best["val_ema_threshold"])
+    (whole / "ckpt_best_ema.pth").replace(whole / "ckpt_best.pth")
+    assert scored(whole, golden_crops, tmp_path)["frame_auc"] == pytest.approx(best["val_ema_frame_auc"])
+    capsys.readouterr()
+    raw = load_model(whole / "ckpt_last.pth").clip.state_dict()
+    assert not capsys.readouterr().err, "no note: the mean is not taken for a model"
+    assert all(torch.equal(raw[name], value) for name, value in weights(whole / "ckpt_last.pth").items())
+    assert not same_weights(whole / "ckpt_last.pth", whole / "ckpt_best.pth")
+
+
+def test_a_running_mean_changes_nothing_else(command, tmp_path):
+    assert main([*command, "--num_epoch", "1"]) == 0
+    assert main([*command, "--num_epoch", "1", "--tag", "ema", "--ema", "0.99"]) == 0
+    folders = [tmp_path / "out" / "a" / tag for tag in ("b", "ema")]
+    assert same_weights(*(folder / "ckpt_last.pth" for folder in folders))
+    kept = {key: value for key, value in rows(folders[1])[0].items() if "_ema_" not in key}
+    assert kept | {"seconds": 0} == rows(folders[0])[0] | {"seconds": 0}
+
+
 def test_ffsc_script_trains_its_tree_with_the_papers_augmentation(command, crop_lists, tmp_path, capsys):
     codes = {REAL: "000000000000", SWAP: "120010111111", EXPRESSION: "101000101111"}
     for path in crop_lists:
@@ -524,6 +570,11 @@ def test_arguments_that_cannot_be_meant_are_refused(command, capsys, tmp_path):
         "whose gradient has no conflicts": [*command, "--no_tree", "--weight", "equal", "--grad_method", "pcgrad"],
         "drops both levels": [*command, "--no_tree", "--weight", "equal", "--drop_level", "local"],
         "leaves nothing of that --task": [*command, "--drop_level", "local", "--task", "binary", "local"],
+        "--self_blend 1 leaves no real image": [*command, "--self_blend", "1"],
+        "--real_only needs fakes to train on": [*command, "--real_only"],
+        "lists 15 fakes, and --real_only is for a": [*command, "--real_only", "--self_blend", "0.5"],
+        "x.jpg must end in .png": [*command, "--self_blend", "0.5", "--preview", "x.jpg"],
+        "--preview shows the images of --self_blend": [*command, "--preview", "x.png"],
         "p.json: tree ffpp: prompts of ['chin']": [*command, "--prompts", str(tmp_path / "p.json")],
         "leaves nothing to train": [*command, "--freeze", "image", "text"],
         "not a multiple of --accum 3": [*command, "--accum", "3"],
@@ -564,6 +615,72 @@ def test_bad_lists_are_refused_before_anything_is_written(command, crop_lists, t
     message = refused(command, capsys)
     assert f"{train} holds one class only: all" in message and "list reals and fakes" in message
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def reals_alone(crop_lists):
+    """Both lists hold reals alone. Returns the number of images in each."""
+    for path in crop_lists:
+        lines = [line for line in path.read_text().splitlines() if REAL in line]
+        path.write_text("\n".join(lines) + "\n")
+    return len(lines)
+
+
+@pytest.mark.parametrize("options", ["", "--augment_on device --no_tree", "--accum 2 --drop_level global"])
+def test_reals_alone_train_a_detector_and_validate_on_fixed_blends(command, reals_alone, tmp_path, capsys, options):
+    message = refused([*command, "--self_blend", "0.5"], capsys)
+    assert "holds one class only: all 15 images are real" in message and "--self_blend 0.5 --real_only" in message
+    if "--no_tree" in options:
+        command[command.index("--weight") + 1] = "equal"
+    command += ["--self_blend", "0.5", "--real_only", "--crop_cache", str(tmp_path / "cache"), *options.split()]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "self-blends: 50% of the real training images" in printed
+    assert f"fixed self-blend of each of its {reals_alone} images is added" in printed
+    first, second = rows(tmp_path / "out" / "a" / "b")
+    assert all(0 <= row[key] <= 1 for row in (first, second) for key in ("val_frame_auc", "val_video_auc"))
+    assert first["loss_binary"] > 0
+    last = tmp_path / "out" / "a" / "b" / "ckpt_last.pth"
+    assert main(["--resume", str(last), "--num_epoch", "3"]) == 0
+
+
+def test_labels_of_a_batch_are_those_of_its_images_as_blended(command, crop_lists, tmp_path):
+    args = parse_args([*command, "--self_blend", "0.5"])
+    lists = data.TrainingData(args, FFPP)
+    lists.open_images()
+    plain = data.TrainingData(parse_args(command), FFPP)
+    plain.open_images()
+    seen = {True: 0, False: 0}
+    for stream in (0, 1):
+        pairs = (each.batches(32, torch.device("cpu"), 0, stream=stream) for each in (lists, plain))
+        for (images, labels, paths), (originals, listed, same_paths) in zip(*pairs, strict=True):
+            assert paths == same_paths
+            for image, label, original, code in zip(images, labels, originals, listed, strict=True):
+                if blended := not torch.equal(label, code):
+                    assert code[0] == 0 and label[[0, 3]].tolist() == [1, 1] and FFPP.is_legal(label.numpy())
+                    assert not torch.equal(image, original)
+                elif code[0]:
+                    assert torch.equal(image, original)
+                seen[blended] += 1
+    assert 12 - 9 < seen[True] < 12 + 9 and sum(seen.values()) == 48
+
+
+def test_a_preview_shows_blends_and_stops(command, crop_lists, tmp_path, capsys):
+    sheet = tmp_path / "new" / "blends.png"
+    assert main([*command, "--self_blend", "0.5", "--preview", str(sheet)]) == 0
+    assert f"preview: {sheet}" in capsys.readouterr().out
+    with Image.open(sheet) as image:
+        assert image.format == "PNG" and image.height > 2.5 * image.width, "eight rows of three pictures"
+    assert not (tmp_path / "out").exists(), "no run"
+    assert "raise --self_blend 1e-09" in refused([*command, "--self_blend", "1e-9", "--preview", str(sheet)], capsys)
+
+
+def test_the_tree_of_ffsc_has_no_label_for_blends(command, crop_lists, capsys):
+    for path in crop_lists:
+        text = path.read_text().replace(REAL, "000000000000")
+        path.write_text(text.replace(SWAP, "110000100001").replace(EXPRESSION, "101000101111"))
+    assert SJEDD_train_FFSC.main([*command, "--self_blend", "0.5"]) == 2
+    assert "physical inconsistency, which the ffsc tree lacks" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["train.txt", "x/../train.txt", "soft.txt", "hard.txt"])

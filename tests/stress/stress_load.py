@@ -33,7 +33,7 @@ from preprocessing.extraction.video import count_frames, frame_indices, read_fra
 """
 TRACKS = """
 import numpy as np
-from preprocessing.detection.align import TEMPLATE_112
+from datasets.face_regions import TEMPLATE_112
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction.tracks import FrameFaces, people
 def look(n):

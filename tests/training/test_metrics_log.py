@@ -3,6 +3,7 @@ import json
 import pytest
 
 from training.metrics_log import MetricsLog
+from training.trackers import Tracker
 from utils.cli import UserError
 
 
@@ -11,13 +12,13 @@ def lines(folder):
 
 
 def test_rows_are_appended_and_those_of_later_epochs_dropped_on_resume(tmp_path):
-    log = MetricsLog(tmp_path, 0)
+    log = MetricsLog(tmp_path, 0, Tracker())
     for epoch in range(3):
         log.add({"epoch": epoch, "lambdas": [1.0, 2.0, 3.0], "val_video_auc": None})
     log.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 3, "cut')  # what a kill leaves
-    log = MetricsLog(tmp_path, 2)
+    log = MetricsLog(tmp_path, 2, Tracker())
     log.close()
     assert [row["epoch"] for row in lines(tmp_path)] == [0, 1]
 
@@ -26,5 +27,5 @@ def test_rows_are_appended_and_those_of_later_epochs_dropped_on_resume(tmp_path)
 def test_foreign_file_is_refused_and_kept(tmp_path, content):
     (tmp_path / "metrics.jsonl").write_bytes(content)
     with pytest.raises(UserError, match="no log of epochs"):
-        MetricsLog(tmp_path, 1)
+        MetricsLog(tmp_path, 1, Tracker())
     assert (tmp_path / "metrics.jsonl").read_bytes() == content

@@ -39,6 +39,7 @@ def test_the_automatic_tag_tells_runs_apart():
     assert parse_args(LISTS).tag == "ViT-B-32_autol_lr6e-07_bz32_noaug_seed0"
     more = ["--aug", "--freeze", "text", "--no_tree", "--seed", "3"]
     assert parse_args([*LISTS, *more]).tag == "ViT-B-32_equal_lr6e-07_bz32_aug0.3_freeze-text_no_tree-True_seed3"
+    assert parse_args([*LISTS, "--self_blend", "0.5"]).tag == "ViT-B-32_autol_lr6e-07_bz32_noaug_self_blend-0.5_seed0"
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,25 @@ def test_steps_of_several_processes_are_not_recorded(monkeypatch):
     assert uses_cuda_graph(parse_args(LISTS), "cuda") is False
     with pytest.raises(UserError, match="is for one process"):
         uses_cuda_graph(parse_args([*LISTS, "--cuda_graph"]), "cuda")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--jpeg 40 90", "add --aug"),
+        ("--aug --jpeg 90 40", "the lower quality comes first"),
+        ("--aug --jpeg 0 40", "is not between 1 and 100"),
+        ("--pairs --batch_size 7", "needs an even --batch_size, not 7"),
+        ("--ema 1", "1 is not between 0 and 1"),
+    ],
+)
+def test_settings_of_batches_that_cannot_be(options, message, capsys):
+    with pytest.raises(SystemExit):
+        parse_args([*LISTS, *options.split()])
+    assert message in capsys.readouterr().err
+
+
+def test_the_tag_names_the_settings_of_batches():
+    options = "--aug --jpeg 40 90 --flip 0.5 --pairs --balance_methods --ema 0.999"
+    tag = "aug0.3_jpeg-40-90_flip-0.5_pairs-True_balance_methods-True_ema-0.999_seed0"
+    assert parse_args([*LISTS, *options.split()]).tag.endswith(tag)

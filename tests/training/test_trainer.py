@@ -435,19 +435,23 @@ def test_failed_compilation_is_one_clear_line(small_vit, monkeypatch):
 
 
 def test_float16_leaves_a_step_with_overflow_out_and_halves_the_scale(model):
-    trainer = Trainer(copy.deepcopy(model), TrainerSettings(weight="autol", precision="float16"))
+    trainer = Trainer(copy.deepcopy(model), TrainerSettings(weight="autol", precision="float16", ema=0.9))
     trainer.set_learning_rate(1e-3)
+    start = [mean.clone() for mean in trainer.ema.mean]
     trainer.loss_scale.value = 2.0**60  # its gradients overflow float16
     before = copy.deepcopy(trainer.model.state_dict())
     result = trainer.step(batch(0), batch(1))
     assert result.skipped
     assert trainer.loss_scale.value == 2.0**59
     assert trainer.weights == [1.0] * 3, "lambda did not move"
+    assert trainer.ema.state_dict()["updates"] == 0
     assert all(torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
     trainer.loss_scale.value = 2.0**8
     result = trainer.step(batch(0), batch(1))
     assert not result.skipped
     assert any(not torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
+    for mean, first, weight in zip(trainer.ema.mean, start, trainer.parameters, strict=True):
+        assert torch.allclose(mean, 0.1 * first + 0.9 * weight, atol=1e-7)
     exact = Trainer(copy.deepcopy(model), TrainerSettings(weight="autol"))
     exact.set_learning_rate(1e-3)
     assert result.hypergradient == pytest.approx(exact.step(batch(0), batch(1)).hypergradient, rel=0.1)

@@ -1,8 +1,9 @@
-// Sends the form without leaving the page and shows the progress. The form also works without this script.
+// Sends the form without leaving the page, shows the progress, one person at a time, and the heat map of the node that is
+// pointed at. Without this script the form works too, and all people and heat maps are shown.
 "use strict";
 
 const find = (id) => document.getElementById(id);
-const form = find("form"), file = find("file"), button = form.querySelector("button");
+const form = find("form"), file = find("file"), result = find("result"), button = form.querySelector("button");
 const STEPS = {faces: "Looking for faces", pictures: "Drawing pictures"};
 
 function showProgress(text, share) {
@@ -15,8 +16,54 @@ function showProgress(text, share) {
 function show(...content) {
   find("progress").hidden = true;
   button.disabled = false;
-  find("result").replaceChildren(...content);
-  find("result").focus();
+  result.replaceChildren(...content);
+  prepare();
+  result.focus({preventScroll: true});
+  result.scrollIntoView({block: "nearest"});
+}
+
+// Of a result: the tab of the person who decides, and the heat map of the root of each tree.
+function prepare() {
+  const tab = result.querySelector("[role=tab][aria-selected=true]");
+  if (tab) showPerson(tab);
+  for (const tree of result.querySelectorAll(".tree")) showMap(tree.querySelector("a"));
+}
+
+function showPerson(chosen) {
+  for (const tab of result.querySelectorAll("[role=tab]")) {
+    tab.setAttribute("aria-selected", tab === chosen);
+    tab.tabIndex = tab === chosen ? 0 : -1;
+    find(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
+  }
+}
+
+function moveTab(event) {
+  const tab = event.target.closest("[role=tab]");
+  if (!tab) return;
+  const tabs = [...tab.parentElement.children], at = tabs.indexOf(tab), last = tabs.length - 1;
+  const to = {ArrowRight: at < last ? at + 1 : 0, ArrowLeft: at > 0 ? at - 1 : last, Home: 0, End: last}[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  showPerson(tabs[to]);
+  tabs[to].focus();
+}
+
+function showMap(node) {
+  const map = node && find(node.getAttribute("href").slice(1));
+  if (!map) return;
+  for (const other of map.parentElement.children) other.classList.toggle("shown", other === map);
+  for (const other of node.parentElement.querySelectorAll("a")) other.removeAttribute("aria-current");
+  node.setAttribute("aria-current", "true");
+  return map;
+}
+
+function point(event) {
+  const tab = event.target.closest("[role=tab]"), map = showMap(event.target.closest(".tree a"));
+  if (event.type !== "click") return;
+  if (tab) showPerson(tab);
+  if (!map) return;
+  event.preventDefault();
+  map.scrollIntoView({block: "nearest"});
 }
 
 function showError(text) {
@@ -64,18 +111,22 @@ function submit(event) {
   data.append("job", job);
   const request = new XMLHttpRequest();
   request.upload.onprogress = (sent) => showProgress("Sending the file", sent.loaded / sent.total);
-  request.upload.onload = () => { showProgress("Checking it", null); followJob(job, request); };
+  request.upload.onload = () => { showProgress("Analysing it", null); followJob(job, request); };
   request.onload = () => showAnswer(request.status, request.responseText);
   request.onerror = () => showError("the server does not answer; is the page still running?");
   request.open("POST", "/");
   request.setRequestHeader("Accept", "application/json");
   button.disabled = true;
-  find("result").replaceChildren();
+  result.replaceChildren();
   showProgress("Sending the file", 0);
   request.send(data);
 }
 
+document.documentElement.classList.add("script");
+prepare();
 form.addEventListener("submit", submit);
+result.addEventListener("keydown", moveTab);
+for (const type of ["mouseover", "focusin", "click"]) result.addEventListener(type, point);
 for (const type of ["dragover", "dragleave", "drop"]) {
   form.addEventListener(type, (event) => {
     event.preventDefault();

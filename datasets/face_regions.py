@@ -1,4 +1,4 @@
-"""Masks of face regions, drawn from the landmarks of an aligned crop, and ways to blend two faces inside them.
+"""Where the parts of a face are in an aligned crop: its five landmarks, outlines around them, and masks.
 
 The unit of lengths is the eye distance or the distance from eyes to mouth (scaled to the template's proportion),
 whichever is larger. Turning the head shortens the first, nodding the second, so the unit hardly changes.
@@ -9,12 +9,26 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from preprocessing.detection.align import TEMPLATE_112
+from datasets.crop_settings import DEFAULT_SCALE
 
-REGIONS = ("eyes", "nose", "mouth")  # the mouth with the lips
-BAND = 0.15  # units, width of the band around a region in which colours are compared
+# Left eye, right eye, nose tip, left and right mouth corner in a tight face of 112x112 px: the ArcFace template of a
+# face 96 px wide, shifted by 8 px.
+TEMPLATE_112 = np.array(
+    [[30.2946, 51.6963], [65.5318, 51.5014], [48.0252, 71.7366], [33.5493, 92.3655], [62.7299, 92.2041]]
+) + [8.0, 0.0]
+REGIONS = ("eyes", "eyebrows", "nose", "lips", "mouth", "skin", "face")  # the mouth with the lips
+_HOLES = {"skin": ("eyes", "eyebrows", "nose", "mouth")}  # what the outlines of a region do not show
 _LEFT_EYE, _RIGHT_EYE, _NOSE, _LEFT_MOUTH, _RIGHT_MOUTH = range(5)
 _CORNERS = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+
+
+def template(size: int = 317, scale: float = DEFAULT_SCALE) -> np.ndarray:
+    """Where the five landmarks lie in a crop: [5, 2] float64 (x, y) in its pixels.
+
+    size: Side of the crop, px. scale: Width of the crop / width of the tight face.
+    """
+    margin = size * (scale - 1) / 2
+    return (TEMPLATE_112 * size / 112 + margin) * size / (size + 2 * margin)
 
 
 class Face(NamedTuple):
@@ -33,7 +47,7 @@ class Face(NamedTuple):
 def face_of(points: np.ndarray) -> Face:
     """The coordinate system of a face. Raises ValueError if its landmarks show no direction or size.
 
-    points: [5, 2] landmarks (order of align.TEMPLATE_112) in pixels of the crop.
+    points: [5, 2] landmarks (order of TEMPLATE_112) in pixels of the crop.
     """
     if not np.isfinite(points).all():
         raise ValueError(f"landmarks must be finite, got {points.tolist()}")
@@ -69,6 +83,10 @@ def outlines(region: str, points: np.ndarray, grow: float = 1.0) -> list[np.ndar
     if region == "eyes":  # lids and lashes, without the brows
         centres = (points[eye] + 0.01 * face.unit * face.down for eye in (_LEFT_EYE, _RIGHT_EYE))
         parts = [[face.ellipse(centre, 0.36 * b, 0.20 * u)] for centre in centres]
+    elif region == "eyebrows":
+        outwards = ((_LEFT_EYE, -0.06 * b), (_RIGHT_EYE, 0.06 * b))
+        centres = (points[eye] - 0.34 * u * face.down + shift * face.across for eye, shift in outwards)
+        parts = [[face.ellipse(centre, 0.46 * b, 0.13 * u)] for centre in centres]
     elif region == "nose":  # bridge, wings and tip; in a profile the wings lie between tip and midline
         tip = points[_NOSE]
         foot = eyes + (mouth - eyes) * float((tip - eyes) @ face.down) / max(float((mouth - eyes) @ face.down), 1e-3)
@@ -78,6 +96,10 @@ def outlines(region: str, points: np.ndarray, grow: float = 1.0) -> list[np.ndar
             face.ellipse((tip + foot) / 2, 0.32 * b, low),
             face.ellipse(tip, 0.14 * u, low),
         ]]  # fmt: skip
+    elif region == "lips":
+        width = float(np.linalg.norm(points[_RIGHT_MOUTH] - points[_LEFT_MOUTH])) * grow
+        corners = (face.ellipse(points[corner], 0.08 * b, 0.08 * u) for corner in (_LEFT_MOUTH, _RIGHT_MOUTH))
+        parts = [[*corners, face.ellipse(mouth + 0.04 * u * face.down, 0.36 * width, min(0.22 * u, 0.5 * gap))]]
     elif region == "mouth":  # in a smile the corners are higher than the middle of the lips
         top, bottom = min(0.24 * u, 0.5 * gap), 0.36 * u
         width = float(np.linalg.norm(points[_RIGHT_MOUTH] - points[_LEFT_MOUTH])) * grow
@@ -86,6 +108,8 @@ def outlines(region: str, points: np.ndarray, grow: float = 1.0) -> list[np.ndar
             face.ellipse(points[_RIGHT_MOUTH], 0.16 * b, 0.15 * u),
             face.ellipse(mouth + (bottom - top) / 2 * face.down, 0.48 * width, (bottom + top) / 2),
         ]]  # fmt: skip
+    elif region in ("face", "skin"):  # from the forehead to the chin; of the skin, ``region_mask`` leaves holes
+        parts = [[face.ellipse(eyes + 0.55 * (mouth - eyes), 1.02 * b, 1.30 * u)]]
     else:
         raise KeyError(region)
     return [cv2.convexHull(np.concatenate(ellipses).astype(np.float32))[:, 0] for ellipses in parts]
@@ -97,80 +121,7 @@ def region_mask(region: str, points: np.ndarray, size: int, grow: float = 1.0, f
     feather: Standard deviation of the edge's blur in pixels; it ends 4 deviations outside. 0: a hard edge.
     """
     mask = np.zeros((size, size), np.float32)
-    for corners in outlines(region, points, grow):
-        cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), 1, cv2.LINE_8, 4)  # sixteenths of a pixel
+    for part, value in ((region, 1), *((hole, 0) for hole in _HOLES.get(region, ()))):
+        for corners in outlines(part, points, grow):
+            cv2.fillConvexPoly(mask, np.rint(corners * 16).astype(np.int32), value, cv2.LINE_8, 4)  # 16ths of a pixel
     return cv2.GaussianBlur(mask, (0, 0), feather) if feather else mask
-
-
-def transplant(real: np.ndarray, fake: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Blend ``fake`` over ``real`` with the weights ``mask``. Returns [H, W, 3] uint8.
-
-    real, fake: [H, W, 3] uint8 in the same alignment and colour order. mask: [H, W] float32 in 0..1.
-    """
-    weight = mask[..., None]
-    return np.rint(real * (1 - weight) + fake * weight).astype(np.uint8)
-
-
-def poisson(real: np.ndarray, fake: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Copy the gradients of ``fake`` into ``real`` inside the mask (cv2.seamlessClone).
-
-    Args:
-        real, fake: [H, W, 3] uint8 in the same alignment and colour order.
-        mask: [H, W], above 0.5 inside. Its rim of 3 px keeps the gradients of ``real``.
-
-    Returns:
-        [H, W, 3] uint8, equal to ``real`` outside the mask.
-
-    Raises:
-        ValueError: The mask is nothing but rim.
-    """
-    # seamlessClone needs a margin around the mask, puts the middle of the mask's box (rounded down) at the given point,
-    # and changes real slightly in the whole box.
-    margin = 4
-    wide_fake, wide_real = (
-        cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REPLICATE) for image in (fake, real)
-    )
-    inside = mask > 0.5
-    hard = np.pad(inside.astype(np.uint8) * 255, margin)
-    if not cv2.erode(hard, np.ones((7, 7), np.uint8)).any():
-        raise ValueError("the mask is too small for Poisson blending")
-    x, y, width, height = cv2.boundingRect(hard)
-    cloned = cv2.seamlessClone(wide_fake, wide_real, hard, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
-    return np.where(inside[..., None], cloned[margin:-margin, margin:-margin], real)
-
-
-def band_around(mask: np.ndarray, width: float) -> np.ndarray:
-    """The band of ``width`` pixels around a mask [H, W], above 0.5 inside. Returns [H, W] bool."""
-    inside = (mask > 0.5).astype(np.uint8)
-    side = 2 * max(1, round(width)) + 1
-    return cv2.dilate(inside, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))) > inside
-
-
-def match_colours(fake: np.ndarray, real: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Match the colours of ``fake`` to ``real``: mean and deviation of each CIELAB channel, measured over ``where``.
-
-    real, fake: [H, W, 3] uint8 BGR. where: [H, W] bool; if it is empty, ``fake`` is returned. The deviation is at most
-    doubled or halved. Returns [H, W, 3] uint8 BGR.
-    """
-    if not where.any():
-        return fake
-    labs = [cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_BGR2LAB) for image in (fake, real)]
-    (mean, spread), (mean_to, spread_to) = ((lab[where].mean(axis=0), lab[where].std(axis=0)) for lab in labs)
-    gain = np.clip(spread_to / np.maximum(spread, 1e-3), 0.5, 2)
-    matched = cv2.cvtColor((labs[0] - mean) * gain + mean_to, cv2.COLOR_LAB2BGR)
-    return np.rint(np.clip(matched, 0, 1) * 255).astype(np.uint8)
-
-
-def move_crop(crop: np.ndarray, own: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Warp a crop as if it had been cut out of its frame with another crop's matrix; its edge is repeated outside.
-
-    crop: [S, S, 3] uint8. own, other: [2, 3], its matrix and the other crop's (align.similarity_matrix).
-    """
-    to_frame = np.linalg.inv(np.vstack([own, [0, 0, 1]]))
-    matrix = other @ to_frame
-    return cv2.warpAffine(crop, matrix, crop.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
-def map_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Map points [N, 2] by a matrix [2, 3] (align.similarity_matrix). Returns [N, 2] float64."""
-    return points @ matrix[:, :2].T + matrix[:, 2]
