@@ -19,6 +19,8 @@ from utils.images import DamagedImageError, read_rgb
 if TYPE_CHECKING:  # torch is imported late: --help must not wait for it
     import torch
 
+    from models.joint_embedding import JointEmbedding
+
 # CLIP's normalisation, RGB on [0, 1].
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -28,9 +30,13 @@ TO_YCBCR = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.
 FROM_YCBCR = np.linalg.inv(TO_YCBCR).astype(np.float32)
 
 
-def preprocessing(image_size: int) -> dict[str, object]:
-    """How a crop becomes the image tower's input, as plain types for checkpoints."""
-    return {"image_size": image_size, "resize": "PIL bicubic", "mean": MEAN, "std": STD}
+def preprocessing(model: "JointEmbedding") -> dict[str, object]:
+    """How a crop becomes the image tower's input, as plain types for checkpoints.
+
+    Our code always gives the model CLIP-normalised images; a tower with other values converts them itself.
+    """
+    own = model.architecture.get("preprocess_cfg", {})
+    return {"image_size": model.image_size, "resize": "PIL bicubic", "mean": MEAN, "std": STD} | own
 
 
 class ImageError(Exception):

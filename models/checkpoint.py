@@ -1,8 +1,8 @@
 """Write SJEDD checkpoints and weights, and build the model of a published file or one of ours.
 
 Our files hold plain types and tensors only: ``model`` (OpenAI CLIP's key names, as in the published files),
-``architecture``, ``tree``, ``score``, and what the caller adds. Published files do not name the tree; their
-architecture follows from the shapes of the weights.
+``architecture``, ``tree``, ``score``, ``divisor``, and what the caller adds. Published files do not name the tree;
+their architecture follows from the shapes of the weights, and their divisor is 10.
 """
 
 import json
@@ -16,7 +16,7 @@ import torch
 
 from models.checkpoint_file import CRC32, MALFORMED, METADATA, crc32, first_line, read_checkpoint
 from models.clip_names import clip_state_of, kind_of
-from models.joint_embedding import JointEmbedding, weight_shapes
+from models.joint_embedding import SCORE_DIVISOR, JointEmbedding, weight_shapes
 from models.label_tree import FFPP, LabelTree
 from utils.cli import UserError
 from utils.files import atomic_path
@@ -58,7 +58,10 @@ def save_weights(path: Path, model: JointEmbedding, **extra: object) -> None:
 def _description(model: JointEmbedding) -> dict[str, object]:
     """What a file of ours holds beside the weights, as plain types."""
     tree = model.tree.to_dict()
-    return {"format": FORMAT, "architecture": model.architecture, "tree": tree, "score": model.score}
+    described = {"format": FORMAT, "architecture": model.architecture, "tree": tree, "score": model.score}
+    # With the tokens a model loads where Hugging Face's tokenizer is not at hand.
+    tokens = {"tokens": model.prompt_ids} if "hf_tokenizer_name" in model.architecture["text_cfg"] else {}
+    return described | {"divisor": model.divisor} | tokens
 
 
 def threshold_of(content: Mapping, path: str | Path) -> float | None:
@@ -97,7 +100,9 @@ def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = Non
         if _most_layers(config) > len(state):
             raise ValueError("more layers than weights")
         _check_fit(weight_shapes(config), state, path)  # before memory of the claimed size is allocated
-        model = JointEmbedding(config, own_tree, content.get("score", "product"), empty=True)
+        tokens = content["tokens"] if "hf_tokenizer_name" in config["text_cfg"] else None
+        divisor = content.get("divisor", SCORE_DIVISOR)
+        model = JointEmbedding(config, own_tree, content.get("score", "product"), True, divisor, tokens)
     except MALFORMED as error:
         raise UserError(f"{path} is no SJEDD checkpoint: its model cannot be built ({first_line(error)})") from error
     if tree is not None and own_tree.to_dict() != tree.to_dict():
@@ -140,7 +145,7 @@ def _check_fit(own: Mapping[str, torch.Size], state: Mapping[str, torch.Tensor],
 
 def _most_layers(config: Mapping) -> int:
     vision = config["vision_cfg"]
-    image_layers = vision["layers"] if "layers" in vision else len(vision["demo_channels"])
+    image_layers = vision["layers"] if "layers" in vision else len(vision.get("demo_channels", ()))
     return max(np.max(image_layers), config["text_cfg"]["layers"])
 
 

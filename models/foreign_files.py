@@ -7,7 +7,7 @@ ZIP = b"PK\x03\x04"  # first bytes of torch.save's files, except those of old ve
 _AGAIN = "download or copy it again"
 _PAGE = "a saved web page (HTML), not the file that the page offers; download it again with the page's download button"
 _POINTER = "a Git LFS pointer, not the file itself; run `git lfs pull` in its repository, or download the file"
-_TORCHSCRIPT = "a TorchScript program, such as OpenAI's CLIP files, which only --clip_weights takes"
+_TORCHSCRIPT = "a TorchScript program, such as OpenAI's CLIP files, which only --pretrained takes"
 # First bytes, after white space and a byte order mark -> what the file is and what to do.
 _STARTS = {
     b"<": _PAGE,

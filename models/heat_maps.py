@@ -7,6 +7,7 @@ tokens of a transformer's last block. (Its output patch tokens are not used by t
 
 import torch
 from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,13 +15,19 @@ from models.demo_tower import DemoTower
 from models.joint_embedding import JointEmbedding
 
 
-def _feature_module(visual: nn.Module) -> nn.Module:
-    """The module that outputs the features: [B, C, h, w], or for a transformer [B, 1 + h w, C], class token first."""
+def _feature_module(visual: nn.Module) -> tuple[nn.Module, int]:
+    """The module that outputs the features, and the number K of tokens before the patches.
+
+    The features are [B, C, h, w], or for a transformer [B, K + h w, C].
+    """
     if isinstance(visual, DemoTower):
-        return visual.stages[-7]  # end of the last stage but one; a stage has six modules
+        return visual.stages[-7], 0  # end of the last stage but one; a stage has six modules
     if isinstance(visual, ModifiedResNet):
-        return visual.layer3
-    return visual.transformer.resblocks[-1].ln_1
+        return visual.layer3, 0
+    if isinstance(visual, TimmModel):
+        trunk = visual.trunk
+        return (trunk.blocks[-1].norm1, trunk.num_prefix_tokens) if hasattr(trunk, "blocks") else (trunk.stages[-2], 0)
+    return visual.transformer.resblocks[-1].ln_1, 1
 
 
 def heat_maps(model: JointEmbedding, images: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
@@ -31,7 +38,7 @@ def heat_maps(model: JointEmbedding, images: torch.Tensor, text: torch.Tensor) -
         text: the model's encoded prompts [nodes, D].
     """
     kept: list[torch.Tensor] = []
-    module = _feature_module(model.clip.visual)
+    module, before = _feature_module(model.clip.visual)
     hook = module.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
     try:
         with torch.inference_mode(False), torch.enable_grad():
@@ -40,14 +47,14 @@ def heat_maps(model: JointEmbedding, images: torch.Tensor, text: torch.Tensor) -
     finally:
         hook.remove()
     features = kept[0].detach()
-    maps = torch.stack([_sum_channels(features * gradient.clamp(min=0)) for gradient in gradients], dim=1)
+    maps = torch.stack([_sum_channels(features * gradient.clamp(min=0), before) for gradient in gradients], dim=1)
     maps = F.interpolate(maps, images.shape[-2:], mode="bilinear")  # from [B, nodes, h, w]
     return maps / maps.sum(dim=(2, 3), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def _sum_channels(products: torch.Tensor) -> torch.Tensor:
-    """Sum over the channels where positive: [B, C, h, w] or [B, 1 + h w, C] -> float32 [B, h, w]."""
+def _sum_channels(products: torch.Tensor, before: int) -> torch.Tensor:
+    """Sum over the channels where positive: [B, C, h, w] or [B, before + h w, C] -> float32 [B, h, w]."""
     if products.ndim == 4:
         return products.float().clamp(min=0).sum(dim=1)
-    places = products[:, 1:].float().clamp(min=0).sum(dim=2)
+    places = products[:, before:].float().clamp(min=0).sum(dim=2)
     return places.unflatten(1, (round(places.shape[1] ** 0.5), -1))

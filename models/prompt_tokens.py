@@ -1,8 +1,44 @@
 """The tokens of the prompts: shared prefixes are encoded once, and only the used embedding rows are trained."""
 
+from collections.abc import Mapping, Sequence
+
+import open_clip
 import torch
+from open_clip.tokenizer import HFTokenizer
 from torch import nn
 from torch.nn import functional as F
+
+from models.checkpoint_file import first_line
+from utils.cli import UserError
+
+
+def tokenise(config: Mapping, prompts: Sequence[str]) -> torch.Tensor:
+    """The token ids of the prompts, int64 [prompts, context length], by the tokenizer of a text tower.
+
+    config: open_clip's ``text_cfg``.
+
+    Raises UserError if the tokenizer is Hugging Face's and cannot be had.
+    """
+    name, length = config.get("hf_tokenizer_name"), config["context_length"]
+    if name is None:
+        return open_clip.tokenize(prompts, context_length=length)
+    try:
+        tokenizer = HFTokenizer(name, context_length=length, **config.get("tokenizer_kwargs", {}))
+    except (ImportError, OSError, ValueError) as error:
+        raise UserError(
+            f"the tokenizer of this text tower, {name}, cannot be loaded ({first_line(error)}); it needs `pip install "
+            "transformers sentencepiece` and, once, internet: its files are kept in Hugging Face's cache"
+        ) from error
+    return tokenizer(list(prompts))
+
+
+def lengths(config: Mapping, tokens: torch.Tensor) -> torch.Tensor:
+    """Number of tokens up to the one at which a causal text tower is read, int64 [prompts], see ``tokenise``.
+
+    That is ``eos_id`` if the tower is read there, else the token with the largest id, CLIP's end of text.
+    """
+    at_end = tokens == config["eos_id"] if config.get("pool_type") == "eos" else tokens
+    return at_end.int().argmax(dim=1) + 1
 
 
 def prefix_tree(
@@ -46,7 +82,7 @@ class PromptEmbedding(nn.Module):
 
     Args:
         weight: float [vocabulary, width].
-        used: ids of the trained rows, int64 [n], each once.
+        used: ids of the trained rows, int64 [n], ascending.
     """
 
     def __init__(self, weight: torch.Tensor, used: torch.Tensor) -> None:
@@ -57,7 +93,9 @@ class PromptEmbedding(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """int64 [...] -> float [..., width]."""
-        return F.embedding(tokens, self.weight.index_copy(0, self.used, self.rows))
+        place = torch.searchsorted(self.used, tokens).clamp(max=len(self.used) - 1)
+        trained = (self.used[place] == tokens).unsqueeze(-1)
+        return torch.where(trained, self.rows[place], F.embedding(tokens, self.weight))
 
     @torch.no_grad()
     def decay(self, factor: float) -> None:

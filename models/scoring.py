@@ -6,7 +6,7 @@ the reference's test.
 
 import torch
 
-from models.joint_embedding import SCORE_DIVISOR, JointEmbedding
+from models.joint_embedding import JointEmbedding
 from models.precision import RoundedWeights, autocast
 
 REFERENCE = "reference"
@@ -37,5 +37,5 @@ class NodeScorer:
         """images: float32 [B, 3, S, S], CLIP-normalised RGB. Returns float32 [B, nodes]."""
         with self._weights.in_use(self._rounded), autocast(images.device.type, self._precision):
             if self._by_reference and self._model.score == "product":
-                return (self._model.encode_images(images) @ self._text.T / SCORE_DIVISOR).float()
+                return (self._model.encode_images(images) @ self._text.T / self._model.divisor).float()
             return self._model(images, self._text)

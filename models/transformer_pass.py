@@ -6,6 +6,7 @@ matrix product instead of a convolution; bfloat16 attention on a CPU avoids PyTo
 """
 
 import torch
+from open_clip.transformer import QuickGELU
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -48,7 +49,9 @@ class _MLP(torch.autograd.Function):
 
 
 def mlp(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """The two layers of a block with QuickGELU between them, [..., W] -> [..., W], in autocast's dtype."""
+    """The two layers of a block and the activation between them, [..., W] -> [..., W], in autocast's dtype."""
+    if not isinstance(block.gelu, QuickGELU):
+        return block(x)
     inputs = (x.flatten(0, -2), block.c_fc.weight, block.c_fc.bias, block.c_proj.weight, block.c_proj.bias)
     device = x.device.type
     if torch.is_autocast_enabled(device):
@@ -96,15 +99,15 @@ def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: tor
 def _block(
     block: nn.Module, x: torch.Tensor, mask: torch.Tensor | None, read: slice | torch.Tensor | None
 ) -> torch.Tensor:
-    attended = attention(block.attn, block.ln_1(x), mask, read)
+    attended = block.ls_1(attention(block.attn, block.ln_1(x), mask, read))
     x = (x if read is None else x[:, read]) + attended
-    return x + mlp(block.mlp, block.ln_2(x))
+    return x + block.ls_2(mlp(block.mlp, block.ln_2(x)))
 
 
 def transformer_pass(
     transformer: nn.Module, x: torch.Tensor, read: slice | torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Run the blocks of an open_clip Transformer with QuickGELU, x [N, L, W] -> [N, R, W].
+    """Run the blocks of an open_clip Transformer, x [N, L, W] -> [N, R, W].
 
     With ``transformer.grad_checkpointing`` the backward pass computes a block's activations again.
 
@@ -135,7 +138,7 @@ def embed_patches(conv: nn.Conv2d, images: torch.Tensor) -> torch.Tensor:
 
 
 def encode_image(visual: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Image embeddings [N, D] by an open_clip VisionTransformer of OpenAI's layout (QuickGELU, class token).
+    """Image embeddings [N, D] by an open_clip VisionTransformer that is read at its class token.
 
     images: float [N, 3, S, S], CLIP-normalised RGB.
     """

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -142,6 +143,18 @@ class TrainingData:
                 labels = labels.pin_memory()
             ready = normalise(to_device(images))
             yield ready, labels.to(device, non_blocking=True), [records[i].path for i in indices.tolist()]
+
+    def sample(self, size: int, device: torch.device, n: int = 32) -> torch.Tensor:
+        """Training images at equal distances in the list, the same in all processes, float32 [n, 3, size, size].
+
+        Raises UserError if an image cannot be read.
+        """
+        records = self.train_set.records
+        places = np.linspace(0, len(records) - 1, min(n, len(records)), dtype=int).tolist()
+        frames = Frames(records, size, images=self._train_images)
+        images, _, unreadable = Frames.collate([frames[place, None] for place in places])
+        refuse_unreadable(unreadable, self.train_set, self.args.txt_path_train)
+        return normalise(images.to(device))
 
     def _code(self, index: int, draw: tuple[int, ...]) -> str:
         """The node code of an item as trained: of its record, or of its blend."""

@@ -1,20 +1,24 @@
 """The model of a training run: its tree and initial weights, --freeze, --grad_checkpointing, --compile."""
 
 import argparse
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 
 from models import checkpoint
-from models.clip_weights import clip_state_dict
-from models.joint_embedding import JointEmbedding, architecture
+from models.clip_weights import clip_weights
+from models.joint_embedding import SCORE_DIVISOR, JointEmbedding, architecture
 from models.label_tree import LabelTree
 from models.precision import RoundedWeights, autocast
 from utils.cli import UserError
 from utils.files import read_json
 from utils.ranks import world_size
+
+_OWN_START = ("init", "demo")  # values of args.VM without weights of a CLIP
 
 
 def prepare_model(
@@ -55,15 +59,48 @@ def build_model(args: argparse.Namespace, resumed: Mapping | None, tree: LabelTr
         return checkpoint.build_model(resumed, args.resume, tree)
     if args.init_from:
         model = checkpoint.load_model(args.init_from, tree=tree)
-        if args.VM != "init" and model.architecture != architecture(args.VM):
+        if args.VM != "init" and not _same_towers(model.architecture, architecture(args.VM)):
             raise UserError(f"{args.init_from} holds another model than {args.VM}; drop --VM")
         model.score = args.score or model.score
-        return model
-    model = JointEmbedding(architecture(args.VM), tree, args.score or "product")
-    if args.VM != "demo":
-        weights = clip_state_dict(args.VM, args.clip_weights)
-        checkpoint.load_weights(model, weights, args.clip_weights or f"the weights file of {args.VM}")
+    elif args.VM == "demo":
+        model = JointEmbedding(architecture(args.VM), tree, args.score or "product")
+    else:
+        weights = clip_weights(args.VM, args.pretrained)
+        model = JointEmbedding(weights.architecture, tree, args.score or "product")
+        checkpoint.load_weights(model, weights.state_dict(), args.pretrained or f"the weights file of {args.VM}")
+    if args.divisor and model.score != "product":
+        raise UserError(f"--divisor is for the product score, the model has the {model.score} score; drop --divisor")
+    model.divisor = args.divisor or model.divisor
     return model
+
+
+def _same_towers(one: Mapping, other: Mapping) -> bool:
+    return all(one[key] == other[key] for key in ("embed_dim", "vision_cfg", "text_cfg"))
+
+
+def check_choice(args: argparse.Namespace) -> None:
+    """Raises UserError unless --VM and --pretrained of a new run name a supported model and its weights."""
+    if args.VM not in _OWN_START:
+        clip_weights(args.VM, args.pretrained)
+
+
+def measures_divisor(args: argparse.Namespace) -> bool:
+    """Whether a new run's divisor is measured: if it is not given, and 10 is not known to suit its weights."""
+    known = args.divisor or args.score == "cosine" or args.VM in _OWN_START
+    return not known and not clip_weights(args.VM, args.pretrained).are_openais
+
+
+@torch.no_grad()
+def measured_divisor(model: JointEmbedding, images: torch.Tensor) -> float:
+    """A divisor for weights whose embeddings have other lengths than OpenAI's: mean |image| x mean |prompt| / 10.
+
+    A score is then about 10 times the cosine, as with ViT-B/32, whose embeddings have lengths of about 10 (a round
+    figure, not measured here), and the divisor 10. Rounded to three digits.
+
+    images: float [B, 3, S, S], CLIP-normalised RGB.
+    """
+    lengths = (model.encode_images(images).norm(dim=1).mean(), model.encode_prompts().norm(dim=1).mean())
+    return float(f"{math.prod(length.item() for length in lengths) / SCORE_DIVISOR:.3g}")
 
 
 def freeze(model: JointEmbedding, tower: str) -> None:
@@ -75,11 +112,10 @@ def freeze(model: JointEmbedding, tower: str) -> None:
 
 
 def checkpoint_gradients(model: JointEmbedding) -> None:
-    """Recompute the activations of transformer blocks in the backward pass. Raises UserError without a ViT."""
-    if not isinstance(model.clip.visual, VisionTransformer):
-        raise UserError("--grad_checkpointing needs a ViT image tower; the RN50, RN101 and demo towers have no blocks")
-    model.clip.visual.transformer.grad_checkpointing = True
-    model.clip.transformer.grad_checkpointing = True
+    """Recompute the activations of blocks in the backward pass. Raises UserError for a ResNet and the demo tower."""
+    if not isinstance(model.clip.visual, VisionTransformer | TimmModel):
+        raise UserError("--grad_checkpointing needs a ViT image tower; ResNets and the demo tower have no blocks")
+    model.clip.set_grad_checkpointing()
 
 
 def compile_towers(model: JointEmbedding, precision: str = "float32", batch_size: int = 2) -> None:

@@ -1,13 +1,14 @@
 """The command line of the training scripts. Does not import PyTorch, so --help and wrong arguments are quick."""
 
 import argparse
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from models.choices import (
     GRAD_METHODS,
     LEVELS,
     LOSSES,
-    MODEL_NAMES,
     PRECISIONS,
     SCORES,
     TASKS,
@@ -41,7 +42,7 @@ _INSTEAD = INSTEAD | {
 }
 # Options that the automatic --tag names if they differ from their defaults.
 _TAGGED = (
-    *("grad_method", "loss", "score", "precision", "freeze", "no_tree", "drop_level", "augment_on"),
+    *("grad_method", "loss", "score", "precision", "freeze", "no_tree", "drop_level", "augment_on", "divisor"),
     *("self_blend", "jpeg", "flip", "pairs", "balance_methods", "ema"),
 )
 _decay = number_type("decay", float, lambda value: 0 < value < 1, "is not between 0 and 1")
@@ -91,8 +92,12 @@ def get_args_parser(description: str = "") -> ArgumentParser:
          "unknown. zero: train it as off; mask: leave it out (--loss nll always sums over both states)")  # fmt: skip
 
     model = parser.add_argument_group("model").add_argument
-    model("--VM", choices=MODEL_NAMES, help="CLIP model (default: ViT-B/32); demo: small, trained from scratch")
-    model("--clip_weights", metavar="FILE", help="local weights of --VM, of OpenAI, open_clip or Hugging Face")
+    model("--VM", metavar="NAME", help="CLIP model: ViT-B/32 (default), ViT-B/16, ViT-L/14, RN50, RN101, open_clip's "
+          "name of another (then with --pretrained); demo: small, trained from scratch")  # fmt: skip
+    model("--pretrained", "--clip_weights", metavar="TAG|FILE", help="weights of --VM: open_clip's tag, such as "
+          "laion2b_s34b_b79k, or a local file of OpenAI, open_clip or Hugging Face (default: OpenAI's)")  # fmt: skip
+    model("--divisor", type=positive_float, metavar="D", help="of the product of the embeddings (default: 10 with "
+          "OpenAI's weights, else measured at the start)")  # fmt: skip
     model("--precision", choices=PRECISIONS, default="float32", help="precision of the image tower; tf32 and float16 "
           "need CUDA; float16 (with a loss scale) is for GPUs without bfloat16")  # fmt: skip
     model("--compile", action="store_true", help="torch.compile both towers; needs a C++ compiler")
@@ -123,7 +128,7 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     tasks("--lambda_every", type=positive_int, default=1, help="steps between two lambda updates")
 
     ablation = parser.add_argument_group("ablation and parity with the reference").add_argument
-    ablation("--score", choices=SCORES, help="product: of the embeddings / 10; cosine: times CLIP's learned scale "
+    ablation("--score", choices=SCORES, help="product: of the embeddings / D; cosine: times CLIP's learned scale "
              "(default: product, or as in the --init_from checkpoint)")  # fmt: skip
     ablation("--no_tree", action="store_true", help="train the root alone: real or fake, one task")
     ablation("--drop_level", choices=LEVELS, help="train without the tree's global attributes or local regions")
@@ -183,8 +188,8 @@ def parse_args(argv: Sequence[str] | None, description: str = "") -> argparse.Na
     for key in ("txt_path_train", "txt_path_val"):
         if getattr(args, key) is None:
             parser.error(f"--{key} is needed: a list file with lines `path code`")
-    if args.clip_weights and (args.init_from or args.VM == "demo"):
-        parser.error("--clip_weights cannot be combined with --init_from or --VM demo (trained from scratch)")
+    if args.pretrained and (args.init_from or args.VM == "demo"):
+        parser.error("--pretrained cannot be combined with --init_from or --VM demo (trained from scratch)")
     args.weight = args.weight or ("equal" if args.no_tree else "autol")
     args.VM = args.VM or ("init" if args.init_from else "ViT-B/32")
     args.tag = args.tag if args.tag is not None else _tag(args, parser)
@@ -211,7 +216,8 @@ def uses_cuda_graph(args: argparse.Namespace, device_type: str) -> bool:
 def _tag(args: argparse.Namespace, parser: ArgumentParser) -> str:
     """For example ViT-B-32_autol_lr6e-07_bz32_aug0.3_seed0."""
     aug = f"aug{args.aug_probs:g}" if args.aug else "noaug"
-    words = [args.VM.replace("/", "-"), args.weight, f"lr{args.initial_lr:g}", f"bz{args.batch_size}", aug]
+    pretrained = [re.sub(r"[^\w.-]+", "-", Path(args.pretrained).stem)] if args.pretrained else []
+    words = [args.VM.replace("/", "-"), *pretrained, args.weight, f"lr{args.initial_lr:g}", f"bz{args.batch_size}", aug]
     for key in _TAGGED:
         value = getattr(args, key)
         if value != parser.get_default(key):

@@ -16,6 +16,7 @@ from datasets.self_blending import ATTRIBUTE
 from datasets.transforms import preprocessing
 from models.checkpoint import save_checkpoint
 from models.choices import TASKS
+from models.joint_embedding import SCORE_DIVISOR
 from models.label_tree import LabelTree
 from training.blend_preview import write_preview
 from training.data import TrainingBatch, TrainingData
@@ -23,7 +24,7 @@ from training.engine import Progress, epoch_row, train_epoch
 from training.learning_rates import epoch_learning_rates
 from training.memory import keep_freed_memory
 from training.metrics_log import MetricsLog
-from training.model_setup import prepare_model, trained_tree
+from training.model_setup import check_choice, measured_divisor, measures_divisor, prepare_model, trained_tree
 from training.options import uses_cuda_graph
 from training.provenance import git_revision, versions
 from training.resume import resume_settings, rng_state, set_rng_state
@@ -49,6 +50,8 @@ def train(args: argparse.Namespace, tree: LabelTree) -> None:
     check_tracker(args.tracker)
     device = choose_device(args.gpu, args.precision)
     args.cuda_graph = uses_cuda_graph(args, device.type)
+    if checkpoint is None:
+        check_choice(args)
     if device.type == "cpu":
         keep_freed_memory()
     tree = trained_tree(args, checkpoint, tree)
@@ -95,6 +98,8 @@ class Run:
         self.made_with = {"versions": versions(), "revision": git_revision(), "data_hash": data.hashes}
         self.made_with["crops"] = None if differences(crops) else next(iter(crops.values()), None)
         model = prepare_model(args, checkpoint, tree, device)
+        if checkpoint is None and measures_divisor(args):
+            model.divisor = measured_divisor(model, data.sample(model.image_size, device))
         settings = {field.name: getattr(args, field.name) for field in fields(TrainerSettings)}
         self.trainer = Trainer(model, TrainerSettings(**settings))
         self.progress = Progress()
@@ -149,6 +154,8 @@ class Run:
                 log.info(f"{listed.source}: {note}")
             if listed.dropped:
                 log.info(f"{listed.source}: {len(listed.dropped)} lines repeat an image and are dropped (duplicate)")
+        if (divisor := self.trainer.model.divisor) != SCORE_DIVISOR:
+            log.info(f"scores are the products of the embeddings / {divisor:g}")
         for note in data.sampling.notes:
             log.info(note)
         log.info(f"learning rates {' '.join(f'{rate:.3g}' for rate in rates)}")
@@ -230,7 +237,7 @@ class Run:
     def _save(self, name: str, best: dict, **extra: object) -> None:
         """Write the model, how it was made, epoch, threshold and figures of ``best``, and ``extra``."""
         model = self.trainer.model
-        made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing(model.image_size)}
+        made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing(model)}
         made["validation"] = {key: value for key, value in best.items() if key.startswith("val_")}
         made |= {"epoch": best.get("epoch", self.progress.epoch), "threshold": best.get("threshold")} | extra
         on_main(lambda: save_checkpoint(self.folder / name, model, **made))

@@ -83,8 +83,8 @@ class Trainer:
         device = next(model.parameters()).device
         self.model = model
         self.settings = settings
-        # The paper's score does not use CLIP's logit scale, so it is not trained.
-        unused = {id(model.clip.logit_scale)} if model.score == "product" else set()
+        # No score uses SigLIP's bias, and the paper's does not use CLIP's logit scale, so they are not trained.
+        unused = {id(model.clip.logit_bias)} | ({id(model.clip.logit_scale)} if model.score == "product" else set())
         self.parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in unused]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=1.0, weight_decay=settings.weight_decay, fused=True)
         self.weighting = task_weighting(settings)
@@ -112,7 +112,7 @@ class Trainer:
         functions = (self._bilevel, self._plain) if settings.cuda_graph else ()
         self._recorded = {function.__name__: Recorded(function) for function in functions}
         self._frozen_text = None
-        if not model.clip.text_projection.requires_grad:
+        if not model.text_tower.positional_embedding.requires_grad:
             with torch.no_grad():
                 self._frozen_text = model.encode_prompts()
         if settings.hypergrad == "fd":
@@ -204,7 +204,7 @@ class Trainer:
             parameter.grad = gradient
         self.optimizer.step()
         if self._frozen_text is None:
-            self.model.clip.token_embedding.decay(1 - self.learning_rate * self.settings.weight_decay)
+            self.model.text_tower.token_embedding.decay(1 - self.learning_rate * self.settings.weight_decay)
 
     def _gradients(self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor] | None) -> torch.Tensor:
         """Write the step's gradients into the rows; returns what ``_bilevel`` or ``_plain`` returns."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets.transforms import preprocessing
 from models.checkpoint import FORMAT, threshold_of
-from models.joint_embedding import SCORE_DIVISOR, JointEmbedding
+from models.joint_embedding import JointEmbedding
 from prediction.predictor import crop_parameters
 from training.provenance import versions
 from utils.cli import UserError
@@ -32,9 +32,9 @@ def config_of(model: JointEmbedding, content: Mapping, path: str | Path) -> dict
         "tree": tree.to_dict(),
         "prompts": dict(zip(tree.nodes, tree.prompts, strict=True)),
         "score": model.score,
-        "score_divisor": SCORE_DIVISOR if model.score == "product" else None,
+        "score_divisor": model.divisor if model.score == "product" else None,
         "crops": crops | {"size": size, "scale": scale},
-        "preprocessing": preprocessing(model.image_size),
+        "preprocessing": preprocessing(model),
         "threshold": threshold_of(content, path),
         **{key: kept.get(key) for key in ("validation", "epoch", "data_hash", "versions", "revision")},
         "training": kept.get("training"),

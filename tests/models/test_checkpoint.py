@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import subprocess
 import warnings
 import zipfile
@@ -17,7 +18,7 @@ from models.checkpoint import (
     save_checkpoint,
 )
 from models.checkpoint_file import read_checkpoint
-from models.clip_weights import clip_state_dict
+from models.clip_weights import ClipWeights, clip_state_dict, clip_weights
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
 from models.tree_inference import marginals
@@ -264,3 +265,74 @@ def test_offline_download_says_which_file_to_put_where(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_PRETRAINED", tmp_path)
     with pytest.raises(UserError, match=r"pretrained/ViT-B-32\.pt"):
         clip_state_dict("ViT-B/32")
+
+
+def test_open_clips_tags_tell_activation_and_normalisation(monkeypatch, tmp_path, capsys):
+    import open_clip
+
+    import models.clip_weights as module
+
+    monkeypatch.setattr(module, "_PRETRAINED", tmp_path)
+    assert clip_weights("ViT-B/32").architecture == open_clip.get_model_config("ViT-B-32-quickgelu")
+    for name, tag, quick, openais, mean in (
+        ("ViT-B/32", "openai", True, True, None),
+        ("ViT-B/32", "laion2b_s34b_b79k", False, False, None),
+        ("ViT-B-32", "openai", True, True, None),
+        ("ViT-H-14-quickgelu", "dfn5b", True, False, None),
+        ("ViT-L-14", "laion2b_s32b_b82k", False, False, 0.5),
+        ("PE-Core-B-16", "meta", False, False, 0.5),
+    ):
+        weights = clip_weights(name, tag)
+        assert (weights.architecture["quick_gelu"], weights.are_openais) == (quick, openais), name
+        assert weights.architecture.get("preprocess_cfg", {}).get("mean") == (mean and [mean] * 3)
+    (tmp_path / "ViT-L-14-laion2b_s32b_b82k.safetensors").touch()
+    assert clip_weights("ViT-L-14", "laion2b_s32b_b82k").path == tmp_path / "ViT-L-14-laion2b_s32b_b82k.safetensors"
+    assert clip_weights("ViT-B/32", tmp_path / "ViT-L-14-laion2b_s32b_b82k.safetensors").are_openais
+    assert not clip_weights("ViT-B-32", tmp_path / "ViT-L-14-laion2b_s32b_b82k.safetensors").are_openais
+
+
+@pytest.mark.parametrize(
+    ("name", "pretrained", "message"),
+    [
+        ("ViT-H-14", None, "needs --pretrained: a local file, or open_clip's weights laion2b_s32b_b79k"),
+        ("ViT-B-32-quickgelu", "laion2b_s34b_b79k", "it is one of ViT-B-32, which has GELU"),
+        ("ViT-B-32", "none.pt", "is no file and no weights of ViT-B-32; there are open_clip's weights openai"),
+        ("ViT-B/31", None, "is no model of open_clip; such as ViT-B/32"),
+        ("hf-hub:some/model", None, "is no model of open_clip"),
+        ("roberta-ViT-B-32", None, "is not supported: its text tower, roberta-base, needs the transformers library"),
+    ],
+)
+def test_wrong_names_of_models_and_weights(name, pretrained, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        clip_weights(name, pretrained)
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "file", "place"),
+    [
+        ("ViT-B-16", "datacomp_xl_s13b_b90k", "https://huggingface.co/laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K",
+         "pretrained/ViT-B-16-datacomp_xl_s13b_b90k.safetensors"),
+        ("ViT-L-14-336-quickgelu", "openai", "ViT-L-14-336px.pt", "pretrained/ViT-L-14-336.pt"),
+    ],
+)  # fmt: skip
+def test_offline_download_of_a_tag_says_which_file_to_put_where(monkeypatch, tmp_path, name, tag, file, place):
+    import open_clip
+
+    def offline(*_, **__):
+        raise FileNotFoundError("no network")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", offline)
+    with pytest.raises(UserError, match=rf"no network.*download .*{re.escape(file)}.*to {re.escape(place)}"):
+        clip_state_dict(name, tag)
+
+
+def test_older_files_of_models_with_a_text_tower_of_their_own(tmp_path):
+    config = architecture("PE-Core-T-16-384") | {"text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 64,
+                                                              "heads": 1, "layers": 1}}  # fmt: skip
+    model = JointEmbedding(config, FFPP)
+    state = {key.removeprefix("text."): value for key, value in model.clip.state_dict().items()}
+    torch.save(state | {"logit_scale": state["logit_scale"].reshape(1)}, tmp_path / "old.bin")
+    weights = ClipWeights("PE-Core-T-16-384", None, tmp_path / "old.bin", config, are_openais=False)
+    again = JointEmbedding(config, FFPP, empty=True)
+    load_weights(again, weights.state_dict(), "old.bin")
+    assert all(torch.equal(value, again.clip.state_dict()[key]) for key, value in model.clip.state_dict().items())

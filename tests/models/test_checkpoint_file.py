@@ -189,7 +189,7 @@ def test_files_that_are_no_checkpoints_are_named(tmp_path, model, case, name):
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_openais_programs_are_no_checkpoints(tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(tmp_path / "ViT-B-32.pt"))
-    with pytest.raises(UserError, match=r"a TorchScript program.*--clip_weights"):
+    with pytest.raises(UserError, match=r"a TorchScript program.*--pretrained"):
         load_model(tmp_path / "ViT-B-32.pt")
 
 

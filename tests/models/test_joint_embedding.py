@@ -156,18 +156,6 @@ def test_cosine_score_is_scaled_by_clips_learned_scale(small_clip):
     assert gradient.item() == pytest.approx(2 * scores.square().sum().item(), rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"quick_gelu": False},
-        {"vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 32, "ls_init_value": 1e-5}},
-    ],
-)
-def test_layout_other_than_openais_is_refused(small_clip, change):
-    with pytest.raises(ValueError, match="OpenAI's layout"):
-        JointEmbedding(small_clip.architecture | change, FFPP)
-
-
 def test_score_is_the_unnormalised_product_over_ten(small_clip):
     images = random_images(3)
     with torch.no_grad():

@@ -57,6 +57,18 @@ def test_rows_and_decay_together_are_adamw_on_the_whole_embedding(embedding):
     assert torch.allclose(embedding.state_dict()["weight"], plain.weight, atol=1e-6)
 
 
+def test_the_trained_rows_are_used_and_the_others_are_the_weights(embedding):
+    with torch.no_grad():
+        embedding.rows += 1
+    tokens = torch.tensor([[0, 2, 19], [5, 11, 12]])
+    expected = embedding.weight[tokens].clone()
+    for place, row in {(0, 1): 0, (1, 0): 1, (1, 1): 2}.items():
+        expected[place] = embedding.rows[row]
+    assert torch.equal(embedding(tokens), expected)
+    embedding(tokens).sum().backward()
+    assert torch.equal(embedding.rows.grad, torch.ones(3, 4))
+
+
 def test_decay_too_small_for_float32_changes_no_bit(embedding):
     before = embedding.weight.clone()
     embedding.decay(1 - 6e-10)

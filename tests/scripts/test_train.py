@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -104,8 +106,8 @@ def test_seed_command_word_for_word_runs_on_the_cpu(crop_lists, tmp_path, monkey
 
 def without_download(monkeypatch, architecture):
     """CLIP models are this architecture with random weights."""
-    monkeypatch.setattr(model_setup, "architecture", lambda name: architecture)
-    monkeypatch.setattr(model_setup, "clip_state_dict", lambda name, weights: {})
+    weights = SimpleNamespace(architecture=architecture, are_openais=True, state_dict=dict)
+    monkeypatch.setattr(model_setup, "clip_weights", lambda name, pretrained: weights)
     monkeypatch.setattr(model_setup.checkpoint, "load_weights", lambda *_: None)
 
 
@@ -351,6 +353,36 @@ def test_gradient_checkpointing_trains_a_vit_and_is_refused_elsewhere(command, t
     assert main([*command, "--grad_checkpointing", "--num_epoch", "1"]) == 0
 
 
+def test_a_model_of_open_clip_with_a_local_file(command, tmp_path, monkeypatch, capsys):
+    """The divisor is measured, stored, and used by a resumed run and by the test."""
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    vision = {"image_size": 64, "layers": 2, "width": 64, "patch_size": 32}
+    small = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-tiny", small)
+    torch.manual_seed(1)
+    clip = open_clip.create_model("ViT-tiny")
+    torch.save(clip.state_dict(), tmp_path / "clip.pt")
+    command[command.index("demo")] = "ViT-tiny"
+    assert "--VM ViT-tiny needs --pretrained" in refused(command, capsys)
+    command += ["--clip_weights", str(tmp_path / "clip.pt")]
+    assert "--divisor is for the product score" in refused([*command, "--score", "cosine", "--divisor", "3"], capsys)
+    assert main(command) == 0
+    whole = tmp_path / "out" / "a" / "b"
+    interrupt_at(monkeypatch, "step", call=4)
+    assert main([*command, "--output", str(tmp_path / "cut")]) == 130
+    monkeypatch.undo()
+    cut = tmp_path / "cut" / "a" / "b" / "ckpt_last.pth"
+    assert main(["--resume", str(cut)]) == 0, "the checkpoint holds the configuration"
+    assert same_weights(whole / "ckpt_last.pth", cut)
+    model = load_model(cut)
+    assert model.divisor == load_model(whole / "ckpt_last.pth").divisor != 10
+    assert f"scores are the products of the embeddings / {model.divisor:g}" in (whole / "log.txt").read_text()
+    assert model.architecture == small | {"quick_gelu": False}
+    own = [*command[: command.index("--VM")], *command[command.index("--VM") + 2 : -2], "--tag", "c", "--divisor", "3"]
+    assert main([*own, "--init_from", str(cut), "--num_epoch", "1"]) == 0
+    assert load_model(tmp_path / "out" / "a" / "c" / "ckpt_last.pth").divisor == 3
+
+
 def test_deterministic_kernels_are_taken_for_the_time_of_the_run(command, tmp_path, monkeypatch):
     asked, step = [], Trainer.step
 
@@ -553,7 +585,7 @@ def test_arguments_that_cannot_be_meant_are_refused(command, capsys, tmp_path):
         "nan is not a finite number": [*command, "--autol_init", "nan"],
         "larger than 2**63": [*command, "--seed", str(2**70)],
         "--txt_path_val is needed": command[:-2],
-        "--clip_weights": [*command, "--clip_weights", "x.pt"],
+        "--pretrained cannot": [*command, "--clip_weights", "x.pt"],
         "give one of them": [*command, "--resume", "x.pth", "--init_from", "y.pth"],
         "--hypergrad fd needs --precision float32": [*command, "--hypergrad", "fd", "--precision", "bfloat16"],
     }
