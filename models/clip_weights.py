@@ -12,11 +12,16 @@ from models.clip_names import clip_state_of
 from models.foreign_files import is_torchscript
 from utils.cli import UserError
 
-_PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 
 
 def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, torch.Tensor]:
-    """Load pre-trained CLIP weights: OpenAI CLIP's name -> weight.
+    """Load pre-trained CLIP weights: OpenAI CLIP's name -> weight. See ``clip_weights_file``."""
+    return read_clip_weights(clip_weights_file(name, weights))
+
+
+def clip_weights_file(name: str, weights: str | Path | None = None) -> Path:
+    """The file of pre-trained CLIP weights.
 
     Args:
         name: a --VM name other than demo.
@@ -25,11 +30,11 @@ def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, t
             It must have been trained with QuickGELU, like OpenAI's and open_clip's `-quickgelu` models (the file does
             not tell). Default: pretrained/<OpenAI's file name> if it exists, else OpenAI's cache or a download.
 
-    Raises UserError if the file cannot be read, or the download fails.
+    Raises UserError if the download fails.
     """
     file_name = name.replace("/", "-") + ".pt"
-    if weights is None and (_PRETRAINED / file_name).exists():
-        weights = _PRETRAINED / file_name
+    if weights is None and (PRETRAINED / file_name).exists():
+        weights = PRETRAINED / file_name
     if weights is None:
         config = open_clip.get_pretrained_cfg(OPEN_CLIP_CONFIGS[name], "openai")
         try:
@@ -40,7 +45,11 @@ def clip_state_dict(name: str, weights: str | Path | None = None) -> dict[str, t
                 f"cannot download the OpenAI weights of {name} ({first_line(error)}); download them elsewhere to "
                 f"pretrained/{file_name} (see pretrained/README.md), or use --clip_weights FILE"
             ) from error
-    path = Path(weights)
+    return Path(weights)
+
+
+def read_clip_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The weights in a file of ``clip_weights_file``. Raises UserError if it cannot be read."""
     return clip_state_of(_read_torchscript(path) if is_torchscript(path) else read_checkpoint(path), path)
 
 

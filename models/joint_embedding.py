@@ -63,6 +63,7 @@ class JointEmbedding(nn.Module):
         self.architecture = architecture
         self.tree = tree
         self.score = score
+        self.base: dict[str, str] | None = None  # of a delta checkpoint, see models/delta.py
         self.clip = _empty_clip(architecture) if empty else _build_clip(architecture)
         vocabulary = architecture["text_cfg"]["vocab_size"]
         tokens = open_clip.tokenize(tree.prompts, context_length=architecture["text_cfg"]["context_length"])

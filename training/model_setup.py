@@ -1,4 +1,4 @@
-"""The model of a training run: its tree and initial weights, --freeze, --grad_checkpointing, --compile."""
+"""The model of a training run: its tree and initial weights, what is trained, --grad_checkpointing, --compile."""
 
 import argparse
 from collections.abc import Mapping
@@ -8,10 +8,13 @@ import torch
 from open_clip.transformer import VisionTransformer
 
 from models import checkpoint
-from models.clip_weights import clip_state_dict
+from models.checkpoint_file import read_checkpoint
+from models.clip_weights import clip_state_dict, clip_weights_file
+from models.delta import describe_base
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import LabelTree
 from models.precision import RoundedWeights, autocast
+from training.tuning import freeze, tune
 from utils.cli import UserError
 from utils.files import read_json
 from utils.ranks import world_size
@@ -24,9 +27,16 @@ def prepare_model(
 
     Raises UserError if the weights do not fit, or an option does not suit the model.
     """
-    model = build_model(args, resumed, tree).to(device)
+    model = build_model(args, resumed, tree)
+    if args.save == "delta" and resumed is None:
+        file = args.init_from or clip_weights_file(args.VM, args.clip_weights)
+        model.base = describe_base(model.clip.state_dict(), file)
+    model.to(device)
     for tower in args.freeze:
         freeze(model, tower)
+    for tower, tuning in (("text", args.tune_text or args.tune), ("image", args.tune_image or args.tune)):
+        if tuning != "full" and tower not in args.freeze:
+            tune(model, tower, tuning, args.seed)
     if args.grad_checkpointing:
         checkpoint_gradients(model)
     if args.compile:
@@ -52,9 +62,12 @@ def build_model(args: argparse.Namespace, resumed: Mapping | None, tree: LabelTr
     """The model of --resume or --init_from, else of --VM with CLIP's weights or (demo) random ones."""
     torch.manual_seed(args.seed)
     if resumed is not None:
-        return checkpoint.build_model(resumed, args.resume, tree)
+        return checkpoint.build_model(resumed, args.resume, tree, merge=False)
     if args.init_from:
-        model = checkpoint.load_model(args.init_from, tree=tree)
+        content = read_checkpoint(args.init_from)
+        if args.save == "delta" and "delta" in content:
+            raise UserError(f"{args.init_from} is a delta checkpoint, --save delta needs a whole one; drop it")
+        model = checkpoint.build_model(content, args.init_from, tree)
         if args.VM != "init" and model.architecture != architecture(args.VM):
             raise UserError(f"{args.init_from} holds another model than {args.VM}; drop --VM")
         model.score = args.score or model.score
@@ -64,14 +77,6 @@ def build_model(args: argparse.Namespace, resumed: Mapping | None, tree: LabelTr
         weights = clip_state_dict(args.VM, args.clip_weights)
         checkpoint.load_weights(model, weights, args.clip_weights or f"the weights file of {args.VM}")
     return model
-
-
-def freeze(model: JointEmbedding, tower: str) -> None:
-    """Freeze a tower, one of TOWERS: its weights get no gradient and no optimizer state."""
-    for name, parameter in model.clip.named_parameters():
-        of_image = name.startswith("visual.")
-        if name != "logit_scale" and of_image == (tower == "image"):
-            parameter.requires_grad_(False)
 
 
 def checkpoint_gradients(model: JointEmbedding) -> None:

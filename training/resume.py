@@ -18,6 +18,7 @@ _FREE = {"resume", "num_epoch", "num_workers", "gpu", "output", "name", "tag", "
 _FREE |= {"txt_path_train", "txt_path_val", "save_minutes"}
 _OF_THE_MACHINE = {"crop_cache", "cuda_graph"}  # not taken from the checkpoint, which may be of another machine
 _ADDED_LATER = {"augment_on", "drop_level", "prompts"}  # missing in older checkpoints, whose runs used today's default
+_ADDED_LATER |= {"save", "tune", "tune_text", "tune_image"}
 
 
 def resume_settings(given: argparse.Namespace) -> tuple[argparse.Namespace, dict]:

@@ -16,6 +16,7 @@ from datasets.transforms import MEAN, STD
 from models.checkpoint import save_checkpoint
 from models.choices import TASKS
 from models.label_tree import LabelTree
+from models.lora import load_unmerged, unmerged
 from training.data import TrainingBatch, TrainingData
 from training.engine import Progress, epoch_row, train_epoch
 from training.learning_rates import epoch_learning_rates
@@ -95,6 +96,7 @@ class Run:
 
     def _restore(self, checkpoint: dict) -> None:
         try:
+            load_unmerged(self.trainer.model.clip, checkpoint.get("unmerged", {}), self.args.save == "full")
             self.trainer.load_state_dict(checkpoint["trainer"])
             self.progress = Progress(**checkpoint["progress"])
             if self.progress.step > self.data.steps:
@@ -197,6 +199,8 @@ class Run:
     def save_last(self) -> None:
         """Write ckpt_last.pth, from which --resume continues exactly."""
         state = {"trainer": self.trainer.state_dict(), "progress": asdict(self.progress)}
+        if lost := unmerged(self.trainer.model.clip, self.args.save == "full"):
+            state["unmerged"] = lost
         self._save("ckpt_last.pth", rng=rng_state(), **state)
         self.saved = time.perf_counter()
 
@@ -206,4 +210,4 @@ class Run:
         preprocessing = {"image_size": model.image_size, "resize": "PIL bicubic", "mean": MEAN, "std": STD}
         made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing}
         made |= {"epoch": best.get("epoch", self.progress.epoch), "threshold": best.get("threshold")} | extra
-        on_main(lambda: save_checkpoint(self.folder / name, model, **made))
+        on_main(lambda: save_checkpoint(self.folder / name, model, self.args.save == "delta", **made))

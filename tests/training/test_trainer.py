@@ -17,8 +17,9 @@ from models.tree_inference import marginals
 from training.cuda_graph import Recorded
 from training.gradient_methods import combine
 from training.learning_rates import epoch_learning_rates
-from training.model_setup import checkpoint_gradients, compile_towers, freeze
+from training.model_setup import checkpoint_gradients, compile_towers
 from training.trainer import Trainer, TrainerSettings
+from training.tuning import freeze
 from utils.cli import UserError
 
 pytestmark = pytest.mark.numeric
