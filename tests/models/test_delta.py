@@ -63,7 +63,7 @@ def test_the_base_is_looked_for_in_pretrained_too_and_must_be_the_same(saved, ba
     shutil.move(base[0], tmp_path / "pretrained" / "base.pth")
     assert torch.equal(load_model(path).clip.visual.ln_post.weight, model.clip.visual.ln_post.weight)
     (tmp_path / "pretrained" / "base.pth").unlink()
-    with pytest.raises(UserError, match=r"only changes of the weights base.pth, which are not at .*; copy them to pret"):
+    with pytest.raises(UserError, match=r"only changes of the weights base.pth, which are not at .*; copy them"):
         load_model(path)
     save_checkpoint(base[0], JointEmbedding(CONFIG, FFPP))
     with pytest.raises(UserError, match="the file of that name holds others; copy the right one to"):
@@ -77,6 +77,19 @@ def test_torchscript_is_read_only_where_the_user_puts_weights(saved, base, tmp_p
         load_model(path)
     monkeypatch.setattr(delta, "PRETRAINED", tmp_path)
     load_model(path)
+
+
+@pytest.fixture(scope="module")
+def hostile_start(tmp_path_factory):
+    """The content of a delta checkpoint that loads."""
+    folder, model = tmp_path_factory.mktemp("start"), JointEmbedding(CONFIG, FFPP)
+    save_checkpoint(folder / "base.pth", model)
+    model.base = describe_base(model.clip.state_dict(), folder / "base.pth")
+    tune(model, "image", "norm", seed=0)
+    tune(model, "text", "norm", seed=0)
+    save_checkpoint(folder / "delta.pth", model, delta=True)
+    load_model(folder / "delta.pth")
+    return read_checkpoint(folder / "delta.pth")
 
 
 A, B = (f"visual.transformer.resblocks.0.attn.in_proj_lora.{factor}" for factor in "ab")
@@ -102,8 +115,7 @@ BASES = [None, "x", {"name": "base.pth"}, {"name": 3, "path": "", "sha256": ""}]
         ({"delta": {f"x.{name}": torch.zeros(2, 2) for name in (A, B)}}, "damaged low-rank updates"),
     ],
 )  # fmt: skip
-def test_hostile_deltas_are_one_line(saved, change, message):
-    path, _ = saved("norm")
-    torch.save(read_checkpoint(path) | change, path)
+def test_hostile_deltas_are_one_line(hostile_start, tmp_path, change, message):
+    torch.save(hostile_start | change, tmp_path / "hostile.pth")
     with pytest.raises(UserError, match=message):
-        load_model(path)
+        load_model(tmp_path / "hostile.pth")

@@ -1,4 +1,4 @@
-"""Training a few weights: only they have gradients, state and steps; the hypergradient is that of second-order autograd."""
+"""Training a few weights: only they have gradients and state; the hypergradient is second-order autograd's."""
 
 import copy
 
