@@ -14,12 +14,14 @@ sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import torch
 
-from models.choices import MODEL_NAMES, PRECISIONS, WEIGHTINGS
+from models.choices import MODEL_NAMES, PRECISIONS, TOWERS, WEIGHTINGS
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from models.precision import autocast
 from training.memory import keep_freed_memory
+from training.options import tuning
 from training.trainer import Trainer, TrainerSettings
+from training.tuning import tune
 from utils.cli import ArgumentParser, positive_int, script
 from utils.devices import choose_device
 
@@ -67,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--weight", choices=WEIGHTINGS, default="autol", help="task weighting")
     parser.add_argument("--hypergrad", choices=("exact", "fd"), default="exact", help="hypergradient")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the image tower")
+    parser.add_argument("--tune", type=tuning, default="full", help="full, norm, bias or lora[:RANK], of both towers")
     args = parser.parse_args(argv)
     device = choose_device(None, args.precision)
     if device.type == "cpu":
@@ -74,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
     model = JointEmbedding(architecture(args.VM), FFPP).to(device)
+    for tower in TOWERS if args.tune != "full" else ():
+        tune(model, tower, args.tune, seed=0)
     settings = TrainerSettings(weight=args.weight, hypergrad=args.hypergrad, precision=args.precision)
     trainer = Trainer(model, settings)
     trainer.set_learning_rate(6e-7)

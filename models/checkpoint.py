@@ -1,8 +1,8 @@
 """Write SJEDD checkpoints and weights, and build the model of a published file or one of ours.
 
-Our files hold plain types and tensors only: ``model`` (OpenAI CLIP's key names, as in the published files),
-``architecture``, ``tree``, ``score``, ``divisor``, and what the caller adds. Published files do not name the tree;
-their architecture follows from the shapes of the weights, and their divisor is 10.
+Our files hold plain types and tensors only: ``model`` (OpenAI CLIP's key names, as in the published files) or a part of
+it (models/delta.py), ``architecture``, ``tree``, ``score``, ``divisor``, and what the caller adds. Published files do
+not name the tree; their architecture follows from the shapes of the weights, and their divisor is 10.
 """
 
 import json
@@ -16,6 +16,7 @@ import torch
 
 from models.checkpoint_file import CRC32, MALFORMED, METADATA, crc32, first_line, read_checkpoint
 from models.clip_names import clip_state_of, kind_of
+from models.delta import base_weights, trained_weights, with_delta
 from models.joint_embedding import SCORE_DIVISOR, JointEmbedding, weight_shapes
 from models.label_tree import FFPP, LabelTree
 from utils.cli import UserError
@@ -25,12 +26,16 @@ FORMAT = "sjedd-1"
 _CANNOT_WRITE = "cannot write {}, the disk may be full; make room or choose another folder"
 
 
-def save_checkpoint(path: Path, model: JointEmbedding, **extra: object) -> None:
+def save_checkpoint(path: Path, model: JointEmbedding, delta: bool = False, **extra: object) -> None:
     """Write a checkpoint in one step, see ``atomic_path``. Raises UserError if the disk is full.
 
-    extra: plain types and tensors, written beside the model's weights, architecture, tree and score.
+    Args:
+        delta: write only the trained weights and the name of the file of the others, ``model.base``.
+        extra: plain types and tensors, written beside the model's weights, architecture, tree and score.
     """
-    content = {"model": model.clip.state_dict()} | _description(model) | extra
+    clip = model.clip
+    weights = {"delta": trained_weights(clip), "base": model.base} if delta else {"model": clip.state_dict()}
+    content = weights | _description(model) | extra
     with atomic_path(path) as temporary:
         try:
             torch.save(content, temporary)
@@ -91,9 +96,15 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", tree: Label
     return build_model(read_checkpoint(path), path, tree).to(device)
 
 
-def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = None) -> JointEmbedding:
-    """``load_model`` from the content of a file, whose ``path`` is for error messages."""
-    state = clip_state_of(content, path)
+def build_model(
+    content: Mapping, path: str | Path, tree: LabelTree | None = None, merge: bool = True
+) -> JointEmbedding:
+    """``load_model`` from the content of a file, whose ``path`` is for error messages.
+
+    merge: add the low-rank updates of a delta checkpoint to its weights; otherwise they are left out.
+    """
+    is_delta = "delta" in content
+    state = base_weights(content, path) if is_delta else clip_state_of(content, path)
     try:
         own_tree = LabelTree.from_dict(content["tree"]) if "tree" in content else tree or FFPP
         config = content.get("architecture") or architecture_of(state)
@@ -111,6 +122,9 @@ def build_model(content: Mapping, path: str | Path, tree: LabelTree | None = Non
             f"{path} was trained on the {own_tree.name} tree, not {other}; use that tree's script or option"
         )
     load_weights(model, state, path)
+    if is_delta:
+        load_weights(model, with_delta(model.clip.state_dict(), content, path, merge), path)
+        model.base = content["base"]
     return model
 
 

@@ -1,6 +1,7 @@
 """Pre-trained CLIP weights for training: a local file, a cache or a download, and the model that they belong to."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from models.joint_embedding import architecture
 from models.towers import config_name, refusal
 from utils.cli import UserError, print_note
 
-_PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 _ENDINGS = (".pt", ".bin", ".safetensors")
 _OPENAI = "openai"  # tag
 
@@ -43,13 +44,11 @@ class ClipWeights:
         """The weights by the names of the model. Raises UserError if they cannot be downloaded or read."""
         if self.architecture["quick_gelu"] and not architecture(self.name)["quick_gelu"]:
             print_note(f"{self.name} has GELU in open_clip; {self.tag} was trained with QuickGELU, which is used")
-        path = self.path or _downloaded(self.name, str(self.tag))
-        state = clip_state_of(_read_torchscript(path) if is_torchscript(path) else read_checkpoint(path), path)
-        if self.architecture.get("custom_text"):  # older files name the text tower's weights as OpenAI's do
-            state = convert_to_custom_text_state_dict(state)
-        for key in {"logit_scale", "logit_bias"} & state.keys():  # of one dimension in some files
-            state[key] = state[key].reshape(())
-        return state
+        return read_clip_weights(self.file(), self.architecture)
+
+    def file(self) -> Path:
+        """The file of the weights. Raises UserError if it cannot be downloaded."""
+        return self.path or _downloaded(self.name, str(self.tag))
 
 
 def clip_weights(name: str, pretrained: str | Path | None = None) -> ClipWeights:
@@ -84,7 +83,7 @@ def clip_weights(name: str, pretrained: str | Path | None = None) -> ClipWeights
         return ClipWeights(full, None, path, _with_normalisation(config, full, tags[0]) if tags else config, short)
     quick = bool(open_clip.get_pretrained_cfg(found, tag).get("quick_gelu"))
     config = _with_normalisation(config | {"quick_gelu": quick}, found, tag)
-    places = (_PRETRAINED / f"{_stem(found, tag)}{ending}" for ending in _ENDINGS)
+    places = (PRETRAINED / f"{_stem(found, tag)}{ending}" for ending in _ENDINGS)
     local = next((path for path in places if path.exists()), None)
     return ClipWeights(found, tag, local, config, tag == _OPENAI)
 
@@ -131,6 +130,16 @@ def _downloaded(name: str, tag: str) -> Path:
             f"cannot download the weights {tag} of {name} ({first_line(error)}); download {file}{place} elsewhere to "
             f"pretrained/{_stem(name, tag)}{Path(file).suffix} (see pretrained/README.md), or use --pretrained FILE"
         ) from error
+
+
+def read_clip_weights(path: Path, architecture: Mapping) -> dict[str, torch.Tensor]:
+    """The weights in a file by the names of the model. Raises UserError if it cannot be read."""
+    state = clip_state_of(_read_torchscript(path) if is_torchscript(path) else read_checkpoint(path), path)
+    if architecture.get("custom_text"):  # older files name the text tower's weights as OpenAI's do
+        state = convert_to_custom_text_state_dict(state)
+    for key in {"logit_scale", "logit_bias"} & state.keys():  # of one dimension in some files
+        state[key] = state[key].reshape(())
+    return state
 
 
 def _read_torchscript(path: Path) -> dict[str, torch.Tensor]:

@@ -86,6 +86,7 @@ class JointEmbedding(nn.Module):
         self.tree = tree
         self.score = score
         self.divisor = divisor
+        self.base: dict[str, str] | None = None  # of a delta checkpoint, see models/delta.py
         self.clip = _empty_clip(architecture) if empty else _build_clip(architecture)
         self._prepare_prompts(tokens)
         self._passes_image = passes_image(architecture)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
+from models.lora import LowRank
 from models.parameter_rows import copy_all
 
 # Whether oneDNN has bfloat16 kernels for this CPU: fast ones with AVX512_BF16, AMX or Arm's bfloat16, slow ones with
@@ -24,7 +25,7 @@ def autocast(device_type: str, precision: str) -> torch.autocast:
 
 def _product_weights(tower: nn.Module) -> list[nn.Parameter]:
     """The weights that autocast rounds: those of products, not of normalisations and embeddings."""
-    of_products = (nn.Linear, nn.Conv2d, nn.MultiheadAttention)
+    of_products = (nn.Linear, nn.Conv2d, nn.MultiheadAttention, LowRank)
     chosen = [
         p for module in tower.modules() if isinstance(module, of_products) for p in module.parameters(recurse=False)
     ]

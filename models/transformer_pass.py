@@ -34,18 +34,22 @@ class _MLP(torch.autograd.Function):
     ) -> torch.Tensor:
         scaled = torch.addmm(b1, x, w1.t(), beta=_SLOPE, alpha=_SLOPE)
         active = F.silu(scaled)
-        ctx.save_for_backward(x, scaled, active, w1, w2)
+        _, of_w1, _, of_w2, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if of_w1 else None, scaled, active if of_w2 else None, w1, w2)
         return torch.addmm(b2, active, w2.t(), alpha=1 / _SLOPE)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, scaled, active, w1, w2 = ctx.saved_tensors
+        of_x, of_w1, of_b1, of_w2, of_b2 = ctx.needs_input_grad
         inner = torch.ops.aten.silu_backward(gradient @ w2, scaled)
-        of_x = inner @ w1 if ctx.needs_input_grad[0] else None
-        if not ctx.needs_input_grad[1]:
-            return of_x, None, None, None, None
-        of_w2 = torch.addmm(w2, gradient.t(), active, beta=0, alpha=1 / _SLOPE)
-        return of_x, inner.t() @ x, inner.sum(0), of_w2, gradient.sum(0)
+        return (
+            inner @ w1 if of_x else None,
+            inner.t() @ x if of_w1 else None,
+            inner.sum(0) if of_b1 else None,
+            torch.addmm(w2, gradient.t(), active, beta=0, alpha=1 / _SLOPE) if of_w2 else None,
+            gradient.sum(0) if of_b2 else None,
+        )
 
 
 def mlp(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -69,19 +73,30 @@ def attention(
     """
     width, heads = layer.embed_dim, layer.num_heads
     if read is None:
-        q, k, v = F.linear(x, layer.in_proj_weight, layer.in_proj_bias).chunk(3, dim=-1)
+        qkv = F.linear(x, layer.in_proj_weight, layer.in_proj_bias)
+        q, k, v = _updated(qkv, layer, "in_proj_lora", x).chunk(3, dim=-1)
     else:
         (q_weight, kv_weight), (q_bias, kv_bias) = (
             part.split([width, 2 * width]) for part in (layer.in_proj_weight, layer.in_proj_bias)
         )
-        q = F.linear(x[:, read], q_weight, q_bias)
-        k, v = F.linear(x, kv_weight, kv_bias).chunk(2, dim=-1)
+        q = _updated(F.linear(x[:, read], q_weight, q_bias), layer, "in_proj_lora", x[:, read], slice(width))
+        kv = _updated(F.linear(x, kv_weight, kv_bias), layer, "in_proj_lora", x, slice(width, None))
+        k, v = kv.chunk(2, dim=-1)
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in (q, k, v))  # [N, heads, L or R, W / heads]
     by_onednn = q.device.type == "cpu" and q.dtype == torch.bfloat16 and CPU_HAS_BFLOAT16_KERNELS
     # The backward passes of the fused CUDA kernels are not deterministic.
     deterministic = q.is_cuda and torch.are_deterministic_algorithms_enabled()
     attend = plain_attention if by_onednn or deterministic else F.scaled_dot_product_attention
-    return layer.out_proj(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+    attended = attend(q, k, v, mask).transpose(1, 2).flatten(2)
+    return _updated(layer.out_proj(attended), layer, "out_proj_lora", attended)
+
+
+def _updated(
+    y: torch.Tensor, layer: nn.MultiheadAttention, name: str, x: torch.Tensor, outputs: slice = slice(None)
+) -> torch.Tensor:
+    """The chosen outputs y of a matrix for the inputs x, with its low-rank update if it has one (models/lora.py)."""
+    update = getattr(layer, name, None)
+    return y if update is None else y + update(x, outputs)
 
 
 def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

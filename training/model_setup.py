@@ -1,4 +1,4 @@
-"""The model of a training run: its tree and initial weights, --freeze, --grad_checkpointing, --compile."""
+"""The model of a training run: its tree and initial weights, what is trained, --grad_checkpointing, --compile."""
 
 import argparse
 import math
@@ -10,10 +10,13 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 
 from models import checkpoint
+from models.checkpoint_file import read_checkpoint
 from models.clip_weights import clip_weights
+from models.delta import describe_base
 from models.joint_embedding import SCORE_DIVISOR, JointEmbedding, architecture
 from models.label_tree import LabelTree
 from models.precision import RoundedWeights, autocast
+from training.tuning import freeze, tune
 from utils.cli import UserError
 from utils.files import read_json
 from utils.ranks import world_size
@@ -28,9 +31,16 @@ def prepare_model(
 
     Raises UserError if the weights do not fit, or an option does not suit the model.
     """
-    model = build_model(args, resumed, tree).to(device)
+    model = build_model(args, resumed, tree)
+    if args.save == "delta" and resumed is None:
+        file = args.init_from or clip_weights(args.VM, args.pretrained).file()
+        model.base = describe_base(model.clip.state_dict(), file)
+    model.to(device)
     for tower in args.freeze:
         freeze(model, tower)
+    for tower, tuning in (("text", args.tune_text or args.tune), ("image", args.tune_image or args.tune)):
+        if tuning != "full" and tower not in args.freeze:
+            tune(model, tower, tuning, args.seed)
     if args.grad_checkpointing:
         checkpoint_gradients(model)
     if args.compile:
@@ -56,9 +66,12 @@ def build_model(args: argparse.Namespace, resumed: Mapping | None, tree: LabelTr
     """The model of --resume or --init_from, else of --VM with CLIP's weights or (demo) random ones."""
     torch.manual_seed(args.seed)
     if resumed is not None:
-        return checkpoint.build_model(resumed, args.resume, tree)
+        return checkpoint.build_model(resumed, args.resume, tree, merge=False)
     if args.init_from:
-        model = checkpoint.load_model(args.init_from, tree=tree)
+        content = read_checkpoint(args.init_from)
+        if args.save == "delta" and "delta" in content:
+            raise UserError(f"{args.init_from} is a delta checkpoint, --save delta needs a whole one; drop it")
+        model = checkpoint.build_model(content, args.init_from, tree)
         if args.VM != "init" and not _same_towers(model.architecture, architecture(args.VM)):
             raise UserError(f"{args.init_from} holds another model than {args.VM}; drop --VM")
         model.score = args.score or model.score
@@ -101,14 +114,6 @@ def measured_divisor(model: JointEmbedding, images: torch.Tensor) -> float:
     """
     lengths = (model.encode_images(images).norm(dim=1).mean(), model.encode_prompts().norm(dim=1).mean())
     return float(f"{math.prod(length.item() for length in lengths) / SCORE_DIVISOR:.3g}")
-
-
-def freeze(model: JointEmbedding, tower: str) -> None:
-    """Freeze a tower, one of TOWERS: its weights get no gradient and no optimizer state."""
-    for name, parameter in model.clip.named_parameters():
-        of_image = name.startswith("visual.")
-        if name != "logit_scale" and of_image == (tower == "image"):
-            parameter.requires_grad_(False)
 
 
 def checkpoint_gradients(model: JointEmbedding) -> None:

@@ -43,9 +43,18 @@ _INSTEAD = INSTEAD | {
 # Options that the automatic --tag names if they differ from their defaults.
 _TAGGED = (
     *("grad_method", "loss", "score", "precision", "freeze", "no_tree", "drop_level", "augment_on", "divisor"),
-    *("self_blend", "jpeg", "flip", "pairs", "balance_methods", "ema"),
+    *("self_blend", "jpeg", "flip", "pairs", "balance_methods", "ema", "tune", "tune_text", "tune_image"),
 )
 _decay = number_type("decay", float, lambda value: 0 < value < 1, "is not between 0 and 1")
+
+
+def tuning(text: str) -> str:
+    """The argument type of --tune: "lora" is "lora:8"."""
+    if text == "lora":
+        return "lora:8"
+    if not re.fullmatch("full|norm|bias|lora:[1-9][0-9]{0,2}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of full, norm, bias, lora and lora:RANK (1 to 999)")
+    return text
 
 
 def get_args_parser(description: str = "") -> ArgumentParser:
@@ -63,6 +72,8 @@ def get_args_parser(description: str = "") -> ArgumentParser:
         "ckpt_last.pth within an epoch")  # fmt: skip
     run("--tracker", choices=TRACKERS, default="tensorboard", help="keeps the figures of each epoch, "
         "besides metrics.jsonl; wandb and trackio: pip install them")  # fmt: skip
+    run("--save", choices=("full", "delta"), default="full", help="delta: checkpoints hold only the trained weights "
+        "and name the file of the others")  # fmt: skip
     run("--resume", metavar="CKPT", help="continue a run exactly from its ckpt_last.pth, with its settings")
     run("--init_from", metavar="CKPT", help="start a new run from the weights of this checkpoint")
 
@@ -104,6 +115,12 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     model("--cuda_graph", action=argparse.BooleanOptionalAction, help="record the CUDA kernels of a step and replay "
           "them (default: wherever that is possible, see docs/training.md)")  # fmt: skip
     model("--grad_checkpointing", action="store_true", help="save memory for a third more computing (ViT only)")
+
+    model("--tune", type=tuning, default="full", metavar="WHAT", help="what is trained. full: all weights; norm: those "
+          "of the normalisation layers; bias: all biases; lora[:RANK]: low-rank updates of the attention's matrices "
+          "(RANK 8)")  # fmt: skip
+    model("--tune_text", type=tuning, metavar="WHAT", help="--tune for the text tower (default: --tune)")
+    model("--tune_image", type=tuning, metavar="WHAT", help="--tune for the image tower (default: --tune)")
 
     optim = parser.add_argument_group("optimisation").add_argument
     optim("--accum", type=positive_int, default=1, metavar="N", help="compute each batch in N parts to save memory; "
@@ -171,6 +188,14 @@ def parse_args(argv: Sequence[str] | None, description: str = "") -> argparse.Na
         parser.error(f"--drop_level {args.drop_level} leaves nothing of that --task; drop one of them")
     if set(args.freeze) == set(TOWERS):
         parser.error("--freeze text image leaves nothing to train")
+    for tower in args.freeze:
+        if getattr(args, f"tune_{tower}"):
+            parser.error(f"--freeze {tower} contradicts --tune_{tower}; drop one of them")
+    if args.save == "delta" and args.VM == "demo" and not args.init_from:
+        parser.error("--save delta needs weights from a file, but --VM demo starts from random ones; drop it")
+    tunings = {args.tune_text or args.tune, args.tune_image or args.tune}
+    if args.save == "delta" and tunings == {"full"} and not args.freeze:
+        parser.error("--save delta leaves out the weights that are not trained, but all are; drop it, or add --tune")
     if args.batch_size % args.accum:
         parser.error(f"--batch_size {args.batch_size} is not a multiple of --accum {args.accum}")
     if args.jpeg and not args.aug:
@@ -221,5 +246,6 @@ def _tag(args: argparse.Namespace, parser: ArgumentParser) -> str:
     for key in _TAGGED:
         value = getattr(args, key)
         if value != parser.get_default(key):
-            words.append(f"{key}-{'-'.join(map(str, value)) if isinstance(value, list) else value}")
+            text = "-".join(map(str, value)) if isinstance(value, list) else str(value)
+            words.append(f"{key}-{text}".replace(":", ""))
     return "_".join([*words, f"seed{args.seed}"])

@@ -19,7 +19,7 @@ _FREE |= {"txt_path_train", "txt_path_val", "save_minutes", "tracker", "preview"
 _OF_THE_MACHINE = {"crop_cache", "cuda_graph"}  # not taken from the checkpoint, which may be of another machine
 # Missing in older checkpoints, whose runs used today's default.
 _ADDED_LATER = {"augment_on", "divisor", "drop_level", "pretrained", "prompts", "self_blend", "real_only"}
-_ADDED_LATER |= {"jpeg", "flip", "pairs", "balance_methods", "ema"}
+_ADDED_LATER |= {"jpeg", "flip", "pairs", "balance_methods", "ema", "save", "tune", "tune_text", "tune_image"}
 
 
 def resume_settings(given: argparse.Namespace) -> tuple[argparse.Namespace, dict]:

@@ -18,6 +18,7 @@ from models.checkpoint import save_checkpoint
 from models.choices import TASKS
 from models.joint_embedding import SCORE_DIVISOR
 from models.label_tree import LabelTree
+from models.lora import load_unmerged, unmerged
 from training.blend_preview import write_preview
 from training.data import TrainingBatch, TrainingData
 from training.engine import Progress, epoch_row, train_epoch
@@ -111,6 +112,7 @@ class Run:
 
     def _restore(self, checkpoint: dict) -> None:
         try:
+            load_unmerged(self.trainer.model.clip, checkpoint.get("unmerged", {}), self.args.save == "full")
             self.trainer.load_state_dict(checkpoint["trainer"])
             self.progress = Progress(**checkpoint["progress"])
             if self.progress.step > self.data.steps:
@@ -231,6 +233,8 @@ class Run:
     def save_last(self) -> None:
         """Write ckpt_last.pth, from which --resume continues exactly."""
         state = {"trainer": self.trainer.state_dict(), "progress": asdict(self.progress)}
+        if lost := unmerged(self.trainer.model.clip, self.args.save == "full"):
+            state["unmerged"] = lost
         self._save("ckpt_last.pth", self.progress.best, rng=rng_state(), **state)
         self.saved = time.perf_counter()
 
@@ -240,7 +244,7 @@ class Run:
         made = self.made_with | {"args": vars(self.args), "preprocessing": preprocessing(model)}
         made["validation"] = {key: value for key, value in best.items() if key.startswith("val_")}
         made |= {"epoch": best.get("epoch", self.progress.epoch), "threshold": best.get("threshold")} | extra
-        on_main(lambda: save_checkpoint(self.folder / name, model, **made))
+        on_main(lambda: save_checkpoint(self.folder / name, model, self.args.save == "delta", **made))
 
 
 def _aucs(figures: dict) -> str:

@@ -19,6 +19,7 @@ from training.ema import WeightAverage
 from training.gradient_methods import combine
 from training.gradients import Part, mean_gradients
 from training.task_weighting import DynamicWeightAverage, TaskWeighting, Uncertainty, load_optimizer
+from training.tuning import tower_weights
 from utils.cli import UserError
 from utils.devices import set_tf32
 from utils.distributed import means_and_flags
@@ -112,7 +113,7 @@ class Trainer:
         functions = (self._bilevel, self._plain) if settings.cuda_graph else ()
         self._recorded = {function.__name__: Recorded(function) for function in functions}
         self._frozen_text = None
-        if not model.text_tower.positional_embedding.requires_grad:
+        if not any(parameter.requires_grad for _, parameter in tower_weights(model, "text")):
             with torch.no_grad():
                 self._frozen_text = model.encode_prompts()
         if settings.hypergrad == "fd":
@@ -203,8 +204,9 @@ class Trainer:
         for parameter, gradient in zip(self.parameters, self._scratch.views[-1], strict=True):
             parameter.grad = gradient
         self.optimizer.step()
-        if self._frozen_text is None:
-            self.model.text_tower.token_embedding.decay(1 - self.learning_rate * self.settings.weight_decay)
+        embedding = self.model.text_tower.token_embedding
+        if embedding.rows.requires_grad:
+            embedding.decay(1 - self.learning_rate * self.settings.weight_decay)
 
     def _gradients(self, batch: Sequence[torch.Tensor], second: Sequence[torch.Tensor] | None) -> torch.Tensor:
         """Write the step's gradients into the rows; returns what ``_bilevel`` or ``_plain`` returns."""

@@ -262,7 +262,7 @@ def test_offline_download_says_which_file_to_put_where(monkeypatch, tmp_path):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(open_clip, "download_pretrained", offline)
-    monkeypatch.setattr(module, "_PRETRAINED", tmp_path)
+    monkeypatch.setattr(module, "PRETRAINED", tmp_path)
     with pytest.raises(UserError, match=r"pretrained/ViT-B-32\.pt"):
         clip_state_dict("ViT-B/32")
 
@@ -272,7 +272,7 @@ def test_open_clips_tags_tell_activation_and_normalisation(monkeypatch, tmp_path
 
     import models.clip_weights as module
 
-    monkeypatch.setattr(module, "_PRETRAINED", tmp_path)
+    monkeypatch.setattr(module, "PRETRAINED", tmp_path)
     assert clip_weights("ViT-B/32").architecture == open_clip.get_model_config("ViT-B-32-quickgelu")
     for name, tag, quick, openais, mean in (
         ("ViT-B/32", "openai", True, True, None),

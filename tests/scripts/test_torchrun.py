@@ -130,6 +130,7 @@ def test_two_processes_do_what_one_does(training, arguments, tmp_path, monkeypat
     no_image = shutil.copytree(arguments[-1], tmp_path / "no_image")
     for path in no_image.glob("*/*/*.png"):
         path.write_bytes(b"no image")
+    tuned = [*training, "--tune_text", "lora:4", "--tune_image", "norm"]
     on_device = [*training, "--augment_on", "device", "--num_epoch", 1, "--tag"]
     in_pairs = [*training, *["--pairs", "--balance_methods", "--flip", "0.5", "--ema", "0.9", "--tag"]]
     cached = ["--crop_cache", tmp_path / "cache", "--num_workers", 1]
@@ -141,8 +142,9 @@ def test_two_processes_do_what_one_does(training, arguments, tmp_path, monkeypat
         ["SJEDD_train_FFpp", *on_device, "files"],
         ["SJEDD_train_FFpp", *on_device, "cache", *cached],
         ["SJEDD_train_FFpp", *in_pairs, "two-pairs"],
+        ["SJEDD_train_FFpp", *tuned, "--tag", "tuned-two"],
     )
-    assert [code for code, _, _ in results] == [0, 2, 0, 0, 0, 0], err
+    assert [code for code, _, _ in results] == [0, 2, 0, 0, 0, 0, 0], err
     assert err.count("error: CDF: none of the images could be read") == 1
 
     assert SJEDD_test.main([*map(str, arguments), "--output", str(tmp_path / "one")]) == 0
@@ -158,6 +160,9 @@ def test_two_processes_do_what_one_does(training, arguments, tmp_path, monkeypat
     same_training(runs / "one-pairs", runs / "two-pairs", [pairs["steps"], results[5][1]], printed=results[5][2])
     for a, b in zip(*(epochs(runs / name) for name in ("one-pairs", "two-pairs")), strict=True):
         assert a["val_ema_loss"] == pytest.approx(b["val_ema_loss"], abs=1e-4)
+
+    one = record_steps.record("SJEDD_train_FFpp", *tuned, "--tag", "tuned-one")
+    same_training(runs / "tuned-one", runs / "tuned-two", [one["steps"], results[6][1]], printed=results[6][2])
 
     assert results[4][2].count("crop cache of train: 30 crops") == 1
     assert same_weights(runs / "files", runs / "cache")

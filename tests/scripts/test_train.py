@@ -17,11 +17,12 @@ from PIL import Image
 import SJEDD_test
 import SJEDD_train_FFpp
 import SJEDD_train_FFSC
-from models.checkpoint import FORMAT, load_model, save_weights
+from models.checkpoint import FORMAT, load_model, save_checkpoint, save_weights
 from models.checkpoint_file import read_checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
 from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
+from tests.models.test_lora import CONFIG
 from tests.platforms import linux_only, posix_only
 from tests.scripts.killing import kill_at_a_random_step
 from training import data, model_setup, run
@@ -150,6 +151,32 @@ def test_resumed_run_ends_in_bit_identical_weights(command, tmp_path, monkeypatc
         assert same_weights(whole / name, folder / name)
     pairs = zip(rows(whole), rows(folder), strict=True)
     assert all({**a, "seconds": 0} == {**b, "seconds": 0} for a, b in pairs)
+
+
+@posix_only
+@pytest.mark.parametrize("options", ["norm", "bias --save delta", "lora:2", "lora:2 --save delta"])
+def test_resumed_tuning_ends_in_bit_identical_weights_and_is_tested(
+    command, tmp_path, monkeypatch, golden_crops, options
+):
+    save_checkpoint(tmp_path / "start.pth", JointEmbedding(CONFIG, FFPP))
+    command = [part for part in command if part not in ("--VM", "demo")]
+    command += ["--init_from", str(tmp_path / "start.pth"), "--tune", *options.split()]
+    whole, folder = tmp_path / "out" / "a" / "b", tmp_path / "cut" / "a" / "b"
+    assert main(command) == 0
+    interrupt_at(monkeypatch, "step", call=4)
+    assert main([*command, "--output", str(tmp_path / "cut")]) == 130
+    monkeypatch.undo()
+    assert main(["--resume", str(folder / "ckpt_last.pth")]) == 0
+    for name in ("ckpt_last.pth", "ckpt_best.pth"):
+        ours, expected = (load_model(path / name).clip.state_dict() for path in (folder, whole))
+        assert all(torch.equal(value, ours[key]) for key, value in expected.items())
+    assert [row["val_loss"] for row in rows(whole)] == [row["val_loss"] for row in rows(folder)]
+    best = read_checkpoint(whole / "ckpt_best.pth")
+    assert scored(whole, golden_crops, tmp_path)["frame_auc"] == rows(whole)[best["epoch"]]["val_frame_auc"]
+    assert ("delta" in best) == ("delta" in options)
+    assert "delta" not in options or (whole / "ckpt_last.pth").stat().st_size < 10**6
+    main([*command, "--output", str(tmp_path / "more"), "--init_from", str(whole / "ckpt_best.pth"), "--save", "full"])
+    assert (tmp_path / "more" / "a" / "b" / "ckpt_best.pth").exists()
 
 
 @posix_only
@@ -577,6 +604,11 @@ def test_arguments_that_cannot_be_meant_are_refused(command, capsys, tmp_path):
         "--preview shows the images of --self_blend": [*command, "--preview", "x.png"],
         "p.json: tree ffpp: prompts of ['chin']": [*command, "--prompts", str(tmp_path / "p.json")],
         "leaves nothing to train": [*command, "--freeze", "image", "text"],
+        "--freeze text contradicts --tune_text": [*command, "--freeze", "text", "--tune_text", "norm"],
+        "'lora:0' is none of": [*command, "--tune", "lora:0"],
+        "--tune lora needs a ViT image tower": [*command, "--tune", "lora"],
+        "needs weights from a file": [*command, "--tune", "norm", "--save", "delta"],
+        "not trained, but all are": [*command, "--init_from", "x.pth", "--save", "delta"],
         "not a multiple of --accum 3": [*command, "--accum", "3"],
         "float16 needs a CUDA": [*command, "--precision", "float16"],
         "unrecognized arguments: --btach_size": [*command, "--btach_size", "3"],

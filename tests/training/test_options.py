@@ -37,6 +37,7 @@ def test_with_resume_only_what_was_given_is_there():
 
 def test_the_automatic_tag_tells_runs_apart():
     assert parse_args(LISTS).tag == "ViT-B-32_autol_lr6e-07_bz32_noaug_seed0"
+    assert parse_args([*LISTS, "--tune", "lora"]).tag == "ViT-B-32_autol_lr6e-07_bz32_noaug_tune-lora8_seed0"
     more = ["--aug", "--freeze", "text", "--no_tree", "--seed", "3"]
     assert parse_args([*LISTS, *more]).tag == "ViT-B-32_equal_lr6e-07_bz32_aug0.3_freeze-text_no_tree-True_seed3"
     assert parse_args([*LISTS, "--self_blend", "0.5"]).tag == "ViT-B-32_autol_lr6e-07_bz32_noaug_self_blend-0.5_seed0"

@@ -17,8 +17,9 @@ from models.tree_inference import marginals
 from training.cuda_graph import Recorded
 from training.gradient_methods import combine
 from training.learning_rates import epoch_learning_rates
-from training.model_setup import checkpoint_gradients, compile_towers, freeze
+from training.model_setup import checkpoint_gradients, compile_towers
 from training.trainer import Trainer, TrainerSettings
+from training.tuning import freeze, tune
 from utils.cli import UserError
 
 pytestmark = pytest.mark.numeric
@@ -350,8 +351,17 @@ def test_a_step_that_cannot_be_recorded_says_what_to_do(small_vit, monkeypatch):
         trainer.step(vit_batch(0), vit_batch(1))
 
 
-@pytest.mark.parametrize("settings", [{}, {"lambda_every": 2, "accum": 2}, {"grad_method": "pcgrad"}])
-def test_recorded_steps_equal_plain_ones(small_vit, monkeypatch, settings):
+@pytest.mark.parametrize(
+    ("settings", "tuning"),
+    [
+        ({}, None),
+        ({"lambda_every": 2, "accum": 2}, None),
+        ({"grad_method": "pcgrad"}, None),
+        ({}, "norm"),
+        ({}, "lora:2"),
+    ],
+)
+def test_recorded_steps_equal_plain_ones(small_vit, monkeypatch, settings, tuning):
     """With a recorder that does on a CPU what a CUDA graph does: the result stays in one place."""
     recorded = []
 
@@ -361,7 +371,11 @@ def test_recorded_steps_equal_plain_ones(small_vit, monkeypatch, settings):
         return lambda: result.copy_(function()), result
 
     monkeypatch.setattr("training.cuda_graph.record", record)
-    plain, graphed = (Trainer(copy.deepcopy(small_vit), TrainerSettings("autol", **settings)) for _ in range(2))
+    models = [copy.deepcopy(small_vit) for _ in range(2)]
+    for ours in models if tuning else ():
+        tune(ours, "text", tuning, seed=0)
+        tune(ours, "image", tuning, seed=0)
+    plain, graphed = (Trainer(ours, TrainerSettings("autol", **settings)) for ours in models)
     graphed._recorded = {name: Recorded(getattr(graphed, name)) for name in ("_bilevel", "_plain")}
     places = None  # the scratch row gets its memory in the first step
     for i in range(6):
