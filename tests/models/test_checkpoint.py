@@ -261,6 +261,6 @@ def test_offline_download_says_which_file_to_put_where(monkeypatch, tmp_path):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(open_clip, "download_pretrained", offline)
-    monkeypatch.setattr(module, "_PRETRAINED", tmp_path)
+    monkeypatch.setattr(module, "PRETRAINED", tmp_path)
     with pytest.raises(UserError, match=r"pretrained/ViT-B-32\.pt"):
         clip_state_dict("ViT-B/32")
