@@ -141,7 +141,9 @@ class Run:
                     stop.raise_stop()
         log.info(f"best epoch {progress.best['epoch']}: {self.folder / 'ckpt_best.pth'}")
         if progress.best_ema:
-            log.info(f"running mean, best epoch {progress.best_ema['epoch']}: {self.folder / 'ckpt_best_ema.pth'}")
+            log.info(
+                f"best of the running mean: epoch {progress.best_ema['epoch']}: {self.folder / 'ckpt_best_ema.pth'}"
+            )
 
     def _log_start(self, log: logging.Logger, rates: list[float]) -> None:
         args, data = self.args, self.data

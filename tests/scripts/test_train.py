@@ -606,7 +606,7 @@ def test_arguments_that_cannot_be_meant_are_refused(command, capsys, tmp_path):
         "leaves nothing to train": [*command, "--freeze", "image", "text"],
         "--freeze text contradicts --tune_text": [*command, "--freeze", "text", "--tune_text", "norm"],
         "'lora:0' is none of": [*command, "--tune", "lora:0"],
-        "--tune lora needs a ViT image tower": [*command, "--tune", "lora"],
+        "no ViT or text transformer": [*command, "--tune", "lora"],
         "needs weights from a file": [*command, "--tune", "norm", "--save", "delta"],
         "not trained, but all are": [*command, "--init_from", "x.pth", "--save", "delta"],
         "not a multiple of --accum 3": [*command, "--accum", "3"],

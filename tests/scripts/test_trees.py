@@ -74,8 +74,8 @@ def test_predictions_tests_reports_and_pages(name, media, checkpoint, golden_cro
         assert tuple(track["nodes"]) == tree.nodes and set(track["state"]) <= set(tree.nodes)
         assert len({(folder / picture).name for picture in track["heat_maps"].values()}) == len(tree.nodes)
         assert all((folder / picture).is_file() for picture in track["heat_maps"].values())
-        page = result_html(prediction, folder, tree.nodes, tree.edges)
-        assert page.count("<figure") == len(tree.nodes)
+        page = result_html(prediction, folder, tree)
+        assert page.count('class="node"') + page.count('class="node on"') == len(tree.nodes)
     argv = [*common, "--dataset", "CDF", "--datapath", str(golden_crops), "--n_frames", "1", "--num_workers", "0"]
     assert SJEDD_test.main([*argv, "--output", str(out)]) == 0
     table = out / "SJEDD_test" / "CDF" / "predictions.csv"
