@@ -6,11 +6,14 @@ DEMO_LISTS := $(DEMO_OUT)/lists
 # The small tower learns from 2.9k crops in minutes; lambda is updated in every fourth step.
 DEMO_TRAIN := --VM demo --aug --aug_probs 0.3 --batch_size 32 --num_epoch 5 --initial_lr 1e-3 --weight autol --lambda_every 4
 CONTROL_OUT := output/demo-control
+SELF_OUT := output/demo-self-blend
+REGIONS := $(DEMO_DATA)/FF++/expansion/c23/test
+SELF_TRAIN := --VM demo --aug --aug_probs 0.3 --batch_size 32 --num_epoch 40 --t_max 40 --initial_lr 1e-3 --weight autol --lambda_every 4
 # Processes of the tests; each needs about 1.5 GB of memory.
 TEST_PROCESSES ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
 
-.PHONY: setup demo demo-data demo-control ablation test test-all test-cpus stress lint browser-test bench gpu-check clean
+.PHONY: setup demo demo-data demo-control demo-self-blend ablation test test-all test-cpus stress lint browser-test bench gpu-check clean
 
 setup: .venv/.runtime
 
@@ -25,7 +28,7 @@ setup: .venv/.runtime
 	touch $@
 
 demo-data: .venv/.runtime
-	@echo "== 1/5 miniature FF++ from two photographs"
+	@echo "== 1/5 miniature FF++ of six people: two photographs and variations of them"
 	$(BIN)/python preprocessing/make_demo_videos.py --data_root $(DEMO_DATA) --n_train 160 --n_val 20 --n_test 80
 	@echo "== 2/5 face crops"
 	$(BIN)/python preprocessing/extract_faces.py --dataset FFpp --data_root $(DEMO_DATA) --n_frames 2
@@ -54,6 +57,29 @@ demo-control: demo-data
 	$(BIN)/python SJEDD_test.py --auc --dataset FFpp --data_root $(DEMO_DATA) --n_frames 2 --batch_size 32 \
 		--resume $(CONTROL_OUT)/train/demo/ckpt_last.pth --output $(CONTROL_OUT) --name test
 	$(BIN)/python SJEDD_report.py $(CONTROL_OUT)/test/FFpp --summary
+
+# Trained on the demo's reals alone: self-blends of them are its fakes. Tested on the demo's fakes (whole faces, mouths) and
+# on transplants of single regions. Then the control: the same without blends, every second real is called a fake.
+demo-self-blend: demo-data
+	$(BIN)/python preprocessing/expand_FFpp.py --data_root $(DEMO_DATA) --split test
+	$(BIN)/python preprocessing/make_lists.py --data_root $(DEMO_DATA) --n_frames 2 --balance none --output $(SELF_OUT)/lists
+	rm -rf $(SELF_OUT)/blends $(SELF_OUT)/control
+	mkdir $(SELF_OUT)/blends $(SELF_OUT)/control
+	cd $(SELF_OUT) && for split in train val; do \
+		grep ' 1000000000$$' lists/$$split.txt > blends/$$split.txt; \
+		sed 'n; s/ 1000000000$$/ 0100111111/' blends/$$split.txt > control/$$split.txt; done
+	grep ' 1000000000$$' $(SELF_OUT)/lists/test.txt > $(SELF_OUT)/regions.txt
+	awk -F , 'NR > 1 {print "$(REGIONS)/" $$1, $$3}' $(REGIONS)/manifest.csv >> $(SELF_OUT)/regions.txt
+	for run in blends control; do \
+		$(BIN)/python SJEDD_train_FFpp.py $(SELF_TRAIN) $$(test $$run = control || echo --self_blend 0.5 --real_only) \
+			--output $(SELF_OUT)/$$run --name train --tag demo \
+			--txt_path_train $(SELF_OUT)/$$run/train.txt --txt_path_val $(SELF_OUT)/$$run/val.txt && \
+		$(BIN)/python SJEDD_test.py --auc --dataset FFpp --data_root $(DEMO_DATA) --n_frames 2 --batch_size 32 \
+			--resume $(SELF_OUT)/$$run/train/demo/ckpt_last.pth --output $(SELF_OUT)/$$run --name test && \
+		$(BIN)/python SJEDD_test.py --auc --dataset list --datapath $(SELF_OUT)/regions.txt --batch_size 32 \
+			--resume $(SELF_OUT)/$$run/train/demo/ckpt_last.pth --output $(SELF_OUT)/$$run --name test && \
+		$(BIN)/python SJEDD_report.py $(SELF_OUT)/$$run/test/FFpp --summary && \
+		$(BIN)/python SJEDD_report.py $(SELF_OUT)/$$run/test/list --summary || exit 1; done
 
 # Every weighting, gradient method, loss and ablation, trained shortly on the demo's crops: one table. ABLATION adds
 # options: make ablation ABLATION="--lists data/lists --every 1 --VM ViT-B/32 --output output/ablation"
@@ -101,4 +127,4 @@ bench: .venv/.runtime
 	$(BIN)/python benchmarks/launches.py
 
 clean:
-	rm -rf $(DEMO_DATA) $(DEMO_OUT) $(CONTROL_OUT) .hypothesis .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(DEMO_DATA) $(DEMO_OUT) $(CONTROL_OUT) $(SELF_OUT) .hypothesis .pytest_cache .ruff_cache .mypy_cache

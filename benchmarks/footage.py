@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 import skimage.data
 
-from preprocessing.demo.faces import photographs
+from preprocessing.demo.people import photographs
 from preprocessing.extraction.manifest import Row, write_rows
 from utils.cli import ArgumentParser, non_negative_int, positive_int, script
 from utils.cpu import available_cores

@@ -1,4 +1,4 @@
-"""Make a miniature FaceForensics++ from two public-domain photographs. A demonstration, not a benchmark.
+"""Make a miniature FaceForensics++ of six people: two public-domain photographs and variations of them. No benchmark.
 
 python preprocessing/make_demo_videos.py --data_root data/demo
 
@@ -21,7 +21,7 @@ even_int = number_type("even number", int, lambda value: value > 0 and value % 2
 
 
 def get_args_parser() -> ArgumentParser:
-    parser = ArgumentParser(description="Make a miniature FF++ from two public-domain photographs.")
+    parser = ArgumentParser(description="Make a miniature FF++ of six people: two photographs and variations.")
     add = parser.add_argument
     add("--data_root", type=Path, default=Path("data/demo"), help="folder that will hold FF++")
     for split, number in zip(SPLITS, (320, 40, 80), strict=True):

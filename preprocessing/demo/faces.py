@@ -1,21 +1,16 @@
-"""Pictures of the demonstration data set: varied faces and imitated manipulations from two public-domain photographs.
+"""Pictures of the demonstration data set: varied faces of its people, and imitated manipulations.
 
-Faces are drawn on a canvas where they are aligned (their landmarks lie on align.template), so that one person's face
-can be laid over the other's. Pose, light, sharpness and noise come last, for reals and fakes alike. Lengths are in eye
-distances, colours in 0..255, images RGB. A pair (a, b) is a range of uniform random draws.
+Faces are drawn on the canvas of people.py, where one person's face can be laid over another's. Pose, light, sharpness
+and noise come last, for reals and fakes alike. Lengths are in eye distances, colours in 0..255, images RGB. A pair
+(a, b) is a range of uniform random draws.
 """
 
-import functools
-from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 import cv2
-import matplotlib
 import numpy as np
-import skimage.data
 
-from preprocessing.detection.align import similarity_matrix, template
-from utils.images import read_rgb
+from preprocessing.demo.people import CANVAS, EYE_DISTANCE, POINTS, portrait, warp
 
 
 class Strength(TypedDict):
@@ -28,32 +23,17 @@ class Strength(TypedDict):
 
 
 STRENGTHS: dict[str, Strength] = {
-    "Deepfakes": {"pixels_across": (20, 30), "seam": (4.0, 8.0), "colour_match": (0.5, 0.9), "colour_error": 7.0},
-    "FaceSwap": {"pixels_across": (22, 34), "seam": (1.0, 2.5), "colour_match": (0.3, 0.8), "colour_error": 9.0},
-    "Face2Face": {"pixels_across": (16, 26), "seam": (2.0, 4.0), "colour_match": (1.0, 1.0), "colour_error": 7.0},
-    "NeuralTextures": {"pixels_across": (18, 28), "seam": (3.0, 6.0), "colour_match": (1.0, 1.0), "colour_error": 5.0},
+    "Deepfakes": {"pixels_across": (23, 34), "seam": (4.0, 8.0), "colour_match": (0.7, 1.0), "colour_error": 5.5},
+    "FaceSwap": {"pixels_across": (25, 38), "seam": (1.5, 3.5), "colour_match": (0.6, 1.0), "colour_error": 6.0},
+    "Face2Face": {"pixels_across": (18, 28), "seam": (2.5, 4.5), "colour_match": (1.0, 1.0), "colour_error": 5.0},
+    "NeuralTextures": {"pixels_across": (20, 30), "seam": (2.5, 5.0), "colour_match": (1.0, 1.0), "colour_error": 4.0},
 }
 # Degradation of every video, real or fake; much milder than the strengths above.
 RENDER = {"shrink": (1.0, 1.5), "blur": (0.2, 0.7), "noise": (0.5, 4.0)}
 CRF = (18, 30)  # x264 rate factors, whole numbers up to the second one
 
 FRAME = 240  # px, side of a video frame
-CANVAS = 320  # px, side of the aligned canvas; its rim leaves room for pose and motion
-CANVAS_SCALE = 1.865  # of align.template: the eyes are 54 px apart
-GRID = 4  # px, step of the small grid on which expressions are computed
-POINTS = template(CANVAS, CANVAS_SCALE)
-EYE_DISTANCE = float(POINTS[1, 0] - POINTS[0, 0])
 FACE_WIDTH = 2.0  # eye distances
-# Landmarks in the photographs (both eyes, nose, both mouth corners), found with MTCNN.
-ASTRONAUT_POINTS = [[205.3, 102.0], [247.3, 104.0], [225.9, 129.1], [202.7, 139.9], [245.7, 142.1]]
-HOPPER_POINTS = [[221.0, 191.0], [309.3, 186.8], [268.9, 238.0], [231.0, 280.8], [307.9, 277.8]]
-# Points that an expression moves: (nearest landmark, shift from there, radius), in eye distances.
-HANDLES = {
-    "left_corner": (3, (0.0, 0.0), 0.20), "right_corner": (4, (0.0, 0.0), 0.20),
-    "upper_lip": (3, (0.41, -0.08), 0.18), "lower_lip": (3, (0.41, 0.14), 0.20), "chin": (3, (0.41, 0.55), 0.35),
-    "left_brow": (0, (-0.05, -0.32), 0.25), "right_brow": (1, (0.05, -0.32), 0.25),
-    "left_lid": (0, (0.0, -0.07), 0.12), "right_lid": (1, (0.0, -0.07), 0.12),
-}  # fmt: skip
 MOUTH = ("left_corner", "right_corner", "upper_lip", "lower_lip", "chin")
 
 
@@ -67,24 +47,6 @@ class Scene(NamedTuple):
     swing: np.ndarray  # [T] strength of the expression, about 1
     light: np.ndarray  # [FRAME, FRAME, 3] float32 gain
     gamma: float
-
-
-def photographs() -> tuple[np.ndarray, np.ndarray]:
-    """The astronaut [512, 512, 3] of scikit-image and Grace Hopper [600, 512, 3] of matplotlib, uint8 RGB."""
-    hopper = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
-    return skimage.data.astronaut(), read_rgb(hopper)
-
-
-@functools.cache
-def people() -> tuple[np.ndarray, np.ndarray]:
-    """The photographs aligned on the canvas, [CANVAS, CANVAS, 3] uint8 RGB, about equally sharp."""
-    canvases = []
-    for photo, points, blur in zip(photographs(), (ASTRONAUT_POINTS, HOPPER_POINTS), (0.0, 0.8), strict=True):
-        matrix = similarity_matrix(np.array(points), 2 * CANVAS, CANVAS_SCALE)
-        large = cv2.warpAffine(photo, matrix, (2 * CANVAS, 2 * CANVAS), borderMode=cv2.BORDER_REFLECT)
-        canvas = cv2.resize(large, (CANVAS, CANVAS), interpolation=cv2.INTER_AREA)
-        canvases.append(cv2.GaussianBlur(canvas, (0, 0), blur) if blur else canvas)
-    return canvases[0], canvases[1]
 
 
 def draw_expression(rng: np.random.Generator, mouth: float = 1.0) -> dict[str, np.ndarray]:
@@ -102,7 +64,7 @@ def draw_expression(rng: np.random.Generator, mouth: float = 1.0) -> dict[str, n
 
 
 def draw_scene(rng: np.random.Generator, person: int, frames: int) -> Scene:
-    """Draw expression, pose, motion and light of a video. person: index of the photograph. frames: its length."""
+    """Draw expression, pose, motion and light of a video. person: index in people.PEOPLE. frames: its length."""
     flip, expression = bool(rng.integers(2)), draw_expression(rng)
     phase = rng.uniform(0, 2 * np.pi) + rng.uniform(0.15, 0.5) * np.arange(frames)
     sway = np.sin(phase)[:, None] * rng.uniform(-1, 1, 4) + rng.uniform(-1, 1, 4)
@@ -123,26 +85,9 @@ def draw_scene(rng: np.random.Generator, person: int, frames: int) -> Scene:
     return Scene(person, flip, expression, np.array(pose), swing, light.astype(np.float32), rng.uniform(0.8, 1.25))
 
 
-@functools.cache
-def handle_weights() -> np.ndarray:
-    """Weights of the HANDLES on the points of a small grid, [handles, CANVAS/GRID, CANVAS/GRID]."""
-    grid = np.mgrid[0:CANVAS:GRID, 0:CANVAS:GRID][::-1]  # x, y
-    weights = []
-    for landmark, offset, radius in HANDLES.values():
-        centre = POINTS[landmark] + np.array(offset) * EYE_DISTANCE
-        away = (grid - centre[:, None, None]) / (radius * EYE_DISTANCE)
-        weights.append(np.exp(-(away**2).sum(axis=0) / 2))
-    return np.array(weights)
-
-
 def play(person: int, flip: bool, expression: dict[str, np.ndarray], swing: float) -> np.ndarray:
-    """Warp a person's photograph to an expression of strength ``swing``. Returns [CANVAS, CANVAS, 3] uint8."""
-    shifts = swing * EYE_DISTANCE * np.array([expression[name] for name in HANDLES])
-    field = np.tensordot(shifts.T, handle_weights(), axes=1)  # [2, H, W] on the small grid
-    # The first value of the small grid belongs to pixel 0, but cv2.resize puts it at (GRID - 1) / 2.
-    grid = np.mgrid[0:CANVAS:GRID, 0:CANVAS:GRID][::-1] - field + (GRID - 1) / 2
-    x, y = (cv2.resize(axis.astype(np.float32), (CANVAS, CANVAS)) for axis in grid)
-    played = cv2.remap(people()[person], x, y, cv2.INTER_LINEAR)
+    """Warp a person to an expression of strength ``swing``. Returns [CANVAS, CANVAS, 3] uint8."""
+    played = warp(portrait(person), {name: swing * shift for name, shift in expression.items()})
     return cv2.flip(played, 1) if flip else played
 
 
@@ -163,24 +108,24 @@ def coarse(image: np.ndarray, pixels_across: float, interpolation: int) -> np.nd
     return cv2.resize(small, (CANVAS, CANVAS), interpolation=interpolation)
 
 
-def colour_match(source: np.ndarray, target: np.ndarray, mask: np.ndarray, share: float) -> tuple[np.ndarray, ...]:
-    """(gain, offset), [3] float32 each, that match the colours of ``source`` to ``target`` inside the mask.
+def colour_match(source: np.ndarray, target: np.ndarray, mask: np.ndarray, share: float) -> tuple[float, np.ndarray]:
+    """(gain, offset [3] float32) that match the colours of ``source`` to ``target`` inside the mask.
 
-    source, target: [H, W, 3]. mask: [H, W, 1], above 0.5 inside. share: how far source * gain + offset moves mean and
-    deviation to those of ``target``, 0..1.
+    source, target: [H, W, 3]. mask: [H, W, 1], above 0.5 inside. share: how far source * gain + offset moves the mean
+    colour and the contrast to those of ``target``, 0..1.
     """
     inside = mask[..., 0] > 0.5
-    mean, spread = source[inside].mean(axis=0), source[inside].std(axis=0)
-    mean_to, spread_to = target[inside].mean(axis=0), target[inside].std(axis=0)
-    gain = (spread_to / spread) ** share
-    return gain.astype(np.float32), (mean + share * (mean_to - mean) - mean * gain).astype(np.float32)
+    mean, mean_to = source[inside].mean(axis=0), target[inside].mean(axis=0)
+    gain = float(target[inside].std(axis=0).mean() / source[inside].std(axis=0).mean()) ** share
+    return gain, (mean + share * (mean_to - mean) - mean * gain).astype(np.float32)
 
 
-def manipulate(rng: np.random.Generator, method: str, scene: Scene) -> list[np.ndarray]:
+def manipulate(rng: np.random.Generator, method: str, scene: Scene, donor: int) -> list[np.ndarray]:
     """Imitate a manipulation. Returns a list of T [CANVAS, CANVAS, 3] uint8.
 
-    Deepfakes and FaceSwap lay the other person's face, with an expression like the target's, over the target.
-    Face2Face and NeuralTextures give the mouth another expression. The new part is coarse and slightly off in colour.
+    Deepfakes and FaceSwap lay the face of the donor (an index in people.PEOPLE), with an expression like the target's,
+    over the target. Face2Face and NeuralTextures give the mouth another expression. The new part is coarser and a
+    little off in colour.
     """
     strength = STRENGTHS[method]
     pixels_across, seam, share = (
@@ -190,9 +135,9 @@ def manipulate(rng: np.random.Generator, method: str, scene: Scene) -> list[np.n
     interpolation = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(2)]
     mouth = POINTS[3:].mean(axis=0)
     if method in ("Deepfakes", "FaceSwap"):
-        person, flip = 1 - scene.person, bool(rng.integers(2))
+        person, flip = donor, bool(rng.integers(2))
         expression = {name: shift + rng.normal(0, 0.015, 2) for name, shift in scene.expression.items()}
-        mask = soft_mask(rng, 0.45 * POINTS[:2].mean(axis=0) + 0.55 * mouth, (0.9, 1.1), seam)
+        mask = soft_mask(rng, 0.4 * POINTS[:2].mean(axis=0) + 0.6 * mouth, (0.82, 1.0), seam)
     else:
         person, flip = scene.person, scene.flip
         expression = scene.expression | {k: v for k, v in draw_expression(rng, mouth=1.6).items() if k in MOUTH}
@@ -206,7 +151,7 @@ def manipulate(rng: np.random.Generator, method: str, scene: Scene) -> list[np.n
         target = canvas[box].astype(np.float32)
         if not canvases:  # one colour error for the whole video
             gain, offset = colour_match(source, target, mask, share)
-        mixed = target + mask * (source * gain + (offset + error) - target)
+        mixed = target + mask * (source * np.float32(gain) + (offset + error) - target)
         canvas[box] = np.clip(np.rint(mixed), 0, 255)
         canvases.append(canvas)
     return canvases

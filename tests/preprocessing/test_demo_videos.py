@@ -1,12 +1,16 @@
+import itertools
 import json
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from datasets.readers.ffpp import METHOD_CODES, SPLITS, compression_dir, split_videos
 from preprocessing.demo.faces import FRAME, draw_scene, manipulate, play
-from preprocessing.demo.videos import Job, make_video
+from preprocessing.demo.people import EYE_DISTANCE, PEOPLE, POINTS, portrait
+from preprocessing.demo.videos import N_TRAIN_PEOPLE, Job, make_video, pairs_of_people
+from preprocessing.detection.mtcnn import Mtcnn
 from preprocessing.extraction.video import read_frames
 from preprocessing.make_demo_videos import main
 from tests.conftest import ROOT
@@ -37,7 +41,7 @@ def test_videos_are_the_same_whatever_the_workers(raw_demo, tmp_path):
 
 def test_another_seed_gives_another_video(tmp_path):
     for seed in (0, 1):
-        make_video(Job(tmp_path / f"{seed}.mp4", "real", "000", 2, seed))
+        make_video(Job(tmp_path / f"{seed}.mp4", "real", "000", 2, seed, (0,)))
     assert (tmp_path / "0.mp4").read_bytes() != (tmp_path / "1.mp4").read_bytes()
 
 
@@ -71,9 +75,28 @@ def test_manipulations_change_their_own_region_only():
     scene = draw_scene(np.random.default_rng(0), person=0, frames=1)
     real = play(scene.person, scene.flip, scene.expression, scene.swing[0]).astype(float)
     for method in METHOD_CODES:
-        (fake,) = manipulate(np.random.default_rng(1), method, scene)
+        (fake,) = manipulate(np.random.default_rng(1), method, scene, donor=1)
         changed = np.abs(fake - real).mean(axis=2)
         eyes, mouth, rim = changed[140:160, 110:210], changed[205:225, 135:185], changed[:60]
         assert mouth.mean() > 4
         assert rim.max() == 0
         assert (eyes.mean() > 4) == (method in ("Deepfakes", "FaceSwap"))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_person_meets_every_other_one_and_the_last_one_is_in_test_only(split):
+    assert (N_TRAIN_PEOPLE, len(PEOPLE)) == (5, 6)
+    known, everyone = (list(itertools.permutations(range(people), 2)) for people in (5, 6))
+    in_turn = known + everyone if split == "test" else known
+    assert sorted(pairs_of_people(split, 2 * len(in_turn))) == sorted(2 * in_turn)
+
+
+def test_everyone_has_a_face_of_their_own_that_is_found_and_aligned():
+    left, top = (POINTS.min(axis=0) - EYE_DISTANCE / 2).astype(int)
+    right, bottom = (POINTS.max(axis=0) + EYE_DISTANCE / 2).astype(int)
+    faces = [portrait(index)[top:bottom, left:right].astype(float) for index in range(len(PEOPLE))]
+    for one, other in itertools.combinations(faces, 2):
+        assert np.abs(one - other).mean() > 10
+    for found in Mtcnn().detect([portrait(index) for index in range(len(PEOPLE))]):
+        assert len(found.scores) == 1
+        assert np.abs(found.landmarks[0] - POINTS).max() < 0.3 * EYE_DISTANCE
