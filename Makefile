@@ -4,11 +4,11 @@ DEMO_DATA := data/demo
 DEMO_OUT := output/demo
 DEMO_LISTS := $(DEMO_OUT)/lists
 # The small tower learns from 2.9k crops in minutes; lambda is updated in every fourth step.
-DEMO_TRAIN := --VM demo --aug --aug_probs 0.3 --batch_size 32 --num_epoch 5 --initial_lr 1e-3 --weight autol --lambda_every 4
+DEMO_TRAIN := --VM demo --aug --aug_probs 0.3 --batch_size 32 --pairs --num_epoch 2 --t_max 2 --initial_lr 1e-3 --weight autol --lambda_every 4
 CONTROL_OUT := output/demo-control
 SELF_OUT := output/demo-self-blend
 REGIONS := $(DEMO_DATA)/FF++/expansion/c23/test
-SELF_TRAIN := --VM demo --aug --aug_probs 0.3 --batch_size 32 --num_epoch 40 --t_max 40 --initial_lr 1e-3 --weight autol --lambda_every 4
+SELF_TRAIN := --VM demo --aug --aug_probs 0.3 --batch_size 32 --num_epoch 60 --t_max 60 --initial_lr 1e-3 --weight autol --lambda_every 4
 # Processes of the tests; each needs about 1.5 GB of memory.
 TEST_PROCESSES ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal
@@ -67,7 +67,7 @@ demo-self-blend: demo-data
 	mkdir $(SELF_OUT)/blends $(SELF_OUT)/control
 	cd $(SELF_OUT) && for split in train val; do \
 		grep ' 1000000000$$' lists/$$split.txt > blends/$$split.txt; \
-		sed 'n; s/ 1000000000$$/ 0100111111/' blends/$$split.txt > control/$$split.txt; done
+		sed 'n; s/ 1000000000$$/ 0101011111/' blends/$$split.txt > control/$$split.txt; done
 	grep ' 1000000000$$' $(SELF_OUT)/lists/test.txt > $(SELF_OUT)/regions.txt
 	awk -F , 'NR > 1 {print "$(REGIONS)/" $$1, $$3}' $(REGIONS)/manifest.csv >> $(SELF_OUT)/regions.txt
 	for run in blends control; do \
