@@ -88,11 +88,6 @@ def clip_weights(name: str, pretrained: str | Path | None = None) -> ClipWeights
     return ClipWeights(found, tag, local, config, tag == _OPENAI)
 
 
-def clip_state_dict(name: str, pretrained: str | Path | None = None) -> dict[str, torch.Tensor]:
-    """The weights that --VM and --pretrained name by the names of the model. Raises as ``clip_weights``."""
-    return clip_weights(name, pretrained).state_dict()
-
-
 def _clean(tag: str) -> str:
     """open_clip's spelling of a tag."""
     return tag.lower().replace("-", "_")

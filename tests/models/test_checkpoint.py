@@ -18,7 +18,7 @@ from models.checkpoint import (
     save_checkpoint,
 )
 from models.checkpoint_file import read_checkpoint
-from models.clip_weights import ClipWeights, clip_state_dict, clip_weights
+from models.clip_weights import ClipWeights, clip_weights
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
 from models.tree_inference import marginals
@@ -236,7 +236,7 @@ def test_local_clip_weights_in_three_formats(tmp_path, published_checkpoint):
     torch.save({"state_dict": state}, tmp_path / "open_clip.pt")
     safetensors.torch.save_file(state, tmp_path / "open_clip.safetensors")
     for name in ("open_clip.pt", "open_clip.safetensors"):
-        loaded = clip_state_dict("ViT-B/32", tmp_path / name)
+        loaded = clip_weights("ViT-B/32", tmp_path / name).state_dict()
         assert all(torch.equal(value, loaded[key]) for key, value in state.items())
     with pytest.raises(
         UserError, match="holds ViT/32 weights, 64 wide, but the model takes ViT-B/32 weights, 768 wide"
@@ -249,7 +249,7 @@ def test_openai_torchscript_archive_is_read(tmp_path, published_checkpoint):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(clip.visual, torch.zeros(1, 3, 224, 224)), str(tmp_path / "ViT-B-32.pt"))
-    loaded = clip_state_dict("ViT-B/32", tmp_path / "ViT-B-32.pt")
+    loaded = clip_weights("ViT-B/32", tmp_path / "ViT-B-32.pt").state_dict()
     assert torch.equal(loaded["proj"], clip.visual.proj)
 
 
@@ -264,7 +264,7 @@ def test_offline_download_says_which_file_to_put_where(monkeypatch, tmp_path):
     monkeypatch.setattr(open_clip, "download_pretrained", offline)
     monkeypatch.setattr(module, "PRETRAINED", tmp_path)
     with pytest.raises(UserError, match=r"pretrained/ViT-B-32\.pt"):
-        clip_state_dict("ViT-B/32")
+        clip_weights("ViT-B/32").state_dict()
 
 
 def test_open_clips_tags_tell_activation_and_normalisation(monkeypatch, tmp_path, capsys):
@@ -323,7 +323,7 @@ def test_offline_download_of_a_tag_says_which_file_to_put_where(monkeypatch, tmp
 
     monkeypatch.setattr(open_clip, "download_pretrained", offline)
     with pytest.raises(UserError, match=rf"no network.*download .*{re.escape(file)}.*to {re.escape(place)}"):
-        clip_state_dict(name, tag)
+        clip_weights(name, tag).state_dict()
 
 
 def test_older_files_of_models_with_a_text_tower_of_their_own(tmp_path):

@@ -7,7 +7,7 @@ from torchvision.models import resnet18, resnet34, resnet50, resnet101
 from models.checkpoint import architecture_of, load_model, load_weights
 from models.checkpoint_file import read_checkpoint
 from models.clip_names import from_hugging_face, kind_of
-from models.clip_weights import clip_state_dict
+from models.clip_weights import clip_weights
 from models.joint_embedding import JointEmbedding, architecture, weight_shapes
 from models.label_tree import FFPP
 from preprocessing.detection.retinaface import RetinaFace
@@ -75,7 +75,7 @@ def test_hugging_faces_files_are_clip_weights_and_checkpoints(published, tmp_pat
 
     save = safetensors.torch.save_file if name.endswith("safetensors") else torch.save
     save(to_hugging_face(published), tmp_path / name)
-    loaded = clip_state_dict("ViT-B/32", tmp_path / name)
+    loaded = clip_weights("ViT-B/32", tmp_path / name).state_dict()
     assert all(torch.equal(loaded[key], value) for key, value in published.items())
     assert "Hugging Face's names of CLIP are converted" in capsys.readouterr().err
     assert load_model(tmp_path / name).architecture == architecture_of(published)
@@ -89,7 +89,7 @@ def test_damaged_files_of_hugging_faces_layout(published, tmp_path, change):
     state.pop(key)
     torch.save(state if shape is None else state | {key: torch.ones(shape)}, tmp_path / "damaged.bin")
     with pytest.raises(UserError, match="damaged CLIP weights of Hugging Face's layout"):
-        clip_state_dict("ViT-B/32", tmp_path / "damaged.bin")
+        clip_weights("ViT-B/32", tmp_path / "damaged.bin").state_dict()
 
 
 def shapes(module):
