@@ -35,6 +35,7 @@ KERNELS = {
             "OPENBLAS_CORETYPE": "Haswell",
             "OPENCV_CPU_DISABLE": "AVX512-SKX",
             "OMP_NUM_THREADS": "2",
+            "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait leave the CPU to the other test processes
         },
     ),
     "AVX-512": (

@@ -57,6 +57,19 @@ def photo(tmp_path):
     return tmp_path / "photo.png"
 
 
+def without_numbers(result: dict) -> dict:
+    """Everything of a prediction but what the towers computed: two processes differ in the last digit of it."""
+
+    def strip(value):
+        if isinstance(value, list):
+            return [strip(part) for part in value]
+        if isinstance(value, dict):
+            return {key: strip(part) for key, part in value.items() if key not in ("p_fake", *FFPP.nodes)}
+        return value
+
+    return strip(result)
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_the_caller_keeps_packages_with_the_names_of_ours(first, tmp_path, photo, published_checkpoint):
     for name in THEIRS:
@@ -88,8 +101,9 @@ def test_the_caller_keeps_packages_with_the_names_of_ours(first, tmp_path, photo
     argv = ["--resume", str(published_checkpoint), "--detector", "mtcnn", "--input", str(photo), "--no_pictures"]
     assert SJEDD_predict.main([*argv, "--output", str(tmp_path / "out")]) == 0
     expected = json.loads((tmp_path / "out" / "photo" / "prediction.json").read_text())
-    assert plain == expected
-    assert calibrated["p_fake"] == expected["p_fake"]
+    assert without_numbers(plain) == without_numbers(expected)
+    assert plain["tracks"][0]["nodes"] == pytest.approx(expected["tracks"][0]["nodes"], abs=1e-6)
+    assert calibrated["p_fake"] == pytest.approx(expected["p_fake"], abs=1e-6)
     odds = np.log(expected["p_fake"] / (1 - expected["p_fake"])) / 1.5
     assert calibrated["tracks"][0]["p_fake_calibrated"] == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-5)
     assert calibrated["settings"]["band"] == [0.25, 0.75] and calibrated["settings"]["n_frames"] == 2
