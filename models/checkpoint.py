@@ -45,12 +45,19 @@ def save_checkpoint(path: Path, model: JointEmbedding, delta: bool = False, **ex
             raise UserError(_CANNOT_WRITE.format(path)) from error
 
 
-def save_weights(path: Path, model: JointEmbedding, **extra: object) -> None:
+def save_weights(
+    path: Path, model: JointEmbedding, delta: Mapping[str, torch.Tensor] | None = None, **extra: object
+) -> None:
     """Write a model as a safetensors file in one step; ``load_model`` builds the same one from it.
 
-    extra: what JSON can hold, as for ``save_checkpoint``. Raises UserError if the disk is full.
+    Args:
+        delta: write these weights alone; ``extra`` has their ``base`` (models/delta.py).
+        extra: what JSON can hold, as for ``save_checkpoint``.
+
+    Raises UserError if the disk is full.
     """
-    weights = {name: weight.contiguous() for name, weight in model.clip.state_dict().items()}
+    state = model.clip.state_dict() if delta is None else delta
+    weights = {name: weight.contiguous() for name, weight in state.items()}
     sums = {name: crc32(weight) for name, weight in weights.items()}
     described = json.dumps(_description(model) | extra | {CRC32: sums}, allow_nan=False)
     with atomic_path(path) as temporary:

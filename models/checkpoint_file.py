@@ -21,7 +21,8 @@ from utils.cli import UserError
 from utils.files import whole_file
 
 METADATA = "sjedd"
-WEIGHTS_FILE = "model.safetensors"  # in a folder that SJEDD_export.py wrote
+# In a folder that SJEDD_export.py wrote: all weights, or a delta checkpoint.
+WEIGHTS_FILE, DELTA_FILE = "model.safetensors", "delta.safetensors"
 CRC32 = "crc32"  # in METADATA: name of each weight -> CRC-32 of its bytes, which safetensors itself does not keep
 # What our code, open_clip or torch may raise when a model is built from malformed content.
 MALFORMED = (
@@ -70,12 +71,12 @@ def read_checkpoint(path: str | Path) -> dict:
 
 def weights_file(path: str | Path) -> Path:
     """The file with the weights: that of an exported folder, else ``path`` itself."""
-    inside = Path(path, WEIGHTS_FILE)
-    return inside if inside.is_file() else Path(path)
+    inside = (Path(path, name) for name in (WEIGHTS_FILE, DELTA_FILE))
+    return next((file for file in inside if file.is_file()), Path(path))
 
 
 def _read_safetensors(path: Path) -> dict:
-    """The weights as ``model``, beside what our files have in their metadata."""
+    """The weights as ``model``, those of a delta checkpoint as ``delta``, beside what our files have as metadata."""
     with safetensors.safe_open(path, framework="pt") as file:
         extra = dict(json.loads((file.metadata() or {}).get(METADATA, "{}")))
         names = file.keys()
@@ -83,7 +84,7 @@ def _read_safetensors(path: Path) -> dict:
     for name, expected in extra.pop(CRC32, {}).items():
         if crc32(weights[name]) != expected:
             raise damaged(path, name)
-    return extra | {"model": weights}
+    return extra | {"delta" if "base" in extra else "model": weights}
 
 
 def crc32(tensor: torch.Tensor) -> int:

@@ -1,7 +1,7 @@
 """Delta checkpoints: the trained weights alone, and the name of the file that holds the others.
 
 They have ``delta``, the trained weights by name (of a low-rank update A and B, see models/lora.py), and ``base``: name,
-path and fingerprint of the weights with which the training started.
+fingerprint and, unless exported, path of the weights with which the training started.
 """
 
 import hashlib
@@ -47,6 +47,20 @@ def trained_weights(clip: open_clip.CLIP) -> dict[str, torch.Tensor]:
     return weights
 
 
+def changed_weights(
+    whole: Mapping[str, torch.Tensor], base: Mapping[str, torch.Tensor], path: str | Path
+) -> dict[str, torch.Tensor]:
+    """The ``delta`` of whole weights: those that differ from ``base``, which has the same names and shapes.
+
+    Raises UserError if all of them differ, or none. path: of the base, for messages.
+    """
+    changed = {name: value for name, value in whole.items() if not torch.equal(value, base[name])}
+    if not 0 < len(changed) < len(whole):
+        which = f"all {len(whole)}" if changed else "no"
+        raise UserError(f"{which} weights differ from those in {path}; name another --base, or drop delta")
+    return changed
+
+
 def base_weights(content: Mapping, path: str | Path) -> dict[str, torch.Tensor]:
     """Read the weights that the ``base`` of a checkpoint's content names. path: of the checkpoint, for messages.
 
@@ -56,19 +70,27 @@ def base_weights(content: Mapping, path: str | Path) -> dict[str, torch.Tensor]:
     Raises UserError if they are not found or cannot be read.
     """
     base, architecture = content.get("base"), content.get("architecture")
-    if not (isinstance(base, dict) and all(isinstance(base.get(key), str) for key in ("name", "path", "sha256"))):
+    base = {"path": ""} | base if isinstance(base, dict) else {}
+    if not all(isinstance(base.get(key), str) for key in ("name", "path", "sha256")):
         raise UserError(f"{path} does not say which weights it changes; use another checkpoint")
     name = Path(base["name"]).name
-    for folder in (Path(base["path"]).parent, PRETRAINED, _OPENAI_CACHE):
+    own_place = [Path(base["path"]).parent] if base["path"] else []
+    for folder in (*own_place, PRETRAINED, _OPENAI_CACHE):
         file = folder / name
         # Path.is_file raises if a name is too long.
         users = folder in (PRETRAINED, _OPENAI_CACHE)
         if os.path.isfile(file) and (users or not is_torchscript(file)):  # noqa: PTH113
             return read_clip_weights(file, architecture if isinstance(architecture, dict) else {})
+    place = f"at {base['path']} (TorchScript is not read there), " if own_place else ""
     raise UserError(
-        f"{path} holds only changes of the weights {name}, which are not at {base['path']} (TorchScript is not read "
-        "there), in pretrained/ or in ~/.cache/clip; copy them to pretrained/"
+        f"{path} holds only changes of the weights {name}, which are not {place}in pretrained/ or in ~/.cache/clip; "
+        "copy them to pretrained/"
     )
+
+
+def stored_weights(content: Mapping, path: str | Path) -> dict[str, torch.Tensor]:
+    """The weights that a delta checkpoint's content holds, by the model's names. path: for messages."""
+    return state_dict_of({"delta": content.get("delta")}, path, mark="logit_scale")
 
 
 def with_delta(
@@ -88,9 +110,9 @@ def with_delta(
     if _fingerprint(state) != base["sha256"]:
         raise UserError(
             f"{path} holds only changes of the weights {base['name']}, but the file of that name holds others; copy "
-            f"the right one to {base['path']}"
+            f"the right one to {base.get('path') or 'pretrained/'}"
         )
-    delta = state_dict_of({"delta": content.get("delta")}, path, mark="logit_scale")
+    delta = stored_weights(content, path)
     factors = {name: value for name, value in delta.items() if is_factor(name)}
     whole = {**state, **{name: value for name, value in delta.items() if name not in factors}}
     try:

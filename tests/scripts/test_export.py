@@ -1,6 +1,7 @@
 """The export script through main([...]): what it writes, and that it loads everywhere."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import SJEDD_test
 import SJEDD_train_FFpp
 from datasets.transforms import normalise
 from hubconf import sjedd
+from models import delta
 from models.checkpoint import load_model, save_checkpoint
 from models.checkpoint_file import read_checkpoint
 from models.joint_embedding import JointEmbedding, architecture
@@ -24,6 +26,7 @@ from models.label_tree import FFPP, FFSC
 from models.tree_inference import log_marginals, marginals
 from SJEDD_export import main
 from tests.conftest import ROOT
+from utils.cli import UserError
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +120,50 @@ def test_a_calibration_travels_with_the_model(published_checkpoint, tmp_path):
     assert json.loads((tmp_path / "out" / "calibration.json").read_text()) == kept
     assert json.loads((tmp_path / "out" / "config.json").read_text())["calibration"] == kept
     assert 'calibration="FOLDER/calibration.json"' in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("save", "tuning"), [("full", "norm"), ("delta", "norm"), ("delta", "lora:2 --tune_image norm")]
+)
+def test_a_delta_is_small_and_loads_where_its_base_is(save, tuning, trained, crop_lists, tmp_path, monkeypatch):
+    (tmp_path / "pretrained").mkdir()
+    monkeypatch.setattr(delta, "PRETRAINED", tmp_path / "pretrained")
+    base = str(shutil.copy(trained, tmp_path / "start.pth"))
+    train, val = crop_lists
+    argv = ["--init_from", base, "--tune", *tuning.split(), "--save", save, "--num_epoch", "1", "--batch_size", "4"]
+    argv += ["--num_workers", "0", "--initial_lr", "1e-3", "--output", str(tmp_path), "--name", "run", "--tag", "t"]
+    assert SJEDD_train_FFpp.main([*argv, "--txt_path_train", str(train), "--txt_path_val", str(val)]) == 0
+    checkpoint = tmp_path / "run" / "t" / "ckpt_best.pth"
+    expected = load_model(checkpoint).clip.state_dict()
+    named = ["--base", base] if save == "full" else []
+    assert export(checkpoint, tmp_path / "out", "--format", "delta", *named) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"delta.safetensors", "config.json", "README.md"}
+    assert (tmp_path / "out" / "delta.safetensors").stat().st_size < Path(base).stat().st_size / 20
+    assert "pretrained/` first" in (tmp_path / "out" / "README.md").read_text()
+    for path in (tmp_path / "out").iterdir():
+        assert str(tmp_path.parent).encode() not in path.read_bytes()  # no path of this machine
+    with pytest.raises(UserError, match=r"changes of the weights start.pth, which are not in pretrained/ or"):
+        load_model(tmp_path / "out")
+    shutil.move(base, tmp_path / "pretrained")
+    found = load_model(tmp_path / "out").clip.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_deltas_that_cannot_be_written_are_one_line(trained, published_checkpoint, tmp_path, capsys):
+    for arguments, message in (
+        (["--format", "delta"], "--format delta needs --base FILE: the weights that the training started from"),
+        (["--base", trained], "--base is for --format delta; drop it"),
+        (["--format", "delta", "--base", trained], "no weights differ from those in"),
+        (["--format", "delta", "--base", published_checkpoint], "but the model takes demo weights"),
+        (["--format", "delta", "--base", tmp_path / "none.pth"], "does not exist"),
+    ):
+        try:
+            code = export(trained, tmp_path / "out", *arguments)
+        except SystemExit as stop:
+            code = stop.code
+        error = capsys.readouterr().err
+        assert code == 2 and message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_input_is_one_line(published_checkpoint, tmp_path, capsys):
