@@ -316,7 +316,7 @@ def speed(args: argparse.Namespace) -> dict[str, object]:
 
     The videos should be alike (footage.py --kinds single). Decoding may use more threads in both.
     """
-    videos, _ = find_videos([args.speed / "videos"])
+    videos, _ = find_videos([args.speed / "videos"], args.speed / "crops")
     if len(videos) < SPEED_VIDEOS:
         raise UserError(f"--speed needs at least {SPEED_VIDEOS} videos, {args.speed}/videos holds {len(videos)}; "
                         f"make them with benchmarks/footage.py --kinds single --n_videos {SPEED_VIDEOS}")  # fmt: skip

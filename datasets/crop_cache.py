@@ -3,7 +3,7 @@
 A cache is two files in the folder of --crop_cache: crops-<key>.bin with the pixels of all crops, and crops-<key>.npz
 with the place of each record's crop. The key is a hash of the crops' paths, sizes and modification times: a changed,
 added or removed crop leads to a new cache. The .npz is written last; a cache without it is not complete. Half-written
-files are named .tmp-crops-*. One process at a time builds in a folder, with the lock .crops.lock.
+files are named .sjedd-tmp-crops-*. One process at a time builds in a folder, with the lock .crops.lock.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from datasets.records import DataSet, Record
 from datasets.transforms import ImageError, ImageFiles, ImageSource, read_image
 from utils.cli import UserError
 from utils.cpu import available_cores
-from utils.files import output_dir
+from utils.files import TEMPORARY, output_dir
 from utils.images import size_from_header
 from utils.locks import hold
 from utils.pool import WorkerDied, run_jobs
@@ -31,7 +31,7 @@ from utils.ranks import is_main
 from utils.tables import file_of
 
 _FORMAT = "1"  # of the two files; part of the key
-_TEMPORARY = ".tmp-crops-"
+_TEMPORARY = f"{TEMPORARY}crops-"
 _LOCK = ".crops.lock"
 _CHUNK = 64  # crops that a process reads at a time
 

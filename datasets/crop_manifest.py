@@ -38,7 +38,7 @@ def row_file(folder: Path, video: str) -> Path:
 def finished_videos(folder: Path) -> list[str]:
     """The videos that have a row file, sorted by name."""
     root = Path(folder) / ".manifest"
-    files = (path for path in root.rglob("*.csv") if not path.name.startswith(TEMPORARY))
+    files = (path for path in root.rglob("*.csv") if not path.name.startswith(TEMPORARY) and path.is_file())
     return sorted(path.relative_to(root).as_posix().removesuffix(".csv") for path in files)
 
 

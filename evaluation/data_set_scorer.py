@@ -28,6 +28,7 @@ from utils.progress import progress_bar
 from utils.ranks import world_size
 
 Batch = tuple[Sequence[int], np.ndarray, np.ndarray]  # record indices [B], marginals [B, nodes], log-odds of fake [B]
+RESULTS = ("predictions.csv", "metrics.json", "test_log.txt")  # of a test, also of a perturbed one
 MIN_FORWARD = 64  # smallest number of frames in one forward pass
 
 

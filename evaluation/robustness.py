@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from datasets.perturbations import compression_unavailable, whole_suite
+from datasets.perturbations import Perturbation, compression_unavailable, whole_suite
 from evaluation.data_set_scorer import DataSetScorer
 from evaluation.number_text import percent
 from utils.distributed import on_main
@@ -30,7 +30,7 @@ def run_suite(scorer: DataSetScorer, folder: Path, clean: Mapping, log: logging.
         suite = [perturbation for perturbation in suite if perturbation.name != "compression"]
     results: dict[str, list[Mapping]] = {}  # perturbation -> metrics at level 1, 2, ...
     for perturbation in suite:
-        place = output_dir(folder / "robustness" / f"{perturbation.name}_{perturbation.level}")
+        place = output_dir(folder / _place(perturbation))
         results.setdefault(perturbation.name, []).append(scorer.score(place, perturbation))
         on_main(lambda: write_robustness(folder, clean, results))
     key = scorer.main_auc
@@ -38,6 +38,17 @@ def run_suite(scorer: DataSetScorer, folder: Path, clean: Mapping, log: logging.
     title = key.replace("_", " ").replace("auc", "AUC")
     on_main(lambda: _plot(folder / "robustness.png", curves, title))
     log.info(f"  {title} by level\n{robustness_table(curves)}")
+
+
+def _place(perturbation: Perturbation) -> str:
+    """The folder of a perturbed test, relative to that of the unperturbed one."""
+    return f"robustness/{perturbation.name}_{perturbation.level}"
+
+
+def robustness_files(of_a_test: Sequence[str]) -> list[str]:
+    """All files of a robustness test, relative to the folder of the unperturbed one. of_a_test: those of each test."""
+    tests = [f"{_place(perturbation)}/{name}" for perturbation in whole_suite() for name in of_a_test]
+    return ["robustness.csv", "robustness.png", *tests]
 
 
 def robustness_table(curves: Mapping[str, Sequence[float | None]]) -> str:
@@ -74,8 +85,5 @@ def _plot(path: Path, curves: Mapping[str, Sequence[float | None]], title: str) 
 
 def remove_robustness(folder: Path) -> None:
     """Remove the results of an earlier robustness test in ``folder``."""
-    for name in ("robustness.csv", "robustness.png"):
+    for name in robustness_files(("metrics.json", "predictions.csv")):
         (folder / name).unlink(missing_ok=True)
-    for metrics in (folder / "robustness").glob("*/metrics.json"):
-        metrics.unlink()
-        (metrics.parent / "predictions.csv").unlink(missing_ok=True)

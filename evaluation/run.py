@@ -10,11 +10,12 @@ from pathlib import Path
 from datasets.perturbations import compression_unavailable
 from datasets.test_sets import TEST_SETS, ReadOptions
 from evaluation.calibration import read_calibration
-from evaluation.data_set_scorer import DataSetScorer, RunSetup
+from evaluation.data_set_scorer import RESULTS, DataSetScorer, RunSetup
 from evaluation.messages import log_metrics, results_table
 from evaluation.number_text import percent
 from evaluation.predictions_writer import refuse_other_source
-from evaluation.robustness import remove_robustness, run_suite
+from evaluation.robustness import remove_robustness, robustness_files, run_suite
+from evaluation.submissions import submission_files
 from models.checkpoint import build_model, threshold_of
 from models.checkpoint_file import read_checkpoint
 from models.label_tree import TREES
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
         for name in args.dataset:
             folder = Path(args.output) / args.name / name
             with contextlib.ExitStack() as held:
-                on_main(partial(held.enter_context, exclusive_folder(folder)))
+                on_main(partial(held.enter_context, exclusive_folder(folder, _files(args))))
                 log = open_log(folder / "log.txt")
                 held.callback(close_log, log)
                 try:
@@ -66,6 +67,13 @@ def run(args: argparse.Namespace) -> None:
     if failed := [f"{name}: {reason}" for name, reason in results.items() if isinstance(reason, str)]:
         error_type = UserError if is_main() else PrintedError
         raise error_type(f"{len(failed)} of {len(results)} data sets failed; {'; '.join(failed)}")
+
+
+def _files(args: argparse.Namespace) -> list[str]:
+    """All files that a test may write into its folder or remove there."""
+    of_a_test = [*RESULTS, *submission_files(args.submission)]
+    perturbed = [f"{args.perturb.name}_{args.perturb.level}/{name}" for name in of_a_test if args.perturb]
+    return ["log.txt", *of_a_test, *perturbed, *robustness_files(of_a_test)]
 
 
 def _test_data_set(name: str, setup: RunSetup, folder: Path, log: logging.Logger) -> dict:

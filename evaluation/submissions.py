@@ -55,12 +55,17 @@ _FILES: dict[str, tuple[str, Callable[[Scores, Mapping], bytes]]] = {
 }
 
 
+def submission_files(kinds: Sequence[str]) -> list[str]:
+    """The names of the files of ``kinds``, of SUBMISSIONS."""
+    return [_FILES[kind][0] for kind in kinds]
+
+
 def write_submissions(folder: Path, kinds: Sequence[str], scores: Scores, metrics: Mapping) -> list[str]:
     """Write the files of ``kinds``, of SUBMISSIONS, into ``folder``; returns their names."""
-    files = [_FILES[kind] for kind in kinds]
-    for name, content in files:
+    for kind in kinds:
+        name, content = _FILES[kind]
         write_bytes(folder / name, content(scores, metrics))
-    return [name for name, _ in files]
+    return submission_files(kinds)
 
 
 def remove_submissions(folder: Path) -> None:

@@ -14,7 +14,18 @@ from tqdm import tqdm
 from prediction.context import PredictionContext, build_context
 from prediction.people import People, Source, find_people, open_source
 from prediction.pictures import draw_pictures
-from prediction.results import SCHEMA, clear, folders_for, is_done, is_whole, row_of, stamp, track_entry, write_table
+from prediction.results import (
+    RESULT_FILES,
+    SCHEMA,
+    clear,
+    folders_for,
+    is_done,
+    is_whole,
+    row_of,
+    stamp,
+    track_entry,
+    write_table,
+)
 from prediction.stability import check_stability, instability
 from prediction.verdicts import Person, decide, judge
 from prediction.wording import no_face_reason, summary
@@ -24,6 +35,7 @@ from preprocessing.extraction.video import VideoError
 from utils.cli import UserError, print_note
 from utils.files import write_json
 from utils.locks import exclusive_folder
+from utils.own_files import recorded
 from utils.progress import progress_bar
 
 Progress = Callable[[str, float], object]  # called with a step, "faces" or "pictures", and the share done, 0 to 1
@@ -86,14 +98,15 @@ def predict(
     on_verdict(prediction)
     try:
         folder.mkdir(exist_ok=True)
-        clear(folder)
-        if context.pictures and persons and source and people:
-            drawn = draw_pictures(source, people, persons, folder, context, partial(on_progress, "pictures"))
-            prediction["annotated"], entries = drawn
-            for track, entry in zip(prediction["tracks"], entries, strict=True):
-                track.update(entry)
-        prediction["settings"] = context.settings | {"file": stamp(path)}
-        write_json(folder / "prediction.json", prediction)
+        with recorded(folder, RESULT_FILES):
+            clear(folder)
+            if context.pictures and persons and source and people:
+                drawn = draw_pictures(source, people, persons, folder, context, partial(on_progress, "pictures"))
+                prediction["annotated"], entries = drawn
+                for track, entry in zip(prediction["tracks"], entries, strict=True):
+                    track.update(entry)
+            prediction["settings"] = context.settings | {"file": stamp(path)}
+            write_json(folder / "prediction.json", prediction)
     except OSError as error:
         raise UserError(f"cannot write the results of {path} into {folder} ({error})") from error
     return prediction
@@ -101,10 +114,10 @@ def predict(
 
 def predict_all(args: argparse.Namespace) -> None:
     """Predict the inputs of SJEDD_predict.py. Raises UserError if no input could be read."""
-    paths, left_out = find_inputs(args.input)
+    paths, left_out = find_inputs(args.input, Path(args.output))
     if note := left_out_note(left_out):
         print_note(note)
-    with exclusive_folder(args.output) as output:
+    with exclusive_folder(args.output, ["predictions.csv"]) as output:
         folders = folders_for(paths, output)
         context = build_context(args, pictures=not args.no_pictures)
         rows = _predict_each(folders, output / "predictions.csv", context, as_json=args.json == "-")

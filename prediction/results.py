@@ -10,10 +10,12 @@ from typing import Any
 
 from prediction.verdicts import Person
 from utils.files import atomic_path, read_json, remove_leftovers
+from utils.own_files import foreign_files, own_files
 
 SCHEMA = 1  # of prediction.json: docs/prediction.schema.json. A key that changes or goes makes it 2, a new key does not
 _LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
-_PICTURES = ("annotated.*", "timeline_*.png", "heat_*.jpg")
+# Patterns of the files in an input's folder.
+RESULT_FILES = ("prediction.json", "annotated.jpg", "annotated.mp4", "timeline_[0-9]*.png", "heat_[0-9]*.jpg")
 
 
 def track_entry(person: Person, calibrated: bool) -> dict:
@@ -44,7 +46,7 @@ def stamp(path: str | Path) -> list[int] | None:
 def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, dict | None]]:
     """Input -> (its result folder, content of an earlier prediction.json there or None).
 
-    A folder is named after the input's stem, with a number if another input has that folder.
+    A folder is named after the input's stem, with a number if another input, or something of the user's, has that name.
     """
     folders: dict[Path, tuple[Path, dict | None]] = {}
     taken = {output / "predictions.csv"}
@@ -53,14 +55,25 @@ def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, d
         stem = stem if stem.strip(".") else "input"
         for number in itertools.count(1):
             folder = output / (stem if number == 1 else f"{stem}_{number}")
+            if folder in taken or _is_users(folder):
+                continue
             file = folder / "prediction.json"
             content = read_json(file) if file.is_file() else None
             known = content if isinstance(content, dict) else None
-            if folder not in taken and (known is None or known.get("input") == str(path)):
+            if known is None or known.get("input") == str(path):
                 break
         taken.add(folder)
         folders[path] = folder, known
     return folders
+
+
+def _is_users(folder: Path) -> bool:
+    """Whether something of this name is there that no earlier run made, or that holds a file in the way of ours."""
+    if not os.path.lexists(folder):
+        return False
+    if not folder.is_dir() or not (own_files(folder) or not any(folder.iterdir())):
+        return True
+    return bool(foreign_files(folder, RESULT_FILES))
 
 
 def is_done(known: Mapping | None, settings: Mapping[str, object]) -> bool:
@@ -85,7 +98,7 @@ def clear(folder: Path) -> None:
     """Remove an earlier prediction, prediction.json first: without it the other files are ignored."""
     remove_leftovers(folder)
     (folder / "prediction.json").unlink(missing_ok=True)
-    for path in [path for pattern in _PICTURES for path in folder.glob(pattern)]:
+    for path in [path for pattern in RESULT_FILES for path in folder.glob(pattern)]:
         path.unlink()
 
 

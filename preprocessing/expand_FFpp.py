@@ -17,7 +17,7 @@ import argparse
 from collections.abc import Sequence
 
 from datasets.readers.ffpp import REGION_CODES, SPLITS
-from utils.cli import ArgumentParser, positive_int, script, seed
+from utils.cli import ArgumentParser, new_png_file, positive_int, script, seed
 from utils.cpu import available_cores
 
 
@@ -41,7 +41,7 @@ def get_args_parser() -> ArgumentParser:
     add("--seed", type=seed, default=0, help="seed of the choice of frames, of mask sizes and of the preview")
     add("--workers", type=positive_int, default=min(8, available_cores()), help="number of processes")
     add("--overwrite", action="store_true", help="remove the existing images and make all of them again")
-    add("--preview", type=Path, metavar="FILE.png", help="draw real, fake, mask and result of some images")
+    add("--preview", type=new_png_file, metavar="FILE.png", help="draw real, fake, mask and result of some images")
     add("--preview_rows", type=positive_int, default=8, help="number of images in the preview")
     return parser
 
@@ -49,8 +49,6 @@ def get_args_parser() -> ArgumentParser:
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = get_args_parser()
     args = parser.parse_args(argv)
-    if args.preview and args.preview.suffix.lower() != ".png":
-        parser.error(f"--preview {args.preview} must end in .png")
     if not args.preview and args.preview_rows != parser.get_default("preview_rows"):
         parser.error("--preview_rows needs --preview")
     return args

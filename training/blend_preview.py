@@ -16,7 +16,7 @@ from utils.files import output_dir
 _ROWS = 8
 
 
-def write_preview(path: str, data: TrainingData) -> None:
+def write_preview(path: Path, data: TrainingData) -> None:
     """Write a PNG of the first blends of epoch 0: original, mask, result.
 
     Raises UserError without --self_blend, if the epoch has no blend, or if an image cannot be read.
@@ -39,6 +39,6 @@ def write_preview(path: str, data: TrainingData) -> None:
             break
     if not rows:
         raise UserError(f"epoch 0 has no blend to draw; raise --self_blend {args.self_blend:g}")
-    output_dir(Path(path).parent)
-    write_sheet(Path(path), ("original", "mask", "result"), rows)
+    output_dir(path.parent)
+    write_sheet(path, ("original", "mask", "result"), rows)
     print(f"preview: {path}")

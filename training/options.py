@@ -23,10 +23,10 @@ from utils.cli import (
     between,
     finite_float,
     folder_name,
+    new_png_file,
     non_negative_float,
     non_negative_int,
     number_type,
-    png_file,
     positive_float,
     positive_int,
     probability,
@@ -97,8 +97,8 @@ def get_args_parser(description: str = "") -> ArgumentParser:
          "that become pseudo-fakes: regions of the face blended with a changed copy, with their label")  # fmt: skip
     data("--real_only", action="store_true", help="train on a list of reals alone, with --self_blend; a validation "
          "list of reals alone then gets a fixed blend of each image")  # fmt: skip
-    data("--preview", type=png_file, metavar="FILE.png", help="only draw some images of --self_blend as trained on: "
-         "write the picture and stop")  # fmt: skip
+    data("--preview", type=new_png_file, metavar="FILE.png", help="only draw some images of --self_blend as trained "
+         "on: write the picture and stop")  # fmt: skip
     data("--unknown", choices=("zero", "mask"), default="zero", help="what to do with a node whose code digit is 2: "
          "unknown. zero: train it as off; mask: leave it out (--loss nll always sums over both states)")  # fmt: skip
 

@@ -220,7 +220,7 @@ class Run:
         progress.epochs_without_better = 0 if better else progress.epochs_without_better + 1
         if keep:
             self._save(f"ckpt_epoch{progress.epoch:03d}.pth", progress.best)
-            for old in sorted(self.folder.glob("ckpt_epoch*.pth"))[:-keep] if is_main() else ():
+            for old in sorted(self.folder.glob("ckpt_epoch[0-9][0-9][0-9]*.pth"))[:-keep] if is_main() else ():
                 old.unlink()
 
     def _save_if_better(self, name: str, figures: dict, best: dict) -> dict:

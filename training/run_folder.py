@@ -10,6 +10,11 @@ from utils.distributed import on_main
 from utils.files import atomic_path
 from utils.locks import exclusive_folder
 
+_FILES = (
+    *("args.json", "log.txt", "metrics.jsonl"),
+    *("ckpt_last.pth", "ckpt_best.pth", "ckpt_best_ema.pth", "ckpt_epoch[0-9][0-9][0-9]*.pth"),
+)
+
 
 @contextlib.contextmanager
 def run_folder(folder: Path, resume: str | None) -> Iterator[Path]:
@@ -26,9 +31,10 @@ def run_folder(folder: Path, resume: str | None) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _prepared(folder: Path, resume: str | None) -> Iterator[Path]:
-    with exclusive_folder(folder):
-        source = Path(resume).resolve().parent if resume else None
-        if source != folder.resolve():
+    source = Path(resume).resolve().parent if resume else None
+    continued = source == folder.resolve()
+    with exclusive_folder(folder, _FILES, adopt=continued):
+        if not continued:
             if (folder / "ckpt_last.pth").exists():
                 raise UserError(f"{folder} holds a run already; --resume its ckpt_last.pth or give another --tag")
             for name in ("ckpt_best.pth", "ckpt_best_ema.pth", "metrics.jsonl"):

@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
@@ -111,11 +112,13 @@ def folder_name(text: str) -> str:
     return text
 
 
-def png_file(text: str) -> str:
-    """argparse type: the name of a PNG file to write."""
+def new_png_file(text: str) -> Path:
+    """argparse type: the name of a PNG file to write, which is not there yet."""
     if not text.lower().endswith(".png"):
         raise argparse.ArgumentTypeError(f"{text} must end in .png")
-    return text
+    if os.path.lexists(text):
+        raise argparse.ArgumentTypeError(f"{text} is there already, and is not replaced; name a new file")
+    return Path(text)
 
 
 def boolean(text: str) -> bool:

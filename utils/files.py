@@ -15,7 +15,7 @@ from utils.cli import UserError
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EISDIR)
 LARGEST_TEXT = 2**29  # bytes: several million list lines; reading needs about 10 times as much memory
-TEMPORARY = ".tmp-"  # prefix of unfinished files; only killed processes leave them behind
+TEMPORARY = ".sjedd-tmp-"  # prefix of unfinished files; only killed processes leave them behind
 
 
 @contextlib.contextmanager

@@ -2,14 +2,16 @@
 
 import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from utils.cli import UserError
 from utils.files import output_dir, remove_leftovers, require_folder
+from utils.own_files import recorded, refuse_foreign_files
 
+LOCK = ".sjedd.lock"  # in an output folder
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # the file system has no locks: go on without
 
 
@@ -53,15 +55,23 @@ def claim(path: Path) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def exclusive_folder(folder: str | Path) -> Iterator[Path]:
+def exclusive_folder(folder: str | Path, patterns: Sequence[str] = (), adopt: bool = False) -> Iterator[Path]:
     """Make an output folder, remove killed runs' unfinished files, and keep other runs out of it during the block.
 
-    Raises UserError if another run works in it, it cannot be written, or it is removed during the block.
+    Args:
+        patterns: of all files that the block may replace or remove, see utils/own_files.py.
+        adopt: take files that match them for those of an earlier run, even if no record names them.
+
+    Raises UserError if a file that matches a pattern is the user's, another run works in the folder, it cannot be
+    written, or it is removed during the block.
     """
     folder = output_dir(folder)
-    with claim(folder / ".lock") as mine:
+    with claim(folder / LOCK) as mine:
         if not mine:
             raise UserError(f"another run is working in {folder}; wait for its end, or choose another folder")
         with require_folder(folder):
             remove_leftovers(folder)
-            yield folder
+            if not adopt:
+                refuse_foreign_files(folder, patterns)
+            with recorded(folder, patterns):
+                yield folder

@@ -18,6 +18,7 @@ from utils.cli import UserError
 from utils.files import file_sha256, write_bytes, write_json, write_text
 from utils.locks import exclusive_folder
 
+_FILES = ("report.html", "report.json", "comparison.json")
 # Name of the PNG -> (figure, caption)
 _FIGURES = {
     "roc": (plots.roc_figure, "ROC: share of fakes found over share of reals called fake; dotted: chance."),
@@ -41,12 +42,12 @@ def run(args: argparse.Namespace) -> None:
     columns = Columns(args.score_column, args.label_column, args.path_column or "", args.video_column or "")
     if args.calibrate:
         predictions = read_predictions(args.files[0], columns)
-        with exclusive_folder(args.output) as folder:
+        with exclusive_folder(args.output, ["calibration.json"]) as folder:
             say(calibrate(args.calibrate_by, predictions, folder / "calibration.json"))
         return
     runs = read_runs(args, columns)
     comparison = compare_runs(runs, args.seeds)
-    with exclusive_folder(args.output) as folder:
+    with exclusive_folder(args.output, [*_FILES, *(f"{name}.png" for name in _FIGURES)]) as folder:
         write_report(runs, comparison, folder)
     print_report(runs, comparison)
     say(f"{folder / 'report.html'}, {folder / 'report.json'}")

@@ -17,6 +17,7 @@ from evaluation.report.theme import LIGHT, Theme
 from evaluation.report.thumbnails import thumbnail
 from utils.cli import UserError
 from utils.files import read_json, write_bytes
+from utils.locks import exclusive_folder
 
 _SAMPLES = 4  # crops shown per method
 _SIDE = 160  # pixels of a crop
@@ -26,7 +27,8 @@ _METRICS = {"dataset", "videos_real", "videos_fake", "frames", "dropped", "frame
 def summarise(folder: Path) -> str:
     """Write summary.png into the folder of a test; returns the main figures as text."""
     predictions, metrics = read_results(folder)
-    write_bytes(folder / "summary.png", png(partial(summary_figure, predictions, metrics, folder), LIGHT))
+    with exclusive_folder(folder, ["summary.png"]):
+        write_bytes(folder / "summary.png", png(partial(summary_figure, predictions, metrics, folder), LIGHT))
     return summary_text(metrics, folder)
 
 

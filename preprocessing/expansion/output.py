@@ -5,17 +5,18 @@ At any moment the row of every image is in .unfinished.csv or, if there is no su
 
 import argparse
 import csv
+import os
 import sys
 from collections import Counter
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from datasets.readers.ffpp import REGION_CODES
 from preprocessing.expansion.compose import make_image
 from preprocessing.expansion.planning import COLUMNS, Job, Plan, make_plan
 from preprocessing.extraction import manifest
-from preprocessing.extraction.crop_files import OWN_FILE
 from utils.cli import UserError
-from utils.files import output_dir, read_json, sync_files, write_json
+from utils.files import output_dir, read_json, remove_leftovers, sync_files, write_json
 from utils.locks import exclusive_folder
 from utils.pool import run_jobs
 
@@ -58,13 +59,15 @@ def _make_images(plan: Plan, args: argparse.Namespace) -> list[Job]:
     """Make the missing images of a plan; returns the jobs whose images exist now."""
     target = plan.target
     table, unfinished = target / "manifest.csv", target / UNFINISHED
+    known = _known_rows(unfinished if unfinished.is_file() else table)
+    _refuse_foreign_images(plan, known)
     if args.overwrite:
+        _remove_images(target, known, keep=set())
         table.unlink(missing_ok=True)
         unfinished.unlink(missing_ok=True)
-        _remove_images(target, keep=set())
+        known = {}
     if args.overwrite or not (target / "manifest.json").is_file():
         write_json(target / "manifest.json", plan.recipe)
-    known = _known_rows(unfinished if unfinished.is_file() else table)
     missing = [job for job in plan.jobs if known.get(job.row["path"]) != job.row or not job.path.is_file()]
     rows = [job.row for job in plan.jobs]
     problems = []
@@ -73,14 +76,16 @@ def _make_images(plan: Plan, args: argparse.Namespace) -> list[Job]:
             table.replace(unfinished)
         for job in missing:
             job.path.unlink(missing_ok=True)
-        manifest.write_rows(unfinished, rows, COLUMNS)
+        planned = {row["path"] for row in rows}
+        others = [row for path, row in known.items() if path not in planned]  # their images are removed below
+        manifest.write_rows(unfinished, rows + others, COLUMNS)
         problems = run_jobs(make_image, missing, args.workers, "image")
         if not unfinished.is_file():
             raise UserError(f"{target} was removed while this run worked in it; run it again")
     failed = {job.path: problem for job, problem in zip(missing, problems, strict=True) if problem}
     done = [job for job in plan.jobs if job.path not in failed]
     sync_files(job.path for job in missing if job.path not in failed)
-    _remove_images(target, keep={job.path for job in done})
+    _remove_images(target, known, keep={job.path for job in done})
     if unfinished.is_file() and done:
         manifest.write_rows(table, [job.row for job in done], COLUMNS)
         unfinished.unlink()
@@ -102,12 +107,20 @@ def _known_rows(table: Path) -> dict[str, manifest.Row]:
         return {}
 
 
-def _remove_images(target: Path, keep: set[Path]) -> None:
-    """Remove the images of earlier runs and the temporary files of killed runs, except ``keep``."""
+def _refuse_foreign_images(plan: Plan, known: Collection[str]) -> None:
+    """Raise UserError if a file that no expansion made has the name of a planned image."""
+    for job in plan.jobs:
+        if job.row["path"] not in known and os.path.lexists(job.path):
+            raise UserError(f"{job.path} would be replaced, but no expansion made it; move it")
+
+
+def _remove_images(target: Path, known: Iterable[str], keep: set[Path]) -> None:
+    """Remove the images of ``known``, paths in the table, except ``keep``, and the temporary files of killed runs."""
+    for path in {target / name for name in known} - keep:
+        if path.parent.parent.parent == target and path.parent.parent.name in REGION_CODES:  # the table may be forged
+            path.unlink(missing_ok=True)
     for region in REGION_CODES:
         for folder in sorted((target / region).glob("*/")):
-            for path in sorted(folder.iterdir()):
-                if path not in keep and OWN_FILE.fullmatch(path.name):
-                    path.unlink()
+            remove_leftovers(folder)
             if not any(folder.iterdir()):
                 folder.rmdir()

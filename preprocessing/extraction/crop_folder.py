@@ -19,6 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from preprocessing.extraction import manifest
+from preprocessing.extraction.crop_files import OWN_FILE
 from preprocessing.extraction.face_crops import Job, crop_video, remove_crops, write_row_file
 from utils.cli import UserError
 from utils.files import TEMPORARY, output_dir, read_json, remove_leftovers, require_folder, write_json
@@ -59,6 +60,7 @@ def crop_unclaimed(job: Job) -> bool:
         if mine and _cannot_be_made_again(job):
             _say_kept(job)
         elif mine and not is_finished(job):
+            _refuse_unlisted_crops(job)
             started = _started_file(job.root, job.name)
             started.parent.mkdir(parents=True, exist_ok=True)
             started.touch()
@@ -130,6 +132,8 @@ def _check_settings(
         raise UserError(f"{root} holds crops made with other settings ({changed}); use the same "
                         "settings, or give --overwrite to remove these crops")  # fmt: skip
     _refuse_foreign_images(root, jobs)
+    for job in jobs if overwrite else ():
+        _refuse_unlisted_crops(job)
     if alone:
         _remove_traces_of_killed_runs(root)
     if changed:
@@ -197,3 +201,15 @@ def _refuse_foreign_images(root: Path, jobs: Collection[Job]) -> None:
         if folder.is_dir() and any(path.is_file() for path in folder.iterdir()):
             raise UserError(f"{folder} holds files that no extraction made (they are not in the manifest); "
                             "move them, or choose another folder for the crops")  # fmt: skip
+
+
+def _refuse_unlisted_crops(job: Job) -> None:
+    """Refuse to replace the crops of a finished video if others are among them: they are the user's."""
+    rows = manifest.read_rows(manifest.row_file(job.root, job.name))
+    folder = job.faces / job.name
+    if not rows or not folder.is_dir() or _started_file(job.root, job.name).is_file():
+        return
+    made = {Path(row["path"]).name for row in rows}
+    for path in folder.iterdir():
+        if OWN_FILE.fullmatch(path.name) and path.name not in made and not path.name.startswith(TEMPORARY):
+            raise UserError(f"{path} would be removed, but no extraction made it (it is not in the manifest); move it")

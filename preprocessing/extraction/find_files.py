@@ -1,14 +1,19 @@
-"""Find the videos and photographs of folders and lists. What a folder holds besides is counted."""
+"""Find the videos and photographs of folders and lists. What a folder holds besides is counted.
+
+The output folder and the results of earlier predictions are no input.
+"""
 
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from preprocessing.extraction.animations import is_animation
 from utils.cli import UserError
 from utils.files import text_file
+from utils.own_files import own_files
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, and the row file of a video is named after it
 VIDEO_SUFFIXES = (
@@ -18,31 +23,42 @@ VIDEO_SUFFIXES = (
 PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
 
 
-def find_videos(paths: Iterable[Path], photos: bool = False) -> tuple[dict[str, Path], list[Path]]:
+class LeftOut(NamedTuple):
+    """What is not read of the folders that the user named."""
+
+    files: list[Path]  # of other kinds
+    results: list[Path]  # folders: the output folder, and results of earlier predictions
+
+
+def find_videos(paths: Iterable[Path], output: Path, photos: bool = False) -> tuple[dict[str, Path], LeftOut]:
     """Find the videos, or the photographs, that the paths name.
 
     Args:
         paths: Folders (searched with their subfolders; hidden files and folders are skipped), video files, and .txt
             files with one path per line, relative to the current folder. Listed videos may be missing.
+        output: Folder of the results.
 
     Returns:
-        (name -> file, sorted by name; the other files of the folders). A name is the path without its suffix,
-        below the searched folder or, for single and listed files, below the deepest folder that they share.
+        (name -> file, sorted by name; what is left out). A name is the path without its suffix, below the searched
+        folder or, for single and listed files, below the deepest folder that they share.
 
         The second video of a name gets the name with a number, name_2.
 
     Raises:
-        UserError: A path is missing, or a list cannot be read.
+        UserError: A path is missing, a list cannot be read, or photographs and their crops would share a folder.
     """
     found: list[tuple[Path, Path]] = []  # name with suffix, file
     files: list[Path] = []
-    left_out: list[Path] = []
+    left_out = LeftOut([], [])
     for path in paths:
         if path.is_dir():
-            below = _files_below(path)
+            if photos and _same_folder(path, output):
+                raise UserError(f"the crops of the photographs in {path} would be read as photographs in the next run; "
+                                "choose another output folder")  # fmt: skip
+            below = _files_below(path, output, left_out.results)
             wanted = [file for file in below if (_is_photo(file) if photos else _is_video(file))]
             found += [(file.relative_to(path), file) for file in wanted]
-            left_out += sorted(set(below).difference(wanted))
+            left_out.files.extend(sorted(set(below).difference(wanted)))
         elif path.suffix.lower() == ".txt":
             listed = _listed_files(path)
             if odd := next((line for line in listed if not _may_be_a_video(line)), None):
@@ -64,6 +80,10 @@ def find_videos(paths: Iterable[Path], photos: bool = False) -> tuple[dict[str, 
     return named, left_out
 
 
+def _same_folder(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
 def _is_video(file: Path) -> bool:
     return file.suffix.lower() in VIDEO_SUFFIXES or is_animation(file)
 
@@ -72,26 +92,27 @@ def _is_photo(file: Path) -> bool:
     return file.suffix.lower() in PHOTO_SUFFIXES and not is_animation(file)
 
 
-def find_inputs(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+def find_inputs(paths: Iterable[Path], output: Path | None = None) -> tuple[list[Path], LeftOut]:
     """Find the photographs and videos that the paths name; they need not exist.
 
     Args:
         paths: Files, folders (searched with their subfolders), and .txt files with one path per line, relative to the
             current folder.
+        output: Folder of the results, if there is one.
 
     Returns:
-        (each file once, those of a folder in sorted order; the files of folders that are neither).
+        (each file once, those of a folder in sorted order; what is left out).
 
     Raises:
         UserError: A list cannot be read, or nothing is found.
     """
     found: list[Path] = []
-    left_out: list[Path] = []
+    left_out = LeftOut([], [])
     for path in paths:
         if os.path.isdir(path):  # noqa: PTH112 - False for names that no file system takes
-            for file in sorted(_files_below(path)):
+            for file in sorted(_files_below(path, output, left_out.results)):
                 suffix = file.suffix.lower()
-                (found if suffix in VIDEO_SUFFIXES or suffix in PHOTO_SUFFIXES else left_out).append(file)
+                (found if suffix in VIDEO_SUFFIXES or suffix in PHOTO_SUFFIXES else left_out.files).append(file)
         elif path.suffix.lower() == ".txt":
             found += _listed_files(path)
         else:
@@ -101,17 +122,23 @@ def find_inputs(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
     return list(dict.fromkeys(found)), left_out
 
 
-def left_out_note(left_out: Sequence[Path]) -> str | None:
-    """One line about the files that are left out of folders; None for no file."""
-    if not left_out:
-        return None
-    suffixes = Counter(path.suffix.lower() or "without ending" for path in left_out).most_common()
-    kinds = ", ".join(f"{number} {suffix}" for suffix, number in suffixes)
-    return f"left out of the folders, by their endings: {len(left_out)} files ({kinds}), the first: {left_out[0]}"
+def left_out_note(left_out: LeftOut) -> str | None:
+    """One line about what is left out of folders; None if nothing is."""
+    parts = []
+    if files := left_out.files:
+        suffixes = Counter(path.suffix.lower() or "without ending" for path in files).most_common()
+        kinds = ", ".join(f"{number} {suffix}" for suffix, number in suffixes)
+        parts.append(f"left out of the folders, by their endings: {len(files)} files ({kinds}), the first: {files[0]}")
+    if folders := left_out.results:
+        parts.append(f"not read, because they hold results: {len(folders)} folders, the first: {folders[0]}")
+    return "; ".join(parts) or None
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """The files of a folder and its subfolders, without hidden ones. Follows links, enters no folder twice."""
+def _files_below(folder: Path, output: Path | None, results: list[Path]) -> list[Path]:
+    """The files of a folder and its subfolders, without hidden ones. Follows links, enters no folder twice.
+
+    Folders of results are added to ``results`` instead. The searched folder is none, even if it is the output folder.
+    """
     files, entered = [], set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         place = os.path.realpath(parent)
@@ -119,6 +146,11 @@ def _files_below(folder: Path) -> list[Path]:
             folders.clear()
             continue
         entered.add(place)
+        is_output = output is not None and _same_folder(Path(parent), output)
+        if Path(parent) != folder and (is_output or "prediction.json" in own_files(Path(parent))):
+            results.append(Path(parent))
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = (Path(parent) / name for name in names if not name.startswith("."))
         files += [path for path in paths if not path.is_dir()]  # a broken link counts: its file is missing

@@ -29,14 +29,13 @@ def _find_videos(args: argparse.Namespace) -> tuple[list[VideoSet], str | None]:
     """(The videos of the data set, at most --limit of each class; a note about other files of the folders)."""
     data_set = TEST_SETS.get(args.dataset)
     if data_set and data_set.videos:
-        sets, left_out = data_set.videos(args.data_root, args.compression, args.split), []
+        sets, note = data_set.videos(args.data_root, args.compression, args.split), None
     else:
-        found, left_out = find_videos(args.video_path, photos=args.dataset == "images")
+        found, left_out = find_videos(args.video_path, args.save_path, photos=args.dataset == "images")
         videos = [Video(name, path, args.dataset) for name, path in found.items()]
-        sets = [VideoSet(args.save_path, args.save_path, videos)]
+        sets, note = [VideoSet(args.save_path, args.save_path, videos)], left_out_note(left_out)
     chosen = {video for group in sets for videos in _by_label(group.videos).values() for video in videos[: args.limit]}
-    sets = [group._replace(videos=[video for video in group.videos if video in chosen]) for group in sets]
-    return sets, left_out_note(left_out)
+    return [group._replace(videos=[video for video in group.videos if video in chosen]) for group in sets], note
 
 
 def _by_label(videos: list[Video]) -> dict[str, list[Video]]:

@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 
 from preprocessing.lists.choosing import Lists, shuffled_codes
-from utils.cli import UserError
 from utils.files import write_json, write_text
 from utils.locks import exclusive_folder
 
@@ -14,14 +13,10 @@ def write_lists(output: Path, lists: Lists, seed_of_codes: int | None) -> None:
     """Write <name>.txt with lines `path code` and <name>.recipe.json for each list; print the counts.
 
     seed_of_codes: Shuffle the codes of the train list with this seed; None keeps them. Raises UserError if another run
-    works in the folder ``output``, or if a list there has no recipe: it is not one of ours.
+    works in the folder ``output``, or if a file of that name there is not one of ours.
     """
-    with exclusive_folder(output) as folder:
-        for name in lists:
-            if (folder / f"{name}.txt").exists() and not (folder / f"{name}.recipe.json").is_file():
-                raise UserError(
-                    f"{folder / name}.txt was not made by this script (it has no recipe); choose another --output"
-                )
+    files = [f"{name}{ending}" for name in lists for ending in (".txt", ".recipe.json")]
+    with exclusive_folder(output, files) as folder:
         for name, (images, facts) in lists.items():
             seed = seed_of_codes if name == "train" else None
             images = images if seed is None else shuffled_codes(images, seed)

@@ -259,7 +259,7 @@ def builder(data, folder, seconds=0.0):
 
 
 def wait_for_leftover(folder, process):
-    while not list(folder.glob(".tmp-crops-*")):
+    while not list(folder.glob(".sjedd-tmp-crops-*")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
 
@@ -273,7 +273,7 @@ def test_after_a_kill_the_next_run_builds_and_removes_what_was_left_and_nothing_
         wait_for_leftover(folder, process)
         time.sleep(0.2)
         process.send_signal(signal.SIGKILL)
-    assert list(folder.glob(".tmp-crops-*"))
+    assert list(folder.glob(".sjedd-tmp-crops-*"))
     source = image_source(data, str(folder))
     assert np.array_equal(source.read(5), ImageFiles(data.records).read(5))
     names = {path.name for path in folder.iterdir() if not path.name.startswith("crops-")}
@@ -300,12 +300,12 @@ def test_of_two_at_once_one_builds_and_the_other_shares(data, folder):
 
 def test_leftovers_stay_where_there_are_no_locks(data, folder, monkeypatch):
     folder.mkdir()
-    (folder / ".tmp-crops-1.bin").write_text("of a builder that may be alive")
+    (folder / ".sjedd-tmp-crops-1.bin").write_text("of a builder that may be alive")
     monkeypatch.setattr("utils.locks.FileLock.acquire", no_locks)
     with hold(folder / "x", wait=False) as mine:
         assert mine
     cache_of(data, folder)
-    assert (folder / ".tmp-crops-1.bin").exists()
+    assert (folder / ".sjedd-tmp-crops-1.bin").exists()
 
 
 def no_locks(*_args, **_options):

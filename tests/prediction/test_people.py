@@ -7,13 +7,15 @@ from PIL import Image
 from datasets.face_regions import TEMPLATE_112
 from prediction import people
 from prediction.people import ScoredFaces, Source, find_faces, find_people
+from prediction.results import RESULT_FILES
 from preprocessing.demo.videos import write_video
 from preprocessing.detection.faces import Faces
 from preprocessing.extraction.face_limits import MIN_CONFIDENCE
-from preprocessing.extraction.find_files import find_inputs, left_out_note
+from preprocessing.extraction.find_files import LeftOut, find_inputs, find_videos, left_out_note
 from preprocessing.extraction.photos import PhotoError, read_photo
 from preprocessing.extraction.video import VideoError
 from utils.cli import UserError
+from utils.own_files import recorded
 
 COUNT = 12
 CONFIDENCE = MIN_CONFIDENCE["mtcnn"]
@@ -136,12 +138,30 @@ def test_inputs_of_folders_lists_and_files(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "list.txt").write_text(f"{tmp_path}/c.gif\n\n{tmp_path}/missing.mp4\n")
     found, left_out = find_inputs([tmp_path / "in", tmp_path / "list.txt", tmp_path / "c.gif"])
-    assert left_out == [tmp_path / "in/notes.md"]
+    assert left_out == ([tmp_path / "in/notes.md"], [])
     assert left_out_note(left_out) == (
         f"left out of the folders, by their endings: 1 files (1 .md), the first: {tmp_path}/in/notes.md"
     )
-    assert left_out_note([]) is None
+    assert left_out_note(LeftOut([], [])) is None
     assert found == [tmp_path / name for name in ("in/b.mp4", "in/deep/a.PNG", "c.gif", "missing.mp4")]
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no photograph and no video"):
         find_inputs([tmp_path / "empty"])
+
+
+def test_results_are_no_inputs(tmp_path):
+    for name in ("a.png", "out/b.png", "out/a/c.png", "earlier/a/annotated.jpg", "earlier/a/d.png", "earlier/e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with recorded(tmp_path / "earlier" / "a", RESULT_FILES):
+        (tmp_path / "earlier" / "a" / "prediction.json").touch()
+    (tmp_path / "link").symlink_to("out")
+    found, left_out = find_inputs([tmp_path], tmp_path / "link")
+    assert found == [tmp_path / "a.png", tmp_path / "earlier/e.png"]
+    assert left_out.results == [tmp_path / "earlier/a", tmp_path / "link"]
+    assert left_out_note(left_out) == (
+        f"not read, because they hold results: 2 folders, the first: {tmp_path}/earlier/a"
+    )
+    assert find_inputs([tmp_path / "out"], tmp_path / "out")[0] == [tmp_path / "out/a/c.png", tmp_path / "out/b.png"]
+    with pytest.raises(UserError, match="would be read as photographs in the next run"):
+        find_videos([tmp_path / "out"], tmp_path / "link", photos=True)

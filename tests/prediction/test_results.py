@@ -1,7 +1,8 @@
 import json
 from pathlib import Path
 
-from prediction.results import SCHEMA, clear, folders_for, is_done, row_of, stamp
+from prediction.results import RESULT_FILES, SCHEMA, clear, folders_for, is_done, row_of, stamp
+from utils.own_files import recorded
 
 
 def names(paths, output):
@@ -16,10 +17,27 @@ def test_folders_have_the_inputs_stems_and_never_a_name_twice(tmp_path):
 
 def test_earlier_predictions_keep_their_folders(tmp_path):
     (tmp_path / "x").mkdir()
-    (tmp_path / "x" / "prediction.json").write_text(json.dumps({"input": "b/x.mp4"}))
+    with recorded(tmp_path / "x", RESULT_FILES):
+        (tmp_path / "x" / "prediction.json").write_text(json.dumps({"input": "b/x.mp4"}))
     assert names(["a/x.mp4", "b/x.mp4"], tmp_path) == ["x_2", "x"]
     folders = folders_for([Path("b/x.mp4")], tmp_path)
     assert folders == {Path("b/x.mp4"): (tmp_path / "x", {"input": "b/x.mp4"})}
+
+
+def test_what_the_user_has_is_no_folder_of_an_input(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "prediction.json").write_text("no JSON, and mine")
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "empty").mkdir()
+    assert names(["mine.png", "file.png", "link.png", "empty.png"], tmp_path) == ["mine_2", "file_2", "link_2", "empty"]
+    (tmp_path / "ours").mkdir()
+    with recorded(tmp_path / "ours", RESULT_FILES):
+        (tmp_path / "ours" / "prediction.json").write_text(json.dumps({"input": "ours.png"}))
+    (tmp_path / "ours" / "heat_wave.jpg").touch()
+    assert names(["ours.png"], tmp_path) == ["ours"], "it is in nobody's way"
+    (tmp_path / "ours" / "annotated.jpg").touch()
+    assert names(["ours.png"], tmp_path) == ["ours_2"]
 
 
 def test_done_means_the_same_settings_and_readable():
@@ -33,7 +51,14 @@ def test_done_means_the_same_settings_and_readable():
 
 
 def test_clearing_leaves_foreign_files(tmp_path):
-    for name in ("prediction.json", "annotated.mp4", "timeline_1.png", "heat_1_eye.jpg", ".tmp-a.mp4", "notes.txt"):
+    for name in (
+        "prediction.json",
+        "annotated.mp4",
+        "timeline_1.png",
+        "heat_1_eye.jpg",
+        ".sjedd-tmp-a.mp4",
+        "notes.txt",
+    ):
         (tmp_path / name).touch()
     clear(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

@@ -62,7 +62,7 @@ def test_a_second_run_at_the_same_time_is_refused(tmp_path, capsys):
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         other.stdout.readline()
         assert main(arguments) == 2
-        assert [path.name for path in (tmp_path / "FF++").iterdir()] == [".lock"]
+        assert [path.name for path in (tmp_path / "FF++").iterdir()] == [".sjedd.lock"]
         other.communicate("\n")
     assert capsys.readouterr().err.count("another run is working in") == 1
     for made in ("30", "0"):

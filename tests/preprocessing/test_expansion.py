@@ -167,8 +167,11 @@ def test_a_second_run_makes_what_is_missing_and_clears_leftovers(copy, capsys):
     before, times = files_of(target), times_of(target)
     lost = target / rows_of(copy)[3]["path"]
     lost.unlink()
-    (target / "eyes" / "stale").mkdir()
-    (target / "eyes" / "stale" / "0000.png").touch()
+    stale = target / "eyes" / "stale" / "0000.png"  # of an earlier plan
+    stale.parent.mkdir()
+    stale.touch()
+    rows = rows_of(copy)
+    manifest.write_rows(target / "manifest.csv", [*rows, rows[0] | {"path": "eyes/stale/0000.png"}], COLUMNS)
     (lost.parent / f"{TEMPORARY}abc.png").write_bytes(b"half")
     assert run(copy) == 0
     assert "1 of them new" in capsys.readouterr().out
@@ -183,11 +186,28 @@ def test_an_image_whose_row_changed_is_made_again(copy, demo):
     target = folder_of(copy)
     table = target / "manifest.csv"
     rows = rows_of(copy)
-    manifest.write_rows(table, [rows[0] | {"grow": "0.5"}, *rows[1:-1]], COLUMNS)
-    for row in (rows[0], rows[-1]):
-        (target / row["path"]).write_bytes(b"other")
+    manifest.write_rows(table, [rows[0] | {"grow": "0.5"}, *rows[1:]], COLUMNS)
+    (target / rows[0]["path"]).write_bytes(b"other")
     assert run(copy) == 0
     assert files_of(target) == files_of(folder_of(demo))
+
+
+def test_images_that_no_expansion_made_stay(copy, demo, capsys):
+    target = folder_of(copy)
+    rows = rows_of(copy)
+    manifest.write_rows(target / "manifest.csv", [*rows[:-1], rows[0] | {"path": "../../mine.png"}], COLUMNS)
+    mine = [target / "eyes" / "mine" / "0000.png", target / rows[0]["path"].replace(".png", "0.png")]
+    mine += [target / rows[-1]["path"], target.parent.parent / "mine.png"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    for more in ((), ("--overwrite",)):
+        assert run(copy, *more) == 2
+        assert f"{mine[2]} would be replaced, but no expansion made it" in capsys.readouterr().err
+    mine.pop(2).unlink()
+    for more in ((), ("--overwrite",)):
+        assert run(copy, *more) == 0
+        assert all(path.read_text() == "mine" for path in mine)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])

@@ -62,7 +62,12 @@ def test_killed_in_the_middle_and_run_again(videos, quiet, tmp_path):
         if not name.split("/")[-1].startswith(".") and not name.endswith((".new", ".lock")):
             assert content == quiet[name]
     hidden = tmp_path / ".manifest"
-    leftovers = [hidden / ".claim-0.lock", hidden / ".run-0.lock", hidden / ".tmp-0.csv", tmp_path / ".tmp-0.csv"]
+    leftovers = [
+        hidden / ".claim-0.lock",
+        hidden / ".run-0.lock",
+        hidden / ".sjedd-tmp-0.csv",
+        tmp_path / ".sjedd-tmp-0.csv",
+    ]
     for path in leftovers:  # of other kills
         path.touch()
     assert main(arguments(videos, tmp_path)) == 0

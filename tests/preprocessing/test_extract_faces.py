@@ -96,9 +96,9 @@ def test_a_second_run_does_what_is_missing_and_clears_leftovers(videos, tmp_path
     # what kill -9 leaves: a video without rows, with a crop, a temporary file and a half-written row file
     (out / ".manifest" / "a b" / "000.csv").rename(out / ".manifest" / "a b" / "000.new")
     (out / "a b" / "000" / "0003.png").unlink()
-    (out / "a b" / "000" / ".tmp-abc.png").write_bytes(b"half")
+    (out / "a b" / "000" / ".sjedd-tmp-abc.png").write_bytes(b"half")
     (out / "a b" / "000" / "0001.png").write_bytes(b"of another run")
-    (out / ".manifest" / ".tmp-abc.csv").write_text("video,fra")
+    (out / ".manifest" / ".sjedd-tmp-abc.csv").write_text("video,fra")
     (out / ".manifest" / "a b" / "001.new").touch()
     untouched = (out / "a b" / "001" / "0000.png").stat().st_mtime_ns
     capsys.readouterr()
@@ -106,6 +106,26 @@ def test_a_second_run_does_what_is_missing_and_clears_leftovers(videos, tmp_path
     assert "3 videos and 2 frames" in capsys.readouterr().out  # the unreadable ones are tried again
     assert snapshot(out) == before
     assert (out / "a b" / "001" / "0000.png").stat().st_mtime_ns == untouched
+
+
+def test_crops_that_no_extraction_made_are_not_removed(videos, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(videos, out) == 0
+    mine = out / "a b" / "000" / "0002.png"
+    mine.write_text("mine")
+    (out / ".manifest" / "folder.csv").mkdir()  # of a video "folder.csv/x"; it is no table
+    assert run(videos, out) == 0, "nothing is cropped again"
+    (out / ".manifest" / "folder.csv").rmdir()
+    for arguments in (("--n_frames", "3", "--overwrite"), ("--size", "112", "--overwrite")):
+        before = snapshot(out)
+        assert run(videos, out, *arguments) == 2
+        assert f"{mine} would be removed, but no extraction made it" in capsys.readouterr().err
+        assert snapshot(out) == before
+    (out / "a b" / "000" / "0000.png").unlink()
+    assert run(videos, out) == 2, "a missing crop is made again"
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    assert run(videos, out) == 0
 
 
 def test_other_settings_are_refused_unless_overwritten(videos, tmp_path, capsys):

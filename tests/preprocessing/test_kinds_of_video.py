@@ -230,12 +230,12 @@ def test_endings_of_folders(tmp_path):
     found, left_out = find_inputs([tmp_path])
     assert [path.name for path in found] == [
         "a.MTS", "b.m2ts", "c.ogv", "d.vob", "e.3g2", "f.heic", "g.heif", "h.avif", "i.gif", "j.webp"]  # fmt: skip
-    assert [path.name for path in left_out] == ["k.txt", "l"]
+    assert [path.name for path in left_out.files] == ["k.txt", "l"]
     frames = [Image.fromarray(frame) for frame in (PHOTOGRAPH, PHOTOGRAPH[::-1])]
     frames[0].save(tmp_path / "i.gif", save_all=True, append_images=frames[1:])
-    videos, left_out = find_videos([tmp_path])
+    videos, left_out = find_videos([tmp_path], tmp_path / "out")
     assert list(videos) == ["a", "b", "c", "d", "e", "i"]
-    assert [path.name for path in left_out] == ["f.heic", "g.heif", "h.avif", "j.webp", "k.txt", "l"]
+    assert [path.name for path in left_out.files] == ["f.heic", "g.heif", "h.avif", "j.webp", "k.txt", "l"]
 
 
 def test_photographs_are_cropped_with_a_manifest(tmp_path, capsys):

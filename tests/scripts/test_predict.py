@@ -20,6 +20,7 @@ from prediction import pipeline
 from preprocessing import extract_faces
 from preprocessing.demo.videos import write_video
 from tests.conftest import ROOT
+from utils.own_files import RECORD
 
 main = SJEDD_predict.main
 
@@ -74,7 +75,7 @@ def test_photos_and_videos_of_a_folder(run, media, capsys):
             assert prediction["p_fake"] == max(track["p_fake"] for track in prediction["tracks"])
             assert float(rows[name]["p_fake"]) == pytest.approx(prediction["p_fake"], rel=1e-8)
             files = {path.name for path in (out / name).iterdir()}
-            named = {"prediction.json", prediction["annotated"]}
+            named = {RECORD, "prediction.json", prediction["annotated"]}
             for track in prediction["tracks"]:
                 assert FFPP.is_legal([float(node in track["state"]) for node in FFPP.nodes])
                 assert ("fake" in track["state"]) == (track["outcome"] == "fake") == (track["p_fake"] >= 0.5)
@@ -117,7 +118,7 @@ def test_a_video_has_the_p_fake_that_extraction_and_test_give_it(run, media, pub
     for node in FFPP.nodes[1:]:
         mean = np.mean([float(row[node.replace(" ", "_")]) for row in rows])
         assert track["nodes"][node] == pytest.approx(mean, abs=1e-5)
-    assert {path.name for path in (out / "clip").iterdir()} == {"prediction.json"}
+    assert {path.name for path in (out / "clip").iterdir()} == {RECORD, "prediction.json"}
 
 
 def test_json_on_standard_output_is_all_there(run, media, capsys):
@@ -145,7 +146,7 @@ def test_what_was_predicted_in_the_same_way_is_kept(run, media, tmp_path, monkey
     _, out = run(*paths, "--band", 0.0, 1.0, "--no_pictures")
     assert asked[3:] == ["a.png", "b.png"]
     assert [read(out, name)["outcome"] for name in "ab"] == ["uncertain"] * 2
-    assert {path.name for path in (out / "a").iterdir()} == {"prediction.json"}
+    assert {path.name for path in (out / "a").iterdir()} == {RECORD, "prediction.json"}
 
 
 def test_inputs_of_one_name_get_folders_of_their_own(run, media, tmp_path):
@@ -158,7 +159,7 @@ def test_inputs_of_one_name_get_folders_of_their_own(run, media, tmp_path):
         assert read(out, "same")["tracks"]
         assert read(out, "same_2")["outcome"] == "no_face"
     run("--no_pictures", "--input", tmp_path / "y")
-    assert sorted(path.name for path in out.iterdir()) == ["predictions.csv", "same", "same_2"]
+    assert sorted(path.name for path in out.iterdir()) == [RECORD, "predictions.csv", "same", "same_2"]
 
 
 def test_calibration_decides_the_verdict(run, media, tmp_path):

@@ -10,6 +10,7 @@ from datasets.perturbations import parse_perturbation, whole_suite
 from evaluation import robustness
 from evaluation.data_set_scorer import DataSetScorer
 from evaluation.robustness import robustness_table
+from utils.own_files import RECORD
 
 
 @pytest.fixture
@@ -78,6 +79,7 @@ def test_a_new_test_removes_the_robustness_of_the_one_before(run, monkeypatch):
     assert (run.folder / "robustness.csv").exists() and (run.folder / "robustness" / "blur_1" / "metrics.json").exists()
     assert run() == 0
     left = {path.relative_to(run.folder).as_posix() for path in run.folder.rglob("*") if path.is_file()}
+    left.remove(RECORD)
     assert left == {"log.txt", "metrics.json", "predictions.csv", "blur_3/metrics.json", "blur_3/predictions.csv"}
 
 

@@ -12,6 +12,7 @@ from models.checkpoint import save_checkpoint, save_weights
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from tests.conftest import REAL
+from utils.own_files import RECORD
 
 main = SJEDD_test.main
 
@@ -179,7 +180,7 @@ def test_nothing_readable_is_exit_code_2_and_leaves_no_predictions(run, crops_co
     assert code == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: CDF: none of the images could be read, 30 were tried")
-    assert {path.name for path in folder.iterdir()} == {"log.txt"}
+    assert {path.name for path in folder.iterdir()} == {"log.txt", RECORD}
 
 
 def test_no_crops_at_all_is_exit_code_2(run, tmp_path, capsys):

@@ -704,7 +704,9 @@ def test_a_preview_shows_blends_and_stops(command, crop_lists, tmp_path, capsys)
     with Image.open(sheet) as image:
         assert image.format == "PNG" and image.height > 2.5 * image.width, "eight rows of three pictures"
     assert not (tmp_path / "out").exists(), "no run"
-    assert "raise --self_blend 1e-09" in refused([*command, "--self_blend", "1e-9", "--preview", str(sheet)], capsys)
+    assert "raise --self_blend 1e-09" in refused(
+        [*command, "--self_blend", "1e-9", "--preview", f"{sheet}.png"], capsys
+    )
 
 
 def test_the_tree_of_ffsc_has_no_label_for_blends(command, crop_lists, capsys):
@@ -787,7 +789,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_good_checkpoint(command, tm
     assert code == 2
     assert f"error: cannot write {last}" in err and "Traceback" not in err
     assert last.read_bytes() == before
-    assert not list(last.parent.glob(".tmp-*"))
+    assert not list(last.parent.glob(".sjedd-tmp-*"))
 
 
 @posix_only

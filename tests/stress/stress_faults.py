@@ -111,7 +111,9 @@ def resumed(name, command, folder):
 
 
 def leftovers(folder):
-    return [path.name for path in folder.rglob("*") if path.name.startswith(".tmp-") or path.name in (".lock",)]
+    return [
+        path.name for path in folder.rglob("*") if path.name.startswith(".sjedd-tmp-") or path.name in (".sjedd.lock",)
+    ]
 
 
 def kill_often(number, seed, seconds, command_now, folder, start_anew):

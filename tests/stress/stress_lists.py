@@ -237,7 +237,7 @@ READERS = {
                                         lambda path: refuse_other_source(path.parent, "list.txt")),
     "calibration.json": ("calibration.json", json_of(CALIBRATION),
                          lambda path: (read_calibration(path), calibrated_checkpoint(path))),
-    "videos of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_videos([path])[0]),
+    "videos of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_videos([path], path.parent / "out")[0]),
     "inputs of a list": ("list.txt", lines(*VIDEO_LINES), lambda path: find_inputs([path])[0]),
 }  # fmt: skip
 

@@ -81,15 +81,15 @@ def test_a_lock_that_may_not_be_taken_is_one_line(tmp_path):
 def test_an_output_folder_is_for_one_run_at_a_time(tmp_path):
     folder = tmp_path / "out"
     with exclusive_folder(folder):
-        (folder / ".tmp-half.csv").touch()
+        (folder / ".sjedd-tmp-half.csv").touch()
         (folder / "whole.csv").touch()
         code = "import sys; from utils.locks import exclusive_folder\nwith exclusive_folder(sys.argv[1]): pass"
         command = [sys.executable, "-c", code, str(folder)]
         refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert "UserError: another run is working in" in refused.stderr
-        assert (folder / ".tmp-half.csv").exists(), "it may be the other run's"
+        assert (folder / ".sjedd-tmp-half.csv").exists(), "it may be the other run's"
     with exclusive_folder(folder):
-        assert {path.name for path in folder.iterdir()} == {".lock", "whole.csv"}
+        assert {path.name for path in folder.iterdir()} == {".sjedd.lock", "whole.csv"}
     assert [path.name for path in folder.iterdir()] == ["whole.csv"]
 
 
