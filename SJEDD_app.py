@@ -22,6 +22,7 @@ def get_args_parser() -> ArgumentParser:
     parser.add_argument("--port", type=port, default=7860, help="port to listen at")
     parser.add_argument("--max_mb", type=positive_float, default=200, help="largest upload, MB")
     parser.add_argument("--max_seconds", type=positive_float, default=120, help="longest video, s")
+    parser.add_argument("--time_limit", type=positive_float, default=300, help="longest work on a file, s")
     samples = "photographs, videos, or folders of them, offered on the page as examples"
     parser.add_argument("--samples", type=Path, nargs="+", default=[], metavar="PATH", help=samples)
     add_prediction_options(parser)

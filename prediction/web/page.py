@@ -1,10 +1,11 @@
 """The web page, and its endpoint for programs, as a Starlette application."""
 
+import asyncio
+import contextlib
 import re
-import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,16 +18,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from prediction.context import PredictionContext
-from prediction.people import open_source
-from prediction.pipeline import Progress, predict
 from prediction.web import rendering
 from prediction.web.prediction_queue import PredictionQueue
-from prediction.web.request_guard import RequestGuard, too_large
-from preprocessing.extraction.photos import PhotoError
-from preprocessing.extraction.video import VideoError, count_frames, frame_rate
+from prediction.web.request_guard import RequestGuard
+from prediction.web.worker import Limits, Task
 from utils.cli import UserError
 
+_MOST_UPLOADS = 50  # at a time
+_UPLOAD_SECONDS = 300
 _FORM_LIMITS = {"max_files": 1, "max_fields": 2, "max_part_size": 10_000}  # bytes of a field that is not a file
 
 
@@ -34,17 +33,13 @@ _FORM_LIMITS = {"max_files": 1, "max_fields": 2, "max_part_size": 10_000}  # byt
 class Page:
     """The page and the handlers of its requests."""
 
-    context: PredictionContext
+    queue: PredictionQueue
     samples: Mapping[str, Path]  # name on the page -> file
     folder: Path  # holds uploads and results until the answer is sent
-    max_mb: float  # of a file
-    max_seconds: float  # of a video
+    limits: Limits
     local: bool  # only this machine may use the page
     stopping: Callable[[], bool]  # whether the server is about to end; predictions are then abandoned
-
-    def __post_init__(self) -> None:
-        self.max_bytes = int(self.max_mb * 2**20)
-        self.queue = PredictionQueue()
+    uploads: int = 0  # requests whose body is being received
 
     def app(self) -> Starlette:
         css, script = (Response(text, media_type=f"text/{kind}") for kind, text in rendering.assets().items())
@@ -56,45 +51,66 @@ class Page:
             Route("/page.css", lambda request: css, methods=["GET"]),
             Route("/page.js", lambda request: script, methods=["GET"]),
         ]
-        guard = Middleware(RequestGuard, max_bytes=self.max_bytes, local=self.local)
+        guard = Middleware(RequestGuard, limits=self.limits, local=self.local, busy=self.is_busy)
         handlers = dict.fromkeys((HTTPException, ClientDisconnect, UserError, Exception), _answer_error)
         return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
+
+    def is_busy(self) -> bool:
+        return self.queue.is_full() or self.uploads >= _MOST_UPLOADS
 
     async def show(self, request: Request) -> Response:
         return self._page("")
 
     async def answer_form(self, request: Request) -> Response:
         """The page with the result; for the page's script the result alone."""
-        async with request.form(**_FORM_LIMITS) as form:
-            with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-                prediction = await self._predict(request, form, Path(folder), self.context)
-                result = rendering.result_html(prediction, Path(folder) / "result", self.context.predictor.tree)
+        async with self._form(request) as form:
+            with self._folder() as folder:
+                prediction = await self._predict(request, form, folder, pictures=True)
+                result = rendering.result_html(prediction, folder / "result", self.queue.worker.tree)
         return JSONResponse({"html": result}) if rendering.wants_json(request) else self._page(result)
 
     async def answer_program(self, request: Request) -> Response:
         """The content of prediction.json without its settings and without pictures."""
-        async with request.form(**_FORM_LIMITS) as form:
-            with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-                context = self.context._replace(pictures=False)
-                prediction = await self._predict(request, form, Path(folder), context)
+        async with self._form(request) as form:
+            with self._folder() as folder:
+                prediction = await self._predict(request, form, folder, pictures=False)
         del prediction["settings"]
         return JSONResponse(prediction)
 
     async def progress(self, request: Request) -> Response:
         return JSONResponse(self.queue.progress(request.path_params["job"]))
 
-    async def _predict(self, request: Request, form: FormData, folder: Path, context: PredictionContext) -> dict:
+    @contextlib.asynccontextmanager
+    async def _form(self, request: Request) -> AsyncIterator[FormData]:
+        """The form of a request; its temporary files are removed at the end."""
+        self.uploads += 1
+        try:
+            form = await asyncio.wait_for(request.form(**_FORM_LIMITS), _UPLOAD_SECONDS)
+        except asyncio.TimeoutError:
+            raise HTTPException(408, f"the file did not arrive within {_UPLOAD_SECONDS} s; send it again") from None
+        finally:
+            self.uploads -= 1
+        try:
+            yield form
+        finally:
+            await form.close()
+
+    @contextlib.contextmanager
+    def _folder(self) -> Iterator[Path]:
+        """A temporary folder for a request. Somebody may have removed the one that holds it."""
+        self.folder.mkdir(0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder, ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+
+    async def _predict(self, request: Request, form: FormData, folder: Path, pictures: bool) -> dict:
         """Predict the file or the sample of a form. The results go into ``folder``/result."""
         name, path = await self._input_of(form, folder)
-
-        def work(report: Progress) -> dict:
-            self.check_limits(path)
-            return predict(path, folder / "result", context, on_progress=report) | {"input": name}
 
         async def given_up() -> bool:
             return self.stopping() or await request.is_disconnected()
 
-        return await self.queue.run(str(form.get("job") or secrets.token_hex(16)), work, given_up)
+        task = Task(path, folder / "result", pictures, self.limits)
+        return await self.queue.run(str(form.get("job", "")), task, given_up) | {"input": name}
 
     async def _input_of(self, form: FormData, folder: Path) -> tuple[str, Path]:
         """(name, file) of the upload or the sample. An upload is written into ``folder``/upload."""
@@ -112,20 +128,8 @@ class Page:
             raise HTTPException(400, "choose a photograph or a video first")
         raise HTTPException(400, "send a photograph or a video in the form field 'file'")
 
-    def check_limits(self, path: Path) -> None:
-        """Raises HTTPException if a file is too large, or a video too long."""
-        if path.stat().st_size > self.max_bytes:
-            raise HTTPException(413, too_large(self.max_bytes))
-        try:
-            seconds = count_frames(path) / frame_rate(path) if open_source(path).photo is None else 0
-        except (PhotoError, VideoError):
-            return  # the prediction says why it cannot be read
-        if seconds > self.max_seconds:
-            limit = f"the page takes {self.max_seconds:g} s; cut it, or start the page with another --max_seconds"
-            raise HTTPException(413, f"the video has {seconds:.0f} s, {limit}")
-
     def _page(self, result: str) -> Response:
-        settings = self.context.settings
+        settings = self.queue.worker.settings
         low, high = settings["band"]
         made_with = [
             Path(settings["checkpoint"]).name,
@@ -134,7 +138,9 @@ class Page:
             f"fake from {high:g}" if low == high else f"uncertain from {low:g} to {high:g}",
             "calibrated" if settings["calibration"] is not None else "not calibrated",
         ]
-        return rendering.page_response(result=result, samples=sorted(self.samples), page=self, made_with=made_with)
+        return rendering.page_response(
+            result=result, samples=sorted(self.samples), limits=self.limits, made_with=made_with
+        )
 
 
 def file_name(name: str) -> str:

@@ -1,61 +1,116 @@
 """Run one prediction at a time, in order of arrival."""
 
 import asyncio
-import threading
+import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from prediction.pipeline import Progress
+from prediction.web.worker import Made, Progress, Refusal, Task, Worker
 
-_INTERVAL = 0.1  # seconds between two looks at a job
+MOST_JOBS = 20  # in line, the running one too
+BUSY = "the page is busy: too many files are in line; try again in some minutes"
+_INTERVAL = 0.05  # seconds between two looks at a job
+_PATIENCE = 3.0  # seconds that a prediction has to end after it was told to
 
 
-class Abandoned(Exception):
-    """Raised inside a prediction whose client is gone."""
+class _Job:
+    def __init__(self, name: str) -> None:
+        self.name, self.progress = name, Progress("", 0.0)
 
 
 class PredictionQueue:
-    """Jobs in order of arrival. The first one runs in a thread of its own."""
+    """Jobs in order of arrival; a worker does the first one. As a context manager it ends the worker.
 
-    def __init__(self) -> None:
-        self._jobs: dict[str, dict[str, object]] = {}  # name -> {step, share}
-        self._thread = ThreadPoolExecutor(1)
+    Args:
+        start: starts a worker; also if one was ended, or has died.
+        time_limit: seconds for a prediction.
+    """
+
+    def __init__(self, start: Callable[[], Worker], time_limit: float) -> None:
+        self._start, self._time_limit = start, time_limit
+        self._jobs: list[_Job] = []
+        self.worker = start()
+
+    def __enter__(self) -> "PredictionQueue":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.worker.kill()
+
+    def is_full(self) -> bool:
+        return len(self._jobs) >= MOST_JOBS
 
     def progress(self, name: str) -> dict[str, object]:
         """{number of jobs ahead, step, share of the step done} of a job; {} for an unknown job."""
-        if name not in self._jobs:
-            return {}
-        return {"ahead": list(self._jobs).index(name), **self._jobs[name]}
+        for ahead, job in enumerate(self._jobs):
+            if job.name == name:
+                return {"ahead": ahead, **job.progress._asdict()}
+        return {}
 
-    async def run(self, name: str, work: Callable[[Progress], dict], given_up: Callable[[], Awaitable[bool]]) -> dict:
-        """Wait in line, run ``work`` in another thread, return its result. When ``run`` ends, ``work`` has ended.
+    async def run(self, name: str, task: Task, given_up: Callable[[], Awaitable[bool]]) -> dict:
+        """Wait in line, let the worker do a task, return the prediction. When ``run`` ends, nobody uses the file.
 
         Args:
             name: Name of the job, for ``progress``.
-            work: Gets a function to which it reports its progress.
-            given_up: Whether the client is gone. Then the job is dropped, or stopped at its next report, and
-                ClientDisconnect is raised.
+            task: What to do.
+            given_up: Whether the client is gone. Then the job is dropped, and ClientDisconnect is raised.
+
+        Raises HTTPException if the queue is full, or the file is refused, takes too long or ends the process.
         """
-        job: dict[str, object] = {"step": "", "share": 0.0}
-        self._jobs[name], abandoned = job, threading.Event()
-
-        def report(step: str, share: float) -> None:
-            if abandoned.is_set():
-                raise Abandoned
-            job.update(step=step, share=share)
-
-        running = self._thread.submit(work, report)
+        if self.is_full():
+            raise HTTPException(503, BUSY)
+        job = _Job(name)
+        self._jobs.append(job)
         try:
-            while not running.done():
-                if await given_up():
-                    raise ClientDisconnect
+            await _check(given_up)
+            while self._jobs[0] is not job:
                 await asyncio.sleep(_INTERVAL)
-            return running.result()
+                await _check(given_up)
+            if not self.worker.is_alive():
+                self.worker = await run_in_threadpool(self._start)
+            try:
+                return await self._result(job, task, given_up)
+            finally:
+                await self._end_task()
         finally:
-            abandoned.set()
-            running.cancel()
-            while not running.done():
-                await asyncio.sleep(_INTERVAL)
-            self._jobs.pop(name, None)
+            self._jobs.remove(job)
+
+    async def _result(self, job: _Job, task: Task, given_up: Callable[[], Awaitable[bool]]) -> dict:
+        deadline = time.monotonic() + self._time_limit
+        self.worker.submit(task)
+        while True:
+            for message in self.worker.messages():
+                match message:
+                    case Progress():
+                        job.progress = message
+                    case Made(prediction):
+                        return prediction
+                    case Refusal(status, text):
+                        raise HTTPException(status, text)
+            if not self.worker.is_alive():
+                raise HTTPException(500, "this file ended the process that looked at it; the page's terminal says why")
+            if time.monotonic() > deadline:
+                limit = f"it took longer than {self._time_limit:g} s"
+                raise HTTPException(413, f"{limit}; cut it, or start the page with another --time_limit")
+            await _check(given_up)
+            await asyncio.sleep(_INTERVAL)
+
+    async def _end_task(self) -> None:
+        """Wait for the end of a task whose result nobody wants; end the worker if that takes long."""
+        if self.worker.is_busy():
+            self.worker.stop()
+        deadline = time.monotonic() + _PATIENCE
+        while self.worker.is_busy():
+            for _ in self.worker.messages():
+                pass
+            if time.monotonic() > deadline:
+                self.worker.kill()
+            await asyncio.sleep(_INTERVAL)
+
+
+async def _check(given_up: Callable[[], Awaitable[bool]]) -> None:
+    if await given_up():
+        raise ClientDisconnect

@@ -4,14 +4,17 @@ import argparse
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import python_multipart  # noqa: F401 - Starlette imports it with the first upload, too late for a clear message
 import uvicorn
 
-from prediction.context import build_context
+from prediction.web.connections import PatientProtocol
 from prediction.web.page import Page
+from prediction.web.prediction_queue import PredictionQueue
 from prediction.web.scratch import scratch_folder
+from prediction.web.worker import Limits, Worker
 from preprocessing.extraction.find_files import find_inputs
 from utils.cli import UserError
 
@@ -22,11 +25,15 @@ MAX_SAMPLES = 200
 def serve(args: argparse.Namespace) -> None:
     """Serve the page until it is stopped. args: the options of SJEDD_app.py."""
     samples, local = samples_by_name(args.samples), args.host in LOCAL_HOSTS
-    with bind(args.host, args.port) as listener, scratch_folder("sjedd_app_") as folder:
-        context = build_context(args, pictures=True)
-        page = Page(context, samples, folder, args.max_mb, args.max_seconds, local, lambda: server.should_exit)
+    with (
+        bind(args.host, args.port) as listener,
+        scratch_folder("sjedd_app_") as folder,
+        PredictionQueue(partial(Worker, args), args.time_limit) as queue,
+    ):
+        limits = Limits(args.max_mb, args.max_seconds)
+        page = Page(queue, samples, folder, limits, local, lambda: server.should_exit)
         options = {"log_level": "warning", "access_log": False, "lifespan": "off", "timeout_graceful_shutdown": 5}
-        server = uvicorn.Server(uvicorn.Config(page.app(), **options))
+        server = uvicorn.Server(uvicorn.Config(page.app(), http=PatientProtocol, ws="none", **options))
         if not local:
             print(f"note: everyone who can reach {args.host} can use the page; it has no password", file=sys.stderr)
         host = f"[{args.host}]" if ":" in args.host else args.host

@@ -31,6 +31,12 @@ def number_of_pictures(path: Path) -> int:
         return 0
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels, from the header."""
+    with _open(path) as image:
+        return image.size
+
+
 def pictures(path: Path) -> Iterator[tuple[np.ndarray, float]]:
     """Yield (picture [H, W, 3] uint8 RGB, seconds after the first) up to the end or the first damaged one."""
     with _open(path) as image:

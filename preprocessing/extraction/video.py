@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from datasets.records import evenly_spaced_indices
-from preprocessing.extraction.animations import is_animation, number_of_pictures, pictures
+from preprocessing.extraction.animations import is_animation, number_of_pictures, picture_size, pictures
 from preprocessing.extraction.hdr import TRANSFERS, to_sdr
 from utils.video_writer import rgb_frame
 
@@ -179,6 +179,14 @@ def count_frames(path: Path, decode: bool = False) -> int:
     if count < 1:
         raise VideoError("no_frames", path, "no frame of it can be decoded")
     return count
+
+
+def frame_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels that a video's header tells. Raises VideoError."""
+    if is_animation(path):
+        return picture_size(path)
+    with _open(path) as (_, stream):
+        return stream.width, stream.height
 
 
 def frame_rate(path: Path) -> float:

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import json
 import re
+import socket
 import threading
 import time
 from types import SimpleNamespace
@@ -15,67 +16,100 @@ from starlette.requests import Request
 
 from models.label_tree import FFPP
 from prediction.palette import OUTCOME_COLOURS
-from prediction.web import page, server
+from prediction.web import connections, page, prediction_queue, server
+from prediction.web.connections import PatientProtocol
 from prediction.web.page import Page, file_name
+from prediction.web.prediction_queue import PredictionQueue
 from prediction.web.rendering import assets, error_response, result_html
 from prediction.web.server import bind, samples_by_name
+from prediction.web.worker import Limits, Made, Progress, Refusal
 from tests.contrast import check
 from tests.scripts.test_app import HOSTILE, form
 from utils.cli import UserError
 
 
 class Controlled:
-    """A prediction that runs until it is told to end; it reports a share of 0.25 all the time."""
+    """A worker whose prediction runs until it is told to end; it reports a share of 0.25 all the time.
+
+    stubborn: it does not end when it is told to stop. dies: it ends its process.
+    """
 
     def __init__(self):
-        self.running, self.go_on, self.most = [], threading.Event(), 0
-        self.ended = []
+        self.tree = FFPP
+        self.settings = {"checkpoint": "x.pth", "detector": "mtcnn", "n_frames": 4}
+        self.settings |= {"band": (0.5, 0.5), "calibration": None}
+        self.running, self.ended, self.killed, self.starts = None, [], [], 0
+        self.go_on, self.stubborn, self.dies, self.answer = threading.Event(), False, False, None
 
-    def __call__(self, path, folder, context, on_progress):
-        self.running.append(path.read_text())
-        self.most = max(self.most, len(self.running))
-        try:
-            while not self.go_on.wait(0.01):
-                on_progress("faces", 0.25)
-                assert path.exists(), "a running prediction has its file"
-        finally:
-            self.ended.append(self.running.pop())
-        return {"input": str(path), "outcome": "no_face", "p_fake": None, "tracks": [], "reason": "y", "settings": {}}
+    def start(self):
+        self.starts, self.alive = self.starts + 1, True
+        return self
+
+    def submit(self, task):
+        assert self.running is None, "one at a time"
+        self.task, self.running = task, task.path.read_text()
+
+    def messages(self):
+        if self.running is None:
+            return
+        assert self.task.path.exists(), "a running prediction has its file"
+        if self.dies:
+            self.kill()
+        elif self.answer or self.go_on.is_set():
+            empty = {"outcome": "no_face", "p_fake": None, "tracks": [], "reason": "y", "settings": {}}
+            yield self.end(self.answer or Made({"input": str(self.task.path)} | empty))
+        else:
+            yield Progress("faces", 0.25)
+
+    def end(self, message):
+        self.ended.append(self.running)
+        self.running = None
+        return message
+
+    def stop(self):
+        if not self.stubborn:
+            self.end(None)
+
+    def is_alive(self):
+        return self.alive
+
+    def is_busy(self):
+        return self.running is not None
+
+    def kill(self):
+        self.killed.append(self.running)
+        self.running, self.alive = None, False
 
 
 @pytest.fixture
 def prediction(monkeypatch):
     controlled = Controlled()
-    monkeypatch.setattr(page, "predict", controlled)
-    monkeypatch.setattr(Page, "check_limits", lambda self, path: None)
+    monkeypatch.setattr(prediction_queue, "_PATIENCE", 0.3)
     yield controlled
     controlled.go_on.set()
 
 
-class Context(SimpleNamespace):
-    def _replace(self, **changes):
-        return self
-
-
 @pytest.fixture
-def site(tmp_path):
-    """(function that sends a request, folder of uploads, function that stops all predictions)"""
-    settings = {"checkpoint": "x.pth", "detector": "mtcnn", "n_frames": 4, "band": (0.5, 0.5), "calibration": None}
-    context = Context(predictor=SimpleNamespace(tree=FFPP), settings=settings)
+def site(tmp_path, prediction):
+    """(function that sends a request, folder of uploads, function that stops all predictions, the page)"""
     stopping = threading.Event()
-    app = Page(context, {}, tmp_path, 1, 2, local=True, stopping=stopping.is_set).app()
+    queue = PredictionQueue(prediction.start, 30)
+    pages = Page(queue, {}, tmp_path / "uploads", Limits(1, 2), local=True, stopping=stopping.is_set)
     listener = bind("127.0.0.1", 0)
-    running = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
+    options = {"log_level": "critical", "lifespan": "off", "http": PatientProtocol}
+    running = uvicorn.Server(uvicorn.Config(pages.app(), **options))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     port = listener.getsockname()[1]
     thread.start()
 
-    def connect(path, body=None, kind=None):
+    def connect(path, body=None, kind=None, **headers):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        connection.request("POST" if body else "GET", path, body, {"Content-Type": kind} if kind else {})
+        headers |= {"Content-Type": kind} if kind else {}
+        connection.request("POST" if body else "GET", path, body, headers)
         return connection
 
-    yield SimpleNamespace(connect=connect, folder=tmp_path, stopping=stopping)
+    pages.folder.mkdir()
+    yield SimpleNamespace(connect=connect, folder=pages.folder, stopping=stopping, page=pages, port=port)
     stopping.set()
     running.should_exit = True
     thread.join()
@@ -100,7 +134,7 @@ def test_one_prediction_at_a_time_and_the_others_wait_in_line(site, prediction):
     for number in range(3):
         asked.append(site.connect("/predict", *form([("file", "a.png", b"%d" % number)], job=f"job{number}")))
         wait_for(lambda: answer(site.connect(f"/progress/job{len(asked) - 1}"))[1])
-    wait_for(lambda: prediction.running == ["0"])
+    wait_for(lambda: prediction.running == "0")
     states = [answer(site.connect(f"/progress/job{number}"))[1] for number in range(3)]
     assert [state["ahead"] for state in states] == [0, 1, 2]
     assert (states[0]["step"], states[0]["share"]) == ("faces", 0.25) and states[1]["step"] == ""
@@ -109,7 +143,7 @@ def test_one_prediction_at_a_time_and_the_others_wait_in_line(site, prediction):
     for connection in asked:
         status, told = answer(connection)
         assert (status, told["input"], told["reason"], "settings" in told) == (200, "a.png", "y", False)
-    assert prediction.ended == ["0", "1", "2"] and prediction.most == 1
+    assert prediction.ended == ["0", "1", "2"] and prediction.starts == 1
     assert answer(site.connect("/progress/job0")) == (200, {})
     assert list(site.folder.iterdir()) == []
 
@@ -117,7 +151,7 @@ def test_one_prediction_at_a_time_and_the_others_wait_in_line(site, prediction):
 def test_who_leaves_is_not_waited_for(site, prediction):
     asked = [site.connect("/predict", *form([("file", "a.png", b"%d" % n)])) for n in range(3)]
     wait_for(lambda: prediction.running and len(list(site.folder.iterdir())) == 3)
-    (running,) = prediction.running
+    running = prediction.running
     staying = asked.pop(int(running) - 1)  # one that waits
     for connection in asked:
         connection.close()
@@ -137,21 +171,106 @@ def test_a_page_that_ends_gives_up_its_predictions(site, prediction):
     assert prediction.ended == ["x"] and list(site.folder.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("error", "text"),
-    [
-        (UserError("cannot write here"), "cannot write here"),
-        (ZeroDivisionError(), "the page failed; its terminal says"),
-    ],
-)
-def test_failures_are_told_and_leave_nothing(site, monkeypatch, error, text):
-    def failing(*args, **named):
-        raise error
+def test_refusals_are_told_and_leave_nothing(site, prediction):
+    prediction.answer = Refusal(413, "too long")
+    assert answer(site.connect("/predict", *form([("file", "a.png", b"x")]))) == (413, {"error": "too long"})
+    assert list(site.folder.iterdir()) == [] and not prediction.killed
 
-    monkeypatch.setattr(Page, "check_limits", failing)
-    status, told = answer(site.connect("/predict", *form([("file", "a.png", b"x")])))
-    assert status == 500 and told["error"].startswith(text)
-    assert list(site.folder.iterdir()) == []
+
+def test_a_file_that_takes_too_long_or_ends_the_process_keeps_nobody_waiting(site, prediction):
+    prediction.stubborn = True
+    site.page.queue._time_limit = 0.2
+    status, told = answer(site.connect("/predict", *form([("file", "a.png", b"slow")])))
+    assert status == 413 and told["error"].startswith("it took longer than 0.2 s; cut it, or start the page")
+    assert prediction.killed == ["slow"] and list(site.folder.iterdir()) == []
+    prediction.dies = True
+    status, told = answer(site.connect("/predict", *form([("file", "a.png", b"bomb")])))
+    assert status == 500 and told["error"].startswith("this file ended the process that looked at it")
+    prediction.dies = False
+    prediction.go_on.set()
+    assert answer(site.connect("/predict", *form([("file", "a.png", b"x")])))[0] == 200
+    assert prediction.starts == 3, "a new process each time"
+
+
+def test_a_stubborn_prediction_of_who_left_is_ended(site, prediction):
+    prediction.stubborn = True
+    connection = site.connect("/predict", *form([("file", "a.png", b"left")]))
+    wait_for(lambda: prediction.running)
+    connection.close()
+    wait_for(lambda: prediction.killed == ["left"])
+    prediction.go_on.set()
+    assert answer(site.connect("/predict", *form([("file", "a.png", b"x")])))[0] == 200
+
+
+def test_a_full_line_is_told_before_the_file_is_read(site, prediction, monkeypatch):
+    monkeypatch.setattr(prediction_queue, "MOST_JOBS", 2)
+    upload = form([("file", "a.png", b"x")])
+    waiting = [site.connect("/predict", *upload) for _ in range(2)]
+    wait_for(site.page.queue.is_full)
+    assert answer(site.connect("/predict", *upload)) == (503, {"error": prediction_queue.BUSY})
+    prediction.go_on.set()
+    assert [answer(connection)[0] for connection in waiting] == [200, 200]
+    monkeypatch.setattr(page, "_MOST_UPLOADS", 0)
+    assert answer(site.connect("/predict", *upload))[0] == 503
+
+
+def test_the_folder_of_uploads_may_be_removed(site, prediction):
+    prediction.go_on.set()
+    site.folder.rmdir()
+    assert answer(site.connect("/predict", *form([("file", "a.png", b"x")])))[0] == 200
+
+
+def test_every_body_has_a_limit(site):
+    for path in ("/predict", "/", "/page.css", "/progress/x", "/nothing"):
+        for kind in ("application/json", "application/x-www-form-urlencoded", "text/plain", ""):
+            connection = site.connect(path, b"a" * 20_000, kind)
+            status = connection.getresponse().status
+            connection.close()
+            assert status == 413, (path, kind)
+    assert " 413 " in raw(site, f"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 20000\r\n\r\n{'x' * 20000}")
+
+
+def raw(site, text):
+    """The status line of the answer to bytes."""
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
+        connection.sendall(text.encode())
+        return connection.recv(100).decode().partition("\r\n")[0]
+
+
+def test_odd_requests_are_refused(site, prediction):
+    prediction.go_on.set()
+    host = f"Host: 127.0.0.1:{site.port}\r\n"
+    both = "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    assert " 411 " in raw(site, f"POST /predict HTTP/1.1\r\n{host}{both}")
+    two = "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc"
+    assert " 400 " in raw(site, f"POST /predict HTTP/1.1\r\n{host}{two}")
+    own = f"Origin: http://127.0.0.1:{site.port}\r\n"
+    for origin in ("http://evil.example", "null", "", "http://127.0.0.1", f"ftp://127.0.0.1:{site.port}"):
+        for lines in (f"Origin: {origin}\r\n", f"{own}Origin: {origin}\r\n"):
+            assert " 403 " in raw(site, f"GET / HTTP/1.1\r\n{host}{lines}\r\n"), origin
+    assert " 200 " in raw(site, f"GET / HTTP/1.1\r\n{host}{own}\r\n")
+
+
+def test_silent_connections_are_closed_and_too_many_are_not_taken(site, monkeypatch):
+    monkeypatch.setattr(connections, "_SILENCE", 0.3)
+    monkeypatch.setattr(connections, "_MOST", 3)
+    silent = [socket.create_connection(("127.0.0.1", site.port), timeout=30) for _ in range(3)]
+    silent[0].sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
+    time.sleep(0.05)
+    with socket.create_connection(("127.0.0.1", site.port), timeout=30) as one_more, contextlib.suppress(OSError):
+        assert one_more.recv(1) == b""
+    for connection in silent:
+        with connection:
+            assert connection.recv(1) == b"", "closed"
+    with contextlib.closing(site.connect("/page.css")) as connection:
+        assert connection.getresponse().status == 200
+
+
+def test_an_upload_that_trickles_is_ended(site, monkeypatch):
+    monkeypatch.setattr(page, "_UPLOAD_SECONDS", 0.3)
+    head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nContent-Length: 900\r\n"
+    assert " 408 " in raw(site, head + "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n")
+    assert site.page.uploads == 0
 
 
 def test_names_of_uploads_become_names_of_files():
