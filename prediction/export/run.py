@@ -39,15 +39,15 @@ def export(args: argparse.Namespace) -> None:
     if "delta" in args.format:
         delta, config["base"] = delta_of(model, content, args.resume, args.base)
     with exclusive_folder(output) as folder:
+        if "onnx" in args.format:  # first, because it may fail
+            from prediction.export.onnx_model import write_onnx
+
+            difference = write_onnx(folder / ONNX_FILE, model)
+            print(f"{folder / ONNX_FILE}: on random images its probabilities differ from PyTorch's by {difference:.1e}")
         if "safetensors" in args.format:
             save_weights(folder / WEIGHTS_FILE, model, **kept)
         if "delta" in args.format:
             save_weights(folder / DELTA_FILE, model, delta, base=config["base"], **kept)
-        if "onnx" in args.format:
-            from prediction.export.onnx_model import write_onnx
-
-            difference = write_onnx(folder / ONNX_FILE, model)
-            print(f"{folder / ONNX_FILE} differs from PyTorch by at most {difference:.1e} in P(fake) on random images")
         if calibration:
             write_json(folder / "calibration.json", calibration)
         names = [name for name in (WEIGHTS_FILE, DELTA_FILE, ONNX_FILE) if (folder / name).is_file()]
