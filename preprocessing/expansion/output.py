@@ -36,7 +36,7 @@ def expand_splits(args: argparse.Namespace) -> list[Job]:
         output_dir(args.preview.parent)
     done = []
     for plan in plans:
-        with exclusive_folder(plan.target):
+        with exclusive_folder(plan.target, ["manifest.json", "manifest.csv", UNFINISHED]):
             done += _make_images(plan, args)
     if not done:
         what = f"the {' and '.join(args.split)} split in {args.compression}"

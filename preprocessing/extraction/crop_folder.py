@@ -24,6 +24,7 @@ from preprocessing.extraction.face_crops import Job, crop_video, remove_crops, w
 from utils.cli import UserError
 from utils.files import TEMPORARY, output_dir, read_json, remove_leftovers, require_folder, write_json
 from utils.locks import claim, hold
+from utils.own_files import refuse_foreign_files
 
 
 def is_finished(job: Job) -> bool:
@@ -99,6 +100,8 @@ def working_in(
             ``all_names``, or whose files are gone, would be lost; a crop folder holds files of the user; another run
             works with other settings; or the folder is removed meanwhile. Nothing has been changed.
     """
+    if not (root / ".manifest" / ".turn.lock").exists():  # no run was here
+        refuse_foreign_files(root, ["manifest.json", "manifest.csv"])
     hidden = output_dir(output_dir(root) / ".manifest")
     with contextlib.ExitStack() as stack, require_folder(hidden):
         with hold(hidden / ".turn.lock"):

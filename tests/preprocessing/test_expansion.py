@@ -20,6 +20,7 @@ from preprocessing.expansion.preview import choose_samples
 from preprocessing.extraction import manifest
 from tests.conftest import ROOT
 from utils.files import TEMPORARY
+from utils.own_files import RECORD
 
 POINTS = tuple(f"{point}_{axis}" for point in manifest.POINTS for axis in "xy")
 IMAGES = 2 * (2 * 3 + 2 * 1)  # one pair, both directions: swaps give three regions, expression changes the mouth
@@ -51,7 +52,7 @@ def files_of(folder):
 
 
 def times_of(folder):
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and path.name != RECORD}
 
 
 def run(root, *options):
@@ -73,7 +74,7 @@ def test_rows_tell_all_and_only_the_region_changed(demo):
     assert tuple(rows[0]) == COLUMNS
     assert len(rows) == IMAGES
     assert {row["path"] for row in rows} == {p.relative_to(target).as_posix() for p in target.rglob("*.png")}
-    assert {path.name for path in target.iterdir()} == {"manifest.csv", "manifest.json", *REGION_CODES}
+    assert {path.name for path in target.iterdir()} == {RECORD, "manifest.csv", "manifest.json", *REGION_CODES}
     for row in rows:
         assert row["path"] == f"{row['region']}/{row['method']}_{row['video']}/{int(row['frame']):04d}.png"
         assert row["code"] == REGION_CODES[row["region"]]

@@ -110,6 +110,14 @@ def test_a_second_run_does_what_is_missing_and_clears_leftovers(videos, tmp_path
 
 def test_crops_that_no_extraction_made_are_not_removed(videos, tmp_path, capsys):
     out = tmp_path / "out"
+    for name in ("manifest.json", "manifest.csv"):
+        out.mkdir(exist_ok=True)
+        (out / name).write_text("mine")
+        for more in ((), ("--overwrite",)):
+            assert run(videos, out, *more) == 2
+            assert f"{out / name} would be replaced, but no earlier run wrote it" in capsys.readouterr().err
+        assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "mine")]
+        (out / name).unlink()
     assert run(videos, out) == 0
     mine = out / "a b" / "000" / "0002.png"
     mine.write_text("mine")
