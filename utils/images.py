@@ -5,6 +5,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -23,11 +24,22 @@ class DamagedImageError(Exception):
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence PIL's warnings about large images, odd metadata and palettes with alpha."""
+def open_image(
+    path: str | Path, formats: tuple[str, ...] = FORMATS, on_warning: Literal["ignore", "error"] = "ignore"
+) -> Iterator[Image.Image]:
+    """Open an image file with Pillow, by its content alone: its name says nothing.
+
+    Args:
+        path: The file, or a row of a table.
+        formats: Pillow's names of the formats that are tried. Others stay shut: Pillow's EPS starts Ghostscript.
+        on_warning: About large images, odd metadata and palettes with alpha. error: raise it.
+
+    Raises the exceptions in DAMAGE, and PIL.UnidentifiedImageError for another format.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+        warnings.simplefilter(on_warning)
+        with Image.open(_image_file(path), formats=formats) as image:
+            yield image
 
 
 def _image_file(path: str | Path) -> Path | io.BytesIO:
@@ -39,7 +51,7 @@ def _image_file(path: str | Path) -> Path | io.BytesIO:
 def size_from_header(path: str | Path) -> tuple[int, int]:
     """(height, width) from an image file's header; (0, 0) if it is damaged."""
     try:
-        with _quiet(), Image.open(_image_file(path), formats=FORMATS) as image:
+        with open_image(path) as image:
             return image.height, image.width
     except DAMAGE:
         return 0, 0
@@ -56,7 +68,7 @@ def read_rgb(path: str | Path, upright: bool = False, formats: tuple[str, ...] =
         DamagedImageError: It is damaged, too large, or has more than 8 bits per channel.
     """
     try:
-        with _quiet(), Image.open(_image_file(path), formats=formats) as image:
+        with open_image(path, formats) as image:
             if _DNG_VERSION in getattr(image, "tag_v2", ()):
                 raise DamagedImageError("a camera's raw file (DNG); export it as JPEG or PNG")
             if image.mode[0] in "IF":  # 16 or 32 bits per channel; PIL would clip them to white
