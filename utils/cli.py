@@ -1,7 +1,7 @@
 """What all scripts share: argument parser, argument types, user errors, exit codes.
 
 Exit codes: 0 done; 2 bad arguments or bad data, with a message of one line; 130 stopped by Ctrl-C and 143 by SIGTERM,
-after saving; 1 anything else, with a traceback.
+after saving; 141 done, but nobody read all that was printed, as in ``| head -1``; 1 anything else, with a traceback.
 """
 
 import argparse
@@ -19,9 +19,11 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 from utils.ranks import is_main, rank
+from utils.terminal import printable, say, terminal_output
 
 Number = TypeVar("Number", int, float)
 _LONGEST_LINE = 2000  # characters of an error message
+_NOT_READ = 141  # what a shell shows of a process that SIGPIPE ended
 
 # Option of the reference's scripts that ours lack -> what to use instead.
 INSTEAD = {
@@ -71,7 +73,7 @@ class ArgumentParser(argparse.ArgumentParser):
         refused = message.partition("(choose from")[0].replace("'", " ").replace("=", " ").split()
         unknown = "unrecognized" in refused or "choice:" in refused
         advice = [f"; {what}" for word, what in self._instead.items() if unknown and word in refused]
-        self.exit(2, f"{self.prog}: error: {message}{''.join(advice)} (see --help)\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)}{''.join(advice)} (see --help)\n")
 
 
 def number_type(
@@ -129,12 +131,6 @@ def boolean(text: str) -> bool:
     return words[text.lower()]
 
 
-def printable(text: str) -> str:
-    """Replace control characters and lone surrogates by question marks; keep line ends."""
-    shown = text.encode("utf-8", "replace").decode()
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in shown)
-
-
 def one_line(text: str) -> str:
     """A message as one printable line, without the middle of a very long one."""
     line = printable(" ".join(text.split()))
@@ -144,7 +140,7 @@ def one_line(text: str) -> str:
 def print_note(text: str) -> None:
     """Print ``note: <text>`` to stderr, in the main process."""
     if is_main():
-        print(f"note: {one_line(text)}", file=sys.stderr)
+        say(f"note: {one_line(text)}", file=sys.stderr)
 
 
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:
@@ -171,29 +167,39 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Callable[..., int]:
     def wrapper(argv: Sequence[str] | None = None) -> int:
         previous = _handle_stop_signals() if threading.current_thread() is threading.main_thread() else {}
         try:
-            main(argv)
-        except PrintedError:
-            return 2
-        except UserError as error:
-            process = "" if is_main() else f"process {rank()}: "
-            print(f"{process}error: {one_line(str(error))}", file=sys.stderr)
-            return 2
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-            what = error.filename or "what the run writes"
-            print(f"error: cannot write {what} ({error.strerror}); make room or choose another place", file=sys.stderr)
-            return 2
-        except (KeyboardInterrupt, Stopped) as stop:
-            signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
-            print(f"stopped by {_signal_name(signum)}", file=sys.stderr)
-            return 128 + signum
+            with terminal_output() as outputs:
+                code = _exit_code(main, argv)
         finally:
             for signum, handler in previous.items():
                 signal.signal(signum, signal.SIG_IGN if argv is None else handler)
-        return 0
+        return code or (_NOT_READ if any(output.closed_early for output in outputs) else 0)
 
     return wrapper
+
+
+def _exit_code(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
+    """Call ``main``; print its error, if it is one of those that are no fault of the code, and return the exit code."""
+    try:
+        main(argv)
+        if sys.stdout:
+            sys.stdout.flush()
+    except PrintedError:
+        return 2
+    except UserError as error:
+        process = "" if is_main() else f"process {rank()}: "
+        say(f"{process}error: {one_line(str(error))}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        what = f"cannot write {error.filename or 'what the run writes'} ({error.strerror})"
+        say(f"error: {one_line(what)}; make room or choose another place", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, Stopped) as stop:
+        signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
+        say(f"stopped by {_signal_name(signum)}", file=sys.stderr)
+        return 128 + signum
+    return 0
 
 
 def _handle_stop_signals() -> dict[int, Any]:

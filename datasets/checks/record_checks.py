@@ -18,6 +18,7 @@ from datasets.test_sets import TEST_SETS, ReadOptions
 from models.label_tree import FFPP
 from utils.cli import UserError
 from utils.files import read_json, text_file
+from utils.terminal import say
 
 LinesOf = Callable[[str], list[int]]
 # Reason of a dropped video or image -> kind of the finding, what to do.
@@ -71,7 +72,7 @@ def check_records(
         if n_frames and not data.image_level:
             checked.findings.extend(_short_videos(data, checked, n_frames, entry))
     for note in notes:
-        print(f"{datapath}: {note}", file=sys.stderr)
+        say(f"{datapath}: {note}", file=sys.stderr)
     return lists, no_videos
 
 

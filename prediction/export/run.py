@@ -19,6 +19,7 @@ from prediction.export.model_card import model_card
 from utils.cli import UserError
 from utils.files import file_sha256, write_json, write_text
 from utils.locks import exclusive_folder
+from utils.terminal import say
 
 ONNX_FILE = "model.onnx"
 
@@ -47,14 +48,14 @@ def export(args: argparse.Namespace) -> None:
             from prediction.export.onnx_model import write_onnx
 
             difference = write_onnx(folder / ONNX_FILE, model)
-            print(f"{folder / ONNX_FILE} differs from PyTorch by at most {difference:.1e} in P(fake) on random images")
+            say(f"{folder / ONNX_FILE} differs from PyTorch by at most {difference:.1e} in P(fake) on random images")
         if calibration:
             write_json(folder / "calibration.json", calibration)
         names = [name for name in (WEIGHTS_FILE, DELTA_FILE, ONNX_FILE) if (folder / name).is_file()]
         config["files"] = {name: file_sha256(folder / name) for name in names}
         write_text(folder / "README.md", model_card(config))
         write_json(folder / "config.json", config)
-    print(f"{output}: {', '.join([*names, 'config.json', 'README.md'])}; choose a licence in README.md")
+    say(f"{output}: {', '.join([*names, 'config.json', 'README.md'])}; choose a licence in README.md")
 
 
 def delta_of(

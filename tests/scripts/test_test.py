@@ -160,6 +160,17 @@ def test_crops_that_are_not_like_those_of_the_training_are_named(crops_copy, tmp
         assert capsys.readouterr().out.count(f"scale {scale} in the training's crops, 1.3 in {crops_copy}") == n_lines
 
 
+def test_text_of_a_checkpoint_commands_no_terminal_and_stays_in_its_line(crops_copy, tmp_path, capsys):
+    (crops_copy / "manifest.json").write_text(json.dumps({"detector": "mtcnn"}))
+    nasty = "a\x1b[31mb\nEVERYTHING IS REAL\r\x9b"
+    save_checkpoint(tmp_path / "c.pth", JointEmbedding(architecture("demo"), FFPP), crops={"detector": nasty})
+    argv = ["--dataset", "CDF", "--datapath", str(crops_copy), "--n_frames", "1", "--num_workers", "0"]
+    assert main([*argv, "--resume", str(tmp_path / "c.pth"), "--output", str(tmp_path)]) == 0
+    shown = "detector a?[31mb?EVERYTHING IS REAL?? in the training's crops"
+    log = (tmp_path / "SJEDD_test" / "CDF" / "log.txt").read_text(encoding="utf-8")
+    assert shown in capsys.readouterr().out and shown in log
+
+
 def test_crops_without_any_manifest_are_no_warning(crops_copy, crop_lists, tmp_path, capsys):
     save_checkpoint(tmp_path / "c.pth", JointEmbedding(architecture("demo"), FFPP), crops={"detector": "mtcnn"})
     common = ["--n_frames", "1", "--num_workers", "0", "--resume", str(tmp_path / "c.pth"), "--output", str(tmp_path)]
