@@ -23,7 +23,7 @@ from evaluation.report.theme import LIGHT
 
 main = SJEDD_report.main
 PLOTS = ("roc", "precision_recall", "scores", "methods", "calibration")
-NASTY = "<script>alert('$x^$')</script>"
+NASTY = "<script>alert('$x^$ \\frac{')</script>"
 
 
 @pytest.fixture
@@ -206,6 +206,16 @@ def test_no_reader_of_other_formats_sees_a_picture_of_the_table(table, tmp_path,
     monkeypatch.setitem(Image.OPEN, "EPS", (lambda *_: pytest.fail("the EPS reader was started"), Image.OPEN["EPS"][1]))
     table(["data/crop.png"])
     assert shown()[0] == 0
+
+
+def test_names_of_files_and_data_sets_are_no_formulas(predictions, tmp_path):
+    name = "a$\\frac{b"
+    files = [predictions(folder, i)[0] for i, folder in enumerate((name, f"$x^{name}"))]
+    assert main([*files, "--output", str(tmp_path / "out")]) == 0
+    path, rows = Path(files[0]), predictions("c")[1]
+    metrics = json.loads((path.parent / "metrics.json").read_text()) | {"dataset": name} | evaluate(rows, ["a node"])
+    (path.parent / "metrics.json").write_text(json.dumps(metrics))
+    assert main([str(path), "--summary"]) == 0
 
 
 def test_comparison_and_seeds(predictions, tmp_path, capsys, monkeypatch):
