@@ -22,6 +22,8 @@ from utils.ranks import is_main, rank
 from utils.terminal import printable, say, terminal_output
 
 Number = TypeVar("Number", int, float)
+LARGEST = 2**63 - 1  # number of any option
+_LONGEST_NUMBER = 40  # characters of a number in an error message
 _LONGEST_LINE = 2000  # characters of an error message
 _NOT_READ = 141  # what a shell shows of a process that SIGPIPE ended
 
@@ -77,14 +79,20 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def number_type(
-    name: str, kind: type[Number], accepts: Callable[[Number], bool], fault: str
+    name: str, kind: type[Number], accepts: Callable[[Number], bool], fault: str, largest: int = LARGEST
 ) -> Callable[[str], Number]:
-    """argparse type of the numbers that ``accepts`` allows; errors: "invalid <name> value" or "<text> <fault>"."""
+    """argparse type of the numbers that ``accepts`` allows; errors: "invalid <name> value" or "<text> <fault>".
+
+    largest: no number is larger, nor smaller than -largest: sizes and seeds must fit in 64 bits.
+    """
 
     def parse(text: str) -> Number:
         value = kind(text)
+        shown = text if len(text) <= _LONGEST_NUMBER else f"{text[:_LONGEST_NUMBER]}..."
+        if abs(value) > largest:
+            raise argparse.ArgumentTypeError(f"{shown} is too large; at most {largest}")
         if not accepts(value):
-            raise argparse.ArgumentTypeError(f"{text} {fault}")
+            raise argparse.ArgumentTypeError(f"{shown} {fault}")
         return value
 
     parse.__name__ = name
@@ -97,14 +105,14 @@ def between(lowest: Number, highest: Number, kind: type[Number] = int) -> Callab
     return number_type("number", kind, lambda value: lowest <= value <= highest, fault)
 
 
-positive_int = number_type("whole number", int, lambda value: value >= 1, "is not a positive whole number")
+positive_int = number_type("whole number", int, lambda value: value >= 1, "is not a positive whole number", 10**9)
 non_negative_int = number_type("whole number", int, lambda value: value >= 0, "is negative")
 positive_float = number_type("number", float, lambda value: 0 < value < math.inf, "is not a positive number")
 finite_float = number_type("number", float, math.isfinite, "is not a finite number")
 non_negative_float = number_type("number", float, lambda value: 0 <= value < math.inf, "is negative or not finite")
 probability = between(0, 1, float)
 port = number_type("port", int, lambda value: 1 <= value <= 65535, "is not a port, 1 to 65535")
-seed = number_type("seed", int, lambda value: 0 <= value < 2**63, "is negative or larger than 2**63 - 1")
+seed = number_type("seed", int, lambda value: value >= 0, "is negative")
 
 
 def folder_name(text: str) -> str:
