@@ -12,6 +12,8 @@ from datasets.checks.findings import Finding, error_finding, one_class
 from datasets.checks.folder_labels import contradictions
 from datasets.checks.list_checks import CheckedList, Row, file_and_size, short_video
 from datasets.crop_manifest import UNFINISHED
+from datasets.csv_cells import is_ours, plain_cell
+from datasets.list_rules import BLANKS
 from datasets.readers.ffpp import SPLITS
 from datasets.records import DataSet
 from datasets.test_sets import TEST_SETS, ReadOptions
@@ -100,10 +102,11 @@ def _csv_lines(path: Path, data_root: Path) -> LinesOf:
     try:
         with text_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
-            column = [name.strip().lower() for name in next(reader, [])].index("path")
+            header = [name.strip().lower() for name in next(reader, [])]
+            column, text_of = header.index("path"), plain_cell if is_ours(header) else str
             for row in reader:
                 if len(row) > column:
-                    listed = row[column].strip().replace("\\", "/")
+                    listed = text_of(row[column].strip(BLANKS)).replace("\\", "/")
                     image, _ = file_and_size(listed, ["", f"{path.parent}/", f"{data_root}/"], real_folder)
                     lines[image].append(reader.line_num)
     except (OSError, ValueError, csv.Error):  # the reader says what is wrong
