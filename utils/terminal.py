@@ -67,12 +67,16 @@ class Output:
         return getattr(self.stream, name)
 
 
+def guarded(stream: TextIO) -> Any:
+    """The stream as an ``Output``; None where a program has no terminal."""
+    return stream and Output(stream)
+
+
 @contextlib.contextmanager
 def terminal_output() -> Iterator[list[Output]]:
     """Make stdout and stderr an ``Output`` in the block, and write what they hold at its end; yields them."""
     before = sys.stdout, sys.stderr
-    outputs = [stream and Output(stream) for stream in before]  # None where a program has no terminal
-    sys.stdout, sys.stderr = outputs
+    sys.stdout, sys.stderr = outputs = [guarded(stream) for stream in before]
     try:
         yield [output for output in outputs if output]
     finally:

@@ -750,7 +750,7 @@ def test_output_that_cannot_be_written_is_refused(command, tmp_path, capsys):
 
 
 def test_loss_that_is_not_finite_names_epoch_step_and_images(command, capsys):
-    command[command.index("--initial_lr") + 1] = "1e30"
+    command[command.index("--initial_lr") + 1] = "1e18"
     message = refused(command, capsys)
     assert "epoch 0, step " in message
     assert "not finite" in message
