@@ -17,6 +17,7 @@ from pathlib import Path
 
 from datasets.test_sets import TEST_SETS
 from utils.cli import ArgumentParser, UserError, positive_int, script
+from utils.terminal import say
 
 DATA_SETS = [name for name in TEST_SETS if name != "list"]  # --txt_path_test checks lists line by line
 
@@ -88,9 +89,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from datasets.checks.data_check import as_json, check_data, report_lines, summary
 
     findings, counts = check_data(args)
-    print(as_json(findings, counts) if args.json else "\n".join(report_lines(findings, counts)))
+    if args.json:
+        print(as_json(findings, counts))
+    else:
+        say(*report_lines(findings, counts))
     if args.fix:
-        print(write_corrected_list(findings, args.fix), file=sys.stderr if args.json else sys.stdout)
+        say(write_corrected_list(findings, args.fix), file=sys.stderr if args.json else sys.stdout)
     if findings:
         raise UserError(summary(findings))
 

@@ -7,6 +7,7 @@ fake; a higher score means more fake. Several files are compared with the first 
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from models.choices import CALIBRATIONS
 from utils.cli import ArgumentParser, probability, script
@@ -15,6 +16,7 @@ _FILES = "predictions.csv of SJEDD_test.py (or its folder), or another system's 
 _SUMMARY = "only print the main figures of one test and write summary.png into its folder; needs no --output"
 _THRESHOLD = "decision threshold from validation, beside 0.5 (default: the one in the metrics.json beside each file)"
 _CALIBRATE_BY = "how --calibrate maps log-odds to P(fake) (default: temperature); see docs/reporting.md"
+_IMAGES = "pictures of faces are shown from this folder only: no file can put another of your pictures into a report"
 _COLUMNS = "With several files, a file without the given column is read by the usual name."
 
 
@@ -23,6 +25,7 @@ def get_args_parser() -> ArgumentParser:
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE.csv", help=_FILES)
     add("--output", metavar="DIR", help="folder for report.html, report.json and PNGs")
+    add("--images", type=Path, default=Path("data"), metavar="DIR", help=_IMAGES)
     add("--summary", action="store_true", help=_SUMMARY)
     add("--seeds", action="store_true", help="the files are seeds of one setting: report mean and standard deviation")
     add("--threshold", type=probability, help=_THRESHOLD)

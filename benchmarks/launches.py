@@ -26,7 +26,7 @@ from models.choices import GRAD_METHODS, MODEL_NAMES, WEIGHTINGS
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from training.trainer import Trainer, TrainerSettings
-from utils.cli import ArgumentParser, UserError, positive_int, script
+from utils.cli import ArgumentParser, UserError, non_negative_int, positive_int, script
 
 DEVICE = "gpu"  # the stand-in's name
 _AUTOCAST, _AUTOGRAD = torch._C.DispatchKey.AutocastPrivateUse1, torch._C.DispatchKey.AutogradPrivateUse1
@@ -200,7 +200,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of the image tower")
     parser.add_argument("--weight", choices=WEIGHTINGS, default="autol", help="task weighting")
     parser.add_argument("--grad_method", choices=GRAD_METHODS, default="none", help="of conflicting task gradients")
-    parser.add_argument("--top", type=int, default=0, metavar="N", help="print the N most frequent operations too")
+    parser.add_argument(
+        "--top", type=non_negative_int, default=0, metavar="N", help="print the N most frequent operations too"
+    )
     args = parser.parse_args(argv)
     settings = TrainerSettings(weight=args.weight, grad_method=args.grad_method, precision=args.precision)
     counting = count(args.VM, args.batch_size, settings)

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import os
 import shutil
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from utils.locks import hold
 from utils.pool import WorkerDied, run_jobs
 from utils.ranks import is_main
 from utils.tables import file_of
+from utils.terminal import say
 
 _FORMAT = "1"  # of the two files; part of the key
 _TEMPORARY = f"{TEMPORARY}crops-"
@@ -125,13 +127,14 @@ def cache_of(data: DataSet, folder: Path) -> Path:
                 _build(data, stamps, index)
             if mine:
                 break
-        _say(f"waiting for another process that builds a crop cache in {folder}")
+        _tell(f"waiting for another process that builds a crop cache in {folder}")
     return index
 
 
-def _say(text: str) -> None:
+def _tell(text: str) -> None:
     if is_main():
-        print(text, flush=True)
+        say(text)
+        sys.stdout.flush()
 
 
 def _stamp(path: str) -> Stamp:
@@ -183,7 +186,7 @@ def _build(data: DataSet, stamps: dict[str, Stamp], index: Path) -> None:
     if total > free:
         needed = f"the crop cache of {data.name} needs {_gb(total)}, and {folder} has {_gb(free)} left"
         raise UserError(f"{needed}; make room there or give another --crop_cache")
-    _say(f"crop cache of {data.name}: {len(paths)} crops, {_gb(total)}, into {folder}")
+    _tell(f"crop cache of {data.name}: {len(paths)} crops, {_gb(total)}, into {folder}")
     temporary = folder / f"{_TEMPORARY}{os.getpid()}.bin", folder / f"{_TEMPORARY}{os.getpid()}.npz"
     try:
         with temporary[0].open("wb") as file:
@@ -262,7 +265,7 @@ def _name_others(data: DataSet, index: Path) -> None:
         size = sum(path.stat().st_size for path in others if path.exists())
         names = ", ".join(f"{path.stem}.*" for path in others)
         what = f"other caches of {data.name} in {index.parent}, of other or older crops"
-        _say(f"{what}: {names} ({_gb(size)}); delete those you do not need")
+        _tell(f"{what}: {names} ({_gb(size)}); delete those you do not need")
 
 
 def _gb(n: int) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from datasets.csv_cells import plain_cell
 from utils.cli import UserError
 from utils.files import TEMPORARY, text_file
 
@@ -19,6 +20,7 @@ COLUMNS = (
     + tuple(f"{point}_{axis}" for point in POINTS for axis in "xy")
     + ("faces_in_frame", "path", "wanted_frame", "n_frames", "video_bytes")
 )
+NAMES = ("video", "path")  # columns of texts: written as datasets/csv_cells.py says
 NO_VIDEO = ("video_missing", "video_unreadable")  # one row for a whole video, its frame numbers empty
 # The result for a wanted frame. `frame` is a neighbour of `wanted_frame` if that has no good face.
 STATUSES = ("ok", "no_face", "low_confidence", "too_small", "bad_landmarks", "not_tracked", "decode_error", *NO_VIDEO)
@@ -74,6 +76,7 @@ def read_rows(path: Path) -> list[Row]:
     for number, row in enumerate(rows, start=1):
         if not _is_complete(row):
             raise UserError(f"{path} is damaged in row {number}; {again}")
+        row.update({name: plain_cell(row[name]) for name in NAMES})
     return rows
 
 

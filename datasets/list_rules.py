@@ -30,7 +30,7 @@ def split_line(line: str) -> tuple[str, str]:
     Lines are read from the right, so paths may hold spaces. A code is digits only; a label becomes 0 or 1. A flag is
     one word after the image's ending, or digits only.
     """
-    words = _LAST_WORD.fullmatch(line.strip(BLANKS))
+    words = _LAST_WORD.fullmatch(line.rstrip().lstrip(BLANKS))
     if words is None:
         return "", ""
     path, code = words[1].strip(_SEPARATORS), words[2]

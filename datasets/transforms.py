@@ -147,4 +147,4 @@ def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     """Encode as JPEG of ``quality`` (1 to 100), with Pillow's 4:2:0 subsampling, and decode."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer))
+    return np.asarray(Image.open(buffer, formats=["JPEG"]))

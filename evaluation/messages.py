@@ -60,7 +60,7 @@ def log_metrics(metrics: Mapping, log: logging.Logger) -> None:
         log.info(f"  {question}")
 
 
-def results_table(results: Mapping[str, dict | str]) -> str:
+def results_table(results: Mapping[str, dict | str]) -> list[str]:
     """A row per data set. results: name -> its metrics, or why it failed."""
     header = ["data set", "videos", "frames", "frame AUC", "video AUC", "EER", "coverage", "dropped", ""]
     rows: list[list[object]] = []
@@ -71,7 +71,7 @@ def results_table(results: Mapping[str, dict | str]) -> str:
         aucs = [percent(metrics[key], 3, "-") for key in ("frame_auc", "video_auc", "video_eer")]
         counts = metrics["videos"], metrics["frames"]
         rows.append([_name(metrics), *counts, *aucs, f"{metrics['coverage']:.4f}", len(metrics["dropped"]), ""])
-    return "\n".join(text_table(header, rows))
+    return text_table(header, rows)
 
 
 def _name(metrics: Mapping) -> str:

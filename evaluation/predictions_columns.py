@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datasets.csv_cells import is_ours, plain_cell
 from datasets.list_rules import label_of
 from utils.cli import UserError
 from utils.files import text_file
 
+_TEXTS = ("dataset", "video", "frame", "path", "method")  # of our own file
 _OPTIONAL = ("dataset", "frame", "method", "code", "logit_fake")
 
 
@@ -104,6 +106,8 @@ def _parse_rows(source: str, text: Iterable[str], columns: Columns, fall_back: b
         raise UserError(f"{source}:{reader.line_num}: not CSV ({error})") from error
     if not lines:
         raise UserError(f"{source}:1: no rows below the header; nothing was scored")
+    if is_ours(header):
+        cells |= {name: list(map(plain_cell, cells[name])) for name in _TEXTS if name in cells}
     return ColumnTable(source, header, columns, cells, lines)
 
 

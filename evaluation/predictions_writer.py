@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.csv_cells import RESULT_COLUMNS, safe_cell
 from datasets.records import DataSet, Record
 from evaluation.calibration import calibrated
 from utils.cli import UserError
 from utils.files import atomic_path, read_json
-
-_COLUMNS = ["dataset", "video", "frame", "path", "label", "method", "code", "p_fake", "logit_fake"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def write_predictions(
     """Write a CSV file, which appears when it is complete; returns the scores, rounded as in it to 9 digits.
 
     Args:
-        path, data: The file, and the data set of the frames.
+        path, data: The file, and the data set of the frames. Names are written as datasets/csv_cells.py says.
         nodes: Column names of the nodes, without the root.
         scored: Batches of (record indices [B], probabilities [B, 1 + nodes], log-odds of fake [B]).
         calibration: Adds the last column p_fake_calibrated.
@@ -70,14 +69,14 @@ def write_predictions(
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(_COLUMNS + list(nodes) + (["p_fake_calibrated"] if calibration else []))
+        writer.writerow(list(RESULT_COLUMNS) + list(nodes) + (["p_fake_calibrated"] if calibration else []))
         for batch, p, logit in scored:
             columns = [p[:, :1], logit, p[:, 1:]] + ([calibrated(logit, calibration)] if calibration else [])
             texts = [[f"{value:.9g}" for value in row] for row in np.column_stack(columns)]
             for index, numbers in zip(batch, texts, strict=True):
                 record = data.records[index]
-                known = [data.name, record.video, record.frame, record.path, record.label, record.method, record.code]
-                writer.writerow(known + numbers)
+                where = map(safe_cell, (data.name, record.video, record.frame, record.path))
+                writer.writerow([*where, record.label, safe_cell(record.method), record.code, *numbers])
             if texts:
                 indices.append(batch)
                 values.append(np.array(texts, dtype=np.float64)[:, : 2 + len(nodes)])

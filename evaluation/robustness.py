@@ -37,7 +37,8 @@ def run_suite(scorer: DataSetScorer, folder: Path, clean: Mapping, log: logging.
     curves = {name: [metrics[key] for metrics in (clean, *by_level)] for name, by_level in results.items()}
     title = key.replace("_", " ").replace("auc", "AUC")
     on_main(lambda: _plot(folder / "robustness.png", curves, title))
-    log.info(f"  {title} by level\n{robustness_table(curves)}")
+    for line in (f"  {title} by level", *robustness_table(curves)):
+        log.info(line)
 
 
 def _place(perturbation: Perturbation) -> str:
@@ -51,8 +52,8 @@ def robustness_files(of_a_test: Sequence[str]) -> list[str]:
     return ["robustness.csv", "robustness.png", *tests]
 
 
-def robustness_table(curves: Mapping[str, Sequence[float | None]]) -> str:
-    """An AUC in percent: a row per perturbation, with its mean over the levels.
+def robustness_table(curves: Mapping[str, Sequence[float | None]]) -> list[str]:
+    """Lines of a table of an AUC in percent: a row per perturbation, with its mean over the levels.
 
     curves: Perturbation -> AUC without it and at level 1, 2, ...; None where undefined.
     """
@@ -62,7 +63,7 @@ def robustness_table(curves: Mapping[str, Sequence[float | None]]) -> str:
         known = [value for value in values if value is not None]
         mean = sum(known) / len(known) if len(known) == len(values) else None
         rows.append([name, *(percent(value, undefined="-") for value in (clean, *values, mean))])
-    return "\n".join(text_table(header, rows))
+    return text_table(header, rows)
 
 
 def write_robustness(folder: Path, clean: Mapping, results: Mapping[str, Sequence[Mapping]]) -> None:

@@ -27,6 +27,7 @@ from utils.files import append_text, output_dir
 from utils.locks import exclusive_folder
 from utils.ranks import is_main
 from utils.run_log import close_log, open_log
+from utils.terminal import printable, say
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
                     results[name] = " ".join(str(error).split()).removeprefix(f"{name}: ")
                     log.info(f"{name} failed: {results[name]}")
     if len(results) > 1 and is_main():
-        print(results_table(results))
+        say(*results_table(results))
     if failed := [f"{name}: {reason}" for name, reason in results.items() if isinstance(reason, str)]:
         error_type = UserError if is_main() else PrintedError
         raise error_type(f"{len(failed)} of {len(results)} data sets failed; {'; '.join(failed)}")
@@ -114,6 +115,6 @@ def _test_data_set(name: str, setup: RunSetup, folder: Path, log: logging.Logger
     if args.robustness:
         run_suite(scorer, folder, metrics, log)
     if args.test_log and is_main():
-        line = f"{args.resume} {name}{perturbed} AUC {percent(auc, 3, 'nan')}\n"
-        append_text(results_folder / "test_log.txt", line)
+        line = printable(f"{args.resume} {name}{perturbed} AUC {percent(auc, 3, 'nan')}")
+        append_text(results_folder / "test_log.txt", f"{line}\n")
     return metrics

@@ -36,7 +36,7 @@ def deepfakebench(scores: Scores, metrics: Mapping) -> bytes:
 
 
 def deepsafe(scores: Scores, metrics: Mapping) -> bytes:
-    """The content of deepsafe_predictions.csv.gz."""
+    """The content of deepsafe_predictions.csv.gz. Names are as they are: deepsafe-bench finds videos by them."""
     methods = {record.video: record.method for record in scores.records}
     videos, labels, p_fake = video_scores(list(scores))
     text = io.StringIO()

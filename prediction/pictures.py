@@ -5,7 +5,7 @@ import functools
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,8 +17,12 @@ from prediction.people import People, Source
 from prediction.verdicts import Person
 from preprocessing.extraction.crop_files import save_image
 from preprocessing.extraction.video import colour_matrix, frame_rate, frame_times, yuv_planes
+from utils.figures import plain_figures
 from utils.files import write_bytes
 from utils.video_writer import write_video
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -206,6 +210,15 @@ def timeline(
         shown: Index into the person's frames -> crop [S, S, 3] to show above the curve; at least one.
         band: P(fake) of uncertain verdicts; shaded.
     """
+    with plain_figures():
+        figure, buffer = _timeline_figure(person, seconds, shown, band, title), io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _timeline_figure(
+    person: Person, seconds: Sequence[float], shown: Mapping[int, np.ndarray], band: tuple[float, float], title: str
+) -> "Figure":
     from matplotlib.figure import Figure  # takes a second to import; the verdict is printed before
 
     p_fake = person.verdict.calibrated.tolist()
@@ -231,7 +244,5 @@ def timeline(
         picture.set_title(f"{number}: {point[0]:.2f} s, P(fake) {point[1]:.2f}", fontsize=9)
     axis.set(ylim=(0, 1), xlabel="seconds", ylabel="P(fake)")
     axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=11, parse_math=False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
+    figure.suptitle(title, fontsize=11)
+    return figure

@@ -37,6 +37,7 @@ from utils.files import write_json
 from utils.locks import exclusive_folder
 from utils.own_files import recorded
 from utils.progress import progress_bar
+from utils.terminal import printable
 
 Progress = Callable[[str, float], object]  # called with a step, "faces" or "pictures", and the share done, 0 to 1
 
@@ -154,5 +155,5 @@ def _show_progress(bar: tqdm, name: str, step: str, share: float) -> None:
 
 
 def _print_verdict(prediction: Mapping, as_json: bool) -> None:
-    line = f"{prediction['input']}: {summary(prediction)}".encode("utf-8", "backslashreplace").decode()
+    line = printable(f"{prediction['input']}: {summary(prediction)}")
     tqdm.write(line, file=sys.stderr if as_json else sys.stdout)

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets.csv_cells import safe_cell
 from prediction.verdicts import Person
 from utils.files import atomic_path, read_json, remove_leftovers
 from utils.own_files import foreign_files, own_files
 
 SCHEMA = 1  # of prediction.json: docs/prediction.schema.json. A key that changes or goes makes it 2, a new key does not
 _LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
+_TEXTS = ("input", "folder", "outcome", "explanation", "reason")  # columns of predictions.csv
 # Patterns of the files in an input's folder.
 RESULT_FILES = ("prediction.json", "annotated.jpg", "annotated.mp4", "timeline_[0-9]*.png", "heat_[0-9]*.jpg")
 
@@ -121,10 +123,11 @@ def row_of(prediction: Mapping, folder: str, nodes: Sequence[str]) -> dict[str, 
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write predictions.csv. rows: as ``row_of`` makes them; texts are written as datasets/csv_cells.py says."""
     with (
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({**row, **{name: safe_cell(str(row[name])) for name in _TEXTS}} for row in rows)

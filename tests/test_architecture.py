@@ -28,6 +28,12 @@ def modules(room):
     return sorted((ROOT / room).rglob("*.py"))
 
 
+def product_files():
+    """All tracked files of Python code that are no tests."""
+    listed = subprocess.run(["git", "ls-files", "-z", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.split("\0") if name and not name.startswith("tests/")]
+
+
 def imported_modules(path):
     """The dotted names of all modules that a file imports, also inside functions."""
     names = set()
@@ -52,6 +58,18 @@ def test_every_folder_of_python_code_is_a_known_room():
     listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     folders = {name.split("/")[0] for name in listed.split() if "/" in name}
     assert folders <= {*PACKAGES, "tests", "examples", "integrations"}
+
+
+def test_every_image_is_opened_with_a_list_of_formats():
+    """Else the content of a file chooses among all of Pillow's readers, and that of EPS starts Ghostscript."""
+    opened = 0
+    for path in [path for path in product_files() if "Image" in path.read_text(encoding="utf-8")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Image.open", "PIL.Image.open"):
+                opened += 1
+                given = {keyword.arg for keyword in node.keywords}
+                assert "formats" in given, f"{path.relative_to(ROOT)}:{node.lineno}: formats= is missing"
+    assert opened >= 3, "the test finds the calls"
 
 
 # The first round loads the packages, the second one our modules alone, without what Windows does not have.

@@ -12,6 +12,7 @@ from preprocessing.expansion.preview import tinted, write_sheet
 from training.data import TrainingData, refuse_unreadable
 from utils.cli import UserError
 from utils.files import output_dir
+from utils.terminal import say
 
 _ROWS = 8
 
@@ -41,4 +42,4 @@ def write_preview(path: Path, data: TrainingData) -> None:
         raise UserError(f"epoch 0 has no blend to draw; raise --self_blend {args.self_blend:g}")
     output_dir(path.parent)
     write_sheet(path, ("original", "mask", "result"), rows)
-    print(f"preview: {path}")
+    say(f"preview: {path}")

@@ -19,9 +19,9 @@ class MetricsLog:
     def __init__(self, folder: Path, first_epoch: int, tracker: Tracker) -> None:
         self.path = folder / "metrics.jsonl"
         try:
-            lines = text_file(self.path).read_text(encoding="utf-8").splitlines(keepends=True)
-            whole = [line for line in lines if line.endswith("\n") and line.strip()]  # a kill may cut the last one
-            kept = [line for line in whole if int(json.loads(line)["epoch"]) < first_epoch]
+            *whole, _ = text_file(self.path).read_text(encoding="utf-8").split("\n")  # a kill may cut the last line
+            lines = [line for line in whole if line.strip()]
+            kept = [f"{line}\n" for line in lines if int(json.loads(line)["epoch"]) < first_epoch]
         except FileNotFoundError:
             kept = []
         except (OSError, ValueError, KeyError, TypeError) as error:

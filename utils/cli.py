@@ -1,7 +1,7 @@
 """What all scripts share: argument parser, argument types, user errors, exit codes.
 
 Exit codes: 0 done; 2 bad arguments or bad data, with a message of one line; 130 stopped by Ctrl-C and 143 by SIGTERM,
-after saving; 1 anything else, with a traceback.
+after saving; 141 done, but nobody read all that was printed, as in ``| head -1``; 1 anything else, with a traceback.
 """
 
 import argparse
@@ -19,9 +19,13 @@ from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 from utils.ranks import is_main, rank
+from utils.terminal import printable, say, terminal_output
 
 Number = TypeVar("Number", int, float)
+LARGEST = 2**63 - 1  # number of any option
+_LONGEST_NUMBER = 40  # characters of a number in an error message
 _LONGEST_LINE = 2000  # characters of an error message
+_NOT_READ = 141  # what a shell shows of a process that SIGPIPE ended
 
 # Option of the reference's scripts that ours lack -> what to use instead.
 INSTEAD = {
@@ -71,18 +75,24 @@ class ArgumentParser(argparse.ArgumentParser):
         refused = message.partition("(choose from")[0].replace("'", " ").replace("=", " ").split()
         unknown = "unrecognized" in refused or "choice:" in refused
         advice = [f"; {what}" for word, what in self._instead.items() if unknown and word in refused]
-        self.exit(2, f"{self.prog}: error: {message}{''.join(advice)} (see --help)\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)}{''.join(advice)} (see --help)\n")
 
 
 def number_type(
-    name: str, kind: type[Number], accepts: Callable[[Number], bool], fault: str
+    name: str, kind: type[Number], accepts: Callable[[Number], bool], fault: str, largest: int = LARGEST
 ) -> Callable[[str], Number]:
-    """argparse type of the numbers that ``accepts`` allows; errors: "invalid <name> value" or "<text> <fault>"."""
+    """argparse type of the numbers that ``accepts`` allows; errors: "invalid <name> value" or "<text> <fault>".
+
+    largest: no number is larger, nor smaller than -largest: sizes and seeds must fit in 64 bits.
+    """
 
     def parse(text: str) -> Number:
         value = kind(text)
+        shown = text if len(text) <= _LONGEST_NUMBER else f"{text[:_LONGEST_NUMBER]}..."
+        if abs(value) > largest:
+            raise argparse.ArgumentTypeError(f"{shown} is too large; at most {largest}")
         if not accepts(value):
-            raise argparse.ArgumentTypeError(f"{text} {fault}")
+            raise argparse.ArgumentTypeError(f"{shown} {fault}")
         return value
 
     parse.__name__ = name
@@ -95,14 +105,14 @@ def between(lowest: Number, highest: Number, kind: type[Number] = int) -> Callab
     return number_type("number", kind, lambda value: lowest <= value <= highest, fault)
 
 
-positive_int = number_type("whole number", int, lambda value: value >= 1, "is not a positive whole number")
+positive_int = number_type("whole number", int, lambda value: value >= 1, "is not a positive whole number", 10**9)
 non_negative_int = number_type("whole number", int, lambda value: value >= 0, "is negative")
 positive_float = number_type("number", float, lambda value: 0 < value < math.inf, "is not a positive number")
 finite_float = number_type("number", float, math.isfinite, "is not a finite number")
 non_negative_float = number_type("number", float, lambda value: 0 <= value < math.inf, "is negative or not finite")
 probability = between(0, 1, float)
 port = number_type("port", int, lambda value: 1 <= value <= 65535, "is not a port, 1 to 65535")
-seed = number_type("seed", int, lambda value: 0 <= value < 2**63, "is negative or larger than 2**63 - 1")
+seed = number_type("seed", int, lambda value: value >= 0, "is negative")
 
 
 def folder_name(text: str) -> str:
@@ -129,12 +139,6 @@ def boolean(text: str) -> bool:
     return words[text.lower()]
 
 
-def printable(text: str) -> str:
-    """Replace control characters and lone surrogates by question marks; keep line ends."""
-    shown = text.encode("utf-8", "replace").decode()
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in shown)
-
-
 def one_line(text: str) -> str:
     """A message as one printable line, without the middle of a very long one."""
     line = printable(" ".join(text.split()))
@@ -144,7 +148,7 @@ def one_line(text: str) -> str:
 def print_note(text: str) -> None:
     """Print ``note: <text>`` to stderr, in the main process."""
     if is_main():
-        print(f"note: {one_line(text)}", file=sys.stderr)
+        say(f"note: {one_line(text)}", file=sys.stderr)
 
 
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:
@@ -171,29 +175,39 @@ def script(main: Callable[[Sequence[str] | None], None]) -> Callable[..., int]:
     def wrapper(argv: Sequence[str] | None = None) -> int:
         previous = _handle_stop_signals() if threading.current_thread() is threading.main_thread() else {}
         try:
-            main(argv)
-        except PrintedError:
-            return 2
-        except UserError as error:
-            process = "" if is_main() else f"process {rank()}: "
-            print(f"{process}error: {one_line(str(error))}", file=sys.stderr)
-            return 2
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-            what = error.filename or "what the run writes"
-            print(f"error: cannot write {what} ({error.strerror}); make room or choose another place", file=sys.stderr)
-            return 2
-        except (KeyboardInterrupt, Stopped) as stop:
-            signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
-            print(f"stopped by {_signal_name(signum)}", file=sys.stderr)
-            return 128 + signum
+            with terminal_output() as outputs:
+                code = _exit_code(main, argv)
         finally:
             for signum, handler in previous.items():
                 signal.signal(signum, signal.SIG_IGN if argv is None else handler)
-        return 0
+        return code or (_NOT_READ if any(output.closed_early for output in outputs) else 0)
 
     return wrapper
+
+
+def _exit_code(main: Callable[[Sequence[str] | None], None], argv: Sequence[str] | None) -> int:
+    """Call ``main``; print its error, if it is one of those that are no fault of the code, and return the exit code."""
+    try:
+        main(argv)
+        if sys.stdout:
+            sys.stdout.flush()
+    except PrintedError:
+        return 2
+    except UserError as error:
+        process = "" if is_main() else f"process {rank()}: "
+        say(f"{process}error: {one_line(str(error))}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        what = f"cannot write {error.filename or 'what the run writes'} ({error.strerror})"
+        say(f"error: {one_line(what)}; make room or choose another place", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, Stopped) as stop:
+        signum = stop.signum if isinstance(stop, Stopped) else signal.SIGINT
+        say(f"stopped by {_signal_name(signum)}", file=sys.stderr)
+        return 128 + signum
+    return 0
 
 
 def _handle_stop_signals() -> dict[int, Any]:

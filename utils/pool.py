@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ import cv2
 from utils.cli import UserError
 from utils.progress import progress_bar
 from utils.stopping import StopRequest, ignore_stop_signals, stop_signals_wait
+from utils.terminal import guarded
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -135,6 +137,7 @@ class _JobRunner(Generic[Job, Result]):
 def _start_worker(stop: Event) -> None:
     global _stop
     _stop = stop
+    sys.stdout, sys.stderr = guarded(sys.stdout), guarded(sys.stderr)
     ignore_stop_signals()
     cv2.setNumThreads(1)
     threading.Thread(target=_exit_with_parent, daemon=True).start()

@@ -8,13 +8,21 @@ from tqdm import tqdm
 
 from utils.cli import UserError
 from utils.ranks import is_main
+from utils.terminal import printable
+
+
+class _Formatter(logging.Formatter):
+    """One printable line for each record, also in the file: somebody will show it in a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class _TqdmHandler(logging.Handler):
     """Prints above a running progress bar instead of through it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record).encode("utf-8", "backslashreplace").decode("utf-8"), file=sys.stdout)
+        tqdm.write(self.format(record), file=sys.stdout)
 
 
 class _FileHandler(logging.FileHandler):
@@ -36,13 +44,15 @@ def open_log(path: Path | None) -> logging.Logger:
     if not is_main():
         logger.addHandler(logging.NullHandler())
         return logger
-    logger.addHandler(_TqdmHandler())
+    to_terminal = _TqdmHandler()
+    to_terminal.setFormatter(_Formatter())
+    logger.addHandler(to_terminal)
     if path is not None:
         try:
-            to_file = _FileHandler(path, encoding="utf-8", errors="backslashreplace")
+            to_file = _FileHandler(path, encoding="utf-8")
         except OSError as error:
             raise UserError(f"cannot write {path} ({error.strerror})") from error
-        to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        to_file.setFormatter(_Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         logger.addHandler(to_file)
     return logger
 

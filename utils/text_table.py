@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from utils.terminal import printable
+
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Lines of a table. None is shown as a dash; columns with only numbers and dashes are aligned to the right."""
-    cells = [list(header), *(["-" if cell is None else str(cell) for cell in row] for row in rows)]
+    cells = [["-" if cell is None else printable(str(cell)) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     right = [all(map(_is_number, column[1:])) for column in zip(*cells, strict=True)]
     lines = []

@@ -60,6 +60,6 @@ def _refuse_other_folder(path: Path, lines: Sequence[str], out: Path) -> None:
     if out.absolute().parent.resolve() == path.absolute().parent.resolve():
         return
     for line in lines:
-        image, _ = split_line(line.strip())
+        image, _ = split_line(line)
         if image and not os.path.isfile(image) and os.path.isfile(os.path.join(path.parent, image)):  # noqa: PTH113, PTH118
             raise UserError(f"{image[:200]} is named from the folder of {path}; give --fix a file in {path.parent}")

@@ -193,4 +193,4 @@ def _finding_lines(findings: Iterable[Finding]) -> list[str]:
         lines += [f"  fix: {fix}" for fix in fixes[:_FIXES]]
         if len(fixes) > _FIXES:
             lines.append(f"  ... and {len(fixes) - _FIXES} more ways to fix them; --json lists all")
-    return [line.encode(errors="backslashreplace").decode() for line in lines]
+    return lines

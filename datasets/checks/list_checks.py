@@ -113,7 +113,7 @@ def _read_rows(path: Path, data_folders: Sequence[Path]) -> tuple[list[Row], lis
     real_folder = functools.cache(os.path.realpath)
     bases = ["", *(f"{folder}/" for folder in (path.parent, *data_folders))]
     for number, line in enumerate(progress_bar(lines, desc=path.name, unit="line", leave=False, delay=1), start=1):
-        line = line.strip()
+        line = line.rstrip()
         image, code = split_line(line)
         if line and not line.isascii() and any("\ud800" <= letter <= "\udfff" for letter in line):
             message, fix = f"{line[:80]!r} is not UTF-8 text", "save the list as UTF-8"

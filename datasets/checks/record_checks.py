@@ -12,12 +12,15 @@ from datasets.checks.findings import Finding, error_finding, one_class
 from datasets.checks.folder_labels import contradictions
 from datasets.checks.list_checks import CheckedList, Row, file_and_size, short_video
 from datasets.crop_manifest import UNFINISHED
+from datasets.csv_cells import is_ours, plain_cell
+from datasets.list_rules import BLANKS
 from datasets.readers.ffpp import SPLITS
 from datasets.records import DataSet
 from datasets.test_sets import TEST_SETS, ReadOptions
 from models.label_tree import FFPP
 from utils.cli import UserError
 from utils.files import read_json, text_file
+from utils.terminal import say
 
 LinesOf = Callable[[str], list[int]]
 # Reason of a dropped video or image -> kind of the finding, what to do.
@@ -71,7 +74,7 @@ def check_records(
         if n_frames and not data.image_level:
             checked.findings.extend(_short_videos(data, checked, n_frames, entry))
     for note in notes:
-        print(f"{datapath}: {note}", file=sys.stderr)
+        say(f"{datapath}: {note}", file=sys.stderr)
     return lists, no_videos
 
 
@@ -99,10 +102,11 @@ def _csv_lines(path: Path, data_root: Path) -> LinesOf:
     try:
         with text_file(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
-            column = [name.strip().lower() for name in next(reader, [])].index("path")
+            header = [name.strip().lower() for name in next(reader, [])]
+            column, text_of = header.index("path"), plain_cell if is_ours(header) else str
             for row in reader:
                 if len(row) > column:
-                    listed = row[column].strip().replace("\\", "/")
+                    listed = text_of(row[column].strip(BLANKS)).replace("\\", "/")
                     image, _ = file_and_size(listed, ["", f"{path.parent}/", f"{data_root}/"], real_folder)
                     lines[image].append(reader.line_num)
     except (OSError, ValueError, csv.Error):  # the reader says what is wrong

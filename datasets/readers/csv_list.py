@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from datasets.csv_cells import is_ours, plain_cell
 from datasets.data_set_format import DataSetFormat
 from datasets.list_rules import BLANKS, each_once, find_images, label_of, listed_again
 from datasets.records import DataSet, Record, by_video, node_code
@@ -91,9 +92,9 @@ def _read_rows(path: Path, split: str | None) -> list[Row]:
         raise UserError(f"{path}:1: {wanted}, got {','.join(header)[:80]!r}; rename the columns")
     if not rows:
         raise UserError(f"{path} lists no image; each row must be path,label[,video,method]")
-    cleaned = []
+    cleaned, text_of = [], plain_cell if is_ours(header) else str
     for number, row in rows:
-        values = {name: (row.get(name) or "").strip(BLANKS) for name in _COLUMNS}
+        values = {name: text_of((row.get(name) or "").strip(BLANKS)) for name in _COLUMNS}
         label = label_of(values["label"])
         if not values["path"] or label is None:
             got = f"the path {values['path'][:80]!r} and the label {values['label'][:80]!r}"

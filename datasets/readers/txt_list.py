@@ -78,7 +78,7 @@ def _parse(path: Path, tree: "LabelTree", labels_allowed: bool) -> tuple[list[_L
     for number, text in enumerate(_read_lines(path), start=1):
         if not text.strip():
             continue
-        image, code = split_line(text.strip())
+        image, code = split_line(text)
         if not code:
             raise UserError(f"{path}:{number}: expected `path code`, got {text.strip()[:80]!r}")
         if code not in meanings:

@@ -6,15 +6,10 @@ from evaluation.comparison import MATCHED_BY, SEED_METRICS
 from evaluation.conventions import CONVENTIONS
 from evaluation.number_text import figure_text, p_text, percent, spread_text
 from evaluation.report.runs import AT_THRESHOLD, COLUMNS, CROSS_AUC, LABELS, TESTS, Run, cross_means
-from utils.cli import printable
+from utils.terminal import say
 from utils.text_table import text_table
 
 _SHOWN = ("videos", "video_auc", "video_auc_ci95", "video_eer", "frame_auc", "video_acc", "coverage")
-
-
-def say(text: str) -> None:
-    """Print; characters that a terminal cannot show become question marks."""
-    print(printable(text))
 
 
 def print_report(runs: Sequence[Run], comparison: Mapping) -> None:

@@ -14,7 +14,7 @@ from evaluation.number_text import figure_text, p_text, spread_text
 from evaluation.predictions_reader import Predictions
 from evaluation.report.runs import AT_THRESHOLD, COLUMNS, CROSS_AUC, LABELS, TESTS, Run, cross_means
 from evaluation.report.theme import DARK, LIGHT
-from evaluation.report.thumbnails import thumbnail
+from evaluation.report.thumbnails import Thumbnails
 from evaluation.tree_svg import CSS, tree_svg
 from models.label_tree import known_trees
 from utils.templates import environment
@@ -23,8 +23,15 @@ _WORST = 8  # reals and fakes shown as thumbnails, each
 _REASONS = 12  # rows of the table of dropped images
 
 
-def report_page(runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], comparison: Mapping) -> str:
-    """The page as HTML. plots: (PNG for a light page, PNG for a dark page, caption) of each."""
+def report_page(
+    runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], comparison: Mapping, images: Path
+) -> str:
+    """The page as HTML.
+
+    Args:
+        plots: (PNG for a light page, PNG for a dark page, caption) of each.
+        images: Folder of the images that may be shown.
+    """
     templates = environment(Path(__file__).parent / "templates")
     templates.filters |= {"figure": figure_text, "spread": spread_text, "p": p_text, "cross_means": cross_means}
     names = {run.predictions.source: run.name for run in runs}
@@ -45,19 +52,22 @@ def report_page(runs: Sequence[Run], plots: Sequence[tuple[bytes, bytes, str]], 
         tests=TESTS,
         cross_auc=CROSS_AUC,
         plots=plots,
-        runs=[
-            vars(run)
-            | {
-                "notes": run.notes,
-                "columns": _columns([run]),
-                "tree": _tree(run.metrics["ours"]),
-                "dropped": _dropped(run.predictions),
-                "worst": _worst(run.predictions),
-            }
-            for run in runs
-        ],
+        runs=[_section(run, images) for run in runs],
     )
     return text.encode("utf-8", "replace").decode()  # names may hold bytes that are not UTF-8
+
+
+def _section(run: Run, images: Path) -> dict:
+    """What the page says of one run."""
+    thumbnails = Thumbnails(images, Path(run.predictions.source).parent)
+    return vars(run) | {
+        "notes": run.notes,
+        "columns": _columns([run]),
+        "tree": _tree(run.metrics["ours"]),
+        "dropped": _dropped(run.predictions),
+        "worst": _worst(run.predictions, thumbnails),
+        "not_shown": thumbnails.note,
+    }
 
 
 def _columns(runs: Sequence[Run]) -> dict[str, str]:
@@ -85,8 +95,8 @@ def _dropped(p: Predictions) -> list[tuple[str, str, int]]:
     return rows
 
 
-def _worst(p: Predictions) -> dict[str, list[dict]]:
-    """{title: faces} of the reals with the highest scores and the fakes with the lowest, if their crops exist.
+def _worst(p: Predictions, thumbnails: Thumbnails) -> dict[str, list[dict]]:
+    """{title: faces} of the reals with the highest scores and the fakes with the lowest, if their crops can be shown.
 
     A face is {jpeg, score, wrong (side of 0.5), lines (video and method)}.
     """
@@ -98,7 +108,7 @@ def _worst(p: Predictions) -> dict[str, list[dict]]:
         for video in videos[np.argsort(sign * p.video_scores[videos], kind="stable")][:_WORST]:
             frames = np.flatnonzero(p.video == video)
             frame = frames[np.argmin(sign * p.ranks[frames])]
-            image = thumbnail(p.paths[frame], Path(p.source).parent) if p.paths[frame] else None
+            image = thumbnails.make(p.paths[frame])
             if image is not None:
                 jpeg, score = io.BytesIO(), p.video_scores[video]
                 image.save(jpeg, "JPEG", quality=80)

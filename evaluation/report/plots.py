@@ -4,7 +4,6 @@ Figures of runs are None if there is nothing to draw.
 """
 
 import io
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from evaluation.number_text import percent
 from evaluation.predictions_reader import Predictions
 from evaluation.report.runs import Run
 from evaluation.report.theme import Theme
+from utils.figures import plain_figures
 
 Scored = tuple[str, np.ndarray, np.ndarray]  # name in the legend, labels [N], scores [N]
 _DASHES = ("-", "--", "-.", ":")
@@ -39,16 +39,14 @@ def png(figure_of: Callable[[Theme], Figure | None], theme: Theme) -> bytes:
         "grid.color": theme.grid,
         "legend.edgecolor": theme.grid,
     }
-    plain = {"text.parse_math": False, "font.size": 11, "axes.grid": True, "axes.axisbelow": True}
+    layout = {"font.size": 11, "axes.grid": True, "axes.axisbelow": True}
     spines = {"axes.spines.top": False, "axes.spines.right": False}
     buffer = io.BytesIO()
-    with plt.rc_context({**plt.rcParamsDefault, "backend": "agg", **colours, **plain, **spines}):
+    with plain_figures({**colours, **layout, **spines}):
         figure = figure_of(theme)
         if figure is None:
             return b""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")  # names in any script
-            figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+        figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
         plt.close(figure)
     return buffer.getvalue()
 

@@ -9,7 +9,7 @@ from evaluation.calibration import calibration_report
 from evaluation.number_text import percent
 from evaluation.predictions_reader import Columns, Predictions, read_predictions
 from evaluation.report import plots
-from evaluation.report.console import print_report, say
+from evaluation.report.console import print_report
 from evaluation.report.page import report_page
 from evaluation.report.runs import Run, compare_runs, read_runs
 from evaluation.report.summary import summarise
@@ -17,6 +17,7 @@ from evaluation.report.theme import DARK, LIGHT
 from utils.cli import UserError
 from utils.files import file_sha256, write_bytes, write_json, write_text
 from utils.locks import exclusive_folder
+from utils.terminal import say
 
 _FILES = ("report.html", "report.json", "comparison.json")
 # Name of the PNG -> (figure, caption)
@@ -36,25 +37,25 @@ def run(args: argparse.Namespace) -> None:
     """Do what the command line asks for."""
     if args.summary:
         place = Path(args.files[0])
-        say(summarise(place if place.is_dir() else place.parent))
+        say(*summarise(place if place.is_dir() else place.parent, args.images))
         return
     args.files = [str(Path(file) / "predictions.csv") if Path(file).is_dir() else file for file in args.files]
     columns = Columns(args.score_column, args.label_column, args.path_column or "", args.video_column or "")
     if args.calibrate:
         predictions = read_predictions(args.files[0], columns)
         with exclusive_folder(args.output, ["calibration.json"]) as folder:
-            say(calibrate(args.calibrate_by, predictions, folder / "calibration.json"))
+            say(*calibrate(args.calibrate_by, predictions, folder / "calibration.json"))
         return
     runs = read_runs(args, columns)
     comparison = compare_runs(runs, args.seeds)
     with exclusive_folder(args.output, [*_FILES, *(f"{name}.png" for name in _FIGURES)]) as folder:
-        write_report(runs, comparison, folder)
+        write_report(runs, comparison, folder, args.images)
     print_report(runs, comparison)
     say(f"{folder / 'report.html'}, {folder / 'report.json'}")
 
 
-def calibrate(method: str, predictions: Predictions, path: Path) -> str:
-    """Fit a calibration on all frames and write it with its errors to ``path``; returns what to print.
+def calibrate(method: str, predictions: Predictions, path: Path) -> list[str]:
+    """Fit a calibration on all frames and write it with its errors to ``path``; returns the lines to print.
 
     Raises:
         UserError: The predictions have no log-odds, or no such calibration is best.
@@ -75,34 +76,37 @@ def calibrate(method: str, predictions: Predictions, path: Path) -> str:
         numbers = ("temperature",) if method == "temperature" else ("slope", "intercept")
         found = ", ".join(f"{name} {report[name]:.4f}" for name in numbers)
     counted = "images" if predictions.units == "images" else f"frames of {report['videos']} videos"
-    text = (
+    lines = [
         f"{found} from {report['frames']} {counted}: "
         f"ECE {percent(report['ece_before'])} -> {percent(report['ece_after'])}%, "
         f"NLL {report['nll_before']:.4f} -> {report['nll_after']:.4f}; {path}"
-    )
+    ]
     if method == "isotonic":
         before, after = (percent(report[f"auc_{name}"]) for name in ("before", "after"))
-        text += (
-            f"\nIsotonic regression makes ties: different log-odds become one p_fake_calibrated. Frame AUC {before} -> "
+        lines.append(
+            f"Isotonic regression makes ties: different log-odds become one p_fake_calibrated. Frame AUC {before} -> "
             f"{after}. On few frames it overfits, so check the calibration error of a test."
         )
     if report["ece_after"] - report["ece_before"] >= 5e-5:  # 0.01 in the line above
         why = f"{method} does not correct these scores"
         if method == "temperature":
             why = "no temperature corrects these scores (all may be too high or too low: try --calibrate_by platt)"
-        text += f"\nThe ECE rises although the NLL falls: {why}. Do not use p_fake_calibrated as a probability."
-    return text
+        lines.append(f"The ECE rises although the NLL falls: {why}. Do not use p_fake_calibrated as a probability.")
+    return lines
 
 
-def write_report(runs: Sequence[Run], comparison: Mapping, folder: Path) -> None:
-    """Write the plots, report.json, comparison.json and report.html; remove those of an earlier report."""
+def write_report(runs: Sequence[Run], comparison: Mapping, folder: Path, images: Path) -> None:
+    """Write the plots, report.json, comparison.json and report.html; remove those of an earlier report.
+
+    images: Folder of the images that may be shown.
+    """
     drawn = draw_plots(runs, folder)
     write_json(folder / "report.json", {run.predictions.source: run.metrics for run in runs})
     if comparison:
         write_json(folder / "comparison.json", comparison)
     else:
         (folder / "comparison.json").unlink(missing_ok=True)
-    write_text(folder / "report.html", report_page(runs, drawn, comparison))
+    write_text(folder / "report.html", report_page(runs, drawn, comparison, images))
 
 
 def draw_plots(runs: Sequence[Run], folder: Path) -> list[tuple[bytes, bytes, str]]:

@@ -14,7 +14,7 @@ from evaluation.number_text import percent
 from evaluation.predictions_reader import Predictions, read_predictions
 from evaluation.report.plots import draw_roc, png, videos_and_frames
 from evaluation.report.theme import LIGHT, Theme
-from evaluation.report.thumbnails import thumbnail
+from evaluation.report.thumbnails import Thumbnails
 from utils.cli import UserError
 from utils.files import read_json, write_bytes
 from utils.locks import exclusive_folder
@@ -24,12 +24,16 @@ _SIDE = 160  # pixels of a crop
 _METRICS = {"dataset", "videos_real", "videos_fake", "frames", "dropped", "frame_auc", "video_auc", "video_auc_ci95"}
 
 
-def summarise(folder: Path) -> str:
-    """Write summary.png into the folder of a test; returns the main figures as text."""
+def summarise(folder: Path, images: Path) -> list[str]:
+    """Write summary.png into the folder of a test; returns the main figures as lines of text.
+
+    images: Folder of the crops that may be shown.
+    """
     predictions, metrics = read_results(folder)
+    thumbnails = Thumbnails(images, folder)
     with exclusive_folder(folder, ["summary.png"]):
-        write_bytes(folder / "summary.png", png(partial(summary_figure, predictions, metrics, folder), LIGHT))
-    return summary_text(metrics, folder)
+        write_bytes(folder / "summary.png", png(partial(summary_figure, predictions, metrics, thumbnails), LIGHT))
+    return summary_lines(metrics, folder) + ([f"  {thumbnails.note}"] if thumbnails.note else [])
 
 
 def read_results(folder: Path) -> tuple[Predictions, dict]:
@@ -46,7 +50,7 @@ def read_results(folder: Path) -> tuple[Predictions, dict]:
         raise UserError(f"{folder} holds no results of SJEDD_test.py ({error}); run it again") from error
 
 
-def summary_text(metrics: Mapping, folder: Path) -> str:
+def summary_lines(metrics: Mapping, folder: Path) -> list[str]:
     low, high = (percent(end, 1) for end in metrics["video_auc_ci95"])
     units = "images" if metrics.get("image_level") else "videos"
     lines = [
@@ -65,7 +69,7 @@ def summary_text(metrics: Mapping, folder: Path) -> str:
         lines.append(f"  mean AUC of the {len(known)} global and local nodes {mean:>5}")
         lines.append("  " + ", ".join(f"{name} {percent(value, 1)}" for name, value in known.items()))
     lines.append(f"  files: {folder / 'predictions.csv'}, {folder / 'metrics.json'}, {folder / 'summary.png'}")
-    return "\n".join(lines)
+    return lines
 
 
 def sample_frames(predictions: Predictions, n: int = _SAMPLES) -> dict[str, list[int]]:
@@ -81,7 +85,7 @@ def sample_frames(predictions: Predictions, n: int = _SAMPLES) -> dict[str, list
     return chosen
 
 
-def summary_figure(p: Predictions, metrics: Mapping, folder: Path, theme: Theme) -> Figure:
+def summary_figure(p: Predictions, metrics: Mapping, thumbnails: Thumbnails, theme: Theme) -> Figure:
     """Sample crops with their P(fake), a row per method, beside the ROC. A missing crop is a grey tile."""
     samples = sample_frames(p)
     figure = plt.figure(figsize=(1.6 * _SAMPLES + 5.4, max(1.85 * len(samples), 4.2)), layout="constrained")
@@ -91,7 +95,7 @@ def summary_figure(p: Predictions, metrics: Mapping, folder: Path, theme: Theme)
         axis.set_axis_off()
     for line, (method, rows) in zip(axes, samples.items(), strict=True):
         for axis, row in zip(line, rows, strict=False):
-            crop = thumbnail(p.paths[row], folder, _SIDE) or Image.new("RGB", (_SIDE, _SIDE), "lightgrey")
+            crop = thumbnails.make(p.paths[row], _SIDE) or Image.new("RGB", (_SIDE, _SIDE), "lightgrey")
             axis.imshow(crop)
             colour = theme.right if (p.scores[row] >= 0.5) == p.labels[row] else theme.wrong
             axis.set_title(f"{method}\nP(fake) {p.scores[row]:.3f}", fontsize=8, color=colour)

@@ -19,6 +19,7 @@ from prediction.export.model_card import model_card
 from utils.cli import UserError
 from utils.files import file_sha256, write_json, write_text
 from utils.locks import exclusive_folder
+from utils.terminal import say
 
 ONNX_FILE = "model.onnx"
 
@@ -43,7 +44,7 @@ def export(args: argparse.Namespace) -> None:
             from prediction.export.onnx_model import write_onnx
 
             difference = write_onnx(folder / ONNX_FILE, model)
-            print(f"{folder / ONNX_FILE}: on random images its probabilities differ from PyTorch's by {difference:.1e}")
+            say(f"{folder / ONNX_FILE}: on random images its probabilities differ from PyTorch's by {difference:.1e}")
         if "safetensors" in args.format:
             save_weights(folder / WEIGHTS_FILE, model, **kept)
         if "delta" in args.format:
@@ -54,7 +55,7 @@ def export(args: argparse.Namespace) -> None:
         config["files"] = {name: file_sha256(folder / name) for name in names}
         write_text(folder / "README.md", model_card(config))
         write_json(folder / "config.json", config)
-    print(f"{output}: {', '.join([*names, 'config.json', 'README.md'])}; choose a licence in README.md")
+    say(f"{output}: {', '.join([*names, 'config.json', 'README.md'])}; choose a licence in README.md")
 
 
 def delta_of(

@@ -32,8 +32,9 @@ def serve(args: argparse.Namespace) -> None:
     ):
         limits = Limits(args.max_mb, args.max_seconds)
         page = Page(queue, samples, folder, limits, local, lambda: server.should_exit)
-        options = {"log_level": "warning", "access_log": False, "lifespan": "off", "timeout_graceful_shutdown": 5}
-        server = uvicorn.Server(uvicorn.Config(page.app(), http=PatientProtocol, ws="none", **options))
+        options = {"http": PatientProtocol, "ws": "none", "lifespan": "off", "timeout_graceful_shutdown": 5}
+        options |= {"log_level": "warning", "use_colors": False, "access_log": False}
+        server = uvicorn.Server(uvicorn.Config(page.app(), **options))
         if not local:
             print(f"note: everyone who can reach {args.host} can use the page; it has no password", file=sys.stderr)
         host = f"[{args.host}]" if ":" in args.host else args.host

@@ -16,6 +16,7 @@ from utils.cli import UserError
 from utils.files import output_dir, read_json, write_json
 from utils.locks import exclusive_folder
 from utils.pool import run_jobs
+from utils.terminal import say
 
 FPS = 25
 N_TRAIN_PEOPLE = 5  # of PEOPLE, the first ones; the last one is in test only
@@ -47,7 +48,7 @@ def make_data_set(args: argparse.Namespace) -> None:
         missing = [job for job in jobs if not job.path.is_file()]
         start = time.perf_counter()
         run_jobs(make_video, missing, args.workers, "video")
-    print(f"{len(jobs)} videos in {root}, {len(missing)} of them made now in {time.perf_counter() - start:.1f} s")
+    say(f"{len(jobs)} videos in {root}, {len(missing)} of them made now in {time.perf_counter() - start:.1f} s")
 
 
 def _write_recipe(root: Path, recipe: dict[str, object]) -> None:

@@ -19,6 +19,7 @@ from utils.cli import UserError
 from utils.files import output_dir, read_json, remove_leftovers, sync_files, write_json
 from utils.locks import exclusive_folder
 from utils.pool import run_jobs
+from utils.terminal import say
 
 UNFINISHED = ".unfinished.csv"  # the rows of all images that a run keeps or is making
 
@@ -91,10 +92,10 @@ def _make_images(plan: Plan, args: argparse.Namespace) -> list[Job]:
         unfinished.unlink()
     counts = Counter(job.row["region"] for job in done)
     parts = ", ".join(f"{counts[region]} {region}" for region in REGION_CODES if region in args.regions)
-    print(f"{target.name}: {len(done)} images ({parts}) in {target}; {len(missing) - len(failed)} of them new")
+    say(f"{target.name}: {len(done)} images ({parts}) in {target}; {len(missing) - len(failed)} of them new")
     if failed:
         what = f"{len(failed)} images left out because of their crops, the first: {next(iter(failed.values()))}"
-        print(f"warning: {target.name}: {what}; move these crops away and run extract_faces.py again", file=sys.stderr)
+        say(f"warning: {target.name}: {what}; move these crops away and run extract_faces.py again", file=sys.stderr)
     return done
 
 

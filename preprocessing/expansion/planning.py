@@ -18,6 +18,7 @@ from preprocessing.expansion.blending import map_points
 from preprocessing.extraction import manifest
 from utils.cli import UserError
 from utils.files import read_json
+from utils.terminal import say
 
 LOCAL = slice(5, None)  # digits of a list code for eye, lip, mouth, nose, skin
 GROW = (0.95, 1.15)  # range of the factor on a region's radii
@@ -158,7 +159,7 @@ def make_plan(args: argparse.Namespace, split: str) -> Plan:
                 rng = np.random.default_rng([*key, frame])
                 jobs.append(_make_job(args, target, (region, method, video, frame), pairs[frame], rng))
     if left_out:
-        print(f"{split}: {', '.join(f'{number} {reason}' for reason, number in left_out.items())}")
+        say(f"{split}: {', '.join(f'{number} {reason}' for reason, number in left_out.items())}")
     recipe = {name: getattr(args, name) for name in ("compression", "per_video", "blend", "color_transfer", "donors")}
     recipe |= {"regions": wanted, "seed": args.seed} | (made._asdict() if made else {})
     recipe |= {"versions": {"opencv": cv2.__version__, "numpy": np.__version__}}

@@ -13,6 +13,7 @@ from preprocessing.expansion.planning import Job
 from preprocessing.lists.choosing import in_turn
 from utils.cli import UserError
 from utils.files import write_bytes
+from utils.terminal import say
 
 MAX_BYTES = 1_900_000  # of the file
 CELL = 240  # px, side of a picture; smaller if the file would be too large
@@ -30,7 +31,7 @@ def draw_preview(path: Path, jobs: Sequence[Job], number: int, seed: int) -> Non
         try:
             real, fake, mask, result = compose(job)
         except CropError as error:
-            print(f"warning: left out of the preview: {error}", file=sys.stderr)
+            say(f"warning: left out of the preview: {error}", file=sys.stderr)
             continue
         caption = "{method} {video}, frame {frame}, {region}".format(**job.row)
         rows.append((caption, (real, fake, tinted(real, mask), result)))
@@ -40,7 +41,7 @@ def draw_preview(path: Path, jobs: Sequence[Job], number: int, seed: int) -> Non
         )
     how = jobs[0].row["blend"] + (", colours matched" if jobs[0].row["color_transfer"] == "1" else "")
     write_sheet(path, ("real", "fake", "mask", f"result ({how})"), rows)
-    print(f"preview: {path}")
+    say(f"preview: {path}")
 
 
 def choose_samples(jobs: Sequence[Job], number: int, rng: np.random.Generator) -> list[Job]:

@@ -25,6 +25,7 @@ from utils.cli import UserError
 from utils.files import TEMPORARY, output_dir, read_json, remove_leftovers, require_folder, write_json
 from utils.locks import claim, hold
 from utils.own_files import refuse_foreign_files
+from utils.terminal import printable
 
 
 def is_finished(job: Job) -> bool:
@@ -49,7 +50,8 @@ def _cannot_be_made_again(job: Job) -> bool:
 
 
 def _say_kept(job: Job) -> None:
-    tqdm.write(f"{job.video} is gone; its crops in {job.faces / job.name} are kept as they are", sys.stderr)
+    line = f"{job.video} is gone; its crops in {job.faces / job.name} are kept as they are"
+    tqdm.write(printable(line), sys.stderr)
 
 
 def crop_unclaimed(job: Job) -> bool:
@@ -77,7 +79,8 @@ def record_crash(job: Job) -> bool:
             remove_crops(job.faces / job.name)
             write_row_file(job, [manifest.frame_row(job.name, None, "video_unreadable")])
             _started_file(job.root, job.name).unlink(missing_ok=True)
-            tqdm.write(f"{job.video}: decoding it crashed the process twice; it counts as video_unreadable", sys.stderr)
+            line = f"{job.video}: decoding it crashed the process twice; it counts as video_unreadable"
+            tqdm.write(printable(line), sys.stderr)
         return mine
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from datasets.crop_manifest import (  # noqa: F401 - some are only re-exported
     COLUMNS,
+    NAMES,
     NO_VIDEO,
     POINTS,
     STATUSES,
@@ -23,6 +24,7 @@ from datasets.crop_manifest import (  # noqa: F401 - some are only re-exported
     read_rows,
     row_file,
 )
+from datasets.csv_cells import safe_cell
 from utils.cli import UserError
 from utils.files import atomic_path, write_text
 from utils.locks import hold
@@ -63,7 +65,7 @@ def _table_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", quoting=csv.QUOTE_ALL if lone else csv.QUOTE_MINIMAL)
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(row | {name: safe_cell(row[name]) for name in NAMES} for row in rows)
     return text.getvalue()
 
 

@@ -22,6 +22,7 @@ from preprocessing.extraction.find_files import PHOTO_SUFFIXES, VIDEO_SUFFIXES, 
 from utils.cli import UserError
 from utils.files import file_sha256
 from utils.pool import run_jobs
+from utils.terminal import say
 from utils.text_table import text_table
 
 
@@ -79,7 +80,7 @@ def _print_summary(sets: list[VideoSet], counts: dict[Path, dict[str, Counter[st
             if moved := total[manifest.MOVED]:
                 dropped.append(f"({moved} crops are of a neighbouring frame)")
             rows.append((label, len(videos), cropped, wanted, total["ok"], coverage, ", ".join(dropped) or "none"))
-    print("\n".join(text_table(("class", "videos", "with crops", "frames", "crops", "coverage", "dropped"), rows)))
+    say(*text_table(("class", "videos", "with crops", "frames", "crops", "coverage", "dropped"), rows))
 
 
 def run(args: argparse.Namespace) -> None:
@@ -109,9 +110,9 @@ def run(args: argparse.Namespace) -> None:
     number, count = args.shard
     auto = " (auto: no RetinaFace weights in pretrained/)" if args.detector == "auto" and weights is None else ""
     part = f", shard {number} of {count}" if count > 1 else ""
-    print(f"detector: {detector}{auto}, device: {device}, processes: {args.workers}{part}")
+    say(f"detector: {detector}{auto}, device: {device}, processes: {args.workers}{part}")
     if note:
-        print(note)
+        say(note)
     n_frames, photos = None if args.n_frames == "all" else args.n_frames, args.dataset == "images"
     shard = [
         Job(video.name, video.path, group.root, group.faces, n_frames, settings, device, weights, photos)
@@ -132,9 +133,9 @@ def run(args: argparse.Namespace) -> None:
     _print_summary(sets, counts, n_frames)
     done = [counts[job.root][job.name] for job, mine in zip(jobs, cropped, strict=True) if mine]
     frames = sum(map(_frames, done))
-    print(f"{len(done)} videos and {frames} frames in {seconds:.1f} s, {frames / max(seconds, 1e-9):.1f} frames/s")
+    say(f"{len(done)} videos and {frames} frames in {seconds:.1f} s, {frames / max(seconds, 1e-9):.1f} frames/s")
     if not all(cropped):
-        print(f"{len(jobs) - len(done)} more videos are being cropped by another run in the same place")
+        say(f"{len(jobs) - len(done)} more videos are being cropped by another run in the same place")
     known = [counts[group.root].get(video.name) for group, video in videos]
     if all(own is not None and not _frames(own) for own in known):
         raise UserError(

@@ -36,6 +36,7 @@ from preprocessing.lists.checks import check_paths, check_splits, shared_crop_se
 from preprocessing.lists.choosing import ListedImage, Lists, Video, balanced_videos
 from utils.cli import UserError
 from utils.files import read_json
+from utils.terminal import say
 
 CODES = METHOD_CODES | DFD_CODES
 REGION_OF_CODE = {code: region for region, code in REGION_CODES.items()}
@@ -68,13 +69,13 @@ def ffpp_lists(args: argparse.Namespace) -> Lists:
                 (unfinished if paths is None else without).append(f"{method}/{video}")
         if unfinished:
             what = f"{len(unfinished)} videos left out, such as {unfinished[0]}: their extraction did not end"
-            print(f"{split}: {what}; run preprocessing/extract_faces.py again")
+            say(f"{split}: {what}; run preprocessing/extract_faces.py again")
         if not crops:
             where = f"the {split} split under {args.data_root} ({args.compression})"
             advice = "run preprocessing/extract_faces.py, or choose other splits with --split"
             raise UserError(f"no crop of {where}; {advice}")
         for method, number in Counter(video.split("/")[0] for video in without).items():
-            print(f"{split}: {number} {method} videos have no crop")
+            say(f"{split}: {number} {method} videos have no crop")
         images, facts = _choose_images(args, split, crops, settings)
         lists[split] = (images, facts | {"videos_without_crops": without, "videos_unfinished": unfinished})
     check_paths(lists)
@@ -89,7 +90,7 @@ def dfd_splits(args: argparse.Namespace) -> dict[str, list[Video]]:
         split = split_of_actors(video)
         (splits[split] if split else apart).append((method, video))
     if apart:
-        print(f"{len(apart)} fakes left out, such as {apart[0][1]}: their two actors are in different splits")
+        say(f"{len(apart)} fakes left out, such as {apart[0][1]}: their two actors are in different splits")
     return splits
 
 
@@ -176,7 +177,7 @@ def _choose_images(
         expansion_facts = {"share_asked": args.expansion_share, "share": round(share, 4)}
         expansion_facts |= {"images_there": len(expansion), "made_with": made_with}
         shares = f"{share:.1%} of the fakes (at most {args.expansion_share:.1%})"
-        print(f"train: {len(chosen)} of {len(expansion)} expansion images, {shares}")
+        say(f"train: {len(chosen)} of {len(expansion)} expansion images, {shares}")
     facts = {"dataset": args.dataset, "split": split, "compression": args.compression, "crops": settings}
     facts |= {"n_frames": args.n_frames, "balance": balance, "expansion": expansion_facts, "seed": args.seed}
     facts["videos"] = {name: len(counts) for name, counts in numbers.items()}  # those with crops

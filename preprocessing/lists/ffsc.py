@@ -9,6 +9,7 @@ import argparse
 from datasets.readers.ffsc import UNVERIFIED, read_ffsc
 from preprocessing.lists.checks import check_copies, check_paths
 from preprocessing.lists.choosing import ListedImage, Lists, balanced_classes
+from utils.terminal import say
 
 
 def ffsc_lists(args: argparse.Namespace) -> Lists:
@@ -30,9 +31,9 @@ def ffsc_lists(args: argparse.Namespace) -> Lists:
             facts = {"dataset": "FFSC", "split": split, "balance": balance, "seed": args.seed}
             lists[name] = (images, facts | {"unverified": doubtful})
         if split == "test" and len(known) == 1:
-            print(f"test: only {next(iter(known))}.txt, the folders of the other test list do not exist")
+            say(f"test: only {next(iter(known))}.txt, the folders of the other test list do not exist")
     check_paths(lists)
     check_copies(lists)
     for method, reason in sorted(unverified.items()):
-        print(f"UNVERIFIED {method}: {reason}")
+        say(f"UNVERIFIED {method}: {reason}")
     return lists

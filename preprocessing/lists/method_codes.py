@@ -159,7 +159,7 @@ def read_codes(path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
     try:
-        lines = text_file(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = text_file(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path} ({error}); it must be UTF-8 text, lines `method code`") from error
     codes = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 from preprocessing.lists.choosing import Lists, shuffled_codes
 from utils.files import write_json, write_text
 from utils.locks import exclusive_folder
+from utils.terminal import say
 
 
 def write_lists(output: Path, lists: Lists, seed_of_codes: int | None) -> None:
@@ -30,6 +31,6 @@ def write_lists(output: Path, lists: Lists, seed_of_codes: int | None) -> None:
             }
             digest = {"sha256": hashlib.sha256(text.encode("utf-8")).hexdigest()}
             write_json(folder / f"{name}.recipe.json", facts | {"shuffle_codes": seed} | counts | groups | digest)
-            print(f"{folder / name}.txt: {len(images)} images, {real} real and {counts['fake']} fake")
+            say(f"{folder / name}.txt: {len(images)} images, {real} real and {counts['fake']} fake")
             for what, numbers in groups.items():
-                print(f"  {what}: {', '.join(f'{key} x {number}' for key, number in numbers.items())}")
+                say(f"  {what}: {', '.join(f'{key} x {number}' for key, number in numbers.items())}")

@@ -29,6 +29,7 @@ from preprocessing.lists.splitting import Sample, check_disjoint, draw_splits
 from preprocessing.lists.table_images import unpack
 from utils.cli import UserError
 from utils.files import read_json, text_file
+from utils.terminal import say
 
 Parts = Iterator[tuple[str, DataSet]]  # split as the source calls it, "" if it has none; its images
 LeftOut = dict[str, list[str]]  # reason -> the images or videos
@@ -53,9 +54,9 @@ def source_lists(args: argparse.Namespace) -> Lists:
         samples, rule = _with_drawn(samples, shares, args.seed)
     samples = [sample for sample in samples if sample.split in args.split]
     if shared := check_disjoint(samples):
-        print(f"note: {shared}; --resplit draws splits that share fewer, as far as names tell")
+        say(f"note: {shared}; --resplit draws splits that share fewer, as far as names tell")
     for reason, names in left_out.items():
-        print(f"left out: {len(names)} x {reason}, such as {names[0]}")
+        say(f"left out: {len(names)} x {reason}, such as {names[0]}")
     codes = codes_of_fakes((sample.method for sample in samples if sample.label), more)
     facts = {"dataset": args.dataset, "sources": list(map(str, args.datapath)), "n_frames": args.n_frames}
     facts |= {"drawn_splits": shares if rule else {}, "disjoint": rule, "shared": shared, "seed": args.seed}
@@ -65,13 +66,13 @@ def source_lists(args: argparse.Namespace) -> Lists:
         own = [sample for sample in samples if sample.split == split]
         if not own:
             why = "none of its images is there" if split in named else "the sources have no such split"
-            print(f"{split}: no list, {why} (--resplit draws new ones)")
+            say(f"{split}: no list, {why} (--resplit draws new ones)")
             continue
         _require_classes(own, split)
         balance = args.balance if split == "train" else "none"
         images = _listed(own, codes, balance == "equal", args.seed)
         if len(images) < len(own):
-            print(f"{split}: {len(images)} of {len(own)} images are listed, as many real as fake (--balance equal)")
+            say(f"{split}: {len(images)} of {len(own)} images are listed, as many real as fake (--balance equal)")
         lists[split] = (images, facts | {"split": split, "balance": balance})
     if not lists:
         chosen = " or ".join(args.split)
@@ -91,7 +92,7 @@ def _samples(args: argparse.Namespace, left_out: LeftOut) -> Iterator[Sample]:
                 raise UserError(f"{place}: {name[:80]!r} is no name of a split; call it train, val or test")
             split = "train" if args.resplit or not name else SPLIT_NAMES[name.lower()]
             for note in data.notes:
-                print(f"{place}: {note}")
+                say(f"{place}: {note}")
             for drop in data.dropped:
                 left_out[drop.reason.split(":")[0]].append(drop.path or drop.video)
             for record in data.records:
@@ -141,7 +142,7 @@ def _folder(place: Path, args: argparse.Namespace) -> Parts:
     folders = subfolders(place)
     splits = [name for name in folders if name.lower() in SPLIT_NAMES]
     if others := [name for name in folders if splits and name not in splits]:
-        print(f"{place}: not read, beside {', '.join(splits)}: {', '.join(others)}")
+        say(f"{place}: not read, beside {', '.join(splits)}: {', '.join(others)}")
     for name in splits:
         data = read_image_folder(place / name, args.n_frames)
         records = [
@@ -198,7 +199,7 @@ def _with_drawn(samples: Sequence[Sample], shares: Mapping[str, float], seed: in
         f"{split} {len({sample.video for sample in drawn if sample.split == split})}" for split in ("train", *shares)
     ]
     kind = "images" if all(sample.video == sample.path for sample in training) else "videos"
-    print(f"drawn with seed {seed}: {', '.join(counts)} {kind}; the splits share no {rule}")
+    say(f"drawn with seed {seed}: {', '.join(counts)} {kind}; the splits share no {rule}")
     return drawn + others, rule
 
 

@@ -44,6 +44,18 @@ def test_codes_flags_labels_commas_spaces_and_blank_lines(folder):
     assert data.videos_listed == 3
 
 
+@pytest.mark.parametrize(
+    "name", ["a\u2028b/\u20280.png", "\u0085a/0\x851.png", "\u2028/x.png", "a\x0bb\x0cc\x1e/0.png"]
+)
+def test_a_line_ends_at_a_line_feed_only(folder, name):
+    """Unicode has more line ends, and names of files may hold them."""
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).touch()
+    data = read_txt_list(write(folder, f"{name} {REAL}\r\ncrops/b/0.png {SWAP}\u2028\n"), FFPP)
+    assert [record.path for record in data.records] == [name, "crops/b/0.png"]
+    assert [record.label for record in data.records] == [0, 1]
+
+
 def test_labels_instead_of_codes(folder):
     data = read_txt_list(write(folder, "crops/a/0.png 0\ncrops/b/0.png 1\n"), FFPP)
     assert [(r.label, r.code) for r in data.records] == [(0, ""), (1, "")]

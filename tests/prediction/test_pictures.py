@@ -1,9 +1,13 @@
+from types import SimpleNamespace
+
 import av
+import matplotlib as mpl
 import numpy as np
 from PIL import ImageColor
 
 from prediction.palette import OUTCOME_COLOURS
-from prediction.pictures import box_at, draw_face, overlay
+from prediction.pictures import box_at, draw_face, overlay, timeline
+from prediction.verdicts import Verdict
 from prediction.wording import OUTCOMES
 from preprocessing.extraction.video import BT601, yuv_planes
 
@@ -36,6 +40,17 @@ def test_planes_are_drawn_on_as_rgb_is():
     away = np.abs(shown.astype(int) - image).max(axis=2)
     assert np.mean(away > 12) < 0.03, "only the colours of edges, which two pixels share, may differ"
     assert away[60, 50] <= 3 and away[90, 50] <= 4
+
+
+def test_a_timeline_bears_any_name_whatever_the_users_settings(monkeypatch):
+    p_fake = np.array([0.6, 0.8])
+    person = SimpleNamespace(verdict=Verdict(p_fake, p_fake, {}, []), outcome="fake")
+    drawn = []
+    for setting in (False, True):
+        monkeypatch.setitem(mpl.rcParams, "text.usetex", setting)
+        crops = {0: np.zeros((8, 8, 3), np.uint8)}
+        drawn.append(timeline(person, [0.0, 1.0], crops, (0.4, 0.6), "a$\\frac{b_$.mp4, person 1: fake"))
+    assert drawn[0] == drawn[1] and drawn[0].startswith(b"\x89PNG")
 
 
 def test_heat_is_colour_and_its_absence_is_grey():

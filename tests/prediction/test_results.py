@@ -1,7 +1,9 @@
+import csv
 import json
 from pathlib import Path
 
-from prediction.results import RESULT_FILES, SCHEMA, clear, folders_for, is_done, row_of, stamp
+from datasets.csv_cells import plain_cell
+from prediction.results import RESULT_FILES, SCHEMA, clear, folders_for, is_done, row_of, stamp, write_table
 from utils.own_files import recorded
 
 
@@ -72,6 +74,20 @@ def test_rows_tell_of_the_person_that_decided():
     assert (row["explanation"], row["people"], row["p_fake"], row["a_b"]) == ("1", 2, "1", "0.5")
     row = row_of(prediction | {"tracks": [], "p_fake": None, "reason": "why"}, "f", ("fake", "a b"))
     assert (row["p_fake"], row["a_b"], row["people"], row["reason"]) == ("", "", 0, "why")
+
+
+def test_a_spreadsheet_runs_no_text_of_the_table(tmp_path):
+    nobody = {"tracks": [], "p_fake": None, "decided_by": None, "outcome": "unreadable"}
+    names = ["=HYPERLINK(1)/+a.png", "a.png", "-1.5", "'=b.png"]
+    rows = [row_of(nobody | {"input": name, "reason": name}, name, ("fake", "a b")) for name in names]
+    write_table(tmp_path / "predictions.csv", rows)
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    for column in ("input", "folder", "reason"):
+        cells = [row[column] for row in written]
+        assert cells == ["'=HYPERLINK(1)/+a.png", "a.png", "'-1.5", "''=b.png"]
+        assert list(map(plain_cell, cells)) == names
+    assert {row["explanation"] for row in written} == {""}
 
 
 def test_a_stamp_tells_files_apart(tmp_path):

@@ -29,6 +29,7 @@ from preprocessing.extraction import manifest
 from preprocessing.extraction.crop_folder import _started_file
 from preprocessing.extraction.options import parse_args
 from tests.conftest import EXPRESSION, REAL, ROOT, SWAP
+from tests.platforms import posix_only
 from utils.cli import UserError
 
 main = SJEDD_check_data.main
@@ -1302,6 +1303,22 @@ def test_report_for_people(crops, celeb_df, capsys):
     assert "missing_file (15)" in out and "... and 5 more" in out
     assert out.count("does not exist") == 10 and out.count("fix:") == 1
     assert err.strip() == "error: 15 findings: 15 missing_file"
+
+
+@posix_only
+def test_names_of_files_command_no_terminal_and_stay_in_their_line(crops, capsys):
+    nasty = "crops/a\x1b[31mb\nc.png"
+    image(crops / nasty)
+    (crops / "crops/empty\r\x9b.png").touch()
+    rows = ((nasty, 0), ("crops/empty\r\x9b.png", 1), ("x\ny.png", 1))
+    table = "".join(f'"{path}",{label}\n' for path, label in rows)
+    (crops / "list.csv").write_bytes(f"path,label\n{table}".encode())
+    assert main(["--dataset", "csv", "--datapath", "list.csv"]) == 2
+    said = capsys.readouterr()
+    lines = f"{said.out}{said.err}".split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert [line for line in lines if "y.png" in line] == ["  list.csv:7: x?y.png does not exist"]
+    assert any("crops/empty??.png" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import cv2
 import jsonschema
@@ -20,6 +23,7 @@ from prediction import pipeline
 from preprocessing import extract_faces
 from preprocessing.demo.videos import write_video
 from tests.conftest import ROOT
+from tests.platforms import posix_only
 from utils.own_files import RECORD
 
 main = SJEDD_predict.main
@@ -97,6 +101,32 @@ def test_photos_and_videos_of_a_folder(run, media, capsys):
     capture = cv2.VideoCapture(str(out / "clip" / "annotated.mp4"))
     assert (capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FRAME_WIDTH)) == (7, 256)
     assert cv2.imread(str(out / "two" / "annotated.jpg")).shape == (300, 600, 3)
+
+
+@posix_only
+def test_results_are_whole_when_nobody_reads_the_predictions(media, published_checkpoint, tmp_path):
+    """As in `SJEDD_predict.py --json - ... | head -1`."""
+    options = ["--resume", str(published_checkpoint), "--output", str(tmp_path / "out"), "--detector", "mtcnn"]
+    inputs = [str(media / name) for name in ("nobody.png", "broken.mp4", "one.png")]
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "SJEDD_predict.py", "--json", "-", "--no_pictures", *options, "--input", *inputs]
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert done.returncode == 141
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == inputs
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        assert [row["input"] for row in csv.DictReader(file)] == inputs
+
+
+@posix_only
+def test_the_name_of_an_input_commands_no_terminal_and_stays_in_its_line(run, tmp_path, capsys):
+    name = "a\x1b[31mb\nc.png"
+    Image.fromarray(np.full((90, 120, 3), 80, np.uint8)).save(tmp_path / name)
+    assert run("--input", tmp_path / name)[0] == 0
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path}/a?[31mb?c.png: No face: no face found in the picture.\n"
+    assert all(line.isprintable() for line in said.err.replace("\r", "\n").split("\n"))
 
 
 def test_a_video_has_the_p_fake_that_extraction_and_test_give_it(run, media, published_checkpoint, tmp_path):

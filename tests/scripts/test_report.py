@@ -5,6 +5,7 @@ import hashlib
 import html.parser
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from evaluation.report.theme import LIGHT
 
 main = SJEDD_report.main
 PLOTS = ("roc", "precision_recall", "scores", "methods", "calibration")
-NASTY = "<script>alert('$x^$')</script>"
+NASTY = "<script>alert('$x^$ \\frac{')</script>"
 
 
 @pytest.fixture
@@ -91,8 +92,9 @@ def test_the_folder_of_a_test_stands_for_its_predictions(predictions, tmp_path, 
 
 
 def test_page_stands_alone_and_escapes(predictions, tmp_path):
-    path, _ = predictions("run")
-    main([path, "--output", str(tmp_path / "out")])
+    path, rows = predictions("run")
+    crops = str(Path(rows[0]["path"]).parents[2])
+    main([path, "--output", str(tmp_path / "out"), "--images", crops])
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     page = Page(text)
     assert "script" not in page.tags
@@ -126,9 +128,94 @@ def test_unreadable_crops_are_left_out(predictions, tmp_path, monkeypatch):
         row[1] = f"{row[1]}{i}"
     (tmp_path / "run" / "predictions.csv").write_text("\n".join(map(",".join, fields)) + "\n")
     monkeypatch.chdir(tmp_path)
-    assert main(["run/predictions.csv", "--output", "out"]) == 0
+    assert main(["run/predictions.csv", "--output", "out", "--images", "."]) == 0
     shown = (tmp_path / "out" / "report.html").read_text().count("data:image/jpeg")
     assert 0 < shown < 16
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """Write shared/predictions.csv of real images; the working directory is the parent of ``shared`` and ``data``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report_run, "draw_plots", lambda *_: [])
+    for folder in ("shared", "data", "elsewhere/set"):
+        (tmp_path / folder).mkdir(parents=True)
+
+    def call(paths):
+        rows = [f"{path},v{i},0,0.{i + 1}\n" for i, path in enumerate(paths)]
+        (tmp_path / "shared" / "predictions.csv").write_text("path,video,label,p_fake\n" + "".join(rows))
+
+    return call
+
+
+def shown(*options):
+    """(number of pictures in the report, what it says of others)."""
+    assert main(["shared/predictions.csv", "--output", "out", *options]) == 0
+    page = Path("out/report.html").read_text()
+    return page.count("data:image/jpeg"), re.findall(r"<p>(\d+ .*not shown.*|None of the crops.*)</p>", page)
+
+
+def test_a_table_puts_no_private_picture_into_the_report(table, tmp_path):
+    private = ["secret.png", "shared/secret.png", "data-2/secret.png", "elsewhere/secret.png"]
+    (tmp_path / "data-2").mkdir()
+    (tmp_path / "data" / "set").symlink_to(tmp_path / "elsewhere" / "set")
+    for path in [*private, "data/crop.png"]:
+        Image.new("RGB", (20, 20)).save(tmp_path / path)
+    metrics = {"frames": 8, "videos": 8, "dropped": [], "source": "/", "crop_root": "/"}
+    (tmp_path / "shared" / "metrics.json").write_text(json.dumps(metrics))
+    table([*private, "gone.png", str(tmp_path / "secret.png"), "data/../secret.png", "data/set/../secret.png"])
+    note = "7 pictures are not shown: they lie outside of data; --images DIR shows those in DIR."
+    assert shown() == (0, [note]), "the last path means data/secret.png, which is not there"
+    assert shown("--images", "shared") == (1, [note.replace("7", "5").replace("data", "shared")])
+    table(["data/crop.png", "secret.png"])
+    assert shown() == (1, ["1 picture is not shown: it lies outside of data; --images DIR shows those in DIR."])
+
+
+def test_crops_behind_links_in_the_folder_are_shown(table, tmp_path):
+    """As after ``ln -s /datasets/Celeb-DF-v2/* data/CDF/``, by either of their names."""
+    (tmp_path / "data" / "set").symlink_to(tmp_path / "elsewhere" / "set")
+    (tmp_path / "linked").symlink_to(tmp_path / "data")
+    Image.new("RGB", (20, 20)).save(tmp_path / "elsewhere" / "set" / "a.png")
+    Image.new("RGB", (20, 20)).save(tmp_path / "data" / "b.png")
+    table(["data/set/a.png", "linked/b.png"])
+    assert shown() == (2, [])
+    assert shown("--images", "elsewhere")[0] == 1
+
+
+def test_crops_that_are_gone_are_said_to_be(table):
+    table(["data/gone.png", "data/nul\0.png"])
+    assert shown() == (0, ["None of the crops of the worst mistakes could be opened, so none is shown."])
+
+
+def test_the_summary_counts_the_pictures_it_does_not_show(predictions, tmp_path, capsys):
+    path, rows = predictions("run")
+    metrics = {"dataset": "CDF"} | evaluate(rows, ["a node"]) | json.loads((tmp_path / "run/metrics.json").read_text())
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
+    pictures = []
+    for options, note in (([], "6 pictures are not shown: they lie outside of data;"), (["--images", "/"], "")):
+        assert main([path, "--summary", *options]) == 0
+        assert note in (printed := capsys.readouterr().out) and ("not shown" in printed) == bool(note)
+        pictures.append((tmp_path / "run" / "summary.png").read_bytes())
+    assert pictures[0] != pictures[1]
+
+
+def test_no_reader_of_other_formats_sees_a_picture_of_the_table(table, tmp_path, monkeypatch):
+    """Pillow's reader of EPS starts Ghostscript, which runs programs in PostScript."""
+    (tmp_path / "data" / "crop.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    Image.init()
+    monkeypatch.setitem(Image.OPEN, "EPS", (lambda *_: pytest.fail("the EPS reader was started"), Image.OPEN["EPS"][1]))
+    table(["data/crop.png"])
+    assert shown()[0] == 0
+
+
+def test_names_of_files_and_data_sets_are_no_formulas(predictions, tmp_path):
+    name = "a$\\frac{b"
+    files = [predictions(folder, i)[0] for i, folder in enumerate((name, f"$x^{name}"))]
+    assert main([*files, "--output", str(tmp_path / "out")]) == 0
+    path, rows = Path(files[0]), predictions("c")[1]
+    metrics = json.loads((path.parent / "metrics.json").read_text()) | {"dataset": name} | evaluate(rows, ["a node"])
+    (path.parent / "metrics.json").write_text(json.dumps(metrics))
+    assert main([str(path), "--summary"]) == 0
 
 
 def test_comparison_and_seeds(predictions, tmp_path, capsys, monkeypatch):

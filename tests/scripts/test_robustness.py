@@ -122,5 +122,5 @@ def test_what_is_no_perturbation_is_refused(run, options, capsys):
 
 
 def test_table_of_one_class():
-    text = robustness_table({"blur": [None, 0.5, None]})
+    text = "\n".join(robustness_table({"blur": [None, 0.5, None]}))
     assert text.splitlines()[1].split() == ["blur", "-", "50.00", "-", "-"]

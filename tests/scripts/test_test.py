@@ -2,16 +2,20 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
+import SJEDD_check_data
 import SJEDD_test
+from evaluation.predictions_reader import read_predictions
 from models.checkpoint import save_checkpoint, save_weights
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP
 from tests.conftest import REAL
+from tests.platforms import posix_only
 from utils.own_files import RECORD
 
 main = SJEDD_test.main
@@ -158,6 +162,38 @@ def test_crops_that_are_not_like_those_of_the_training_are_named(crops_copy, tmp
         save_checkpoint(tmp_path / "c.pth", model, crops={"detector": "mtcnn", "scale": scale, "n_frames": 9})
         assert main([*argv, "--resume", str(tmp_path / "c.pth"), "--output", str(tmp_path)]) == 0
         assert capsys.readouterr().out.count(f"scale {scale} in the training's crops, 1.3 in {crops_copy}") == n_lines
+
+
+@posix_only
+def test_names_with_line_ends_of_unicode_are_tested_and_checked(run, golden_crops, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = []
+    for i, path in enumerate(sorted(golden_crops.glob("*/*/0000.png"))):
+        names.append(f"\u2028v{i}\u0085/\u00850\u2028.png")
+        (tmp_path / names[i]).parent.mkdir()
+        shutil.copy(path, tmp_path / names[i])
+    (tmp_path / "list.txt").write_text("".join(f"{name} {i % 2}\n" for i, name in enumerate(names)), encoding="utf-8")
+    (tmp_path / "list.csv").write_text("path,label\n" + "".join(f"{name},{i % 2}\n" for i, name in enumerate(names)))
+    for dataset in ("list", "csv"):
+        code, folder = run(dataset, "--datapath", f"list.{dataset.replace('list', 'txt')}")
+        assert code == 0 and [row["path"] for row in read(folder)[0]] == names
+        assert read(folder)[1]["dropped"] == []
+        assert read_predictions(str(folder / "predictions.csv")).paths == names
+    lists = ["--txt_path_test", "list.txt", "--dataset", "csv", "--datapath", "list.csv", "--json"]
+    capsys.readouterr()
+    SJEDD_check_data.main(lists)
+    assert json.loads(capsys.readouterr().out)["findings"] == []
+
+
+def test_text_of_a_checkpoint_commands_no_terminal_and_stays_in_its_line(crops_copy, tmp_path, capsys):
+    (crops_copy / "manifest.json").write_text(json.dumps({"detector": "mtcnn"}))
+    nasty = "a\x1b[31mb\nEVERYTHING IS REAL\r\x9b"
+    save_checkpoint(tmp_path / "c.pth", JointEmbedding(architecture("demo"), FFPP), crops={"detector": nasty})
+    argv = ["--dataset", "CDF", "--datapath", str(crops_copy), "--n_frames", "1", "--num_workers", "0"]
+    assert main([*argv, "--resume", str(tmp_path / "c.pth"), "--output", str(tmp_path)]) == 0
+    shown = "detector a?[31mb?EVERYTHING IS REAL?? in the training's crops"
+    log = (tmp_path / "SJEDD_test" / "CDF" / "log.txt").read_text(encoding="utf-8")
+    assert shown in capsys.readouterr().out and shown in log
 
 
 def test_crops_without_any_manifest_are_no_warning(crops_copy, crop_lists, tmp_path, capsys):

@@ -23,6 +23,13 @@ def test_rows_are_appended_and_those_of_later_epochs_dropped_on_resume(tmp_path)
     assert [row["epoch"] for row in lines(tmp_path)] == [0, 1]
 
 
+def test_a_line_ends_at_a_line_feed_only(tmp_path):
+    text = '{"epoch": 0, "note": "a\u2028b\u0085c\x7f"}\n\n{"epoch": 1, "note": "d"}\n'
+    (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8")
+    MetricsLog(tmp_path, 1, Tracker()).close()
+    assert (tmp_path / "metrics.jsonl").read_text(encoding="utf-8") == text.partition("\n")[0] + "\n"
+
+
 @pytest.mark.parametrize("content", [b"hello\n", b'{"epoch": "x"}\n', b'{"epoch": null}\n', b"\xff\n", b"[]\n"])
 def test_foreign_file_is_refused_and_kept(tmp_path, content):
     (tmp_path / "metrics.jsonl").write_bytes(content)

@@ -29,6 +29,15 @@ def die_of_three(number):
     return double(number)
 
 
+def tell(name):
+    print(name, flush=True)
+
+
+def test_names_that_a_worker_prints_command_no_terminal(capfd):
+    run_jobs(tell, ["a\x1b[31mb", "c"], 2, "job")
+    assert sorted(capfd.readouterr().out.split()) == ["a?[31mb", "c"]
+
+
 def test_results_come_in_the_order_of_the_jobs():
     assert run_jobs(double, range(11), 1, "job") == run_jobs(double, range(11), 2, "job") == list(range(0, 22, 2))
     assert run_jobs(double, [], 2, "job") == []
