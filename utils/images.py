@@ -55,7 +55,7 @@ def _refuse_many_scans(image: JpegImageFile) -> None:
     file.seek(place - length - 2)
     if file.read(5) == b"\xff\xda" + bytes((0, length, image.layers)) and "progressive" not in image.info:
         file.seek(place)
-        return  # the first scan has all colours, so it is the only one that is read
+        return  # the first scan has all colours; libjpeg refuses others behind it
     file.seek(0)
     scans = sum(block.count(_SCAN) for block in iter(lambda: file.read(1 << 20), b""))
     file.seek(place)
