@@ -65,7 +65,7 @@ def _table_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n", quoting=csv.QUOTE_ALL if lone else csv.QUOTE_MINIMAL)
     writer.writeheader()
-    writer.writerows(row | {name: safe_cell(row[name]) for name in NAMES} for row in rows)
+    writer.writerows(row | {name: safe_cell(row[name]) for name in NAMES if name in row} for row in rows)
     return text.getvalue()
 
 

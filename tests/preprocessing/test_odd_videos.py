@@ -12,7 +12,7 @@ import skimage.data
 from preprocessing.demo.videos import write_video
 from preprocessing.detection.align import similarity_matrix, template
 from preprocessing.extract_faces import main
-from preprocessing.extraction.manifest import landmarks_of
+from preprocessing.extraction.manifest import landmarks_of, read_rows
 from preprocessing.extraction.video import VideoError, count_frames
 
 EYES = np.array([[206, 102], [249, 105]])  # of the astronaut, 512 x 512, measured by hand
@@ -159,9 +159,11 @@ def test_any_file_name(extract, astronaut, monkeypatch, name):
     monkeypatch.chdir(extract.folder)
     argv = ["--dataset", "videos", "--save_path", "../out", "--n_frames", "1", "--workers", "1", "--video_path", "."]
     assert main(argv) == 0
-    with (extract.out / "manifest.csv").open(newline="", encoding="utf-8") as file:
-        (row,) = csv.DictReader(file)
+    (row,) = read_rows(extract.out / "manifest.csv")
     assert (row["video"], row["status"]) == (name, "ok")
+    with (extract.out / "manifest.csv").open(newline="", encoding="utf-8") as file:
+        _, cells = csv.reader(file)
+    assert cells[0] == (f"'{name}" if name.startswith("-") else name), "no spreadsheet runs it"
     assert cv2.imdecode(np.fromfile(extract.out / row["path"], np.uint8), cv2.IMREAD_COLOR).shape == (317, 317, 3)
 
 

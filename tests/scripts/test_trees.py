@@ -8,7 +8,7 @@ import pytest
 import SJEDD_predict
 import SJEDD_report
 import SJEDD_test
-from evaluation.predictions_writer import _COLUMNS
+from datasets.csv_cells import RESULT_COLUMNS
 from models.checkpoint import load_model, save_checkpoint
 from models.joint_embedding import JointEmbedding
 from models.label_tree import FFPP, FFSC, RESERVED, LabelTree
@@ -55,7 +55,7 @@ def checkpoint(published_checkpoint, tmp_path):
 
 def test_no_node_is_called_like_a_column():
     prediction = {"input": "", "outcome": "", "p_fake": None, "reason": None, "tracks": []}
-    assert {*row_of(prediction, "", ["fake"]), *_COLUMNS, "p_fake_calibrated"} == RESERVED
+    assert {*row_of(prediction, "", ["fake"]), *RESULT_COLUMNS, "p_fake_calibrated"} == RESERVED
 
 
 @pytest.mark.parametrize(
