@@ -1,6 +1,6 @@
 """The tokens of the prompts: shared prefixes are encoded once, and only the used embedding rows are trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import open_clip
 import torch
@@ -17,19 +17,27 @@ def tokenise(config: Mapping, prompts: Sequence[str]) -> torch.Tensor:
 
     config: open_clip's ``text_cfg``.
 
-    Raises UserError if the tokenizer is Hugging Face's and cannot be had.
+    Raises UserError if a prompt is longer, or the tokenizer is Hugging Face's and cannot be had.
     """
-    name, length = config.get("hf_tokenizer_name"), config["context_length"]
+    length, tokenizer = config["context_length"], _tokenizer(config)
+    ids, more = (tokenizer(list(prompts), context_length=n) for n in (length, length + 1))
+    for prompt, kept in zip(prompts, (more[:, :length] == ids).all(dim=1).tolist(), strict=True):
+        if not kept:  # tokenizers cut in silence
+            raise UserError(f"{prompt[:80]!r} has more tokens than the {length} of the text tower; make it shorter")
+    return ids
+
+
+def _tokenizer(config: Mapping) -> Callable[..., torch.Tensor]:
+    name = config.get("hf_tokenizer_name")
     if name is None:
-        return open_clip.tokenize(prompts, context_length=length)
+        return open_clip.tokenize
     try:
-        tokenizer = HFTokenizer(name, context_length=length, **config.get("tokenizer_kwargs", {}))
+        return HFTokenizer(name, **config.get("tokenizer_kwargs", {}))
     except (ImportError, OSError, ValueError) as error:
         raise UserError(
             f"the tokenizer of this text tower, {name}, cannot be loaded ({first_line(error)}); it needs `pip install "
             "transformers sentencepiece` and, once, internet: its files are kept in Hugging Face's cache"
         ) from error
-    return tokenizer(list(prompts))
 
 
 def lengths(config: Mapping, tokens: torch.Tensor) -> torch.Tensor:

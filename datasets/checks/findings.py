@@ -68,6 +68,8 @@ def one_class(path: object, labels: Collection[int]) -> list[Finding]:
         return []
     message = f"holds one class only: all {len(labels)} images are {'fake' if 1 in labels else 'real'}"
     fix = "list reals and fakes (training and AUC need both), into a new file or with preprocessing/make_lists.py"
+    if 0 in labels:
+        fix += "; only training with --self_blend --real_only needs no fakes"
     return [Finding("one_class", str(path), None, message, fix)]
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.prompt_tokens import PromptEmbedding, prefix_tree
+from models.prompt_tokens import PromptEmbedding, prefix_tree, tokenise
+from utils.cli import UserError
 
 pytestmark = pytest.mark.numeric
 
@@ -73,3 +74,10 @@ def test_decay_too_small_for_float32_changes_no_bit(embedding):
     before = embedding.weight.clone()
     embedding.decay(1 - 6e-10)
     assert torch.equal(embedding.weight, before)
+
+
+def test_a_prompt_that_does_not_fit_the_tower_is_refused():
+    fits = "eye " * 75  # and the tokens of start and end
+    assert tokenise({"context_length": 77}, [fits]).shape == (1, 77)
+    with pytest.raises(UserError, match="has more tokens than the 77 of the text tower; make it shorter"):
+        tokenise({"context_length": 77}, ["short", f"{fits} eye"])
