@@ -24,6 +24,7 @@ from tests.platforms import linux_only
 from tests.scripts import record_steps
 from tests.scripts.killing import kill_at_a_random_step
 from training import run
+from utils.own_files import RECORD
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
@@ -91,7 +92,8 @@ def torchrun_all(tmp_path, *runs):
 
 def same_test_results(one, two, printed):
     assert printed.count(" * AUC") == 1, "one process speaks"
-    assert {path.name for path in two.iterdir()} == {"log.txt", "test_log.txt", "metrics.json", "predictions.csv"}
+    names = {RECORD, "log.txt", "test_log.txt", "metrics.json", "predictions.csv"}
+    assert {path.name for path in two.iterdir()} == names
     rows = rows_of(one), rows_of(two)
     assert [row["path"] for row in rows[1]] == [row["path"] for row in rows[0]], "each once, in the same order"
     scores = [[float(row["logit_fake"]) for row in table] for table in rows]
