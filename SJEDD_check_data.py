@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.test_sets import TEST_SETS
-from utils.cli import ArgumentParser, UserError, positive_int, script
+from utils.cli import ArgumentParser, UserError, positive_int, processes, script
 from utils.terminal import say
 
 DATA_SETS = [name for name in TEST_SETS if name != "list"]  # --txt_path_test checks lists line by line
@@ -49,7 +49,7 @@ def get_args_parser() -> ArgumentParser:
     how.add_argument("--subset", action="store_true", help=help_of_subset)
     how.add_argument("--n_frames", type=positive_int, help="report videos with fewer crops than this")
     how.add_argument("--deep", action="store_true", help="decode every image")
-    how.add_argument("--workers", type=positive_int, help="processes of --deep (default: one per core, at most 8)")
+    how.add_argument("--workers", type=processes, help="processes of --deep (default: one per core, at most 8)")
     how.add_argument("--json", action="store_true", help="print findings and counts as JSON")
     how.add_argument(
         "--fix",

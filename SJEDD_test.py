@@ -12,7 +12,16 @@ from datasets.readers.ffpp import SPLITS
 from datasets.test_sets import PROTOCOLS, TEST_SETS
 from models.choices import PRECISIONS, SUBMISSIONS
 from models.label_tree import TREES
-from utils.cli import INSTEAD, ArgumentParser, boolean, folder_name, non_negative_int, positive_int, script
+from utils.cli import (
+    INSTEAD,
+    ArgumentParser,
+    boolean,
+    folder_name,
+    helpers,
+    non_negative_int,
+    positive_int,
+    script,
+)
 from utils.cli import seed as seed_type
 from utils.cpu import default_workers
 
@@ -47,7 +56,7 @@ def get_args_parser() -> ArgumentParser:
     add("--calibration", metavar="FILE", help="calibration.json of SJEDD_report.py; adds the column p_fake_calibrated")
     add = parser.add_argument_group("the machine").add_argument
     add("--batch_size", type=positive_int, default=1, help=_BATCH_SIZE)
-    add("--num_workers", type=non_negative_int, default=default_workers(), help="processes that read images")
+    add("--num_workers", type=helpers, default=default_workers(), help="processes that read images")
     add("--crop_cache", type=folder_name, metavar="DIR", help="keep decoded crops in DIR (SSD; 0.3 MB each) for reuse")
     add("--gpu", type=non_negative_int, help="CUDA device (default: 0; the CPU without CUDA)")
     add("--precision", choices=PRECISIONS, default="float32", help=_PRECISION)

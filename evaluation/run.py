@@ -52,10 +52,11 @@ def run(args: argparse.Namespace) -> None:
         for name in args.dataset:
             folder = Path(args.output) / args.name / name
             with contextlib.ExitStack() as held:
-                on_main(partial(held.enter_context, exclusive_folder(folder, _files(args))))
-                log = open_log(folder / "log.txt")
-                held.callback(close_log, log)
+                log = open_log(None)
                 try:
+                    on_main(partial(held.enter_context, exclusive_folder(folder, _files(args))))
+                    log = open_log(folder / "log.txt")
+                    held.callback(close_log, log)
                     log.info(f"{args.resume} ({model.tree.name} tree, {args.precision}) on {describe(device)}")
                     results[name] = _test_data_set(name, setup, folder, log)
                 except UserError as error:

@@ -19,6 +19,7 @@ from preprocessing.extraction.crop_files import save_image
 from preprocessing.extraction.video import colour_matrix, frame_rate, frame_times, yuv_planes
 from utils.figures import plain_figures
 from utils.files import write_bytes
+from utils.terminal import printable
 from utils.video_writer import write_video
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def draw_pictures(
         if times:
             entry["timeline"] = f"timeline_{number}.png"
             seconds = [times[frame] for frame in person.frames]
-            title = f"{source.path.name}, person {number}: {person.outcome}"
+            title = f"{printable(source.path.name)}, person {number}: {person.outcome}"
             write_bytes(folder / entry["timeline"], timeline(person, seconds, shown, context.band, title), False)
         entries.append(entry)
     return name, entries

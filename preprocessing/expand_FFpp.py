@@ -17,7 +17,7 @@ import argparse
 from collections.abc import Sequence
 
 from datasets.readers.ffpp import REGION_CODES, SPLITS
-from utils.cli import ArgumentParser, new_png_file, positive_int, script, seed
+from utils.cli import ArgumentParser, new_png_file, positive_int, processes, script, seed
 from utils.cpu import available_cores
 
 
@@ -39,7 +39,7 @@ def get_args_parser() -> ArgumentParser:
         these labels are weaker"""
     add("--donors", choices=("matching", "any"), default="matching", help=help_text)
     add("--seed", type=seed, default=0, help="seed of the choice of frames, of mask sizes and of the preview")
-    add("--workers", type=positive_int, default=min(8, available_cores()), help="number of processes")
+    add("--workers", type=processes, default=min(8, available_cores()), help="number of processes")
     add("--overwrite", action="store_true", help="remove the existing images and make all of them again")
     add("--preview", type=new_png_file, metavar="FILE.png", help="draw real, fake, mask and result of some images")
     add("--preview_rows", type=positive_int, default=8, help="number of images in the preview")

@@ -14,7 +14,7 @@ if __name__ == "__main__":
 from collections.abc import Sequence
 
 from datasets.readers.ffpp import SPLITS
-from utils.cli import ArgumentParser, non_negative_int, number_type, positive_int, script
+from utils.cli import ArgumentParser, non_negative_int, number_type, positive_int, processes, script
 from utils.cpu import available_cores
 
 even_int = number_type("even number", int, lambda value: value > 0 and value % 2 == 0, "is not a positive even number")
@@ -30,7 +30,7 @@ def get_args_parser() -> ArgumentParser:
         )
     add("--frames", type=positive_int, default=6, help="frames of each video")
     add("--seed", type=non_negative_int, default=0, help="seed of all random draws")
-    add("--workers", type=positive_int, default=min(8, available_cores()), help="number of processes")
+    add("--workers", type=processes, default=min(8, available_cores()), help="number of processes")
     return parser
 
 

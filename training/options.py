@@ -23,6 +23,7 @@ from utils.cli import (
     between,
     finite_float,
     folder_name,
+    helpers,
     new_png_file,
     non_negative_float,
     non_negative_int,
@@ -81,7 +82,7 @@ def get_args_parser(description: str = "") -> ArgumentParser:
     data("--txt_path_train", metavar="FILE", help="training list, lines `path code`")
     data("--txt_path_val", metavar="FILE", help="validation list, lines `path code`")
     data("--batch_size", type=positive_int, default=32, help="images per step, over all devices")
-    data("--num_workers", type=non_negative_int, default=default_workers(), help="processes that read images")
+    data("--num_workers", type=helpers, default=default_workers(), help="processes that read images")
     data("--aug", action="store_true", help="perturb training images")
     data("--aug_probs", type=probability, default=0.3, help="share of the training images that --aug perturbs")
     data("--jpeg", type=between(1, 100), nargs=2, metavar=("LOW", "HIGH"), help="JPEG qualities of --aug, drawn "

@@ -220,8 +220,8 @@ class Run:
         progress.epochs_without_better = 0 if better else progress.epochs_without_better + 1
         if keep:
             self._save(f"ckpt_epoch{progress.epoch:03d}.pth", progress.best)
-            for old in sorted(self.folder.glob("ckpt_epoch[0-9][0-9][0-9]*.pth"))[:-keep] if is_main() else ():
-                old.unlink()
+            for old in range(progress.epoch - keep + 1) if is_main() else ():
+                (self.folder / f"ckpt_epoch{old:03d}.pth").unlink(missing_ok=True)
 
     def _save_if_better(self, name: str, figures: dict, best: dict) -> dict:
         """Write a checkpoint if the epoch's figures are better than ``best`` (ties: lower loss). Returns the better."""

@@ -12,7 +12,7 @@ from utils.locks import exclusive_folder
 
 _FILES = (
     *("args.json", "log.txt", "metrics.jsonl"),
-    *("ckpt_last.pth", "ckpt_best.pth", "ckpt_best_ema.pth", "ckpt_epoch[0-9][0-9][0-9]*.pth"),
+    *("ckpt_last.pth", "ckpt_best.pth", "ckpt_best_ema.pth", "ckpt_epoch[0-9][0-9][0-9].pth"),
 )
 
 

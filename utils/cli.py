@@ -111,6 +111,7 @@ positive_float = number_type("number", float, lambda value: 0 < value < math.inf
 finite_float = number_type("number", float, math.isfinite, "is not a finite number")
 non_negative_float = number_type("number", float, lambda value: 0 <= value < math.inf, "is negative or not finite")
 probability = between(0, 1, float)
+processes, helpers = between(1, 1024), between(0, 1024)  # numbers of them; helpers: beside this process
 port = number_type("port", int, lambda value: 1 <= value <= 65535, "is not a port, 1 to 65535")
 seed = number_type("seed", int, lambda value: value >= 0, "is negative")
 

@@ -119,8 +119,15 @@ def text_file(path: str | Path) -> Path:
     return whole_file(path, LARGEST_TEXT)
 
 
+def refuse_link(path: Path) -> None:
+    """Raises UserError if a file that is appended to is a link, perhaps out of its folder."""
+    if path.is_symlink():
+        raise UserError(f"{path} is a link, and nothing is written through it; remove it")
+
+
 def append_text(path: Path, text: str) -> None:
     """Append ``text`` to a file, and wait until the disk has it. Raises UserError if it cannot be written."""
+    refuse_link(path)
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)

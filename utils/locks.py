@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from utils.cli import UserError
 from utils.files import output_dir, remove_leftovers, require_folder
-from utils.own_files import recorded, refuse_foreign_files
+from utils.own_files import RECORD, recorded, refuse_foreign_files
 
 LOCK = ".sjedd.lock"  # in an output folder
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # the file system has no locks: go on without
@@ -60,7 +60,7 @@ def exclusive_folder(folder: str | Path, patterns: Sequence[str] = (), adopt: bo
 
     Args:
         patterns: of all files that the block may replace or remove, see utils/own_files.py.
-        adopt: take files that match them for those of an earlier run, even if no record names them.
+        adopt: in a folder without a record, take files that match them for those of an earlier run.
 
     Raises UserError if a file that matches a pattern is the user's, another run works in the folder, it cannot be
     written, or it is removed during the block.
@@ -71,7 +71,7 @@ def exclusive_folder(folder: str | Path, patterns: Sequence[str] = (), adopt: bo
             raise UserError(f"another run is working in {folder}; wait for its end, or choose another folder")
         with require_folder(folder):
             remove_leftovers(folder)
-            if not adopt:
+            if not adopt or (folder / RECORD).exists():
                 refuse_foreign_files(folder, patterns)
             with recorded(folder, patterns):
                 yield folder

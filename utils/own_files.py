@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from utils.cli import UserError
 from utils.files import read_json, write_json
@@ -15,24 +16,40 @@ from utils.files import read_json, write_json
 RECORD = ".sjedd_files.json"
 
 
+class Record(NamedTuple):
+    """The content of a RECORD: names and patterns relative to its folder."""
+
+    files: list[str]  # some may be gone
+    unfinished: list[str]  # patterns of a run that has not ended
+
+
+def read_record(folder: Path) -> Record:
+    """The record of a folder, which may be somebody else's; without one nothing is recorded.
+
+    Raises UserError if it is damaged.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return Record([], [])
+    content = read_json(path)
+    lists = [content.get(field) for field in Record._fields] if isinstance(content, dict) else [None]
+    if not all(isinstance(names, list) and all(map(_stays_inside, names)) for names in lists):
+        raise UserError(f"{path} is damaged; remove it, and move what you want to keep out of {folder}")
+    return Record(*lists)
+
+
+def _stays_inside(name: object) -> bool:
+    """Whether it is a relative name or pattern that leads neither out of its folder nor deep into it."""
+    return isinstance(name, str) and bool(name) and not (name.startswith("/") or ".." in name or "**" in name)
+
+
 def own_files(folder: Path) -> set[str]:
     """The files that earlier runs wrote into ``folder``, relative to it; some may be gone.
 
     Raises UserError if the record is damaged.
     """
-    path = folder / RECORD
-    if not path.is_file():
-        return set()
-    content = read_json(path)
-    known = content if isinstance(content, dict) else {}
-    files, unfinished = _names(known.get("files")), _names(known.get("unfinished"))
-    if files is None or unfinished is None:
-        raise UserError(f"{path} is damaged; remove it, and move what you want to keep out of {folder}")
-    return {*files, *_matches(folder, unfinished)}
-
-
-def _names(value: object) -> list[str] | None:
-    return value if isinstance(value, list) and all(isinstance(name, str) for name in value) else None
+    record = read_record(folder)
+    return {*record.files, *_matches(folder, record.unfinished)}
 
 
 def foreign_files(folder: Path, patterns: Sequence[str]) -> list[str]:
@@ -45,8 +62,8 @@ def refuse_foreign_files(folder: Path, patterns: Sequence[str]) -> None:
     if foreign := foreign_files(folder, patterns):
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise UserError(
-            f"{folder / foreign[0]}{more} would be replaced, but no earlier run wrote it there; move it, or choose "
-            "another output folder"
+            f"{folder / foreign[0]}{more} would be replaced, but no record of an earlier run names it; move it, or "
+            "choose another output folder"
         )
 
 
@@ -63,7 +80,10 @@ def recorded(folder: Path, patterns: Sequence[str]) -> Iterator[None]:
     finally:
         files = {name for name in earlier | _matches(folder, patterns) if os.path.lexists(folder / name)}
         with contextlib.suppress(UserError):  # the disk is full or the folder is gone: the record stays unfinished
-            write_json(folder / RECORD, {"files": sorted(files), "unfinished": []})
+            if files:
+                write_json(folder / RECORD, {"files": sorted(files), "unfinished": []})
+            else:
+                (folder / RECORD).unlink(missing_ok=True)
 
 
 def _matches(folder: Path, patterns: Sequence[str]) -> set[str]:

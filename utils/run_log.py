@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from utils.cli import UserError
+from utils.files import refuse_link
 from utils.ranks import is_main
 from utils.terminal import printable
 
@@ -48,6 +49,7 @@ def open_log(path: Path | None) -> logging.Logger:
     to_terminal.setFormatter(_Formatter())
     logger.addHandler(to_terminal)
     if path is not None:
+        refuse_link(path)
         try:
             to_file = _FileHandler(path, encoding="utf-8")
         except OSError as error:

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,14 @@ class PixelsToProbabilities(nn.Module):
         return nodes[:, 0], logit_fake(scores, self.model.tree).float(), nodes
 
 
+def _forget_origin(model: Any) -> None:
+    """Remove the exporter's notes from an onnxscript.ir.Model: they hold paths of this machine."""
+    graphs = [model.graph, *model.functions.values()]
+    for part in [model, *graphs, *(node for graph in graphs for node in graph.all_nodes())]:
+        part.metadata_props.clear()
+        part.doc_string = None
+
+
 def write_onnx(path: Path, model: JointEmbedding) -> float:
     """Write a model, on the CPU, as ONNX with a dynamic batch, and compare it with PyTorch under onnxruntime.
 
@@ -60,6 +69,7 @@ def write_onnx(path: Path, model: JointEmbedding) -> float:
                 dynamo=True,
                 verbose=False,
             )
+        _forget_origin(program.model)
         program.save(temporary)
         session = onnxruntime.InferenceSession(temporary, providers=["CPUExecutionProvider"])
         worst = 0.0

@@ -17,11 +17,13 @@ from models.label_tree import TREES
 from prediction.export.config import config_of, portable
 from prediction.export.model_card import model_card
 from utils.cli import UserError
-from utils.files import file_sha256, write_json, write_text
-from utils.locks import exclusive_folder
+from utils.files import TEMPORARY, file_sha256, write_json, write_text
+from utils.locks import LOCK, exclusive_folder
+from utils.own_files import RECORD, own_files
 from utils.terminal import say
 
 ONNX_FILE = "model.onnx"
+_FILES = (WEIGHTS_FILE, DELTA_FILE, ONNX_FILE, "calibration.json", "config.json", "README.md")
 
 
 def export(args: argparse.Namespace) -> None:
@@ -30,8 +32,7 @@ def export(args: argparse.Namespace) -> None:
     Raises UserError for a bad checkpoint or calibration, missing packages, or a folder that is not empty.
     """
     output = Path(args.output)
-    if output.is_dir() and any(output.iterdir()):
-        raise UserError(f"{output} is not empty, and nothing in it is replaced; name a new folder")
+    _require_empty(output)
     calibration = read_calibration(args.calibration) if args.calibration else None
     content = read_checkpoint(args.resume)
     model = build_model(content, args.resume, TREES[args.train_dataset] if args.train_dataset else None)
@@ -39,7 +40,8 @@ def export(args: argparse.Namespace) -> None:
     config = config_of(model, content, args.resume) | {"calibration": calibration}
     if "delta" in args.format:
         delta, config["base"] = delta_of(model, content, args.resume, args.base)
-    with exclusive_folder(output) as folder:
+    with exclusive_folder(output, _FILES) as folder:
+        _require_empty(output)
         if "onnx" in args.format:  # first, because it may fail
             from prediction.export.onnx_model import write_onnx
 
@@ -55,7 +57,17 @@ def export(args: argparse.Namespace) -> None:
         config["files"] = {name: file_sha256(folder / name) for name in names}
         write_text(folder / "README.md", model_card(config))
         write_json(folder / "config.json", config)
+    (folder / RECORD).unlink()  # finished: from now on nothing is replaced
     say(f"{output}: {', '.join([*names, 'config.json', 'README.md'])}; choose a licence in README.md")
+
+
+def _require_empty(folder: Path) -> None:
+    """Raises UserError if the folder holds anything but what an export that was killed has left."""
+    if not folder.is_dir():
+        return
+    left = own_files(folder) | {RECORD, LOCK}
+    if any(path.name not in left and not path.name.startswith(TEMPORARY) for path in folder.iterdir()):
+        raise UserError(f"{folder} is not empty, and nothing in it is replaced; name a new folder")
 
 
 def delta_of(

@@ -1,11 +1,21 @@
 """Connections to the page: only so many, and only for so long."""
 
 import asyncio
+import ipaddress
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _MOST = 300  # at a time; a process may have 1,024 files open
+_MOST_EACH = 60  # of an address; of this machine more, perhaps from a proxy
 _SILENCE = 20  # seconds without a whole request
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a client's address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class PatientProtocol(H11Protocol):
@@ -17,7 +27,9 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        if len(self.connections) > _MOST:
+        host = self.client[0] if self.client else ""
+        same = sum(getattr(other, "client", None) is not None and other.client[0] == host for other in self.connections)
+        if len(self.connections) > _MOST or (same > _MOST_EACH and not is_loopback(host)):
             transport.abort()
             return
         self.loop.call_later(_SILENCE, self._close_if_silent, None)

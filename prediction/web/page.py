@@ -5,8 +5,9 @@ import contextlib
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -19,12 +20,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from prediction.web import rendering
+from prediction.web.connections import is_loopback
 from prediction.web.prediction_queue import PredictionQueue
 from prediction.web.request_guard import RequestGuard
 from prediction.web.worker import Limits, Task
 from utils.cli import UserError
 
 _MOST_UPLOADS = 50  # at a time
+_MOST_FILES = 10  # of an address at a time; of this machine more, perhaps from a proxy
 _UPLOAD_SECONDS = 300
 _FORM_LIMITS = {"max_files": 1, "max_fields": 2, "max_part_size": 10_000}  # bytes of a field that is not a file
 
@@ -40,6 +43,7 @@ class Page:
     local: bool  # only this machine may use the page
     stopping: Callable[[], bool]  # whether the server is about to end; predictions are then abandoned
     uploads: int = 0  # requests whose body is being received
+    files: Counter[str] = field(default_factory=Counter)  # address -> its requests with a file that are being answered
 
     def app(self) -> Starlette:
         css, script = (Response(text, media_type=f"text/{kind}") for kind, text in rendering.assets().items())
@@ -55,8 +59,10 @@ class Page:
         handlers = dict.fromkeys((HTTPException, ClientDisconnect, UserError, Exception), _answer_error)
         return Starlette(routes=routes, middleware=[guard], exception_handlers=handlers)
 
-    def is_busy(self) -> bool:
-        return self.queue.is_full() or self.uploads >= _MOST_UPLOADS
+    def is_busy(self, sender: str) -> bool:
+        """Whether no more files are taken from an address."""
+        too_many = self.files[sender] >= _MOST_FILES and not is_loopback(sender)
+        return too_many or self.queue.is_full() or self.uploads >= _MOST_UPLOADS
 
     async def show(self, request: Request) -> Response:
         return self._page("")
@@ -83,17 +89,26 @@ class Page:
     @contextlib.asynccontextmanager
     async def _form(self, request: Request) -> AsyncIterator[FormData]:
         """The form of a request; its temporary files are removed at the end."""
+        sender = request.client.host if request.client else ""
+        self.files[sender] += 1
+        try:
+            form = await self._received(request)
+            try:
+                yield form
+            finally:
+                await form.close()
+        finally:
+            self.files[sender] -= 1
+            self.files += Counter()  # drops zeros
+
+    async def _received(self, request: Request) -> FormData:
         self.uploads += 1
         try:
-            form = await asyncio.wait_for(request.form(**_FORM_LIMITS), _UPLOAD_SECONDS)
+            return await asyncio.wait_for(_parsed(request), _UPLOAD_SECONDS)
         except asyncio.TimeoutError:
             raise HTTPException(408, f"the file did not arrive within {_UPLOAD_SECONDS} s; send it again") from None
         finally:
             self.uploads -= 1
-        try:
-            yield form
-        finally:
-            await form.close()
 
     @contextlib.contextmanager
     def _folder(self) -> Iterator[Path]:
@@ -141,6 +156,10 @@ class Page:
         return rendering.page_response(
             result=result, samples=sorted(self.samples), limits=self.limits, made_with=made_with
         )
+
+
+async def _parsed(request: Request) -> FormData:
+    return await request.form(**_FORM_LIMITS)
 
 
 def file_name(name: str) -> str:

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from prediction.web.worker import Made, Progress, Refusal, Task, Worker
 
 MOST_JOBS = 50  # in line, the running one too
-BUSY = "the page is busy: too many files are in line; try again in some minutes"
+BUSY = "the page is busy: too many files are in line, or too many of yours; try again in some minutes"
 _INTERVAL = 0.05  # seconds between two looks at a job
 _PATIENCE = 3.0  # seconds that a prediction has to end after it was told to
 

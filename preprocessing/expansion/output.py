@@ -8,7 +8,7 @@ import csv
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from datasets.readers.ffpp import REGION_CODES
@@ -37,7 +37,7 @@ def expand_splits(args: argparse.Namespace) -> list[Job]:
         output_dir(args.preview.parent)
     done = []
     for plan in plans:
-        with exclusive_folder(plan.target, ["manifest.json", "manifest.csv", UNFINISHED]):
+        with exclusive_folder(plan.target, ["manifest.json", "manifest.csv", UNFINISHED], adopt=True):
             done += _make_images(plan, args)
     if not done:
         what = f"the {' and '.join(args.split)} split in {args.compression}"
@@ -51,17 +51,24 @@ def _check_target(plan: Plan, overwrite: bool) -> None:
     if not note.is_file():
         if target.is_dir() and any(not path.name.startswith(".") for path in target.iterdir()):
             raise UserError(f"{target} holds files that no expansion made (no {note}); move them")
-    elif (changed := manifest.changed_settings(read_json(note), plan.recipe)) and not overwrite:
+        return
+    old = read_json(note)
+    if not (isinstance(old, dict) and old.keys() & plan.recipe.keys()):
+        raise UserError(f"{note} is not of an expansion; move it")
+    if (changed := manifest.changed_settings(old, plan.recipe)) and not overwrite:
         advice = "use the same settings, or give --overwrite to remove its images"
         raise UserError(f"{target} holds an expansion made with other settings ({changed}); {advice}")
+    known = _known_rows(target)
+    for job in plan.jobs:
+        if job.row["path"] not in known and os.path.lexists(job.path):
+            raise UserError(f"{job.path} would be replaced, but no expansion made it; move it")
 
 
 def _make_images(plan: Plan, args: argparse.Namespace) -> list[Job]:
     """Make the missing images of a plan; returns the jobs whose images exist now."""
     target = plan.target
     table, unfinished = target / "manifest.csv", target / UNFINISHED
-    known = _known_rows(unfinished if unfinished.is_file() else table)
-    _refuse_foreign_images(plan, known)
+    known = _known_rows(target)
     if args.overwrite:
         _remove_images(target, known, keep=set())
         table.unlink(missing_ok=True)
@@ -99,26 +106,26 @@ def _make_images(plan: Plan, args: argparse.Namespace) -> list[Job]:
     return done
 
 
-def _known_rows(table: Path) -> dict[str, manifest.Row]:
-    """path -> row of the images that exist or that a stopped run was making; {} for a missing or damaged table."""
+def _known_rows(target: Path) -> dict[str, manifest.Row]:
+    """path -> row of the images that exist or that a stopped run was making. Raises UserError for a damaged table."""
+    table = target / UNFINISHED if (target / UNFINISHED).is_file() else target / "manifest.csv"
     try:
         with table.open(newline="", encoding="utf-8") as file:
-            return {row["path"]: row for row in csv.DictReader(file)}
-    except (FileNotFoundError, KeyError, UnicodeDecodeError, csv.Error):
+            rows = {row["path"]: row for row in csv.DictReader(file)}
+        if any(None in row.values() for row in rows.values()):
+            raise KeyError("a row is cut")
+    except FileNotFoundError:
         return {}
-
-
-def _refuse_foreign_images(plan: Plan, known: Collection[str]) -> None:
-    """Raise UserError if a file that no expansion made has the name of a planned image."""
-    for job in plan.jobs:
-        if job.row["path"] not in known and os.path.lexists(job.path):
-            raise UserError(f"{job.path} would be replaced, but no expansion made it; move it")
+    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table} is damaged ({error}); remove {target} and make the expansion again") from error
+    return rows
 
 
 def _remove_images(target: Path, known: Iterable[str], keep: set[Path]) -> None:
     """Remove the images of ``known``, paths in the table, except ``keep``, and the temporary files of killed runs."""
     for path in {target / name for name in known} - keep:
-        if path.parent.parent.parent == target and path.parent.parent.name in REGION_CODES:  # the table may be forged
+        region, *rest = path.relative_to(target).parts  # the table may be forged
+        if region in REGION_CODES and len(rest) == 2 and ".." not in rest:
             path.unlink(missing_ok=True)
     for region in REGION_CODES:
         for folder in sorted((target / region).glob("*/")):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from preprocessing.extraction.animations import is_animation
 from utils.cli import UserError
 from utils.files import text_file
-from utils.own_files import own_files
+from utils.own_files import read_record
 
 _LONGEST_NAME = 200  # bytes; file systems take 255, and the row file of a video is named after it
 VIDEO_SUFFIXES = (
@@ -27,7 +27,7 @@ class LeftOut(NamedTuple):
     """What is not read of the folders that the user named."""
 
     files: list[Path]  # of other kinds
-    results: list[Path]  # folders: the output folder, and results of earlier predictions
+    results: list[Path]  # the output folder; folders and the table of earlier predictions
 
 
 def find_videos(paths: Iterable[Path], output: Path, photos: bool = False) -> tuple[dict[str, Path], LeftOut]:
@@ -84,6 +84,24 @@ def _same_folder(one: Path, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
+def _is_own_table(path: Path) -> bool:
+    """Whether it is a predictions.csv, which a shell adds to the inputs for FOLDER/*."""
+    try:
+        return path.name == "predictions.csv" and path.name in read_record(path.parent).files
+    except UserError:
+        return False
+
+
+def _holds_prediction(folder: Path) -> bool:
+    """Whether SJEDD_predict.py wrote its results of an input into the folder, or was killed while it did."""
+    try:
+        record = read_record(folder)
+    except UserError:  # a damaged one, perhaps of somebody else
+        return False
+    done = "prediction.json" in record.files and (folder / "prediction.json").is_file()
+    return done or "prediction.json" in record.unfinished
+
+
 def _is_video(file: Path) -> bool:
     return file.suffix.lower() in VIDEO_SUFFIXES or is_animation(file)
 
@@ -115,6 +133,8 @@ def find_inputs(paths: Iterable[Path], output: Path | None = None) -> tuple[list
                 (found if suffix in VIDEO_SUFFIXES or suffix in PHOTO_SUFFIXES else left_out.files).append(file)
         elif path.suffix.lower() == ".txt":
             found += _listed_files(path)
+        elif _is_own_table(path):
+            left_out.results.append(path)
         else:
             found.append(path)
     if not found:
@@ -130,14 +150,14 @@ def left_out_note(left_out: LeftOut) -> str | None:
         kinds = ", ".join(f"{number} {suffix}" for suffix, number in suffixes)
         parts.append(f"left out of the folders, by their endings: {len(files)} files ({kinds}), the first: {files[0]}")
     if folders := left_out.results:
-        parts.append(f"not read, because they hold results: {len(folders)} folders, the first: {folders[0]}")
+        parts.append(f"not read, because they hold results: {len(folders)}, the first: {folders[0]}")
     return "; ".join(parts) or None
 
 
 def _files_below(folder: Path, output: Path | None, results: list[Path]) -> list[Path]:
     """The files of a folder and its subfolders, without hidden ones. Follows links, enters no folder twice.
 
-    Folders of results are added to ``results`` instead. The searched folder is none, even if it is the output folder.
+    Folders of results are added to ``results`` instead. The searched folder itself may be the output folder.
     """
     files, entered = [], set()
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -146,8 +166,8 @@ def _files_below(folder: Path, output: Path | None, results: list[Path]) -> list
             folders.clear()
             continue
         entered.add(place)
-        is_output = output is not None and _same_folder(Path(parent), output)
-        if Path(parent) != folder and (is_output or "prediction.json" in own_files(Path(parent))):
+        is_output = output is not None and Path(parent) != folder and _same_folder(Path(parent), output)
+        if is_output or _holds_prediction(Path(parent)):
             results.append(Path(parent))
             folders.clear()
             continue

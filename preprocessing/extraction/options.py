@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.test_sets import TEST_SETS
-from utils.cli import ArgumentParser, UserError, between, non_negative_int, positive_int
+from utils.cli import ArgumentParser, UserError, between, non_negative_int, positive_int, processes
 from utils.cpu import default_workers
 from utils.ranks import not_numbers, rank, world_size
 
@@ -84,7 +84,7 @@ def get_args_parser() -> ArgumentParser:
     crops.add_argument("--quality", type=between(1, 100), help="quality of jpg crops, 1 to 100 (default: 95)")
     work = parser.add_argument_group("work")
     work.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 ...; auto: cuda if there is one")
-    work.add_argument("--workers", type=positive_int, help="processes, each on one video (default: one per core, at "
+    work.add_argument("--workers", type=processes, help="processes, each on one video (default: one per core, at "
                       "most 8); with 1 a video that crashes its decoder ends the run")  # fmt: skip
     work.add_argument("--shard", type=shard_type, metavar="i/n", help="every n-th video only, from the i-th on, for "
                       "job arrays; under torchrun each process takes its own shard")  # fmt: skip

@@ -15,7 +15,7 @@ from preprocessing.extraction.find_files import LeftOut, find_inputs, find_video
 from preprocessing.extraction.photos import PhotoError, read_photo
 from preprocessing.extraction.video import VideoError
 from utils.cli import UserError
-from utils.own_files import recorded
+from utils.own_files import RECORD, recorded
 
 COUNT = 12
 CONFIDENCE = MIN_CONFIDENCE["mtcnn"]
@@ -159,9 +159,18 @@ def test_results_are_no_inputs(tmp_path):
     found, left_out = find_inputs([tmp_path], tmp_path / "link")
     assert found == [tmp_path / "a.png", tmp_path / "earlier/e.png"]
     assert left_out.results == [tmp_path / "earlier/a", tmp_path / "link"]
-    assert left_out_note(left_out) == (
-        f"not read, because they hold results: 2 folders, the first: {tmp_path}/earlier/a"
-    )
+    assert left_out_note(left_out) == (f"not read, because they hold results: 2, the first: {tmp_path}/earlier/a")
+    with recorded(tmp_path / "earlier", ["predictions.csv"]):
+        (tmp_path / "earlier" / "predictions.csv").touch()
+    with pytest.raises(UserError, match="no photograph"):  # what a shell makes of earlier/*
+        find_inputs([tmp_path / "earlier" / "a", tmp_path / "earlier" / "predictions.csv"], tmp_path / "earlier")
+    (tmp_path / "earlier" / "a" / "prediction.json").unlink()
+    assert find_inputs([tmp_path / "earlier"])[0] == [
+        tmp_path / f"earlier/{name}" for name in ("a/annotated.jpg", "a/d.png", "e.png")
+    ]
+    for record in ('{"files": [], "unfinished": ["prediction.json"]}', "damaged"):
+        (tmp_path / "earlier" / "a" / RECORD).write_text(record)
+        assert len(find_inputs([tmp_path / "earlier"])[0]) == (3 if record == "damaged" else 1), "a run was killed"
     assert find_inputs([tmp_path / "out"], tmp_path / "out")[0] == [tmp_path / "out/a/c.png", tmp_path / "out/b.png"]
     with pytest.raises(UserError, match="would be read as photographs in the next run"):
         find_videos([tmp_path / "out"], tmp_path / "link", photos=True)

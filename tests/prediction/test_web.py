@@ -16,8 +16,8 @@ from starlette.requests import Request
 
 from models.label_tree import FFPP
 from prediction.palette import OUTCOME_COLOURS
-from prediction.web import connections, page, prediction_queue, server
-from prediction.web.connections import PatientProtocol
+from prediction.web import connections, page, prediction_queue, request_guard, server
+from prediction.web.connections import PatientProtocol, is_loopback
 from prediction.web.page import Page, file_name
 from prediction.web.prediction_queue import PredictionQueue
 from prediction.web.rendering import assets, error_response, result_html
@@ -264,6 +264,40 @@ def test_silent_connections_are_closed_and_too_many_are_not_taken(site, monkeypa
             assert connection.recv(1) == b"", "closed"
     with contextlib.closing(site.connect("/page.css")) as connection:
         assert connection.getresponse().status == 200
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(site, monkeypatch):
+    monkeypatch.setattr(request_guard, "_PAUSE", 0.3)
+    for kind in ("multipart/form-data; boundary=x", "text/plain"):  # taken and refused
+        head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{site.port}\r\nContent-Length: 20000\r\n"
+        with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
+            connection.sendall(f"{head}Content-Type: {kind}\r\n\r\n--x\r\n".encode())
+            started = time.monotonic()
+            while connection.recv(1000):
+                pass
+            assert time.monotonic() - started < 10
+    assert site.page.uploads == 0 and not site.page.files
+
+
+def test_one_address_has_so_many_files_and_connections(site, prediction, monkeypatch):
+    monkeypatch.setattr(page, "_MOST_FILES", 1)
+    monkeypatch.setattr(connections, "_MOST_EACH", 2)
+    upload = form([("file", "a.png", b"x")])
+    first, second = (site.connect("/predict", *upload) for _ in range(2))
+    wait_for(lambda: site.page.files["127.0.0.1"] == 2)
+    for module in (page, connections):
+        monkeypatch.setattr(module, "is_loopback", lambda host: False)
+    with pytest.raises(OSError):
+        answer(site.connect("/predict", *upload))
+    monkeypatch.setattr(connections, "_MOST_EACH", 9)
+    assert answer(site.connect("/predict", *upload))[0] == 503
+    prediction.go_on.set()
+    assert answer(first)[0] == answer(second)[0] == 200
+    assert not site.page.files
+
+
+def test_loopback_is_this_machine():
+    assert [is_loopback(host) for host in ("127.0.0.1", "::1", "192.0.2.1", "")] == [True, True, False, False]
 
 
 def test_an_upload_that_trickles_is_ended(site, monkeypatch):

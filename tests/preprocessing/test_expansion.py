@@ -196,9 +196,10 @@ def test_an_image_whose_row_changed_is_made_again(copy, demo):
 def test_images_that_no_expansion_made_stay(copy, demo, capsys):
     target = folder_of(copy)
     rows = rows_of(copy)
-    manifest.write_rows(target / "manifest.csv", [*rows[:-1], rows[0] | {"path": "../../mine.png"}], COLUMNS)
+    manifest.write_rows(target / "manifest.csv", [*rows[:-1], rows[0] | {"path": "../../mine.png"},
+        rows[0] | {"path": "eyes/../mine.png"}], COLUMNS)  # fmt: skip
     mine = [target / "eyes" / "mine" / "0000.png", target / rows[0]["path"].replace(".png", "0.png")]
-    mine += [target / rows[-1]["path"], target.parent.parent / "mine.png"]
+    mine += [target / rows[-1]["path"], target.parent.parent / "mine.png", target / "mine.png"]
     for path in mine:
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine")

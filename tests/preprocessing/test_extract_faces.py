@@ -115,7 +115,9 @@ def test_crops_that_no_extraction_made_are_not_removed(videos, tmp_path, capsys)
         (out / name).write_text("mine")
         for more in ((), ("--overwrite",)):
             assert run(videos, out, *more) == 2
-            assert f"{out / name} would be replaced, but no earlier run wrote it" in capsys.readouterr().err
+            assert (
+                f"{out / name} would be replaced, but no record of an earlier run names it" in capsys.readouterr().err
+            )
         assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "mine")]
         (out / name).unlink()
     assert run(videos, out) == 0

@@ -361,7 +361,7 @@ def test_a_list_that_is_not_ours_is_not_replaced(tmp_path, capsys):
     (out / "train.txt").write_text("mine")
     command = ("--dataset", "csv", "--datapath", path, "--output", out, "--val_share", "0", "--test_share", "0")
     assert run(*command) == 2
-    assert "train.txt would be replaced, but no earlier run wrote it there" in capsys.readouterr().err
+    assert "train.txt would be replaced, but no record of an earlier run names it" in capsys.readouterr().err
     assert (out / "train.txt").read_text() == "mine"
     (out / "train.txt").unlink()
     assert run(*command) == 0 and run(*command) == 0

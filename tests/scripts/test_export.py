@@ -24,6 +24,7 @@ from models.checkpoint_file import read_checkpoint
 from models.joint_embedding import JointEmbedding, architecture
 from models.label_tree import FFPP, FFSC
 from models.tree_inference import log_marginals, marginals
+from prediction.export import run
 from SJEDD_export import main
 from tests.conftest import ROOT
 from utils.cli import UserError
@@ -166,6 +167,34 @@ def test_deltas_that_cannot_be_written_are_one_line(trained, published_checkpoin
     assert not (tmp_path / "out").exists()
 
 
+def test_an_export_that_was_killed_can_be_repeated(published_checkpoint, tmp_path, monkeypatch, capsys):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(run, "write_text", killed)
+    assert export(published_checkpoint, out) == 130
+    (out / ".sjedd.lock").touch()
+    monkeypatch.undo()
+    (out / "notes.txt").write_text("mine")
+    assert export(published_checkpoint, out) == 2 and "is not empty" in capsys.readouterr().err
+    (out / "notes.txt").unlink()
+    assert export(published_checkpoint, out) == 0
+    assert {path.name for path in out.iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    assert export(published_checkpoint, out) == 2, "a finished one is not replaced"
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(published_checkpoint, tmp_path, monkeypatch):
+    def reading(path):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "README.md").write_text("mine")
+        return read_checkpoint(path)
+
+    monkeypatch.setattr(run, "read_checkpoint", reading)
+    assert export(published_checkpoint, tmp_path / "out") == 2
+    assert [(path.name, path.read_text()) for path in (tmp_path / "out").iterdir()] == [("README.md", "mine")]
+
+
 def test_bad_input_is_one_line(published_checkpoint, tmp_path, capsys):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("mine")
@@ -209,6 +238,7 @@ def test_onnx_equals_pytorch(kind, published_checkpoint, tmp_path, capsys):
     assert export(checkpoint, tmp_path / "out", "--format", "onnx") == 0
     assert "probabilities differ from PyTorch's by" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.onnx", "config.json", "README.md"}
+    assert str(ROOT).encode() not in (tmp_path / "out" / "model.onnx").read_bytes(), "no path of this machine"
     model = load_model(checkpoint)
     session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx", providers=["CPUExecutionProvider"])
     side, nodes = model.image_size, len(model.tree.nodes)

@@ -84,6 +84,13 @@ def test_a_test_and_its_summary(published_checkpoint, golden_crops, tmp_path, ca
     assert refuses(SJEDD_test, pickle, capsys, *argv, "--submission", "deepfakebench")
     perturbed = ("--perturb", "blur:2")
     assert refuses(SJEDD_test, out / "blur_2" / "predictions.csv", capsys, *argv, *perturbed)
+    (out / "log.txt").write_text("mine")
+    both = ("--resume", published_checkpoint, "--dataset", "CDF", "FSh", "--data_root", tmp_path, "--output", tmp_path)
+    assert run(SJEDD_test, *both, "--name", "t") == 2
+    printed = capsys.readouterr()
+    assert "2 of 2 data sets failed" in printed.err
+    assert "CDF failed: " in printed.out and "FSh failed: " in printed.out
+    (out / "log.txt").unlink()
     (out / "robustness" / "mine").mkdir()
     (out / "robustness" / "mine" / "metrics.json").write_text("mine")
     pickle.write_text("mine")
@@ -100,11 +107,21 @@ def test_a_training(crop_lists, tmp_path, capsys):
     out = tmp_path / "run" / "t"
     for name in ("args.json", "metrics.jsonl", "log.txt", "ckpt_best.pth", "ckpt_epoch000.pth"):
         assert refuses(SJEDD_train_FFpp, out / name, capsys, *argv)
-    (out / "ckpt_epoch_mine.pth").write_text("mine")
+    mine = [out / f"ckpt_epoch{name}.pth" for name in ("_mine", "000_copy", "0000")]
+    for path in mine:
+        path.write_text("mine")
     assert run(SJEDD_train_FFpp, *argv, "--keep", 1) == 0
     (out / ".sjedd_files.json").unlink()  # as in a copy without hidden files
     assert run(SJEDD_train_FFpp, "--resume", out / "ckpt_last.pth", "--num_epoch", 2) == 0
-    assert (out / "ckpt_epoch_mine.pth").read_text() == "mine"
+    assert [path.read_text() for path in mine] == ["mine"] * 3
+    assert (out / "ckpt_epoch001.pth").exists() and not (out / "ckpt_epoch000.pth").exists()
+    (out / "log.txt").replace(tmp_path / "victim")
+    (out / "log.txt").symlink_to(tmp_path / "victim")
+    capsys.readouterr()
+    before = (tmp_path / "victim").read_text()
+    assert run(SJEDD_train_FFpp, "--resume", out / "ckpt_last.pth", "--num_epoch", 3) == 2
+    assert "log.txt is a link, and nothing is written through it" in capsys.readouterr().err
+    assert (tmp_path / "victim").read_text() == before
     assert refuses(SJEDD_train_FFpp, tmp_path / "blends.png", capsys, *argv, "--self_blend", 0.5, "--preview",
                    tmp_path / "blends.png")  # fmt: skip
 

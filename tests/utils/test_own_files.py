@@ -26,7 +26,7 @@ def test_what_a_run_wrote_is_its_own_and_nothing_else(tmp_path):
     (tmp_path / "c_3.txt").symlink_to("nowhere")
     assert foreign_files(tmp_path, PATTERNS) == ["c_2.txt", "c_3.txt"]
     with (
-        pytest.raises(UserError, match=r"c_2.txt and 1 more would be replaced, but no earlier run wrote it there"),
+        pytest.raises(UserError, match=r"c_2.txt and 1 more would be replaced, but no record of an earlier run"),
         exclusive_folder(tmp_path, PATTERNS),
     ):
         pass
@@ -53,15 +53,32 @@ def test_the_files_of_a_killed_run_are_its_own(tmp_path):
     assert own_files(tmp_path) == {"a.txt", "c_7.txt", "z.txt"}
 
 
+def test_a_folder_without_a_record_can_be_adopted(tmp_path):
+    write(tmp_path, "a.txt")
+    with exclusive_folder(tmp_path, PATTERNS, adopt=True):
+        pass
+    write(tmp_path, "c_1.txt")
+    with pytest.raises(UserError, match=r"c_1.txt would be"), exclusive_folder(tmp_path, PATTERNS, adopt=True):
+        pass
+
+
+def test_a_run_that_wrote_nothing_leaves_no_record(tmp_path):
+    with pytest.raises(ZeroDivisionError), exclusive_folder(tmp_path, PATTERNS):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_patterns_there_is_no_record(tmp_path):
     with exclusive_folder(tmp_path / "out") as folder:
         write(folder, "a.txt")
     assert [path.name for path in folder.iterdir()] == ["a.txt"]
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"files": 1, "unfinished": []}', '{"files": [1], "unfinished": []}']
-)
+LEADING_OUT = [f'{{"files": [], "unfinished": ["{name}"]}}' for name in ("/*", "../*", "x**y", "")]
+DAMAGED = ["", "[]", "{}", '{"files": 1, "unfinished": []}', '{"files": [1], "unfinished": []}']
+
+
+@pytest.mark.parametrize("content", DAMAGED + LEADING_OUT)
 def test_a_damaged_record_is_one_line(content, tmp_path):
     (tmp_path / RECORD).write_text(content)
     with pytest.raises(UserError, match=RECORD):
