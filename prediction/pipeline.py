@@ -18,11 +18,11 @@ from prediction.results import (
     RESULT_FILES,
     SCHEMA,
     clear,
+    file_settings,
     folders_for,
     is_done,
     is_whole,
     row_of,
-    stamp,
     track_entry,
     write_table,
 )
@@ -106,7 +106,7 @@ def predict(
                 prediction["annotated"], entries = drawn
                 for track, entry in zip(prediction["tracks"], entries, strict=True):
                     track.update(entry)
-            prediction["settings"] = context.settings | {"file": stamp(path)}
+            prediction["settings"] = context.settings | file_settings(path)
             write_json(folder / "prediction.json", prediction)
     except OSError as error:
         raise UserError(f"cannot write the results of {path} into {folder} ({error})") from error
@@ -134,7 +134,7 @@ def _predict_each(
     show = partial(_print_verdict, as_json=as_json)
     try:
         for path, (folder, known) in progress_bar(folders.items(), desc="inputs", unit="input", leave=False):
-            if is_done(known, context.settings | {"file": stamp(path)}) and is_whole(known, nodes):
+            if is_done(known, context.settings | file_settings(path)) and is_whole(known, nodes):
                 prediction = known
                 show(prediction)
             else:

@@ -14,7 +14,7 @@ from models.tree_inference import logit_fake, marginals
 from prediction.context import PredictionContext, build_context
 from prediction.options import add_prediction_options, parse_prediction_args
 from prediction.pipeline import judge_input
-from prediction.results import stamp
+from prediction.results import file_settings
 from utils.cli import ArgumentParser, UserError
 
 IN_MEMORY = Path("array")  # ``input`` of a prediction whose photograph was given as pixels
@@ -57,7 +57,7 @@ class SJEDD:
         path, photo = (Path(given), None) if is_path else (IN_MEMORY, _pixels(given))
         with self._lock:
             prediction = judge_input(path, self._context, photo=photo).prediction
-        settings = self._context.settings | {"file": stamp(path) if is_path else None}
+        settings = self._context.settings | (file_settings(path) if is_path else {"file": None})
         return prediction | {"settings": settings}
 
     def score(self, crops: Iterable) -> dict[str, Any]:

@@ -45,6 +45,11 @@ def stamp(path: str | Path) -> list[int] | None:
     return [status.st_size, status.st_mtime_ns]
 
 
+def file_settings(path: str | Path) -> dict[str, Any]:
+    """What tells an input from others, and from what it was before; for ``settings`` of prediction.json."""
+    return {"file": stamp(path), "path": os.path.abspath(path)}  # noqa: PTH100 - resolve() follows links
+
+
 def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, dict | None]]:
     """Input -> (its result folder, content of an earlier prediction.json there or None).
 
@@ -62,11 +67,18 @@ def folders_for(paths: Sequence[Path], output: Path) -> dict[Path, tuple[Path, d
             file = folder / "prediction.json"
             content = read_json(file) if file.is_file() else None
             known = content if isinstance(content, dict) else None
-            if known is None or known.get("input") == str(path):
+            if known is None or _is_of(known, path):
                 break
         taken.add(folder)
         folders[path] = folder, known
     return folders
+
+
+def _is_of(known: Mapping, path: Path) -> bool:
+    """Whether an earlier prediction is of this input. A relative name may be another file in another folder."""
+    settings = known.get("settings")
+    place = settings.get("path") if isinstance(settings, dict) else None
+    return known.get("input") == str(path) if place is None else place == os.path.abspath(path)  # noqa: PTH100
 
 
 def _is_users(folder: Path) -> bool:

@@ -3,7 +3,17 @@ import json
 from pathlib import Path
 
 from datasets.csv_cells import plain_cell
-from prediction.results import RESULT_FILES, SCHEMA, clear, folders_for, is_done, row_of, stamp, write_table
+from prediction.results import (
+    RESULT_FILES,
+    SCHEMA,
+    clear,
+    file_settings,
+    folders_for,
+    is_done,
+    row_of,
+    stamp,
+    write_table,
+)
 from utils.own_files import recorded
 
 
@@ -24,6 +34,21 @@ def test_earlier_predictions_keep_their_folders(tmp_path):
     assert names(["a/x.mp4", "b/x.mp4"], tmp_path) == ["x_2", "x"]
     folders = folders_for([Path("b/x.mp4")], tmp_path)
     assert folders == {Path("b/x.mp4"): (tmp_path / "x", {"input": "b/x.mp4"})}
+
+
+def test_a_relative_name_of_another_folder_is_another_input(tmp_path, monkeypatch):
+    for name in ("one", "two", "out"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    path = Path("x.mp4")
+    assert names(["x.mp4"], tmp_path / "out") == ["x"]
+    (tmp_path / "out" / "x").mkdir()
+    with recorded(tmp_path / "out" / "x", RESULT_FILES):
+        content = {"input": "x.mp4", "settings": file_settings(path)}
+        (tmp_path / "out" / "x" / "prediction.json").write_text(json.dumps(content))
+    assert names(["x.mp4"], tmp_path / "out") == names([path.absolute()], tmp_path / "out") == ["x"]
+    monkeypatch.chdir(tmp_path / "two")
+    assert names(["x.mp4"], tmp_path / "out") == ["x_2"]
 
 
 def test_what_the_user_has_is_no_folder_of_an_input(tmp_path):
