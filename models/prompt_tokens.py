@@ -17,14 +17,19 @@ def tokenise(config: Mapping, prompts: Sequence[str]) -> torch.Tensor:
 
     config: open_clip's ``text_cfg``.
 
-    Raises UserError if a prompt is longer, or the tokenizer is Hugging Face's and cannot be had.
+    Longer prompts are cut, see ``refuse_long_prompts``. Raises UserError if the tokenizer is Hugging Face's and cannot
+    be had.
     """
+    return _tokenizer(config)(list(prompts), context_length=config["context_length"])
+
+
+def refuse_long_prompts(config: Mapping, prompts: Sequence[str]) -> None:
+    """Raises UserError for a prompt that ``tokenise`` cuts."""
     length, tokenizer = config["context_length"], _tokenizer(config)
     ids, more = (tokenizer(list(prompts), context_length=n) for n in (length, length + 1))
     for prompt, kept in zip(prompts, (more[:, :length] == ids).all(dim=1).tolist(), strict=True):
-        if not kept:  # tokenizers cut in silence
+        if not kept:
             raise UserError(f"{prompt[:80]!r} has more tokens than the {length} of the text tower; make it shorter")
-    return ids
 
 
 def _tokenizer(config: Mapping) -> Callable[..., torch.Tensor]:

@@ -16,6 +16,7 @@ from models.delta import describe_base
 from models.joint_embedding import SCORE_DIVISOR, JointEmbedding, architecture
 from models.label_tree import LabelTree
 from models.precision import RoundedWeights, autocast
+from models.prompt_tokens import refuse_long_prompts
 from training.tuning import freeze, tune
 from utils.cli import UserError
 from utils.files import read_json
@@ -32,6 +33,8 @@ def prepare_model(
     Raises UserError if the weights do not fit, or an option does not suit the model.
     """
     model = build_model(args, resumed, tree)
+    if args.prompts and resumed is None:
+        refuse_long_prompts(model.architecture["text_cfg"], tree.prompts)
     if args.save == "delta" and resumed is None:
         file = args.init_from or clip_weights(args.VM, args.pretrained).file()
         model.base = describe_base(model.clip.state_dict(), file)

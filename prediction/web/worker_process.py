@@ -42,7 +42,15 @@ def work(connection: Connection, args: argparse.Namespace) -> None:
     tasks: _Tasks = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, tasks), daemon=True).start()
     while True:
-        connection.send(_result(*tasks.get(), context, connection))
+        _send(connection, _result(*tasks.get(), context, connection))
+
+
+def _send(connection: Connection, message: Progress | Made | Refusal) -> None:
+    """Send a message. End the process at once if the page is gone."""
+    try:
+        connection.send(message)
+    except OSError:
+        os._exit(0)
 
 
 def _listen(connection: Connection, tasks: _Tasks) -> None:
@@ -64,7 +72,7 @@ def _result(task: Task, stopped: threading.Event, context: PredictionContext, co
     def report(step: str, share: float) -> None:
         if stopped.is_set():
             raise Stopped
-        connection.send(Progress(step, share))
+        _send(connection, Progress(step, share))
 
     try:
         check_limits(task.path, task.limits)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.prompt_tokens import PromptEmbedding, prefix_tree, tokenise
+from models.prompt_tokens import PromptEmbedding, prefix_tree, refuse_long_prompts
 from utils.cli import UserError
 
 pytestmark = pytest.mark.numeric
@@ -78,6 +78,6 @@ def test_decay_too_small_for_float32_changes_no_bit(embedding):
 
 def test_a_prompt_that_does_not_fit_the_tower_is_refused():
     fits = "eye " * 75  # and the tokens of start and end
-    assert tokenise({"context_length": 77}, [fits]).shape == (1, 77)
+    refuse_long_prompts({"context_length": 77}, [fits, "short"])
     with pytest.raises(UserError, match="has more tokens than the 77 of the text tower; make it shorter"):
-        tokenise({"context_length": 77}, ["short", f"{fits} eye"])
+        refuse_long_prompts({"context_length": 77}, ["short", f"{fits} eye"])
