@@ -50,9 +50,9 @@ def open_image(
 def _refuse_many_scans(image: JpegImageFile) -> None:
     """Raise OSError for a JPEG of more than _MOST_SCANS scans. Each costs the time of a whole picture."""
     file = cast(IO[bytes], image.fp)
-    place = file.tell()  # behind the head of the first scan
+    place = file.tell()  # behind the head of the first scan, or 0 (MPO)
     length = 6 + 2 * image.layers
-    file.seek(place - length - 2)
+    file.seek(max(0, place - length - 2))
     if file.read(5) == b"\xff\xda" + bytes((0, length, image.layers)) and "progressive" not in image.info:
         file.seek(place)
         return  # the first scan has all colours; libjpeg refuses others behind it

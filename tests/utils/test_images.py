@@ -3,6 +3,7 @@
 import io
 import time
 
+import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
@@ -36,6 +37,9 @@ def test_a_plain_jpeg_of_many_scans_costs_no_time(tmp_path):
     with pytest.raises(DamagedImageError, match="broken data stream"):
         read_rgb(tmp_path / "many.jpg")
     assert time.process_time() - started < 1
+    photo = Image.fromarray(skimage.data.astronaut())
+    photo.save(tmp_path / "two.jpg", "MPO", save_all=True, append_images=[photo.rotate(90)])
+    assert np.abs(read_rgb(tmp_path / "two.jpg").astype(int) - skimage.data.astronaut()).mean() < 5
     for mode in ("L", "CMYK", "RGB"):
         Image.fromarray(skimage.data.astronaut()).convert(mode).save(tmp_path / f"{mode}.jpg")
         assert read_rgb(tmp_path / f"{mode}.jpg").shape == (512, 512, 3)
