@@ -15,6 +15,7 @@ from PIL import Image
 
 from preprocessing.demo.videos import write_video
 from tests.scripts.test_app import Server, form
+from tests.utils.test_images import jpeg_of_scans
 
 USERS = 20
 SECONDS = 120
@@ -31,15 +32,6 @@ def grey_video(path, width, height, frames):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path.read_bytes()
-
-
-def jpeg_of_scans(number):
-    """A progressive JPEG whose last scan is there ``number`` times more."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.tile(skimage.data.astronaut(), (4, 4, 1))).save(buffer, "JPEG", progressive=True, quality=5)
-    content = buffer.getvalue()
-    last = content.rfind(b"\xff\xda")
-    return content[:-2] + content[last:-2] * number + b"\xff\xd9"
 
 
 @pytest.fixture
@@ -70,7 +62,7 @@ def test_users_beside_a_hostile_one(server, tmp_path, account):
     hostile = {
         "giant.mp4": grey_video(tmp_path / "giant.mp4", 7216, 5408, 60),
         "4k.mp4": grey_video(tmp_path / "4k.mp4", 3840, 2160, 500),
-        "scans.jpg": jpeg_of_scans(20_000),
+        "scans.jpg": jpeg_of_scans(20_000, progressive=True),
     }
     until = time.monotonic() + SECONDS
     took, statuses, told = [], [], []
