@@ -46,6 +46,11 @@ class Perturbation:
     def parameter(self) -> float:
         return SUITE[self.name][self.level - 1]
 
+    @property
+    def folder(self) -> str:
+        """Name of the folder of a test with it."""
+        return f"{self.name}_{self.level}"
+
     def __str__(self) -> str:
         return f"{self.name}:{self.level}"
 

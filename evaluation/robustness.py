@@ -43,7 +43,7 @@ def run_suite(scorer: DataSetScorer, folder: Path, clean: Mapping, log: logging.
 
 def _place(perturbation: Perturbation) -> str:
     """The folder of a perturbed test, relative to that of the unperturbed one."""
-    return f"robustness/{perturbation.name}_{perturbation.level}"
+    return f"robustness/{perturbation.folder}"
 
 
 def robustness_files(of_a_test: Sequence[str]) -> list[str]:

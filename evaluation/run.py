@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
 def _files(args: argparse.Namespace) -> list[str]:
     """All files that a test may write into its folder or remove there."""
     of_a_test = [*RESULTS, *submission_files(args.submission)]
-    perturbed = [f"{args.perturb.name}_{args.perturb.level}/{name}" for name in of_a_test if args.perturb]
+    perturbed = [f"{args.perturb.folder}/{name}" for name in of_a_test] if args.perturb else []
     return ["log.txt", *of_a_test, *perturbed, *robustness_files(of_a_test)]
 
 
@@ -100,7 +100,7 @@ def _test_data_set(name: str, setup: RunSetup, folder: Path, log: logging.Logger
     if args.perturb:
         perturbed = f" {args.perturb}"
         log.info(f"  every crop perturbed by{perturbed}")
-        results_folder = output_dir(folder / f"{args.perturb.name}_{args.perturb.level}")
+        results_folder = output_dir(folder / args.perturb.folder)
     else:
         on_main(lambda: remove_robustness(folder))
     scorer = DataSetScorer(setup, data)

@@ -52,7 +52,7 @@ def find_videos(paths: Iterable[Path], output: Path, photos: bool = False) -> tu
     left_out = LeftOut([], [])
     for path in paths:
         if path.is_dir():
-            if photos and _same_folder(path, output):
+            if photos and os.path.realpath(path) == os.path.realpath(output):
                 raise UserError(f"the crops of the photographs in {path} would be read as photographs in the next run; "
                                 "choose another output folder")  # fmt: skip
             below = _files_below(path, output, left_out.results)
@@ -78,10 +78,6 @@ def find_videos(paths: Iterable[Path], output: Path, photos: bool = False) -> tu
         numbered = (name if number == 1 else f"{name}_{number}" for number in itertools.count(1))
         named[next(free for free in numbered if named.get(free, path) == path)] = path
     return named, left_out
-
-
-def _same_folder(one: Path, other: Path) -> bool:
-    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _is_own_table(path: Path) -> bool:
@@ -160,13 +156,14 @@ def _files_below(folder: Path, output: Path | None, results: list[Path]) -> list
     Folders of results are added to ``results`` instead. The searched folder itself may be the output folder.
     """
     files, entered = [], set()
+    output_place = output and os.path.realpath(output)
     for parent, folders, names in os.walk(folder, followlinks=True):
         place = os.path.realpath(parent)
         if place in entered:
             folders.clear()
             continue
         entered.add(place)
-        is_output = output is not None and Path(parent) != folder and _same_folder(Path(parent), output)
+        is_output = place == output_place and Path(parent) != folder
         if is_output or _holds_prediction(Path(parent)):
             results.append(Path(parent))
             folders.clear()
